@@ -1,0 +1,20 @@
+"""Self-supervised pretraining on medical images: pNNCLR, label-fraction fine-tuning, offline.
+
+Importing the package sets what its libraries read from the environment before they are imported: no look-up of a newer
+albumentations on import, no MLflow telemetry (its `DO_NOT_TRACK` must read "true", "1" does nothing), and a tracking
+client that gives up after seconds instead of minutes. Values that the user has set stay.
+"""
+
+import os
+
+__version__ = "0.1.0"
+
+for _name, _value in {
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -1,0 +1,60 @@
+"""Any 2-D network of timm, by its timm name, for 1 to n channels, without its classifier.
+
+`stem`: small images lose everything in a stem that divides the edge by four. "small" keeps the first convolution's stride at 1 (3 x 3)
+and drops the pooling, as SimCLR does for CIFAR (Chen et al. 2020, appendix B.9); "medium" keeps the pooling; "auto" takes "small" up
+to 32 pixels, "medium" up to 64, and what timm built above. Networks without one `conv1` and a `maxpool` (vision
+transformers, ConvNeXt) have their own stem only. `arguments` go to `timm.create_model` as they are, as in `{channels: [32, 64, 128, 256]}` for a half-width ResNet.
+Weights are random: nothing is fetched from a model hub.
+"""
+
+from typing import Any, Literal
+
+import timm
+from pydantic import Field
+from torch import nn
+
+from medssl.config import PluginConfig
+from medssl.errors import UserError, nearest
+
+
+class Config(PluginConfig):
+    name: str = "timm"
+    model: str = "resnet18"
+    stem: Literal["auto", "small", "medium", "own"] = "auto"
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+def build(config: Config, channels: int, size: int) -> nn.Module:
+    """A network from images [B, `channels`, `size`, `size`] to features [B, D], D = `num_features`.
+
+    Raises UserError for an unknown name, or arguments that the network refuses.
+    """
+    if config.model not in timm.list_models():
+        raise UserError(f"backbone.model: timm has no model {config.model!r}. {nearest(config.model, timm.list_models())}")
+    try:
+        network = timm.create_model(config.model, pretrained=False, in_chans=channels, num_classes=0, **_sized(config, size))
+    except (TypeError, AssertionError, ValueError) as error:
+        raise UserError(f"backbone.arguments: timm cannot build {config.model!r} with {config.arguments}: {error}") from None
+    _fit_stem(network, config, size)
+    return network
+
+
+def _sized(config: Config, size: int) -> dict[str, Any]:
+    """Networks built for one image size (vision transformers) must be told it; convolutional ones refuse the argument."""
+    known = timm.models.get_pretrained_cfg(config.model)
+    return {**({"img_size": size} if known and known.fixed_input_size else {}), **config.arguments}
+
+
+def _fit_stem(network: nn.Module, config: Config, size: int) -> None:
+    auto = "small" if size <= 32 else "medium" if size <= 64 else "own"
+    stem = auto if config.stem == "auto" else config.stem
+    conv, pool = getattr(network, "conv1", None), getattr(network, "maxpool", None)
+    if stem == "own":
+        return
+    if not isinstance(conv, nn.Conv2d) or pool is None:
+        if config.stem == "auto":
+            return
+        raise UserError(f"backbone.stem: {config.model!r} has no stem of one convolution and a pooling. Use backbone.stem=own.")
+    network.conv1 = nn.Conv2d(conv.in_channels, conv.out_channels, 3, stride=1, padding=1, bias=False)
+    if stem == "small":
+        network.maxpool = nn.Identity()

@@ -1,0 +1,174 @@
+"""The command line: what it accepts, and how a command ends. The work is in `medssl.run`.
+
+Exit codes: 0 done; 2 the input is wrong (one message); 3 stopped with a checkpoint to resume from; 130 stopped without one; 1 a fault of
+medssl (traceback). Only Typer is imported to answer `--help`, and its rich help is off: it would cost 0.4 seconds.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medssl import __version__
+from medssl.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from medssl.console import Console
+
+app = typer.Typer(
+    name="medssl",
+    help="Self-supervised pretraining on medical images, and honest fine-tuning with few labels. Offline.\n\n"
+    "\b\nFirst:  medssl demo\nThen:   medssl pretrain --data FOLDER\n        medssl finetune --labels 10pct",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="PATH|NAME", help="A folder of images or DICOM files, a CSV or Parquet table, an .npz, medmnist:NAME or phantom."),
+]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-NAME]")]
+Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Same seed, same data, same numbers.")]
+Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder where it exists.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, as in --set train.lr=1e-3. May be repeated.")
+]
+
+
+def main() -> None:
+    """The entry point of the command."""
+    os.umask(0o077)  # what a run writes is for its user alone
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None) is not None:
+        print("warning: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: it would let a model file run code.", file=sys.stderr)
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"medssl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None: ...
+
+
+@app.command()
+def pretrain(
+    data: Data = None,
+    method: Annotated[str | None, typer.Option(metavar="NAME", help="The method to learn with.  [default: the preset's]")] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="A complete configuration.  [default: chosen by the data and the device]")
+    ] = None,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = None,
+    resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on from the last checkpoint of this run.")] = None,
+    overwrite: Overwrite = False,
+    sets: Set = None,
+) -> None:
+    """Learn an encoder from images alone.
+
+    Example: medssl pretrain --data chestxray/
+    """
+    with _outcome() as console:
+        from medssl import run
+
+        run.pretrain(
+            console,
+            data=data,
+            method=method,
+            preset=preset,
+            out=out,
+            seed=seed,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            sets=sets or (),
+        )
+
+
+@app.command()
+def finetune(
+    labels: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="10pct, or 1pct,10pct,100pct, or 50shot (patients a class), or all.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features) or full.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A run folder or an encoder file.  [default: the newest finished pretraining]")
+    ] = None,
+    data: Data = None,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+    sets: Set = None,
+) -> None:
+    """Make a classifier from an encoder and few labels. Says how much the encoder gained over starting from nothing.
+
+    Example: medssl finetune --labels 10pct
+    """
+    with _outcome() as console:
+        if labels is not None:
+            from medssl.data.split import parse_labels
+
+            parse_labels(labels)
+        from medssl import run
+
+        run.finetune(
+            console,
+            labels=labels,
+            mode=mode,
+            encoder=encoder,
+            data=data,
+            out=out,
+            seed=seed,
+            device=device,
+            overwrite=overwrite,
+            sets=sets or (),
+        )
+
+
+@app.command()
+def demo(out: Out = None, overwrite: Overwrite = False) -> None:
+    """Show the whole way on synthetic radiographs. Needs no data, no network, and a few minutes.
+
+    Example: medssl demo --out runs/demo
+    """
+    with _outcome() as console:
+        from medssl import run
+
+        run.demo(console, out=out, overwrite=overwrite)
+
+
+@contextmanager
+def _outcome() -> Iterator["Console"]:
+    """A console for the command, and its exit code."""
+    from medssl.console import Console
+
+    console = Console()
+    try:
+        with console:
+            yield console
+    except UserError as error:
+        console.fail(str(error))
+        raise typer.Exit(2) from None
+    except Interrupted as stop:
+        console.warn(str(stop))
+        raise typer.Exit(3) from None
+    except KeyboardInterrupt:
+        console.warn("Stopped. There is no checkpoint to go on from.")
+        raise typer.Exit(130) from None

@@ -1,0 +1,231 @@
+"""The configuration: typed, frozen, and closed, the same model for the YAML presets and for `--set a.b=value`.
+
+A plug-in's own options stand in its own file (`Config` there); the tree here holds them by name: `method: {name: pnnclr, alpha: 0.9}`
+or, for the defaults, `method: pnnclr`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+
+from medssl import plugins
+from medssl.errors import UserError, nearest
+
+_MAX_YAML_BYTES = 1_000_000
+
+
+class Frozen(BaseModel):
+    """The base of every configuration: immutable, no unknown keys, defaults validated too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class PluginConfig(Frozen):
+    """The base of every plug-in's `Config`; `name` is the file's name."""
+
+    name: str
+
+
+def _choice(kind: str) -> Any:
+    """A field that holds the `Config` of one plug-in of `kind`, given as its name or as a mapping with `name`."""
+
+    def resolve(value: Any) -> PluginConfig:
+        if isinstance(value, PluginConfig):
+            return value
+        options = {"name": value} if isinstance(value, str) else dict(value)
+        if "name" not in options:
+            raise ValueError(f"needs a name; known: {', '.join(plugins.names(kind))}")
+        model = plugins.find(kind, str(options["name"])).Config
+        try:
+            return model(**options)
+        except ValidationError as error:
+            raise ValueError("; ".join(_sentence(model, e) for e in error.errors())) from None
+
+    return Annotated[SerializeAsAny[PluginConfig], BeforeValidator(resolve)]
+
+
+SourceChoice = _choice("data.sources")
+RecipeChoice = _choice("views.recipes")
+BackboneChoice = _choice("backbones")
+MethodChoice = _choice("methods")
+
+
+class Limits(Frozen):
+    """What a hostile or broken file may cost before it is refused."""
+
+    max_pixels: int = Field(64_000_000, gt=0)
+    max_array_bytes: int = Field(8 * 2**30, gt=0)
+
+
+class Data(Frozen):
+    """`path`: what --data named. `size`: edge of the prepared square image in pixels. `label`: the column that fine-tuning and the
+    monitor use ("" where the data has one only). `window`: DICOM intensity policy. `split_seed` belongs to the data, not to the run: an
+    encoder and its fine-tuning share one split."""
+
+    path: str = ""
+    source: SourceChoice = "folder"
+    size: int = Field(224, ge=16, le=1024)
+    channels: Literal[1, 3] = 1
+    window: Literal["header", "percentile", "none"] = "header"
+    label: str = ""
+    split_seed: int = Field(0, ge=0)
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    holdout_fraction: float = Field(0.1, gt=0, lt=0.5)
+    max_bad_fraction: float = Field(0.01, ge=0, le=1)
+    limits: Limits = Limits()
+
+
+class Views(Frozen):
+    recipe: RecipeChoice = "chest_xray"
+    executor: Literal["auto", "albumentations"] = "auto"
+
+
+class Train(Frozen):
+    """`lr` belongs to the batch size as it stands here: it is not scaled. `workers` -1: chosen from the cores there are."""
+
+    epochs: int = Field(100, ge=1)
+    steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(256, ge=2)
+    lr: float = Field(1e-3, gt=0)
+    optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
+    warmup_epochs: float = Field(10, ge=0)
+    weight_decay: float = Field(0.05, ge=0)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    save_every_steps: int = Field(200, ge=1)
+    workers: int = Field(-1, ge=-1)
+    max_bad_steps: int = Field(10, ge=1)
+
+
+class Monitor(Frozen):
+    knn_every_epochs: int = Field(10, ge=1)
+    knn_neighbours: int = Field(20, ge=1)
+    log_every_steps: int = Field(10, ge=1)
+    collapse_std: float = Field(0.1, ge=0, description="alarm below this; 1 is a uniform sphere, 0 a point")
+
+
+class Finetune(Frozen):
+    """`steps` and `lr` are those of --mode full, the same number of steps at every fraction."""
+
+    labels: str = "10pct"
+    mode: Literal["linear", "full"] = "linear"
+    draws: int = Field(5, ge=1)
+    steps: int = Field(300, ge=1)
+    batch_size: int = Field(32, ge=2)
+    lr: float = Field(5e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    bootstraps: int = Field(1000, ge=100)
+
+
+class Tracking(Frozen):
+    mlflow: bool = True
+    experiment: str = "medssl"
+
+
+class Config(Frozen):
+    """The whole configuration of a run. `device` "auto" takes CUDA where there is one."""
+
+    data: Data = Field(default_factory=Data)
+    views: Views = Field(default_factory=Views)
+    backbone: BackboneChoice = "timm"
+    method: MethodChoice = "pnnclr"
+    train: Train = Train()
+    monitor: Monitor = Monitor()
+    finetune: Finetune = Finetune()
+    tracking: Tracking = Tracking()
+    preset: str = ""
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: 1e-3 is a number, a key that stands twice is an error."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {str(key) for key in keys if keys.count(key) > 1}
+        if twice:
+            raise UserError(f"The key {sorted(twice)[0]!r} stands twice, line {node.start_mark.line + 1}. Keep one of them.")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """YAML text as plain Python values. Raises UserError that names `where` for anything else than plain YAML."""
+    if len(text) > _MAX_YAML_BYTES or text.count("*") > 1000:
+        raise UserError(f"{where} is too large for a configuration (1 MB, 1000 aliases). Is it the right file?")
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping."""
+    value = parse_yaml(path.read_text("utf-8"), str(path))
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no configuration. It should be keys and values such as 'seed: 0'.")
+    return value
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, mappings key by key. A plug-in changed by name drops the other plug-in's options."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping) and "name" not in value:
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(value, str) and "name" in old:
+            value = {"name": value}
+        switches = isinstance(value, Mapping) and isinstance(old, Mapping) and "name" in value and value["name"] != old.get("name")
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not switches else value
+    return result
+
+
+def overrides(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["train.lr=1e-3"]` as the nested mapping {"train": {"lr": 0.001}}; values are read as YAML."""
+    result: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not all(key.split(".")):
+            raise UserError(f"--set {assignment!r} is not of the form a.b=value, as in --set train.lr=0.001.")
+        value: Any = parse_yaml(text, f"--set {key}")
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        result = merged(result, value)
+    return result
+
+
+def resolve(values: Mapping[str, Any]) -> Config:
+    """The validated configuration. Raises UserError that lists every wrong key at once, a misspelt one with its nearest name."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError("The configuration is wrong:\n" + "\n".join(f"  {_sentence(Config, e)}" for e in error.errors())) from None
+
+
+def _sentence(model: type[BaseModel], error: Any) -> str:
+    where = [str(part) for part in error["loc"]]
+    key = ".".join(where)
+    if error["type"] == "extra_forbidden":
+        for part in where[:-1]:
+            model = cast(type[BaseModel], model.model_fields[part].annotation)
+        return f"{key}: unknown key. {nearest(where[-1], model.model_fields)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}" if error["type"] == "value_error" else f"{key}: {message} (given: {error['input']!r})"
+
+
+def dumped(config: Frozen) -> str:
+    """The configuration as YAML, complete and in the tree's order."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,128 @@
+"""Where a command speaks: a progress bar on a terminal, plain lines in a log file.
+
+Nothing that comes from outside (file names, labels, error texts) can forge a line or move the cursor: see `printable`.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_FRAMES = 0.1
+
+
+@dataclass
+class _Task:
+    """A task in progress: when and with what count it began, when it was last shown, and what was last said of it."""
+
+    begin: float
+    first: int
+    shown: float
+    facts: dict[str, float] = field(default_factory=dict)
+    bar: TaskID | None = None
+
+
+class Console:
+    """A `medssl.types.Reporter`. Used as a context manager, so that the bar is closed whatever ends the command."""
+
+    def __init__(self) -> None:
+        self._out = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._err = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
+        self._bars = _bars(self._out) if self._out.is_interactive and sys.stdout.isatty() else None
+        self._tasks: dict[str, _Task] = {}
+
+    def say(self, text: str) -> None:
+        """A message on the standard output."""
+        self._out.print(printable(text))
+
+    def warn(self, text: str) -> None:
+        """A message on the standard error, yellow on a terminal."""
+        self._err.print(f"warning: {printable(text)}", style="yellow")
+
+    def fail(self, text: str) -> None:
+        """The one message of a command that failed, red on a terminal."""
+        self._err.print(f"error: {printable(text)}", style="red")
+
+    def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
+        """The state of a task: ten frames a second at most on a terminal, elsewhere a line every ten seconds, and one when it is done.
+
+        `facts` ("epoch", "loss", "knn", "images_per_second", ...) stay until others of the same name replace them.
+        """
+        now = time.monotonic()
+        state = self._tasks.setdefault(task, _Task(now, done, -math.inf if self._bars else now))
+        state.facts.update(facts or {})
+        if done >= total:
+            self._close(task)
+            self.say("  ".join([task, f"{done}/{total}", *described(state.facts), f"in {duration(now - state.begin)}"]))
+        elif now - state.shown >= (_SECONDS_BETWEEN_FRAMES if self._bars else _SECONDS_BETWEEN_LINES):
+            state.shown = now
+            left = (now - state.begin) / (done - state.first) * (total - done) if done > state.first else math.nan
+            words = [*described(state.facts), *([f"{duration(left)} left"] if math.isfinite(left) else [])]
+            if self._bars:
+                self._draw(self._bars, task, done, total, words)
+            else:
+                self.say("  ".join([task, f"{done}/{total}", *words]))
+
+    def _draw(self, bars: Progress, task: str, done: int, total: int, words: list[str]) -> None:
+        state = self._tasks[task]
+        if state.bar is None:
+            state.bar = bars.add_task(printable(task), words="")
+        bars.start()
+        bars.update(state.bar, completed=done, total=total, words="  ".join(words))
+        bars.refresh()
+
+    def _close(self, task: str) -> None:
+        bar = self._tasks.pop(task).bar
+        if self._bars and bar is not None:
+            self._bars.remove_task(bar)
+            self._bars.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
+
+
+def printable(text: str) -> str:
+    """`text` with control, formatting and undecodable characters escaped, and with every line but the first indented by two or more."""
+    first, *others = ("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line) for line in text.split("\n"))
+    return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in others)])
+
+
+def described(facts: Mapping[str, float]) -> list[str]:
+    """`{"epoch": 13, "loss": 4.1957, "images_per_second": 55.12}` as ["epoch 13", "loss 4.196", "55.1 images/s"]."""
+    return [_fact(name, float(value)) for name, value in facts.items()]
+
+
+def _fact(name: str, value: float) -> str:
+    if name.endswith("_per_second"):
+        return f"{value:.1f} {name.removesuffix('_per_second')}/s"
+    return f"{name.replace('_', ' ')} {value:.0f}" if value.is_integer() else f"{name.replace('_', ' ')} {value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """130 seconds as "2:10", 3 hours as "3:00:00"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _bars(terminal: Terminal) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total}", markup=False),
+        TextColumn("{task.fields[words]}", markup=False),
+        console=terminal,
+        auto_refresh=False,  # drawn when there is news: no thread, which a forked worker would inherit half alive
+        redirect_stderr=sys.stderr.isatty(),
+    )

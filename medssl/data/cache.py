@@ -1,0 +1,63 @@
+"""Where prepared data is kept on this machine, and the site's secret key that turns identities into keyed hashes."""
+
+import os
+import secrets
+import time
+from pathlib import Path
+
+from medssl.errors import UserError
+
+_KEY_BYTES = 32
+
+
+def cache_folder() -> Path:
+    """$MEDSSL_CACHE, else $XDG_CACHE_HOME/medssl, else ~/.cache/medssl. Not created here.
+
+    Raises UserError where none of them can be determined (no home folder).
+    """
+    if own := os.environ.get("MEDSSL_CACHE"):
+        return Path(own).expanduser().absolute()
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base).absolute() / "medssl"
+    try:
+        return Path.home() / ".cache" / "medssl"
+    except RuntimeError:
+        raise UserError("There is no home folder to keep prepared data in. Set MEDSSL_CACHE to a folder that can be written.") from None
+
+
+def site_key(cache: Path) -> bytes:
+    """The site's secret key: the file that MEDSSL_KEY_FILE names, else `cache`/site.key (32 random bytes, mode 0600, made once).
+
+    Raises UserError where the key cannot be read or made, or is shorter than 32 bytes.
+    """
+    named = os.environ.get("MEDSSL_KEY_FILE")
+    file = Path(named).expanduser() if named else cache / "site.key"
+    try:
+        if not named:
+            _create(file)
+        return _read(file)
+    except OSError as error:
+        remedy = "Correct MEDSSL_KEY_FILE." if named else "Set MEDSSL_CACHE to a folder that can be written."
+        raise UserError(f"The site key {file} cannot be used: {error.strerror}. {remedy}") from None
+
+
+def _create(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(handle, "wb") as key:
+        key.write(secrets.token_bytes(_KEY_BYTES))
+
+
+def _read(file: Path) -> bytes:
+    deadline = time.monotonic() + 1  # another process may have created the file and be about to write it
+    while len(key := file.read_bytes()) < _KEY_BYTES:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"The site key {file} holds {len(key)} bytes, it needs {_KEY_BYTES}. Restore it from a backup; with a new key, "
+                "earlier encoders can no longer be checked for patients they have seen."
+            )
+        time.sleep(0.01)
+    return key

@@ -1,0 +1,30 @@
+"""Which source reads what --data names."""
+
+from pathlib import Path
+
+from medssl import plugins
+from medssl.errors import UserError
+
+_FIRST, _LAST = ("phantom", "medmnist", "manifest"), ("dicom", "folder")  # the particular before the general: any folder is a "folder"
+
+
+def detect(data: str) -> str:
+    """The name of the first source that recognises `data`.
+
+    Raises UserError where there is no such path, and for a file that no source reads.
+    """
+    names = plugins.names("data.sources")
+    others = [name for name in names if name not in (*_FIRST, *_LAST)]
+    try:
+        exists = bool(data) and Path(data).expanduser().exists()
+        for name in (*_FIRST, *others, *_LAST) if data else ():
+            if plugins.find("data.sources", name).recognises(data):
+                return name
+    except RuntimeError:  # "~name" of no user
+        exists = False
+    if not exists:
+        raise UserError(f"The data {data!r} does not exist. Check --data; current folder: {Path.cwd()}. Without data, try --data phantom.")
+    raise UserError(
+        f"The file {data} is no data set. Give a folder of images or DICOM files, a .csv or .parquet manifest, a MedMNIST .npz file, "
+        "medmnist:NAME, or phantom."
+    )

@@ -1,0 +1,156 @@
+"""Batches as functions of (seed, step): a run that is resumed, or has another number of workers, sees the same ones.
+
+Step s lies in epoch s // steps_per_epoch; an epoch is a permutation of the rows keyed by (seed, epoch), whose last, partial batch is left
+out. The view v of row r in step s is made under the key (seed, s, r, v). So no generator has a state that would have to be saved.
+"""
+
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8, UInt16
+from torch.utils.data import DataLoader, Dataset
+
+from medssl.errors import UserError
+from medssl.types import Batch
+
+MakeView = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+_AHEAD = 2  # batches that each worker keeps ready
+_HUNG_SECONDS = 300
+_ORDER = 2**31  # no row has this number: it sets the key of an epoch's order apart from those of views
+
+
+class Loader:
+    """Iterates over the batches of the steps `start` to `steps`; every iteration gives the same ones.
+
+    `images`: the store's, uint8 or uint16. `rows`: those to train on. `make_views(image, key)` returns a view. `labels`: one for each row
+    of the store, used where the task has them. uint8 images give uint8 views, uint16 images float32 views.
+    Raises UserError for a batch that the rows cannot fill.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[np.ndarray, "n c h w"] | UInt16[np.ndarray, "n c h w"],
+        rows: Int[np.ndarray, " rows"],
+        make_views: MakeView,
+        seed: int,
+        batch_size: int,
+        steps: int,
+        start: int = 0,
+        workers: int = 0,
+        labels: Int[np.ndarray, " n"] | None = None,
+        n_views: int = 2,
+    ) -> None:
+        if batch_size < 2 or len(rows) < batch_size:
+            remedy = f"Use a batch size from 2 to {len(rows)}." if len(rows) >= 2 else "At least 2 are needed."
+            raise UserError(f"A batch of {batch_size} cannot be filled from {len(rows)} training images. {remedy}")
+        self._batches = _Batches(images, np.asarray(rows, np.int64), make_views, seed, batch_size, labels, n_views)
+        self._steps, self._workers = range(start, steps), workers
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self._batches.rows) // self._batches.batch_size
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Raises UserError where a worker process dies or hangs."""
+        loader = DataLoader(
+            self._batches,
+            batch_size=None,  # an item of the dataset is a whole batch
+            sampler=self._steps,
+            collate_fn=_as_it_is,
+            num_workers=self._workers,
+            prefetch_factor=_AHEAD if self._workers else None,
+            timeout=_HUNG_SECONDS if self._workers else 0,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # it draws a seed for each iteration: not from the global generator
+        )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader "):  # an error inside a worker starts with "Caught"
+                raise
+            raise UserError(f"Loading stopped: {error}. Memory or shared memory may be short; go on with --set train.workers=0.") from error
+
+
+@dataclass
+class _Batches(Dataset[Batch]):
+    """Item s is the batch of step s. A pickled copy, in a worker that was spawned, opens the store's file again instead of carrying it."""
+
+    images: np.ndarray
+    rows: np.ndarray
+    make_views: MakeView
+    seed: int
+    batch_size: int
+    labels: np.ndarray | None
+    n_views: int
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, position = divmod(step, len(self.rows) // self.batch_size)
+        order = _order(self.seed, epoch, len(self.rows))
+        rows = self.rows[order[position * self.batch_size : (position + 1) * self.batch_size]]
+        images = [(row, np.asarray(self.images[row])) for row in rows.tolist()]
+        views = tuple(
+            torch.from_numpy(np.stack([self.make_views(image, (self.seed, step, row, view)) for row, image in images]))
+            for view in range(self.n_views)
+        )
+        labels = None if self.labels is None else torch.from_numpy(np.asarray(self.labels[rows], np.int64))
+        return Batch(views, torch.from_numpy(rows), step, self.seed, labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        file = getattr(self.images, "filename", None)  # of a memory map
+        return self.__dict__ | ({"images": Path(file)} if file else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if isinstance(self.images, Path):
+            self.images = np.load(self.images, mmap_mode="r")
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, n: int) -> Int[np.ndarray, " n"]:
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, _ORDER))).permutation(n)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(_: int) -> None:
+    """A key press on Ctrl-C reaches every process of the terminal; the workers serve on while the main process saves its state."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the handler of the main process, which only notes the wish
+
+
+def workers_for(requested: int, cores: int, batch_bytes: int, shm_bytes: int) -> tuple[int, str]:
+    """The number of loader processes to use, and a note for the user where it is not what was `requested` ("" otherwise).
+
+    `requested` -1 chooses: none for up to 2 cores (a core makes some 3000 views of 224 pixels a second, ten times what training on two
+    cores takes), else one for each core but one, 12 at most. `batch_bytes`: all views of a batch; each worker keeps two batches, and one
+    is on its way, in shared memory of `shm_bytes`.
+    """
+    wanted = requested if requested >= 0 else (0 if cores <= 2 else min(cores - 1, 12))
+    fitting = max(0, (shm_bytes // batch_bytes - 1) // _AHEAD)
+    if wanted <= fitting:
+        return wanted, ""
+    return fitting, (
+        f"Shared memory ({shm_bytes / 2**20:.0f} MB free in /dev/shm) holds the batches of {fitting} loader workers out of {wanted}. "
+        f"In Docker, --shm-size={math.ceil(batch_bytes * (_AHEAD * wanted + 1) / 2**30)}g gives room for all."
+    )
+
+
+def workers_here(requested: int, batch_bytes: int) -> tuple[int, str]:
+    """`workers_for` on this machine: the cores that the process may use, and /dev/shm where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    shared = Path("/dev/shm")  # noqa: S108 - asked for its free space only
+    return workers_for(requested, cores, batch_bytes, shutil.disk_usage(shared).free if shared.is_dir() else 2**63)

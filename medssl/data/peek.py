@@ -1,0 +1,58 @@
+"""A look at a few images of a source, to choose a preset by: colour, size and bits."""
+
+from collections import Counter
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from medssl.config import Data
+from medssl.data.reading import Reading
+from medssl.errors import ReadError, UserError
+from medssl.types import Decoded, Record, Source
+
+_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """`channels`: 3 where more than half of the images have colour. `edge`: the median of their shorter sides in pixels.
+    `bits`: the most that one of them stores."""
+
+    channels: Literal[1, 3]
+    edge: int
+    bits: int
+
+
+def peek(source: Source, data: Data, count: int = 16) -> Peek:
+    """What `count` images spread over the source are like; where some cannot be read, up to four times as many are tried.
+
+    Raises UserError with the reasons where none can be read.
+    """
+    read, images, faults = Reading(source.root, data), [], Counter[str]()
+    for record in _spread(source.records, count):
+        try:
+            images.append(read(record))
+        except ReadError as error:
+            faults[str(error)] += 1
+        if len(images) == count:
+            break
+    if not images:
+        reasons = "; ".join(f"{number} x {reason}" for reason, number in faults.most_common(3))
+        raise UserError(f"No image below {source.root} can be read ({reasons or 'there is none'}). Check what --data names.")
+    return _summary(images)
+
+
+def _summary(images: list[Decoded]) -> Peek:
+    shapes = [image.pixels.shape for image in images]
+    colour = 2 * sum(channels == 3 for channels, _, _ in shapes) > len(shapes)
+    return Peek(3 if colour else 1, int(median(min(shape[1:]) for shape in shapes)), max(image.bits for image in images))
+
+
+def _spread(records: tuple[Record, ...], count: int) -> list[Record]:
+    """Evenly spaced records, every fourth of them first."""
+    if not records:
+        return []
+    rows = np.unique(np.linspace(0, len(records) - 1, count * _TRIES).astype(int)).tolist()
+    return [records[row] for start in range(_TRIES) for row in rows[start::_TRIES]]

@@ -1,0 +1,20 @@
+"""Opening one image file: a regular file that can be read and is not empty, or the reason why not."""
+
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from medssl.errors import ReadError
+
+
+def opened(path: Path) -> BinaryIO:
+    """The file, open for reading. Raises ReadError not_a_file (a FIFO would block for ever), unreadable, or empty."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ReadError("not_a_file: a folder, a pipe, a socket or a device")
+        if found.st_size == 0:
+            raise ReadError("empty: the file has no bytes")
+        return path.open("rb")
+    except OSError as error:
+        raise ReadError(f"unreadable: {error.strerror}") from error

@@ -1,0 +1,95 @@
+"""PNG, JPEG, TIFF and BMP: 8 and 16 bits kept, EXIF orientation applied, palettes to RGB, transparency onto black.
+
+Formats are told by their content and only these four are opened. Sizes are checked before anything is unpacked.
+16-bit RGB comes with 8 bits, as Pillow reads it.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from medssl.config import Limits, PluginConfig
+from medssl.data.readers import _png
+from medssl.data.readers._channels import channels_first
+from medssl.data.readers._file import opened
+from medssl.data.readers._intensity import by_percentile
+from medssl.errors import ReadError
+from medssl.types import Decoded
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
+
+
+class Config(PluginConfig):
+    """Options of the raster reader: it has none beside the limits."""
+
+    name: str = "raster"
+    limits: Limits = Limits()
+
+
+class Reader:
+    """Reads one page of a picture file."""
+
+    version = "1"
+
+    def __init__(self, config: Config) -> None:
+        self._limits = config.limits
+
+    def read(self, path: Path, index: int = 0) -> Decoded:
+        """Page `index` of a file (0 unless it is a TIFF of many pages).
+
+        Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, no_such_page, truncated, short_data,
+        undecodable, and for float pictures non_finite and constant.
+        """
+        with opened(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF, odd TIFF tags, and Pillow's own bomb limit: ours is checked below
+            try:
+                with Image.open(file, formats=_FORMATS) as picture:
+                    self._check(picture, index)
+                    picture.load()
+                    _png.check_length(picture, file)
+                    return _decoded(ImageOps.exif_transpose(picture))
+            except UnidentifiedImageError as error:
+                raise ReadError("not_an_image: neither PNG, JPEG, TIFF nor BMP") from error
+            except Image.DecompressionBombError as error:
+                raise ReadError("too_many_pixels: more than twice what Pillow opens") from error
+            except ReadError:
+                raise
+            except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
+                reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
+                raise ReadError(f"{reason}: the picture's data is damaged ({type(error).__name__})") from error
+
+    def _check(self, picture: Image.Image, index: int) -> None:
+        if not 0 <= index < getattr(picture, "n_frames", 1):
+            raise ReadError(f"no_such_page: page {index} of {getattr(picture, 'n_frames', 1)}")
+        picture.seek(index)
+        if picture.width * picture.height > self._limits.max_pixels:
+            raise ReadError(f"too_many_pixels: {picture.width} x {picture.height}, the limit is {self._limits.max_pixels}")
+
+
+def build(config: Config) -> Reader:
+    """The reader that `config` describes."""
+    return Reader(config)
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a file that starts with these bytes is a PNG, JPEG, TIFF or BMP."""
+    return head.startswith(_MAGIC)
+
+
+def _decoded(picture: Image.Image) -> Decoded:
+    if picture.mode.startswith("I;16"):
+        return Decoded(channels_first(np.asarray(picture)) / 65535, 16)
+    if picture.mode in ("F", "I"):  # float and 32-bit TIFF: no range is stated, so it is taken from the pixels
+        return Decoded(channels_first(by_percentile(np.asarray(picture, np.float64))), 32)
+    if picture.mode == "1":
+        return Decoded(channels_first(np.asarray(picture)), 1)
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        picture = Image.new("RGB", layer.size)
+        picture.paste(layer, mask=layer.getchannel("A"))
+    elif picture.mode not in ("L", "RGB"):
+        picture = picture.convert("RGB")
+    return Decoded(channels_first(np.asarray(picture)) / 255, 8)

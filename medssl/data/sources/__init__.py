@@ -1,0 +1,1 @@
+"""What kind of collection the user points at: one file a kind, each lists Records without reading pixels."""

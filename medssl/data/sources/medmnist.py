@@ -1,0 +1,210 @@
+"""MedMNIST, by name (`medmnist:pneumoniamnist`, `medmnist:pneumoniamnist:64`) or as an .npz file of its form, official or not.
+
+Names, classes, checksums and the download are those of the medmnist package (Yang et al., MedMNIST v2, Sci Data 10:41, 2023).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import runpy
+import socket
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import numpy as np
+from pydantic import Field
+
+from medssl.config import PluginConfig
+from medssl.data.cache import cache_folder
+from medssl.data.sources import _npz
+from medssl.errors import UserError, nearest
+from medssl.types import SPLITS, Record, Source
+
+_PREFIX = "medmnist:"
+_CAVEATS = {  # known leaks across the official splits
+    "dermamnist": "DermaMNIST has near duplicates across its splits (Abhishek et al., Sci Data 2025)",
+    "octmnist": "OCTMNIST's source has patients in several splits (Tampu et al., Sci Data 2022)",
+}
+
+
+class Config(PluginConfig):
+    """`max_label_bytes`: a larger label array is refused before it is unpacked."""
+
+    name: str = "medmnist"
+    max_label_bytes: int = Field(default=2**28, gt=0)
+
+
+class Official(NamedTuple):
+    """A file that the medmnist package knows: `info` is its entry in INFO, `tag` "" for 28 pixels or "_64" and so on."""
+
+    flag: str
+    tag: str
+    info: Mapping[str, Any]
+
+    @property
+    def file(self) -> str:
+        return f"{self.flag}{self.tag}.npz"
+
+    @property
+    def md5(self) -> str:
+        return self.info[f"MD5{self.tag}"]
+
+    @property
+    def url(self) -> str:
+        return self.info[f"url{self.tag}"]
+
+
+def recognises(data: str) -> bool:
+    """`medmnist:NAME[:SIZE]` or an .npz file."""
+    file = Path(data).expanduser()
+    return data.startswith(_PREFIX) or (file.suffix.lower() == ".npz" and file.is_file())
+
+
+def build(config: Config, data: str) -> Source:
+    """Lists the images of a MedMNIST file with its official splits; only headers and labels are read.
+
+    Raises UserError for an unknown name or size, a file that can neither be found nor downloaded, a checksum that differs from the
+    official one, and a file that has not the form: `<split>_images` [n, H, W] or [n, H, W, 3] beside `<split>_labels` [n, k].
+    """
+    if data.startswith(_PREFIX):
+        official = _named(data)
+        file = _found(official) or _downloaded(official)
+    else:
+        file = Path(data).expanduser()
+        if not file.is_file():
+            raise UserError(f"The file {data} does not exist. Check --data; current folder: {Path.cwd()}.")
+        official = _official(file.stem)
+    if official:
+        _check_md5(file, official)
+    records, notes = [], []
+    with _npz.opened(file) as arrays:
+        for split in SPLITS if official else [split for split in SPLITS if f"{split}_images" in arrays.keys] or ["train"]:
+            count, labels = _split(arrays, split, config.max_label_bytes)
+            named = _labels(labels, official)
+            records += [Record(f"{file.name}#{split}_images", "npz", row, labels=named[row], split=split) for row in range(count)]
+            notes.append(f"{split} {count}: " + ", ".join(f"{k} {n}" for k, n in _counted(named)))
+    notes.append("no patient ids: whether a patient is in several splits cannot be checked")
+    notes.append(f"official file, {official.info['license']}" if official else "not an official MedMNIST file, no checksum to compare with")
+    if official and official.flag in _CAVEATS:
+        notes.append(_CAVEATS[official.flag])
+    return Source("medmnist", file.parent.resolve(), tuple(records), tuple(notes))
+
+
+@lru_cache(maxsize=1)
+def _info() -> Mapping[str, Mapping[str, Any]]:
+    """medmnist's INFO without the rest of the package, which takes seconds to import."""
+    package = importlib.util.find_spec("medmnist")
+    assert package and package.origin
+    with warnings.catch_warnings(action="ignore"):  # it makes ~/.medmnist and warns where it cannot
+        return runpy.run_path(str(Path(package.origin).with_name("info.py")))["INFO"]
+
+
+def _named(data: str) -> Official:
+    flag, _, size = data.removeprefix(_PREFIX).lower().partition(":")
+    if flag not in _info():
+        raise UserError(f"medmnist has no data set {flag!r}. {nearest(flag, _info())}")
+    official = Official(flag, f"_{size}" if size not in ("", "28") else "", _info()[flag])
+    if f"MD5{official.tag}" not in official.info:
+        sizes = ["28", *(key.removeprefix("MD5_") for key in official.info if key.startswith("MD5_"))]
+        raise UserError(f"{flag} has no size {size!r}. Sizes: {', '.join(sizes)}, as in --data medmnist:{flag}:{sizes[1]}.")
+    return official
+
+
+def _official(stem: str) -> Official | None:
+    flag, _, size = stem.partition("_")
+    official = Official(flag, f"_{size}" if size else "", _info().get(flag, {}))
+    return official if f"MD5{official.tag}" in official.info else None
+
+
+def _homes() -> list[Path]:
+    """Where a MedMNIST file is looked for."""
+    named = os.environ.get("MEDMNIST_ROOT")
+    return [*([Path(named).expanduser()] if named else []), Path("~/.medmnist").expanduser(), Path.cwd(), cache_folder() / "medmnist"]
+
+
+def _found(official: Official) -> Path | None:
+    return next((home / official.file for home in _homes() if (home / official.file).is_file()), None)
+
+
+def _downloaded(official: Official) -> Path:
+    """The file fetched by medmnist's own code into $MEDMNIST_ROOT or the cache; it never carries its name before it is whole."""
+    home = _homes()[0 if os.environ.get("MEDMNIST_ROOT") else -1]
+    try:
+        _check_network(official.url)
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as unfinished:
+            _download(official, unfinished)
+            Path(unfinished, official.file).replace(home / official.file)
+    except (OSError, RuntimeError) as error:
+        reason = f" ({error.strerror or error})" if isinstance(error, OSError) else ""
+        raise UserError(
+            f"{official.file} is not on this machine and could not be downloaded{reason}. Fetch it elsewhere from {official.url} "
+            f"(MD5 {official.md5}) and copy it to {home / official.file}; looked in {', '.join(map(str, _homes()))}."
+        ) from None
+    return home / official.file
+
+
+def _check_network(url: str) -> None:
+    """Raises OSError at once where there is no way out; the download's own libraries take seconds only to be imported."""
+    if not getproxies():
+        socket.create_connection((urlsplit(url).hostname, 443), timeout=10).close()
+
+
+def _download(official: Official, folder: str) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        import medmnist
+    dataset_class = getattr(medmnist, official.info["python_class"])
+    dataset = dataset_class.__new__(dataset_class)  # its __init__ would load the arrays
+    dataset.flag, dataset.info, dataset.size_flag, dataset.root = official.flag, official.info, official.tag, folder
+    dataset.download()
+
+
+def _check_md5(file: Path, official: Official) -> None:
+    with file.open("rb") as content:
+        found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != official.md5:
+        raise UserError(
+            f"{file} is not the official {official.file}: its MD5 is {found}, expected {official.md5}. Fetch it again from {official.url}; "
+            "if it is your own data, give it another name."
+        )
+
+
+def _split(arrays: _npz.Arrays, split: str, most: int) -> tuple[int, np.ndarray]:
+    """The number of images and the labels [n, k] of a split."""
+    images, labels = arrays.header(f"{split}_images"), arrays.header(f"{split}_labels")
+    if len(images.shape) == 4 and images.shape[-1] != 3:
+        raise UserError(f"{arrays.file}, {split}_images: volumes of shape {images.shape[1:]}. medssl reads 2-D images from .npz files.")
+    if len(images.shape) not in (3, 4) or images.dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"{arrays.file}, {split}_images: expected uint8 or uint16 [n, H, W] or [n, H, W, 3], found {images.dtype} {images.shape}."
+        )
+    if len(labels.shape) not in (1, 2) or labels.dtype.kind not in "iub" or labels.shape[0] != images.shape[0]:
+        raise UserError(
+            f"{arrays.file}, {split}_labels: expected integers [{images.shape[0]}, k] beside {images.shape[0]} images, "
+            f"found {labels.dtype} {labels.shape}."
+        )
+    return images.shape[0], arrays.read(f"{split}_labels", most).reshape(images.shape[0], -1)
+
+
+def _labels(labels: np.ndarray, official: Official | None) -> Sequence[Mapping[str, str]]:
+    """For each row of `labels` [n, k] its label columns: the class's name, or with several columns "0" or "1" for each class."""
+    names: Mapping[str, str] = official.info["label"] if official else {}
+    if labels.shape[1] == 1:
+        known = {int(value): {"label": names.get(str(value), str(value))} for value in np.unique(labels)}
+        return [known[int(value)] for value in labels[:, 0]]
+    columns = [names.get(str(k), f"label_{k}") for k in range(labels.shape[1])]
+    return [dict(zip(columns, map(str, row), strict=True)) for row in labels.astype(int).tolist()]
+
+
+def _counted(labels: Sequence[Mapping[str, str]]) -> list[tuple[str, int]]:
+    multi = bool(labels) and "label" not in labels[0]
+    return sorted(Counter(name if multi else value for row in labels for name, value in row.items() if not multi or value != "0").items())

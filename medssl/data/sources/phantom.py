@@ -1,0 +1,170 @@
+"""Synthetic chest radiographs as real DICOM files, so that everything can be tried on a machine with no data and no network."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
+
+from medssl.config import PluginConfig
+from medssl.data.cache import cache_folder
+from medssl.data.phantom import radiograph
+from medssl.data.sources import dicom
+from medssl.errors import UserError
+from medssl.types import Source
+
+_VERSION = 1  # of the drawing: another number, another folder in the cache
+_NODULE, _NORMAL = "nodule", "normal"
+
+
+class Config(PluginConfig):
+    """`size`: edge of the images in pixels. `prevalence`: share of the patients with nodules."""
+
+    name: str = "phantom"
+    patients: int = Field(default=200, ge=4)
+    size: int = Field(default=256, ge=64, le=2048)
+    prevalence: float = Field(default=0.4, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """`gamma` and `noise`: its image processing; `windowed`: whether its headers carry a window."""
+
+    maker: str
+    model: str
+    site: str
+    modality: str
+    bits: int
+    photometric: str
+    gamma: float
+    noise: float
+    windowed: bool
+
+
+SCANNERS = (
+    Scanner("Alder", "Plate 10", "Harbour Hospital", "CR", 10, "MONOCHROME1", 0.85, 0.012, True),
+    Scanner("Birch", "Panel 12", "Hill Hospital", "DX", 12, "MONOCHROME2", 1.0, 0.006, True),
+    Scanner("Cedar", "Panel 14", "Hill Hospital", "DX", 14, "MONOCHROME2", 1.2, 0.004, False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One image to be made: who, which, on what."""
+
+    patient: int
+    image: int
+    lesion: bool
+    scanner: Scanner
+
+    @property
+    def file(self) -> str:
+        return f"P{self.patient:05d}/{self.image}.dcm"
+
+
+def recognises(data: str) -> bool:
+    return data == "phantom"
+
+
+def build(config: Config, data: str) -> Source:
+    """Draws the radiographs into the cache, unless they are there, and lists them as any folder of DICOM files.
+
+    The label "label" is "nodule" or "normal". Raises UserError where the cache cannot be written.
+    """
+    recipe = f"{_VERSION} {config.patients} {config.size} {config.prevalence} {config.seed}"
+    folder = cache_folder() / "phantoms" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    if not folder.is_dir():
+        try:
+            _write(config, folder)
+        except OSError as error:
+            raise UserError(f"{data}: {folder} cannot be written: {error.strerror}. Set MEDSSL_CACHE to a folder that can.") from None
+    source = dicom.build(dicom.Config(), str(folder))
+    return replace(source, kind="phantom", notes=("synthetic radiographs: results on them say nothing of patients", *source.notes))
+
+
+def exposures(config: Config) -> Iterator[Exposure]:
+    """The images of all patients: one to three each, on one scanner, the label being the patient's."""
+    draw = np.random.default_rng([config.seed, 0])
+    ill = set(draw.permutation(config.patients)[: max(1, round(config.prevalence * config.patients))].tolist())
+    for patient in range(config.patients):
+        scanner = SCANNERS[draw.integers(len(SCANNERS))]
+        for image in range(draw.choice(3, p=(0.6, 0.3, 0.1)) + 1):
+            yield Exposure(patient, image, patient in ill, scanner)
+
+
+def header_and_pixels(exposure: Exposure, config: Config) -> Dataset:
+    """One radiograph as a DICOM data set: the same bytes for the same configuration, no date, no name of a person."""
+    scanner, key = exposure.scanner, (config.seed, exposure.patient)
+    draw = np.random.default_rng([*key, 6, exposure.image])
+    image = radiograph(key, exposure.image, config.size, exposure.lesion)
+    image = image**scanner.gamma + scanner.noise * draw.standard_normal(image.shape, dtype=np.float32)
+    low, high = draw.uniform(0.02, 0.10), draw.uniform(0.70, 0.95)  # the exposure: which part of the range is used
+    top = 2**scanner.bits - 1
+    stored = np.rint((low + (high - low) * np.clip(image, 0, 1)) * top).astype("<u2")
+    centre, width = (low + high) / 2 * top, (high - low) * top
+    inverted = scanner.photometric == "MONOCHROME1"
+
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID = ComputedRadiographyImageStorage if scanner.modality == "CR" else DigitalXRayImageStorageForPresentation
+    ds.SOPInstanceUID = _uid(config.seed, exposure.patient, exposure.image)
+    ds.StudyInstanceUID = _uid(config.seed, exposure.patient)
+    ds.SeriesInstanceUID = _uid(config.seed, exposure.patient, "series")
+    ds.PatientID = f"PHANTOM{config.seed}-{exposure.patient:05d}"
+    ds.PatientName = "Phantom"
+    ds.PatientSex = "O"
+    ds.PatientBirthDate = ds.StudyDate = ds.StudyTime = ds.AccessionNumber = ds.ReferringPhysicianName = ds.StudyID = ""
+    ds.InstitutionName, ds.Manufacturer, ds.ManufacturerModelName = scanner.site, scanner.maker, scanner.model
+    ds.Modality, ds.ViewPosition, ds.BodyPartExamined, ds.PatientOrientation = scanner.modality, "PA", "CHEST", ["L", "F"]
+    ds.ImageType, ds.BurnedInAnnotation = ["DERIVED", "PRIMARY"], "NO"
+    ds.SeriesNumber, ds.InstanceNumber = 1, exposure.image + 1
+    ds.Rows = ds.Columns = config.size
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, scanner.photometric, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, scanner.bits, scanner.bits - 1
+    if scanner.windowed:
+        ds.WindowCenter, ds.WindowWidth = round(top - centre if inverted else centre), round(width) + 1
+    ds.PixelData = (top - stored if inverted else stored).astype("<u2").tobytes()
+    ds["PixelData"].VR = "OW"
+    return ds
+
+
+def _uid(*key: object) -> str:
+    """A UID from a hash (PS3.5 B.2: 2.25 and a number of up to 128 bits)."""
+    return f"2.25.{int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:15])}"
+
+
+def _write(config: Config, folder: Path) -> None:
+    """All files into a temporary folder beside `folder`, which gets its name once they are complete."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+            rows = csv.writer(table)
+            rows.writerow(["path", "label"])
+            for exposure in exposures(config):
+                file = unfinished / exposure.file
+                file.parent.mkdir(exist_ok=True)
+                header_and_pixels(exposure, config).save_as(file, enforce_file_format=True)
+                rows.writerow([exposure.file, _NODULE if exposure.lesion else _NORMAL])
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,146 @@
+"""Who is in which set: patients, never images, are drawn, for the test set, for the monitor's hold-out and for the label fractions.
+
+A draw puts the patients of a class in the order of sha256(purpose, seed, patient) and takes the first ones. So it depends neither on the
+order of the table nor on a library's random generator, a patient added later moves few others, and a smaller fraction of a draw lies
+inside every larger one. A patient with several labels counts for the rarest of them, so that a rare class is not lost.
+"""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int, Shaped
+
+from medssl.errors import UserError, nearest
+
+_EXAMPLES = "Write for instance 10pct, a list such as 1pct,10pct,100pct, 50shot (patients of each class) or all."
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFraction:
+    """How many labelled patients of each class to use: `share` of them ("10pct"), or `shots` patients ("50shot")."""
+
+    share: Fraction | None = None
+    shots: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.shots}shot" if self.share is None else f"{float(self.share * 100):g}pct"
+
+    def of(self, patients: int) -> int:
+        """The number of patients out of `patients`; a share is rounded half up."""
+        return self.shots or 0 if self.share is None else math.floor(self.share * patients + Fraction(1, 2))
+
+
+def parse_labels(text: str) -> list[LabelFraction]:
+    """The fractions that --labels names, in its order, each once. Raises UserError with examples for anything else."""
+    return list(dict.fromkeys(_parsed(part.strip(), text) for part in text.split(",")))
+
+
+def _parsed(part: str, text: str) -> LabelFraction:
+    if part == "all":
+        return LabelFraction(share=Fraction(1))
+    if (match := re.fullmatch(r"(\d+(?:\.\d+)?)pct", part, re.ASCII)) and 0 < Fraction(match[1]) <= 100:
+        return LabelFraction(share=Fraction(match[1]) / 100)
+    if (match := re.fullmatch(r"(\d+)shot", part, re.ASCII)) and int(match[1]) > 0:
+        return LabelFraction(shots=int(match[1]))
+    raise UserError(f"--labels {text}: {part!r} is no label fraction. {_EXAMPLES}")
+
+
+def assign(table: pd.DataFrame, label: str, seed: int, test_fraction: float) -> Shaped[np.ndarray, " rows"]:
+    """The role of each row of the store's table, "train", "val" or "test".
+
+    Official splits are kept where any row has one; rows without count as train. Where there are none, or none names a test set,
+    `test_fraction` of the train patients become test, stratified by the column `label:<label>` and out of the labelled patients only
+    (out of all where none has a label).
+    Raises UserError where an official split has a patient on two sides.
+    """
+    patients, roles = table["patient"].to_numpy(str), table["split"].replace("", "train").to_numpy(str)
+    sides = Counter(patient for patient, _ in set(zip(patients.tolist(), roles.tolist(), strict=True)))
+    if torn := sorted(patient for patient, number in sides.items() if number > 1):
+        raise UserError(
+            f"The split that comes with the data has {len(torn)} of {len(sides)} patients on more than one side of train, val and test, "
+            f"the first under the key {torn[0]}: the result would be too good. Correct the split column, or take it out, and patients will "
+            "be split here."
+        )
+    roles = roles.astype("<U5")
+    if "test" not in roles:
+        train = np.flatnonzero(roles == "train")
+        roles[train[_part(patients[train], _labels(table, label)[train], test_fraction, ("test", seed))]] = "test"
+    return roles
+
+
+def holdout(table: pd.DataFrame, roles: Shaped[np.ndarray, " rows"], label: str, seed: int, fraction: float) -> Bool[np.ndarray, " rows"]:
+    """The rows that the monitor looks at and pretraining does not: the official val rows, or else `fraction` of the train patients."""
+    held = roles == "val"
+    if not held.any():
+        train = np.flatnonzero(roles == "train")
+        held[train] = _part(table["patient"].to_numpy(str)[train], _labels(table, label)[train], fraction, ("holdout", seed))
+    return held
+
+
+def draw(
+    patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, " rows"], wanted: LabelFraction, draw: int, seed: int
+) -> Int[np.ndarray, " drawn"]:
+    """The positions, ascending, of the labelled rows of the patients that number `draw` of `wanted` takes from each class.
+
+    Rows with the label "" are never drawn. A class whose share rounds to no patient gives one.
+    Raises UserError where that cannot be: fewer than two classes, a fraction smaller than one patient for each class, or more shots than
+    the smallest class has patients.
+    """
+    classes = _classes(patients, labels)
+    if len(np.unique(labels[labels != ""])) < 2:
+        only = f"They all say {next(iter(classes))!r}." if classes else "There is none."
+        raise UserError(f"A classifier needs training labels of two classes. {only} --set data.label=COLUMN names another column.")
+    _refuse_too_few(wanted, {name: len(of_class) for name, of_class in classes.items()})
+    drawn: list[str] = []
+    for of_class in classes.values():
+        drawn += _ranked(of_class, "draw", seed, draw)[: max(1, wanted.of(len(of_class)))]
+    return np.flatnonzero(np.isin(patients, drawn) & (labels != ""))
+
+
+def _refuse_too_few(wanted: LabelFraction, counts: dict[str, int]) -> None:
+    there = f"Labelled training patients: {', '.join(f'{name} {count}' for name, count in counts.items())}."
+    if wanted.shots is not None and wanted.shots > min(counts.values()):
+        raise UserError(f"--labels {wanted}: a class has fewer patients. {there} The largest that works is {min(counts.values())}shot.")
+    total = sum(counts.values())
+    if wanted.shots is None and wanted.of(total) < len(counts):
+        least = math.ceil(Fraction(1000 * len(counts), total)) / 10
+        raise UserError(f"--labels {wanted} is less than one patient for each class. {there} The smallest that works is {least:g}pct.")
+
+
+def _part(
+    patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, " rows"], fraction: float, purpose: tuple[str, int]
+) -> Bool[np.ndarray, " rows"]:
+    """The rows of `fraction` of the patients of each class, rounded half up: at least one patient is taken, and at least one is left."""
+    part: list[str] = []
+    for of_class in (_classes(patients, labels) or {"": np.unique(patients).tolist()}).values():
+        number = max(1, math.floor(fraction * len(of_class) + 0.5))
+        part += _ranked(of_class, *purpose)[: min(number, len(of_class) - 1)]
+    return np.isin(patients, part)
+
+
+def _classes(patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, " rows"]) -> dict[str, list[str]]:
+    """The labelled patients by class, both in alphabetical order; each patient stands once, at the rarest of its labels."""
+    pairs = sorted({(label, patient) for patient, label in zip(patients.tolist(), labels.tolist(), strict=True) if label})
+    sizes = Counter(label for label, _ in pairs)
+    rarest: dict[str, str] = {}
+    for label, patient in sorted(pairs, key=lambda pair: sizes[pair[0]]):
+        rarest.setdefault(patient, label)
+    return {label: sorted(patient for patient in rarest if rarest[patient] == label) for label in sorted(set(rarest.values()))}
+
+
+def _labels(table: pd.DataFrame, label: str) -> Shaped[np.ndarray, " rows"]:
+    if label and f"label:{label}" not in table:
+        known = [str(column).removeprefix("label:") for column in table if str(column).startswith("label:")]
+        raise UserError(f"The data has no label column {label!r}. {nearest(label, known) if known else 'It has none at all.'}")
+    return table[f"label:{label}"].to_numpy(str) if label else np.full(len(table), "")
+
+
+def _ranked(patients: Iterable[str], *purpose: str | int) -> list[str]:
+    return sorted(patients, key=lambda patient: hashlib.sha256("\0".join([*map(str, purpose), patient]).encode()).digest())

@@ -1,0 +1,67 @@
+"""The store: a folder with images.npy, table.parquet, skipped.csv and card.json, read by memory map.
+
+No name, identifier, date, UID or path of a patient is in the table or the card; keys are HMACs. `prepare` writes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8, UInt16
+
+from medssl.errors import UserError
+
+STORE_FORMAT = "medssl-store-1"
+_CHECKED_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Store:
+    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535. `table`: one row an image: key, patient, study, site,
+    split, pixel_hash, bits, `label:<column>`, `extra:<name>`; text is str, "" where it is missing. `card`: what it is and was
+    made of."""
+
+    path: Path
+    images: np.memmap
+    table: pd.DataFrame
+    card: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """The store in that folder. Raises UserError where there is none or where it is damaged: the table's digest, the shapes,
+        and the pixel hashes of 64 rows spread over it are checked."""
+        try:
+            card = json.loads((path / "card.json").read_text("utf-8"))
+            images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
+            table = pd.read_parquet(path / "table.parquet")
+            if not (fault := _fault(path, images, table, card)):
+                return cls(path, images, table, card)
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            fault = type(error).__name__
+        raise UserError(f"{path} is no store that this version can read ({fault}). Prepare the data again.")
+
+
+def pixel_hash(image: UInt8[np.ndarray, "c h w"] | UInt16[np.ndarray, "c h w"], bits: int) -> str:
+    """32 hex characters of the sha256 over an image [C, H, W] as its own depth has it: the same in a store of 8 and of 16 bits."""
+    if image.dtype == np.uint16 and bits <= 8:
+        image = (image // 257).astype(np.uint8)
+    return hashlib.sha256(image.tobytes()).hexdigest()[:32]
+
+
+def _fault(path: Path, images: np.ndarray, table: pd.DataFrame, card: dict[str, Any]) -> str:
+    if card["format"] != STORE_FORMAT:
+        return f"format {card['format']}"
+    if list(images.shape) != card["shape"] or str(images.dtype) != card["dtype"]:
+        return "images.npy does not fit card.json"
+    if len(table) != len(images) or hashlib.sha256((path / "table.parquet").read_bytes()).hexdigest() != card["table_sha256"]:
+        return "table.parquet does not fit card.json"
+    for row in np.unique(np.linspace(0, len(images) - 1, _CHECKED_ROWS).astype(int)):
+        if pixel_hash(images[row], table["bits"].iloc[row]) != table["pixel_hash"].iloc[row]:
+            return f"the pixels of row {row} are not those that were written"
+    return ""

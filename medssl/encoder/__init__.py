@@ -1,0 +1,1 @@
+"""Everything that is needed to use an encoder: weights and their card."""

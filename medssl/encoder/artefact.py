@@ -1,0 +1,108 @@
+"""The encoder as a file: `encoder.safetensors` with the weights, and `card.json` with all that is needed to use them rightly.
+
+Loading is strict: another architecture, a missing or surplus tensor, a digest or a probe output that differs is an error, never
+silent random weights. The probe is an image written as a formula; the card holds the features that it must give.
+"""
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+
+from medssl import plugins
+from medssl.errors import UserError
+from medssl.nn.encoder import Encoder
+
+FORMAT = 1
+WEIGHTS, CARD = "encoder.safetensors", "card.json"
+_TOLERANCE = 1e-3
+
+
+def probe_image(channels: int, size: int) -> torch.Tensor:
+    """The probe input [1, C, size, size] in [0, 1]: crossed sine waves, another phase in each channel; the same on every machine."""
+    axis = torch.arange(size, dtype=torch.float64) / size
+    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
+    waves = [torch.sin(math.tau * (3 * rows + c / 7)) + torch.cos(math.tau * (2 * columns + rows)) for c in range(channels)]
+    return 0.5 + torch.stack(waves)[None].float() / 4
+
+
+@torch.no_grad()
+def probe_output(encoder: Encoder, channels: int, size: int) -> torch.Tensor:
+    """The features [D] of the probe image in float32, evaluation mode; the encoder's own mode is left as it was."""
+    training = encoder.training
+    output = encoder.eval()(probe_image(channels, size).to(encoder.mean.device))[0].float().cpu()
+    encoder.train(training)
+    return output
+
+
+def build_encoder(backbone: dict[str, Any], channels: int, size: int, mean: torch.Tensor, std: torch.Tensor, seed: int) -> Encoder:
+    """An encoder with weights drawn from `seed`, without touching torch's global generator; `backbone` is a choice with its name."""
+    module = plugins.find("backbones", str(backbone["name"]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Encoder(module.build(module.Config(**backbone), channels, size), mean, std).to(memory_format=torch.channels_last)  # pyright: ignore
+
+
+def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: int, size: int, card: dict[str, Any]) -> None:
+    """Write weights and card into `folder`, each whole or not at all. `card` adds what the run knows: data, method, provenance, hashes."""
+    weights = dump_tensors({name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()})
+    full = {
+        "format": FORMAT,
+        "backbone": backbone,
+        "channels": channels,
+        "size": size,
+        "num_features": encoder.num_features,
+        "mean": encoder.mean.flatten().tolist(),
+        "std": encoder.std.flatten().tolist(),
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "probe_output": probe_output(encoder, channels, size).tolist(),
+        **card,
+    }
+    write_whole(folder / WEIGHTS, weights)
+    write_whole(folder / CARD, (json.dumps(full, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder, in evaluation mode on the CPU, and its card. `path`: a run folder or its `encoder.safetensors`.
+
+    Raises UserError where there is none, or anything in it does not fit the rest.
+    """
+    folder = path if path.is_dir() else path.parent
+    weights_file = folder / WEIGHTS if path.is_dir() else path
+    if not weights_file.is_file() or not (folder / CARD).is_file():
+        raise UserError(f"No encoder at {path}: {WEIGHTS} and {CARD} belong side by side. Name a finished pretraining run.")
+    weights = weights_file.read_bytes()
+    try:
+        card = json.loads((folder / CARD).read_text("utf-8"))
+        if card["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
+            raise UserError(f"{weights_file} is not the file that {CARD} describes (format or SHA-256 differ). Copy both again.")
+        mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
+        encoder = build_encoder(card["backbone"], card["channels"], card["size"], mean, std, seed=0)
+        encoder.load_state_dict(load_tensors(weights), strict=True)
+        expected = torch.tensor(card["probe_output"])
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{weights_file} is no medssl encoder: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+    found = probe_output(encoder, card["channels"], card["size"])
+    if found.shape != expected.shape or float((found - expected).abs().max()) > _TOLERANCE * float(expected.abs().max()):
+        raise UserError(
+            f"{weights_file}: the probe image gives other features than the card says. Weights and card do not belong together."
+        )
+    return encoder.eval(), card
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that its name never stands for half of it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""What an encoder is worth: features, probes, fine-tuning, metrics, report."""

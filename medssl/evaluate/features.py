@@ -1,0 +1,48 @@
+"""Features of stored images: one pass of a frozen network, in float32, over the rows that are needed and no others."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl.errors import UserError
+
+PIXELS_EDGE = 28
+
+
+class Pixels(nn.Module):
+    """No network at all: the image averaged down to 28 x 28 and laid out as a row. The floor that every encoder has to beat."""
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        edge = min(PIXELS_EDGE, images.shape[-1])
+        return functional.adaptive_avg_pool2d(images, edge).flatten(1)
+
+
+def extract(
+    network: nn.Module,
+    images: Shaped[np.ndarray, "n c h w"],
+    rows: Int[np.ndarray, " m"],
+    device: torch.device,
+    batch_size: int = 256,
+) -> Float[np.ndarray, "m d"]:
+    """What `network` makes of `images[rows]` (uint8 or uint16, given to it as float32 in [0, 1]), float32, in evaluation mode.
+
+    The network is moved to `device`; which of its parts were in training mode is restored. Raises UserError for output that is not finite.
+    """
+    modes = [(part, part.training) for part in network.modules()]
+    network.to(device).eval()
+    full = float(np.iinfo(images.dtype).max)
+    parts = []
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        for start in range(0, len(rows), batch_size):
+            batch = torch.from_numpy(images[rows[start : start + batch_size]].astype(np.float32)).to(device) / full
+            parts.append(network(batch).float().cpu().numpy())
+    for part, training in modes:
+        part.training = training
+    features = np.concatenate(parts)
+    if not np.isfinite(features).all():
+        raise UserError(
+            "The encoder's features are not finite for some images: its training has diverged. Pretrain again with a lower train.lr."
+        )
+    return features

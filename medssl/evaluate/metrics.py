@@ -1,0 +1,104 @@
+"""Scores of class probabilities under many weightings of the test images at once, so that a bootstrap is one call.
+
+    y     int   [n]      true classes, 0..k-1
+    prob  float [n, k]   predicted probabilities, rows sum to 1
+    w     float [b, n]   one row of image weights per resample (ones: the plain score)
+
+Every function returns one score per weighting, float64 [b]. Two classes: class 1 is the positive one. More: the unweighted mean over
+classes of one class against the rest. A score that needs every class is nan where the weights leave a class out. Definitions are those of
+scikit-learn with `sample_weight`; ECE is that of Guo et al. 2017 (arXiv 1706.04599, section 2) with 15 bins of equal width.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float, Int
+
+Y = Int[np.ndarray, " n"]
+Prob = Float[np.ndarray, "n k"]
+Weights = Float[np.ndarray, "b n"]
+Scores = Float[np.ndarray, " b"]
+
+ECE_BINS = 15
+
+
+def auroc(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half."""
+    return _over_classes(y, prob, w, _auroc)
+
+
+def auprc(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Average precision: precision at each distinct threshold, weighted by the recall gained there (no interpolation)."""
+    return _over_classes(y, prob, w, _average_precision)
+
+
+def accuracy(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Share of the weight whose most probable class is the true one (the lower class at a tie)."""
+    return w @ _correct(y, prob) / w.sum(1)
+
+
+def balanced_accuracy(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Mean over the classes of the recall."""
+    members = _one_hot(y, prob.shape[1])
+    weight = w @ members
+    recall = np.divide(w @ (members * _correct(y, prob)[:, None]), weight, out=np.full_like(weight, np.nan), where=weight > 0)
+    return recall.mean(1)
+
+
+def ece(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Expected calibration error: mean distance of accuracy from confidence over the bins ((i-1)/15, i/15] of the confidence."""
+    confidence = prob.max(1)
+    bins = _one_hot(np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1), ECE_BINS)
+    return np.abs(w @ (bins * (_correct(y, prob) - confidence)[:, None])).sum(1) / w.sum(1)
+
+
+METRICS: dict[str, Callable[[Y, Prob, Weights], Scores]] = {
+    "auroc": auroc,
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "auprc": auprc,
+    "ece": ece,
+}
+
+
+def score(y: Y, prob: Prob) -> dict[str, float]:
+    """Every metric with all images counting once."""
+    once = np.ones((1, len(y)))
+    return {name: float(metric(y, prob, once)[0]) for name, metric in METRICS.items()}
+
+
+def _auroc(positive: Weights, negative: Weights) -> Scores:
+    below = np.cumsum(negative, axis=1) - negative
+    area = (positive * (below + negative / 2)).sum(1)
+    return _ratio(area, positive.sum(1) * negative.sum(1))
+
+
+def _average_precision(positive: Weights, negative: Weights) -> Scores:
+    hits, calls = np.cumsum(positive[:, ::-1], axis=1), np.cumsum((positive + negative)[:, ::-1], axis=1)
+    precision = np.divide(hits, calls, out=np.zeros_like(hits), where=calls > 0)
+    return _ratio((positive[:, ::-1] * precision).sum(1), np.where(negative.sum(1) > 0, positive.sum(1), 0))
+
+
+def _over_classes(y: Y, prob: Prob, w: Weights, of_groups: Callable[[Weights, Weights], Scores]) -> Scores:
+    """The mean over classes of a score that needs, per distinct value in rising order, the weight of positives and of negatives there."""
+    classes = [1] if prob.shape[1] == 2 else range(prob.shape[1])
+    values = []
+    for c in classes:
+        order = np.argsort(prob[:, c], kind="stable")
+        starts = np.flatnonzero(np.diff(prob[order, c], prepend=-np.inf))
+        in_order, member = w[:, order], y[order] == c
+        positive = np.add.reduceat(in_order * member, starts, axis=1)
+        values.append(of_groups(positive, np.add.reduceat(in_order * ~member, starts, axis=1)))
+    return np.mean(values, axis=0)
+
+
+def _correct(y: Y, prob: Prob) -> Float[np.ndarray, " n"]:
+    return (prob.argmax(1) == y).astype(np.float64)
+
+
+def _one_hot(index: Int[np.ndarray, " n"], k: int) -> Float[np.ndarray, "n k"]:
+    return np.eye(k)[index]
+
+
+def _ratio(part: Scores, whole: Scores) -> Scores:
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)

@@ -1,0 +1,145 @@
+"""report.html: what a study found, in one file that opens offline, prints, and asks nothing of anywhere.
+
+Everything on the page comes from results.json. Its text (class names, columns, commands) is foreign: the template escapes it, the page
+has no script, and its policy (`default-src 'none'`) would not run one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medssl.encoder.artefact import write_whole
+from medssl.evaluate.figures import NAMES, NARROW, WIDE, figure_png, figure_svg, spoken
+
+__all__ = ["figure_png", "render", "write_report"]
+
+INITS = {"pretrained": "Pretrained encoder", "random": "Same network, random start", "pixels": "Raw pixels, no network"}
+MODES = {"linear": "a linear classifier on its frozen features", "full": "the whole network, its pretrained weights included,"}
+_HEADLINE = "10pct"
+_SHOWN_ITEMS = 8
+_PAPER_NAMES = {"pnnclr": "pNNCLR", "nnclr": "NNCLR"}
+
+
+def write_report(document: Mapping[str, Any], path: Path) -> None:
+    """The page of a results.json document, whole or not at all."""
+    write_whole(path, render(document).encode())
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The page as text.
+
+    Of the facts in the document it reads, each where it is there: `data.name`, `encoder.method.name`, `encoder.backbone.model`,
+    `encoder.pretraining` (numbers of "patients" and different "pixels"), `leak_check` (what refuse_leak compared) and `run.command`. All
+    facts in these four sections are listed under provenance as they are.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "score": _score,
+        "signed": _signed,
+        "span": _span,
+        "spoken": spoken,
+        "count": lambda n: f"{n:,}",
+        "range": _range,
+    }
+    fractions = list(dict.fromkeys(row["labels"] for row in document["summary"]))
+    headline = _HEADLINE if _HEADLINE in fractions else fractions[0]
+    return environment.get_template("report.html.j2").render(
+        name=document.get("data", {}).get("name", document["task"]["column"]),
+        sentences=_sentences(document, headline),
+        wide=Markup(figure_svg(document, WIDE, "wide")),  # noqa: S704 - drawn here, its text escaped by matplotlib
+        narrow=Markup(figure_svg(document, NARROW, "narrow")),  # noqa: S704
+        groups={labels: [row for row in document["summary"] if row["labels"] == labels] for labels in fractions},
+        headline=headline,
+        ours=_row(document, headline),
+        gains=[row for row in document["paired"] if row["labels"] == headline],
+        paired=document["paired"],
+        task=document["task"],
+        interval=document["interval"],
+        inits=INITS,
+        names=NAMES,
+        provenance={section: list(_flat(document[section])) for section in ("data", "encoder", "leak_check", "run") if section in document},
+        command=document.get("run", {}).get("command", ""),
+    )
+
+
+def _sentences(document: Mapping[str, Any], headline: str) -> list[str]:
+    """What was done and found, in three sentences."""
+    task, encoder, ours = document["task"], document.get("encoder", {}), _row(document, headline)
+    method, backbone, seen = (encoder.get(key, {}) for key in ("method", "backbone", "pretraining"))
+    name = method.get("name", "")
+    network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
+    material = f" on {seen['pixels']:,} different images of {seen['patients']:,} patients" if seen else ""
+    names = [c["name"] for c in task["classes"]]
+    told = f"{names[1]} from {names[0]}" if len(names) == 2 else f"{_listed(names)} apart"
+    shares = _listed([spoken(labels) for labels in dict.fromkeys(row["labels"] for row in document["summary"])])
+    draws = max(row["draws"] for row in document["summary"])
+    drawn = f", in up to {draws} draws of patients," if draws > 1 else ""
+    tested = f"{task['test']['n_labels']:,} images of {task['test']['n_patients']:,} patients"
+    unseen = "neither its pretraining nor its fine-tuning had seen" if "leak_check" in document else "its fine-tuning had not seen"
+    reached = f"{_score(ours['auroc']['mean'])} ({document['interval']['level']:.0%} interval {_span(ours['auroc'])})"
+    return [
+        f"{network} was pretrained with {_PAPER_NAMES.get(name, name) or 'self-supervision'}{material}, without looking at a label.",
+        f"Then {MODES[ours['mode']]} was trained with {shares} of the labels{drawn} to tell {told}, and each classifier was scored once on "
+        f"{tested} that {unseen}.",
+        f"With {spoken(headline)} of the labels ({_range(ours['n_labels'])} images) the pretrained encoder reached an AUROC of {reached}"
+        f"{_gained(document, headline)}.",
+    ]
+
+
+def _gained(document: Mapping[str, Any], headline: str) -> str:
+    """The difference from a random start, where that was run, and whether its interval leaves the question open."""
+    rows = [row for row in document["paired"] if row["labels"] == headline and row["versus"] == "random"]
+    if not rows:
+        return ""
+    (row,) = rows
+    than = f", {_score(abs(row['auroc_gain']))} {'more' if row['auroc_gain'] >= 0 else 'less'} than the same network from a random start"
+    verdict = "does not include zero" if row["low"] > 0 or row["high"] < 0 else "includes zero, so it may be chance"
+    return f"{than}; the interval of that difference ({_signed(row['low'])} to {_signed(row['high'])}) {verdict}"
+
+
+def _row(document: Mapping[str, Any], labels: str) -> Mapping[str, Any]:
+    """The summary's row of the first initialisation at a fraction."""
+    return next(row for row in document["summary"] if row["labels"] == labels)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested facts as (name, text) pairs; long lists as their length."""
+    for key, item in value.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{name}: ")
+        elif isinstance(item, Sequence) and not isinstance(item, str):
+            yield name, ", ".join(map(str, item)) if len(item) <= _SHOWN_ITEMS else f"{len(item):,} entries"
+        else:
+            yield name, str(item)
+
+
+def _score(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return text[1:] if float(text[1:]) == 0 else text
+
+
+def _span(score: Mapping[str, float]) -> str:
+    return f"{score['low']:.3f} to {score['high']:.3f}"
+
+
+def _range(counts: Mapping[str, int]) -> str:
+    low, high = counts["low"], counts["high"]
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

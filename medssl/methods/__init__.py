@@ -1,0 +1,1 @@
+"""One file a method: views to a Step."""

@@ -1,0 +1,29 @@
+"""pNNCLR as its authors' code computes it (mb16biswas/pnnclr, commit 0b39f20): the method of `pnnclr.py` with its switches thrown.
+
+Four cross-entropies, gradient through the interpolated neighbour, which is not a unit vector, alpha 0.95, no noise, both views'
+predictions pushed, the second half of the loss looking at a support set that already holds the first view's. Not copied: the optimiser
+applied three times a step, and both networks starting from ImageNet weights. For comparisons; `pnnclr` is the one to train with.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from medssl.methods import pnnclr
+from medssl.nn.encoder import Encoder
+
+
+class Config(pnnclr.Config):
+    name: str = "pnnclr_paper"
+    alpha: pnnclr.Share | tuple[pnnclr.Share, pnnclr.Share] = 0.95
+    noise: float = Field(0.0, ge=0)
+    support_size: int = Field(10_000, ge=1)
+    stop_gradient: bool = False
+    renormalise: bool = False
+    push: Literal["targets", "predictions"] = "predictions"
+    terms: Literal[1, 4] = 4
+
+
+def build(config: Config, encoder: Encoder) -> pnnclr.PNNCLR:
+    """The method around an encoder, see `pnnclr.build`."""
+    return pnnclr.build(config, encoder)

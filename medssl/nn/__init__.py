@@ -1,0 +1,1 @@
+"""The parts that methods share: encoder, heads, losses, support set, target network."""

@@ -1,0 +1,71 @@
+"""From what --data names to a store with roles: shared by pretraining and fine-tuning."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from medssl import plugins
+from medssl.config import Config
+from medssl.data import split
+from medssl.data.cache import cache_folder
+from medssl.data.prepare import prepare
+from medssl.data.store import Store
+from medssl.types import SPLITS, Reporter, Source
+
+_STATISTICS_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A store and what each row is for: `roles` ("train", "val", "test"), `held` for the monitor; `stratum`: the split's label column."""
+
+    store: Store
+    roles: np.ndarray
+    held: np.ndarray
+    stratum: str
+
+    @property
+    def pretraining(self) -> np.ndarray:
+        """The rows that pretraining may see."""
+        return np.flatnonzero((self.roles == "train") & ~self.held)
+
+
+def listed(config: Config) -> Source:
+    """The records that `config.data` names."""
+    return plugins.find("data.sources", config.data.source.name).build(config.data.source, config.data.path)
+
+
+def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> Prepared:
+    """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by."""
+    store = prepare(source, config.data, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
+    if stratum is None:
+        columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
+        stratum = config.data.label or (columns[0] if len(columns) == 1 else "")
+    roles = split.assign(store.table, stratum, config.data.split_seed, config.data.test_fraction)
+    held = split.holdout(store.table, roles, stratum, config.data.split_seed, config.data.holdout_fraction)
+    return Prepared(store, roles, held, stratum)
+
+
+def say(found: Prepared, source: Source, reporter: Reporter) -> None:
+    """What was found, skipped and set apart, in lines that a person reads before the training starts."""
+    card, table = found.store.card, found.store.table
+    shape = "x".join(str(n) for n in found.store.images.shape[1:])
+    skipped = card["counts"]["skipped"]
+    reporter.say(
+        f"data      {len(table)} images {shape} {found.store.images.dtype} of {table['patient'].nunique()} patients ({source.kind})"
+    )
+    for note in source.notes:
+        reporter.say(f"          {note}")
+    if skipped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+        reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); they are named in {found.store.path / 'skipped.csv'}")
+    sides = {role: table["patient"][found.roles == role] for role in SPLITS}
+    reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {p.nunique()} patients" for role, p in sides.items() if len(p)))
+
+
+def statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation per channel of training images in [0, 1], over 2000 of them at most, spread evenly."""
+    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), _STATISTICS_ROWS)).astype(int)]
+    images = store.images[np.sort(chosen)].astype(np.float64) / np.iinfo(store.images.dtype).max
+    return torch.from_numpy(images.mean(axis=(0, 2, 3))).float(), torch.from_numpy(images.std(axis=(0, 2, 3)) + 1e-6).float()

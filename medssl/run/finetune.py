@@ -1,0 +1,168 @@
+"""`medssl finetune`: from an encoder and few labels to a classifier, and to what the encoder gained over starting from nothing."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medssl import plugins
+from medssl.config import Config, merged, overrides, resolve
+from medssl.data.detect import detect
+from medssl.data.loader import workers_here
+from medssl.data.split import parse_labels
+from medssl.encoder import artefact
+from medssl.errors import UserError
+from medssl.evaluate import task as tasks
+from medssl.evaluate.report import figure_png, write_report
+from medssl.evaluate.study import Request, refuse_leak, run_study
+from medssl.nn.encoder import Encoder
+from medssl.run.data import Prepared, listed, prepared, say
+from medssl.run.folder import RUNS, config_of, create, describe, newest_encoder
+from medssl.tracking.tracker import Tracker
+from medssl.train.loop import choose_device, choose_precision
+from medssl.types import Reporter
+from medssl.views import executors
+
+_RANDOM = 1000  # sets the seed of the random encoder apart from the one that pretraining started from
+
+
+def finetune(
+    reporter: Reporter,
+    *,
+    labels: str | None = None,
+    mode: str | None = None,
+    encoder: str | None = None,
+    data: str | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    sets: Sequence[str] = (),
+) -> Path:
+    """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
+
+    Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. Raises UserError for wrong input.
+    """
+    origin = Path(encoder) if encoder else newest_encoder(RUNS)
+    network, card = artefact.load(origin)
+    own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
+    flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
+    config = _configured(card, origin, data, merged(flags, overrides(sets)))
+    fractions = parse_labels(config.finetune.labels)
+    source = listed(config)
+    folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
+    describe(folder, config, "finetune")
+    found = prepared(source, config, reporter, stratum=card["stratum"])
+    question = tasks.ask(found.store.table, tasks.label_column(found.store.table, config.data.label), found.roles)
+    reporter.say(f"encoder   {origin}")
+    say(found, source, reporter)
+    compared = refuse_leak(card, found.store.table.iloc[np.flatnonzero(found.roles == "test")])
+    reporter.say(f"leaks     none: {compared['patients']} test patients and {compared['images']} images are not in the pretraining set")
+    command = _command(labels, mode, encoder, data, seed, device, sets)
+    facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
+    request = _request(config, found, question, {"pretrained": network, "random": _random(card, config)}, fractions, facts)
+    with Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode}) as tracker:
+        results = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
+        results.write(folder)
+        tracker.log({"step": 0, **results.scores()})
+        write_report(results.document, folder / "report.html")
+        (folder / "label_efficiency.png").write_bytes(figure_png(results.document))
+        for name in ("results.json", "splits.json", "report.html", "label_efficiency.png"):
+            tracker.artifact(folder / name)
+    _summary(reporter, results.document)
+    reporter.say(f"report    {folder / 'report.html'}")
+    return folder
+
+
+def _configured(card: dict[str, Any], origin: Path, data: str | None, given: dict[str, Any]) -> Config:
+    """The pretraining's configuration, from its card, with the data's path and the flags over it."""
+    values = dict(card["config"])
+    if data is not None:
+        where = {"path": data, "source": {"name": detect(data)}}
+    else:
+        run = origin if origin.is_dir() else origin.parent
+        if not (run / "config.yaml").is_file():
+            raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
+        where = {"path": config_of(run).data.path}
+    config = resolve(merged(merged(values, {"data": where}), given))
+    for key in ("size", "channels", "window"):
+        old, new = card["config"]["data"][key], getattr(config.data, key)
+        if old != new:
+            raise UserError(f"data.{key} is {new}, but the encoder was pretrained with {old}. Leave it as the encoder knows it.")
+    return config
+
+
+def _random(card: dict[str, Any], config: Config) -> Encoder:
+    """The same architecture and intensity standardisation with weights that were never trained."""
+    mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
+    return artefact.build_encoder(card["backbone"], card["channels"], card["size"], mean, std, config.seed + _RANDOM).eval()
+
+
+def _request(
+    config: Config, found: Prepared, question: tasks.Task, inits: dict[str, Encoder], fractions: Sequence[Any], facts: dict[str, Any]
+) -> Request:
+    device = choose_device(config.device)
+    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
+    batch_bytes = config.finetune.batch_size * config.data.channels * config.data.size**2 * 4
+    return Request(
+        images=found.store.images,
+        table=found.store.table,
+        task=question,
+        inits={name: encoder.to(device) for name, encoder in inits.items()},
+        fractions=fractions,
+        settings=config.finetune,
+        seed=config.seed,
+        device=device,
+        make_views=executors.make(config.views.executor, recipe, config.data.size),
+        precision=choose_precision(config.train.precision, device),
+        workers=workers_here(config.train.workers, batch_bytes)[0],
+        facts=facts,
+    )
+
+
+def _facts(card: dict[str, Any], found: Prepared, config: Config, kind: str, command: str) -> dict[str, Any]:
+    """What results.json and the report say of data, encoder and run; no path but the command's own."""
+    name = Path(config.data.path).stem or kind
+    return {
+        "data": {"name": name, "source": kind, **{key: found.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")}},
+        "encoder": {
+            "backbone": card["backbone"],
+            "method": card["config"]["method"],
+            "weights_sha256": card["weights_sha256"],
+            "facts": card["facts"],
+            "provenance": card["provenance"],
+            "pretraining": {key: len(value) for key, value in card["pretraining"].items()},
+        },
+        "run": {"preset": config.preset, "seed": config.seed, "command": command},
+    }
+
+
+def _command(
+    labels: str | None, mode: str | None, encoder: str | None, data: str | None, seed: int | None, device: str | None, sets: Sequence[str]
+) -> str:
+    """The command that repeats this, with the last parts of paths only: the report may leave this machine."""
+    named = {"encoder": encoder and Path(encoder).name, "data": data and Path(data).name}
+    flags = {"labels": labels, "mode": mode, **named, "seed": seed, "device": device}
+    given = [f"--{name} {shlex.quote(str(value))}" for name, value in flags.items() if value is not None]
+    return " ".join(["medssl finetune", *given, *(f"--set {shlex.quote(item)}" for item in sets)])
+
+
+def _parent(origin: Path) -> Path | None:
+    run = origin if origin.is_dir() else origin.parent
+    return run if (run / "mlflow.json").is_file() else None
+
+
+def _summary(reporter: Reporter, document: dict[str, Any]) -> None:
+    """The table of AUROCs, a line for each fraction and initialisation."""
+    test = document["task"]["test"]
+    reporter.say(f"test      {test['n_labels']} images of {test['n_patients']} patients, never seen in pretraining or fitting")
+    for row in document["summary"]:
+        used = row["n_labels"]
+        count = str(used["low"]) if used["low"] == used["high"] else f"{used['low']}-{used['high']}"
+        auroc = row["auroc"]
+        interval = f"{auroc['mean']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
+        draws = f"{row['draws']} draw" + ("s" if row["draws"] > 1 else "")
+        reporter.say(f"  {row['labels']:>7}  {count:>9} labels  {row['mode']:6}  {row['init']:10}  AUROC {interval}  {draws}")

@@ -1,0 +1,41 @@
+"""Presets: complete YAML files in `configs/`, chosen by the kind of data and the device, or by name."""
+
+from pathlib import Path
+from typing import Any
+
+from medssl.config import read_yaml
+from medssl.errors import UserError, nearest
+
+_SMALL_EDGE = 64
+
+
+def folder() -> Path:
+    """`configs/`, inside the installed package or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def choose(channels: int, edge: int, device: str) -> str:
+    """The preset for pictures of that many channels and that edge in pixels; on the CPU the one whose name ends in `_cpu`."""
+    small = edge <= _SMALL_EDGE
+    kind = ("medmnist" if small else "chest_xray") if channels == 1 else ("natural" if small else "colour")
+    return f"{kind}_cpu" if device == "cpu" else kind
+
+
+def stands_for(preset: str) -> str:
+    """The GPU preset that a CPU preset stands in for, "" for any other."""
+    return preset.removesuffix("_cpu") if preset.endswith("_cpu") else ""
+
+
+def load(preset: str) -> dict[str, Any]:
+    """The values of a preset, by name or as the path of a YAML file. Raises UserError for an unknown one."""
+    own = Path(preset)
+    if own.suffix in {".yaml", ".yml"}:
+        if not own.is_file():
+            raise UserError(f"--preset {preset}: there is no such file.")
+        return {**read_yaml(own), "preset": own.stem}
+    known = sorted(file.stem for file in folder().glob("*.yaml"))
+    if preset not in known:
+        raise UserError(f"Unknown preset {preset!r}. {nearest(preset, known)}")
+    return {**read_yaml(folder() / f"{preset}.yaml"), "preset": preset}

@@ -1,0 +1,1 @@
+"""A run's records: metrics.jsonl first, MLflow fed from it."""

@@ -1,0 +1,1 @@
+"""The only loop, its optimisers, schedules, checkpoints and monitors."""

@@ -1,0 +1,36 @@
+"""Optimisers and the learning rate's schedule. Biases and normalisation scales take no weight decay, and under LARS no adaptation."""
+
+import math
+
+import torch
+from torch import nn
+
+MOMENTUM = 0.9
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Two groups: weights with decay; biases and normalisation parameters (one dimension) without."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def make(name: str, module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW, SGD with momentum 0.9, or LARS (You et al. 2017; timm's, where groups without decay take plain SGD steps)."""
+    groups = parameter_groups(module, weight_decay)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, fused=True)
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM)
+    from timm.optim import Lars
+
+    return Lars(groups, lr=lr, momentum=MOMENTUM, trust_coeff=0.001)
+
+
+def lr_at(step: int, *, base: float, warmup: int, total: int) -> float:
+    """Linear warm-up over `warmup` steps, then half a cosine to zero at `total` (Loshchilov and Hutter 2017). `step` counts from 0."""
+    if step < warmup:
+        return base * (step + 1) / warmup
+    return base * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2

@@ -1,0 +1,1 @@
+"""Recipes (what a view changes) and the executors that carry them out."""

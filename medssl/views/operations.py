@@ -1,0 +1,120 @@
+"""What can be done to an image to make a view of it: plain data, in plain units, that says nothing of who does it.
+
+A recipe (`views/recipes`) returns operations in the order in which they are applied; an executor (`views/executors.py`) applies them.
+Lengths are shares of the image's edge and intensities shares of the full range [0, 1], so that one recipe fits every size and bit depth.
+`p` is the probability with which an operation is applied; every range is (low, high), drawn from uniformly.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"the lower end comes first: {[value[1], value[0]]}")
+    return value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+_PositiveShare = Annotated[float, Field(gt=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
+ShareRange = Annotated[tuple[Share, Share], AfterValidator(_ascending)]
+PositiveShareRange = Annotated[tuple[_PositiveShare, _PositiveShare], AfterValidator(_ascending)]
+PositiveRange = Annotated[tuple[_Positive, _Positive], AfterValidator(_ascending)]
+
+
+@dataclass(frozen=True, slots=True)
+class ResizedCrop:
+    """Cut out a box with a share of `area` of the image and the `aspect` width / height (drawn on a log scale), resized to the view."""
+
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HorizontalFlip:
+    """Left becomes right."""
+
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerticalFlip:
+    """Up becomes down."""
+
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Turn about the centre by an angle within +-`degrees`; what comes into view is black, as outside an X-ray collimator."""
+
+    degrees: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class BrightnessContrast:
+    """x * (1 + c) + b, clipped, with c within +-`contrast` and b within +-`brightness`: a detector's gain and offset."""
+
+    brightness: float
+    contrast: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gamma:
+    """x ** g with g in `exponent`: another film or detector curve."""
+
+    exponent: tuple[float, float]
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Blur:
+    """Gaussian blur whose standard deviation is a share of the view's edge, in `sigma`."""
+
+    sigma: tuple[float, float]
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Gaussian noise, independent for each pixel, whose standard deviation is a share of the full range, in `std`."""
+
+    std: tuple[float, float]
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class CutOut:
+    """One black box whose sides are shares of the view's edge, in `side`."""
+
+    side: tuple[float, float]
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class ColourJitter:
+    """torchvision's ColorJitter: brightness, contrast and saturation times 1 +- the given share, hue turned by +- a share of the circle, in
+    random order. Saturation and hue of a grey image stay."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Greyscale:
+    """Colour becomes grey, on as many channels as before."""
+
+    p: float
+
+
+Operation = (
+    ResizedCrop | HorizontalFlip | VerticalFlip | Rotation | BrightnessContrast | Gamma | Blur | Noise | CutOut | ColourJitter | Greyscale
+)

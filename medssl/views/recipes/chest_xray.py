@@ -1,0 +1,75 @@
+"""Views of chest radiographs, grey, taken upright: what differs between two exposures of one patient, and no more.
+
+- Crop 0.3 to 1 of the area. SimCLR (Chen et al. 2020) goes down to 0.08, where two views of a chest may share no anatomy and a finding is
+  cut away; MoCo-CXR (Sowrirajan et al. 2021) leaves crops out for that reason, yet without them two views of the same projection are so
+  well aligned that the task is solved by position alone. Between the two stands 0.3.
+- Horizontal flip and rotation by up to 10 degrees: the two operations of MoCo-CXR. The flip puts the heart on the other side, which
+  suits findings that occur on both; `flip_p: 0` where the side matters (dextrocardia, a lead's or a tube's position).
+- No vertical flip: no radiograph is read upside down, and lungs, diaphragm and the air-fluid levels of an effusion have their order.
+- Brightness, contrast and gamma stand for colour jitter: tube voltage, dose, detector and post-processing differ between scanners; hue,
+  saturation and greyscale mean nothing on one channel (MoCo-CXR says the same).
+- Light blur and noise, seldom: detector and dose. SimCLR's blur (sigma up to 2 pixels at 224) hides nodules and interstitial lines,
+  ours stays at about half of that.
+- Cut-out is there and off: it may cover the one finding.
+
+Van der Sluijs et al. 2023 ("Exploring Image Augmentations for Siamese Representation Learning with Chest X-Rays") compare such operations
+alone and in pairs on three data sets; REMEDIS (Azizi et al. 2023) has rotation, elastic deformation and histogram equalisation as options.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from medssl.config import PluginConfig
+from medssl.views.operations import (
+    Blur,
+    BrightnessContrast,
+    CutOut,
+    Gamma,
+    HorizontalFlip,
+    Noise,
+    Operation,
+    PositiveRange,
+    PositiveShareRange,
+    ResizedCrop,
+    Rotation,
+    Share,
+    ShareRange,
+)
+
+
+class Config(PluginConfig):
+    """Units as in `views/operations.py`; an operation with p 0 is left out."""
+
+    name: str = "chest_xray"
+    crop_area: PositiveShareRange = (0.3, 1.0)
+    crop_aspect: PositiveRange = (3 / 4, 4 / 3)
+    flip_p: Share = 0.5
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 10
+    rotation_p: Share = 0.5
+    brightness: Share = 0.15
+    contrast: Share = 0.25
+    brightness_contrast_p: Share = 0.8
+    gamma: PositiveRange = (0.75, 1.33)
+    gamma_p: Share = 0.5
+    blur_sigma: PositiveShareRange = (0.0005, 0.005)
+    blur_p: Share = 0.2
+    noise_std: ShareRange = (0.0, 0.03)
+    noise_p: Share = 0.2
+    cutout_side: ShareRange = (0.1, 0.3)
+    cutout_p: Share = 0.0
+
+
+def build(config: Config) -> tuple[Operation, ...]:
+    """Geometry first, on the clean image; then the intensities, in the order in which they arise: optics, quanta, read-out."""
+    operations = (
+        Rotation(config.rotation_degrees, config.rotation_p),
+        ResizedCrop(config.crop_area, config.crop_aspect),
+        HorizontalFlip(config.flip_p),
+        Blur(config.blur_sigma, config.blur_p),
+        Noise(config.noise_std, config.noise_p),
+        BrightnessContrast(config.brightness, config.contrast, config.brightness_contrast_p),
+        Gamma(config.gamma, config.gamma_p),
+        CutOut(config.cutout_side, config.cutout_p),
+    )
+    return tuple(operation for operation in operations if isinstance(operation, ResizedCrop) or operation.p > 0)

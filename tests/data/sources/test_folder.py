@@ -1,0 +1,196 @@
+import os
+from collections import Counter
+
+import pytest
+
+from medssl.data.sources import folder
+from medssl.errors import UserError
+
+
+def build(root, **options):
+    return folder.build(folder.Config(**options), str(root))
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def table(root, text, name="labels.csv"):
+    (root / name).write_text(text, encoding="utf-8")
+
+
+def by_locator(source):
+    return {record.locator: record for record in source.records}
+
+
+def test_the_nih_folder_gives_classes_and_patients_without_a_flag(shared_data):
+    source = build(shared_data / "chestxray/nih_pneumonia_224")
+    assert len(source.records) == 761
+    assert len({record.patient for record in source.records}) == 511
+    assert Counter(record.labels["label"] for record in source.records) == {"No_findings": 385, "Pneumonia": 376}
+    assert by_locator(source)["Pneumonia/00000061_012.jpg"].patient == "00000061"
+    assert source.skipped == ()
+
+
+def test_listing_opens_no_image(tmp_path):
+    touch(tmp_path, "a/1.png", "b/2.JPG", "b/3.TIFF")  # empty files: anything that reads them fails
+    assert [record.locator for record in build(tmp_path).records] == ["a/1.png", "b/2.JPG", "b/3.TIFF"]
+
+
+def test_class_folders_are_the_first_level_however_deep_the_images_lie(tmp_path):
+    touch(tmp_path, "ill/x/y/1.png", "well/2.png")
+    assert {record.locator: record.labels["label"] for record in build(tmp_path).records} == {"ill/x/y/1.png": "ill", "well/2.png": "well"}
+
+
+def test_a_flat_folder_is_unlabelled_and_without_patients(tmp_path):
+    touch(tmp_path, "1.png", "2.bmp")
+    assert {(record.patient, *record.labels) for record in build(tmp_path).records} == {(None,)}
+
+
+def test_one_single_sub_folder_is_no_class(tmp_path):
+    touch(tmp_path, "images/1.png", "images/2.png")
+    assert all(not record.labels for record in build(tmp_path).records)
+
+
+def test_images_beside_class_folders_leave_all_unlabelled_and_the_notes_say_so(tmp_path):
+    touch(tmp_path, "a/1.png", "b/2.png", "3.png")
+    source = build(tmp_path)
+    assert all(not record.labels for record in source.records)
+    assert any("lie outside them" in note for note in source.notes)
+
+
+def test_split_folders_give_the_split_and_the_next_level_the_class(tmp_path):
+    touch(tmp_path, "train/a/1.png", "train/b/2.png", "Valid/a/3.png", "test/b/4.png")
+    found = {record.locator: (record.split, record.labels["label"]) for record in build(tmp_path).records}
+    assert found == {
+        "train/a/1.png": ("train", "a"),
+        "train/b/2.png": ("train", "b"),
+        "Valid/a/3.png": ("val", "a"),
+        "test/b/4.png": ("test", "b"),
+    }
+
+
+def test_a_folder_beside_the_splits_is_refused_instead_of_becoming_a_class(tmp_path):
+    touch(tmp_path, "train/a/1.png", "test/a/2.png", "extra/3.png")
+    with pytest.raises(UserError, match="'extra'"):
+        build(tmp_path)
+
+
+def test_folders_named_like_patients_are_patients_and_not_classes(tmp_path):
+    touch(tmp_path, "train/patient00001/study1/1.jpg", "train/patient00002/study1/2.jpg", "val/patient00003/3.jpg")
+    assert {(record.patient, record.split, len(record.labels)) for record in build(tmp_path).records} == {
+        ("patient00001", "train", 0),
+        ("patient00002", "train", 0),
+        ("patient00003", "val", 0),
+    }
+
+
+def test_the_only_table_is_joined_whatever_its_name_and_its_columns_case(tmp_path):
+    touch(tmp_path, "pictures/00000001_000.png", "pictures/00000002_000.png")
+    table(
+        tmp_path,
+        "Image Index,Finding Labels,Patient ID,Patient Age,Patient Gender,View Position\n"
+        "00000001_000.png,Effusion,1,058Y,M,PA\n00000002_000.png,No Finding,2,081Y,F,AP\n",
+        "Data_Entry.csv",
+    )
+    record = by_locator(build(tmp_path))["pictures/00000001_000.png"]
+    assert (record.labels, record.patient, record.extra) == ({"label": "Effusion"}, "1", {"sex": "M", "age": "058Y", "view": "PA"})
+
+
+def test_folders_whose_names_are_no_labels_of_the_table_are_no_classes(tmp_path):
+    touch(tmp_path, "part1/1.png", "part2/2.png")
+    table(tmp_path, "path,label\npart1/1.png,ill\npart2/2.png,well\n")
+    assert {record.labels["label"] for record in build(tmp_path).records} == {"ill", "well"}
+
+
+def test_a_table_that_contradicts_the_class_folder_is_an_error_with_count_and_rows(tmp_path):
+    touch(tmp_path, "a/1.png", "a/2.png", "b/3.png")
+    table(tmp_path, "path,label\na/1.png,a\na/2.png,b\nb/3.png,b\n")
+    with pytest.raises(UserError, match=r"(?s)1 images.*row 3: a/2\.png is 'b'"):
+        build(tmp_path)
+
+
+def test_spelling_differences_between_folder_and_table_are_no_contradiction_and_the_tables_word_stays(tmp_path):
+    touch(tmp_path, "No_findings/1.png", "Pneumonia/2.png")
+    table(tmp_path, "path,label\nNo_findings/1.png,No findings\nPneumonia/2.png,pneumonia\n")
+    assert [record.labels["label"] for record in build(tmp_path).records] == ["No findings", "pneumonia"]
+
+
+def test_missing_files_are_counted_and_the_first_twenty_named(tmp_path):
+    touch(tmp_path, "1.png")
+    table(tmp_path, "file,label\n1.png,a\n" + "".join(f"gone{n}.png,b\n" for n in range(30)))
+    with pytest.raises(UserError, match=r"lists 30 files that are not there") as error:
+        build(tmp_path)
+    assert "row 22: gone19.png" in str(error.value)
+    assert "gone20" not in str(error.value)
+    assert "10 more" in str(error.value)
+
+
+def test_files_that_the_table_does_not_list_stay_and_are_noted(tmp_path):
+    touch(tmp_path, "1.png", "2.png")
+    table(tmp_path, "path,patient\n1.png,x\n")
+    source = build(tmp_path)
+    assert [record.patient for record in source.records] == ["x", None]
+    assert "labels.csv describes 1 of 2 images" in source.notes
+
+
+def test_a_bare_name_that_two_files_bear_is_not_guessed(tmp_path):
+    touch(tmp_path, "a/1.png", "b/1.png", "b/2.png")
+    table(tmp_path, "path,label\n1.png,x\n2.png,y\n")
+    with pytest.raises(UserError, match=r"row 2: 1\.png \(could be any of 2 files\)"):
+        build(tmp_path)
+
+
+def test_of_several_tables_none_is_used_unless_named(tmp_path):
+    touch(tmp_path, "1.png")
+    table(tmp_path, "path,patient\n1.png,x\n", "one.csv")
+    table(tmp_path, "path,patient\n1.png,y\n", "two.csv")
+    source = build(tmp_path)
+    assert source.records[0].patient is None
+    assert any("several tables" in note for note in source.notes)
+    assert build(tmp_path, table="two.csv").records[0].patient == "y"
+
+
+def test_a_folder_without_images_says_what_it_saw_and_what_is_understood(tmp_path):
+    touch(tmp_path, "scan.nii", "other.nii", "notes.txt")
+    with pytest.raises(UserError, match=r"2 \.nii, 1 \.txt.*PNG, JPEG"):
+        build(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["missing", "file.png"])
+def test_no_such_folder_is_a_user_error(tmp_path, name):
+    touch(tmp_path, "file.png")
+    with pytest.raises(UserError, match=name):
+        build(tmp_path / name)
+
+
+def test_hidden_files_and_macos_leftovers_are_no_images(tmp_path):
+    touch(tmp_path, "1.png", "._1.png", ".cache/2.png", "__MACOSX/3.png")
+    assert [record.locator for record in build(tmp_path).records] == ["1.png"]
+
+
+def test_pipes_dangling_links_and_links_that_leave_the_folder_are_skipped_unopened(tmp_path):
+    touch(tmp_path, "data/1.png", "outside.png")
+    root = tmp_path / "data"
+    os.mkfifo(root / "pipe.png")
+    (root / "dangling.png").symlink_to(root / "gone.png")
+    (root / "leaves.png").symlink_to(tmp_path / "outside.png")
+    (root / "stays.png").symlink_to(root / "1.png")
+    (root / "folder.png").mkdir()
+    source = build(root)
+    assert [record.locator for record in source.records] == ["1.png", "stays.png"]
+    assert {(locator, reason) for locator, reason, _ in source.skipped} == {
+        ("pipe.png", "not_a_file"),
+        ("dangling.png", "not_a_file"),
+        ("leaves.png", "outside_root"),
+    }
+
+
+def test_a_linked_folder_is_not_followed_so_that_a_loop_ends(tmp_path):
+    touch(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    source = build(tmp_path)
+    assert len(source.records) == 2
+    assert [reason for _, reason, _ in source.skipped] == ["linked_folder"]

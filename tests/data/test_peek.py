@@ -1,0 +1,53 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medssl.config import Data
+from medssl.data.peek import Peek, peek
+from medssl.data.readers import raster
+from medssl.errors import UserError
+from medssl.types import Decoded, Record, Source
+
+
+def colourful(root: Path, colours: int, greys: int) -> Source:
+    root.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    for number in range(colours + greys):
+        Image.fromarray(pixels if number < colours else pixels[..., 0]).save(root / f"{number}.png")
+    return Source("folder", root, tuple(Record(f"{number}.png", "raster") for number in range(colours + greys)))
+
+
+def test_grey_images_have_one_channel_and_the_shorter_side_is_the_edge(shared_data: Path, tmp_path: Path) -> None:
+    assert peek(colourful(tmp_path / "a", 1, 4), Data()) == Peek(channels=1, edge=30, bits=8)
+    assert peek(colourful(tmp_path / "b", 4, 1), Data()) == Peek(channels=3, edge=30, bits=8)
+    archive = Source("medmnist", shared_data / "medmnist", tuple(Record("breastmnist.npz#train_images", "npz", row) for row in range(546)))
+    assert peek(archive, Data()) == Peek(channels=1, edge=28, bits=8)
+
+
+def test_the_largest_depth_counts(make_source: Callable[..., Source]) -> None:
+    assert peek(make_source(deep=(3,)), Data()).bits == 16
+
+
+def test_what_cannot_be_read_is_passed_over(make_source: Callable[..., Source]) -> None:
+    assert peek(make_source(broken=(0, 1, 2, 4)), Data(), count=2) == Peek(1, 20, 8)
+
+
+def test_no_more_are_read_than_asked_for_and_they_are_spread(make_source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    source = make_source()
+    many = Source("folder", source.root, source.records * 200)
+    monkeypatch.setattr("medssl.data.reading.Reading.__call__", lambda _, record: seen.append(record) or raster_pixels(source.root, record))
+    peek(many, Data(), count=16)
+    assert len(seen) == 16
+
+
+def raster_pixels(root: Path, record: Record) -> Decoded:
+    return raster.build(raster.Config()).read(root / record.locator)
+
+
+def test_nothing_readable_is_told_with_the_reasons(make_source: Callable[..., Source]) -> None:
+    with pytest.raises(UserError, match=r"No image below .*data can be read \(5 x truncated: .*\)\. Check what --data names"):
+        peek(make_source(broken=(0, 1, 2, 3, 4)), Data())

@@ -1,0 +1,339 @@
+import csv
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medssl.config import Data
+from medssl.data import decode
+from medssl.data import prepare as prepare_module
+from medssl.data.fingerprint import fingerprint
+from medssl.data.identity import identify
+from medssl.data.prepare import prepare
+from medssl.errors import ReadError, UserError
+from medssl.types import Record, Source
+
+MakeSource = Callable[..., Source]
+DATA = Data(size=20, max_bad_fraction=0.5)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_images_labels_and_splits_stand_in_the_order_of_the_records(make_source: MakeSource, cache: Path, pictures: np.ndarray) -> None:
+    store = prepare(make_source(), DATA, cache)
+    np.testing.assert_array_equal(store.images[:, 0], pictures)
+    assert store.images.dtype == np.uint8
+    assert store.table["label:finding"].tolist() == ["yes", "no", "yes", "no", "yes"]
+    assert store.table["split"].tolist() == ["test", "train", "train", "train", "train"]
+    assert store.table["extra:view"].tolist() == ["", "PA", "PA", "PA", "PA"]
+    assert store.table["site"].tolist() == ["north"] * 5
+    assert store.table["bits"].tolist() == [8] * 5
+
+
+def test_one_patient_has_one_key_and_an_unknown_one_the_key_of_the_sample(make_source: MakeSource, cache: Path) -> None:
+    table = prepare(make_source(), DATA, cache).table
+    patients = table["patient"].tolist()
+    assert patients[0] == patients[1] != patients[2] == patients[3] != patients[4] == table["key"][4]
+    assert table["study"].ne("").tolist() == [True, True, False, False, False]
+    hashes = [*patients, *table["key"], *table["study"][:2]]
+    assert all(len(value) == 32 and int(value, 16) >= 0 for value in hashes)
+    assert len(set(table["key"])) == 5
+
+
+def test_frames_of_a_file_without_a_patient_are_one_patient_and_rows_of_an_array_are_not() -> None:
+    site = bytes(32)
+    frames = [identify(Record("a.dcm", "dicom", index), site) for index in (0, 1)]
+    rows = [identify(Record("a.npz#train_images", "npz", index), site) for index in (0, 1)]
+    assert frames[0].patient == frames[1].patient == frames[0].key != frames[1].key
+    assert [row.patient for row in rows] == [row.key for row in rows]
+    studies = [identify(Record(name, "dicom", study="1.2"), site) for name in ("a", "b")]
+    assert studies[0].patient == studies[1].patient == studies[0].study
+
+
+def test_keys_differ_between_sites_and_are_equal_within_one(make_source: MakeSource, tmp_path: Path) -> None:
+    keys = [prepare(make_source(), DATA, tmp_path / name).table["patient"].tolist() for name in ("a", "b")]
+    assert not set(keys[0]) & set(keys[1])
+    other_size = prepare(make_source(), Data(size=16), tmp_path / "a").table["patient"].tolist()
+    assert other_size == keys[0]
+
+
+def test_no_identity_and_no_path_is_in_the_table_or_the_card(make_source: MakeSource, cache: Path) -> None:
+    store = prepare(make_source(), DATA, cache)
+    for name in ("table.parquet", "card.json", "images.npy"):
+        content = (store.path / name).read_bytes()
+        for secret in (b"DOE", b"doe_", b"1.2.0", str(cache.parent).encode()):
+            assert secret not in content, name
+
+
+def test_folders_are_0700_and_files_0600(make_source: MakeSource, cache: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        store = prepare(make_source(broken=(1,)), DATA, cache)
+    finally:
+        os.umask(old)
+    assert {path.stat().st_mode & 0o777 for path in (store.path, store.path.parent)} == {0o700}
+    assert [path.name for path in files(store.path)] == ["card.json", "images.npy", "skipped.csv", "table.parquet"]
+    assert {path.stat().st_mode & 0o777 for path in files(cache)} == {0o600}
+
+
+def test_the_card_counts_what_was_found(make_source: MakeSource, cache: Path) -> None:
+    skipped = (("notes.txt", "not_an_image", "text"), ("plan.dcm", "no_pixels", "a plan"))
+    card = prepare(make_source(broken=(1,), deep=(2,), skipped=skipped), DATA, cache).card
+    assert card["counts"] == {
+        "records": 5,
+        "used": 4,
+        "skipped": {"not_an_image": 1, "no_pixels": 1, "truncated": 1},
+        "patients": 3,
+        "duplicates": 0,
+        "bits": {"8": 3, "16": 1},
+        "labels": {"finding": {"no": 1, "yes": 3}},
+    }
+    assert (card["shape"], card["dtype"], card["channels"], card["size"]) == ([4, 1, 20, 20], "uint16", 1, 20)
+    assert card["versions"]["readers"] == {"raster": "1"}
+
+
+def test_a_broken_picture_is_left_out_and_named(make_source: MakeSource, cache: Path, pictures: np.ndarray) -> None:
+    store = prepare(make_source(broken=(1,)), DATA, cache)
+    np.testing.assert_array_equal(store.images[:, 0], pictures[[0, 2, 3, 4]])
+    with (store.path / "skipped.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["file"], row["reason"]) for row in rows] == [("doe_1.png", "truncated")]
+    assert len(rows[0]["key"]) == 32
+    assert rows[0]["detail"]
+
+
+def test_too_many_broken_pictures_stop_with_counts_files_and_the_remedy(make_source: MakeSource, cache: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        prepare(make_source(broken=(1, 3)), Data(size=20, max_bad_fraction=0.39), cache)
+    for part in ("2 of 5", "2 x truncated", "doe_1.png (truncated: ", "--set data.max_bad_fraction=0.4"):
+        assert part in str(caught.value)
+    assert not files(cache / "stores")
+    assert len(prepare(make_source(broken=(1, 3)), Data(size=20, max_bad_fraction=0.4), cache).images) == 3
+
+
+def test_what_is_normal_beside_images_does_not_count_as_broken(make_source: MakeSource, cache: Path) -> None:
+    skipped = tuple((f"plan_{number}.dcm", "no_pixels", "a plan") for number in range(50))
+    source = make_source(skipped=skipped)
+    (source.root / "report.dcm").write_bytes(bytes(128) + b"DICM" + bytes(100))
+    report = replace(source, records=(*source.records, Record("report.dcm", "dicom")))
+    assert len(prepare(report, Data(size=20, max_bad_fraction=0), cache).images) == 5
+    faulty = replace(source, skipped=(("x.png", "unreadable", "no permission"),))
+    with pytest.raises(UserError, match=r"1 of 6 .* unreadable"):
+        prepare(faulty, Data(size=20, max_bad_fraction=0), cache)
+
+
+def test_text_that_is_listed_as_a_picture_is_broken(make_source: MakeSource, cache: Path) -> None:
+    source = make_source()
+    (source.root / "doe_0.png").write_text("hello")
+    with pytest.raises(UserError, match=r"1 of 5 .* not_an_image"):
+        prepare(source, Data(size=20, max_bad_fraction=0.1), cache)
+
+
+def test_nothing_usable_is_told_with_the_reasons(make_source: MakeSource, cache: Path) -> None:
+    with pytest.raises(UserError, match=r"No image below .* can be used: 5 x truncated; the first: doe_0\.png"):
+        prepare(make_source(broken=(0, 1, 2, 3, 4)), Data(size=20, max_bad_fraction=1), cache)
+
+
+def test_missing_decoders_are_told_once_with_counts_and_packages(
+    make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    details = ["A needs: pip install a", "B needs: pip install b", "A needs: pip install a"]
+    results = [*(ReadError(f"missing_decoder: {detail}") for detail in details), *[(np.zeros((1, 20, 20), np.uint8), 8)] * 2]
+    monkeypatch.setattr(prepare_module, "prepared", lambda *_: iter(results))
+    with pytest.raises(UserError, match=r"2 x A needs: pip install a; 1 x B needs: pip install b\. Then run again"):
+        prepare(make_source(), Data(size=20, max_bad_fraction=1), cache)
+
+
+def test_duplicates_and_the_content_do_not_depend_on_place_order_or_time(make_source: MakeSource, tmp_path: Path) -> None:
+    source = make_source()
+    first = prepare(source, DATA, tmp_path / "a").card
+    moved = Source("dicom", source.root, tuple(reversed(source.records)))
+    for file in source.root.iterdir():
+        os.utime(file, ns=(1, 1))
+    second = prepare(moved, DATA, tmp_path / "b").card
+    assert first["content"] == second["content"]
+    assert first["fingerprint"] != second["fingerprint"]
+    relabelled = replace(source, records=(replace(source.records[0], labels={"finding": "perhaps"}), *source.records[1:]))
+    assert prepare(relabelled, DATA, tmp_path / "a").card["content"] != first["content"]
+    double = replace(source, records=(*source.records, source.records[2]))
+    assert prepare(double, DATA, tmp_path / "a").card["counts"]["duplicates"] == 1
+
+
+def test_a_store_that_is_there_is_used_again(make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_source()
+    first = prepare(source, DATA, cache)
+    monkeypatch.setattr(prepare_module, "prepared", lambda *_: pytest.fail("it was prepared again"))
+    assert prepare(source, DATA, cache).path == first.path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 32},
+        {"channels": 3},
+        {"limits": {"max_pixels": 1000}},
+    ],
+)
+def test_other_settings_make_another_store(make_source: MakeSource, change: dict[str, object]) -> None:
+    source = make_source()
+    assert fingerprint(source, Data.model_validate(DATA.model_dump() | change)) != fingerprint(source, DATA)
+
+
+def test_settings_that_change_no_pixel_keep_the_store(make_source: MakeSource) -> None:
+    source = make_source()
+    same = DATA.model_copy(update={"max_bad_fraction": 0.9, "label": "finding", "path": "elsewhere", "window": "none"})
+    assert fingerprint(source, same) == fingerprint(source, DATA)
+    radiographs = replace(source, records=(Record("doe_0.png", "dicom"),))
+    assert fingerprint(radiographs, same) != fingerprint(radiographs, DATA)
+
+
+def test_changed_files_labels_and_readers_make_another_store(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_source()
+    seen = {fingerprint(source, DATA)}
+    for records in (source.records[1:], source.records[::-1], (replace(source.records[0], split="val"), *source.records[1:])):
+        seen.add(fingerprint(replace(source, records=records), DATA))
+    os.utime(source.root / "doe_2.png", ns=(5, 5))
+    seen.add(fingerprint(source, DATA))
+    (source.root / "doe_2.png").write_bytes(b"longer" * 100)
+    os.utime(source.root / "doe_2.png", ns=(5, 5))
+    seen.add(fingerprint(source, DATA))
+    monkeypatch.setattr("medssl.data.readers.raster.Reader.version", "2")
+    seen.add(fingerprint(source, DATA))
+    assert len(seen) == 7
+    assert all(len(value) == 16 and int(value, 16) >= 0 for value in seen)
+
+
+def test_a_damaged_store_is_made_again(make_source: MakeSource, cache: Path, pictures: np.ndarray) -> None:
+    source = make_source()
+    path = prepare(source, DATA, cache).path
+    (path / "images.npy").write_bytes(b"torn")
+    store = prepare(source, DATA, cache)
+    assert store.path == path
+    np.testing.assert_array_equal(store.images[:, 0], pictures)
+
+
+def test_a_store_of_another_site_key_is_made_again(make_source: MakeSource, cache: Path) -> None:
+    source = make_source()
+    first = prepare(source, DATA, cache).table["patient"].tolist()
+    (cache / "site.key").unlink()
+    second = prepare(source, DATA, cache)
+    assert second.table["patient"].tolist() != first
+    assert prepare(source, DATA, cache).table["patient"].tolist() == second.table["patient"].tolist()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_preparation_leaves_nothing(make_source: MakeSource, cache: Path, error: type[BaseException]) -> None:
+    def stop(done: int, _: int) -> None:
+        if done == 3:
+            raise error
+
+    with pytest.raises(error):
+        prepare(make_source(), DATA, cache, stop)
+    assert list((cache / "stores").iterdir()) == []
+
+
+def test_what_a_killed_preparation_left_is_swept_after_a_day(make_source: MakeSource, cache: Path) -> None:
+    old, young = cache / "stores/0123.partial-9-x", cache / "stores/0123.partial-9-y"
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    os.utime(old, (time.time() - 90000, time.time() - 90000))
+    prepare(make_source(), DATA, cache)
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_progress_counts_every_record(make_source: MakeSource, cache: Path) -> None:
+    seen = []
+    prepare(make_source(broken=(1,)), DATA, cache, lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_the_later_of_two_preparations_takes_the_store_of_the_earlier(make_source: MakeSource, cache: Path) -> None:
+    source, stores = make_source(), []
+
+    def other(done: int, _: int) -> None:
+        if done == 3:
+            stores.append(prepare(source, DATA, cache))
+
+    store = prepare(source, DATA, cache, other)
+    assert [path.name for path in (cache / "stores").iterdir()] == [store.path.name]
+    assert store.path == stores[0].path
+
+
+def test_a_store_that_appears_just_before_the_renaming_is_taken(
+    make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source()
+    first = prepare(source, DATA, cache)
+    answers = iter([None, None, first])
+    monkeypatch.setattr(prepare_module, "_existing", lambda *_: next(answers))
+    monkeypatch.setattr(prepare_module.shutil, "rmtree", lambda *_, **__: None)
+    assert prepare(source, DATA, cache).path == first.path
+    assert len(first.images) == 5
+
+
+def test_a_pool_gives_the_same_results_in_the_same_order(make_source: MakeSource) -> None:
+    source = make_source(deep=(1,), broken=(3,))
+    alone = list(map(decode.Preparer(source.root, DATA), source.records))
+    together = list(decode.pooled(source.records, source.root, DATA, 1))
+    for one, other in zip(alone, together, strict=True):
+        if isinstance(one, ReadError) or isinstance(other, ReadError):
+            assert str(one) == str(other)
+        else:
+            np.testing.assert_array_equal(one[0], other[0])
+            assert one[1] == other[1]
+
+
+def test_a_pool_is_used_only_where_it_pays(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_source()
+    many = replace(source, records=source.records * 400)
+    used: list[int] = []
+    monkeypatch.setattr(decode, "pooled", lambda records, *_: used.append(len(records)) or iter(records))
+    monkeypatch.setattr(decode, "Preparer", lambda *_: lambda record: record)
+    monkeypatch.setattr(decode, "_cores", lambda: 4)
+    assert len(list(decode.prepared(many, DATA))) == 2000
+    assert not used
+    monkeypatch.setattr(decode, "_POOL_SECONDS", 0.0)
+    assert len(list(decode.prepared(many, DATA))) == 2000
+    assert used == [2000 - 64]
+    assert len(list(decode.prepared(replace(many, records=many.records[:1999]), DATA))) == 1999
+    monkeypatch.setattr(decode, "_cores", lambda: 1)
+    assert len(list(decode.prepared(many, DATA))) == 2000
+    assert used == [2000 - 64]
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_remedy(make_source: MakeSource, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/stores").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot be written: .* MEDSSL_CACHE"):
+        prepare(make_source(), DATA, tmp_path / "cache")
+
+
+def test_real_files_of_three_kinds_are_prepared_together(shared_data: Path, cache: Path) -> None:
+    records = (
+        *(Record("medmnist/pneumoniamnist.npz#val_images", "npz", row) for row in range(3)),
+        Record("dicom/chest/CR-MONO1-10-chest.dcm", "dicom", patient="a"),
+        *(
+            Record(str(path.relative_to(shared_data)), "raster", patient=path.name[:8])
+            for path in sorted((shared_data / "chestxray/nih_pneumonia_224").rglob("*.jpg"))[:3]
+        ),
+    )
+    store = prepare(Source("manifest", shared_data, records), Data(size=224), cache)
+    assert store.images.shape == (7, 1, 224, 224)
+    assert store.images.dtype == np.uint16
+    assert Counter(store.table["bits"]) == {8: 6, 10: 1}
+    assert json.loads((store.path / "card.json").read_text())["counts"]["used"] == 7
+    assert np.unique(store.images[4] % 257).tolist() == [0]

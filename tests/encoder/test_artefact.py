@@ -1,0 +1,97 @@
+"""The artefact: what is saved is what is loaded, and anything else is an error."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from medssl.encoder import artefact
+from medssl.errors import UserError
+
+BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    encoder = artefact.build_encoder(BACKBONE, 1, 16, torch.tensor([0.4]), torch.tensor([0.2]), seed=3)
+    encoder(torch.rand(8, 1, 16, 16))  # running statistics that are not the initial ones
+    artefact.save(encoder, tmp_path, backbone=BACKBONE, channels=1, size=16, card={"intended_use": "a test"})
+    return tmp_path, encoder
+
+
+def test_a_loaded_encoder_gives_the_same_features(saved):
+    folder, encoder = saved
+    for path in (folder, folder / artefact.WEIGHTS):
+        loaded, card = artefact.load(path)
+        x = torch.rand(4, 1, 16, 16)
+        assert torch.equal(loaded(x), encoder.eval()(x))
+        assert card["intended_use"] == "a test"
+        assert not loaded.training
+
+
+def test_images_of_uint8_and_of_the_unit_range_are_the_same_to_the_encoder(saved):
+    _, encoder = saved
+    images = torch.randint(0, 256, (3, 1, 16, 16), dtype=torch.uint8)
+    assert torch.equal(encoder.eval()(images), encoder(images.float() / 255))
+
+
+def test_the_weights_are_a_function_of_the_seed_and_leave_the_global_generator_alone():
+    state = torch.random.get_rng_state()
+    a, b, c = (artefact.build_encoder(BACKBONE, 1, 16, torch.zeros(1), torch.ones(1), seed=s) for s in (1, 1, 2))
+    assert torch.equal(state, torch.random.get_rng_state())
+    weights = [next(e.parameters()) for e in (a, b, c)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def _change_card(folder, **changes):
+    card = json.loads((folder / artefact.CARD).read_text())
+    (folder / artefact.CARD).write_text(json.dumps({**card, **changes}))
+
+
+def _resave(folder, change):
+    import hashlib
+
+    weights = load_file(folder / artefact.WEIGHTS)
+    change(weights)
+    save_file(weights, folder / artefact.WEIGHTS)
+    _change_card(folder, weights_sha256=hashlib.sha256((folder / artefact.WEIGHTS).read_bytes()).hexdigest())
+
+
+def test_one_flipped_bit_is_noticed(saved):
+    folder, _ = saved
+    content = bytearray((folder / artefact.WEIGHTS).read_bytes())
+    content[-5] ^= 1
+    (folder / artefact.WEIGHTS).write_bytes(content)
+    with pytest.raises(UserError, match="SHA-256"):
+        artefact.load(folder)
+
+
+def test_a_missing_tensor_or_another_architecture_is_no_silent_random_network(saved):
+    folder, _ = saved
+    _resave(folder, lambda weights: weights.pop("backbone.conv1.weight"))
+    with pytest.raises(UserError, match="Missing key"):
+        artefact.load(folder)
+
+
+def test_another_architecture_is_refused(saved):
+    folder, _ = saved
+    _change_card(folder, backbone={**BACKBONE, "arguments": {"channels": [8, 8, 16, 32]}})
+    with pytest.raises(UserError, match="size mismatch"):
+        artefact.load(folder)
+
+
+def test_other_weights_than_the_card_was_written_for_fail_the_probe(saved):
+    folder, _ = saved
+    _resave(folder, lambda weights: weights["backbone.conv1.weight"].mul_(1.5))
+    with pytest.raises(UserError, match="probe image"):
+        artefact.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 64])
+def test_a_file_that_is_no_encoder_is_named(tmp_path, content):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="No encoder at"):
+        artefact.load(path)

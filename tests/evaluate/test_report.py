@@ -1,0 +1,189 @@
+"""The report: one file that asks nothing of anywhere, in which foreign text stays text and every number is that of the document."""
+
+import copy
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medssl.evaluate.figures import WIDE, figure_png, figure_svg
+from medssl.evaluate.report import render, write_report
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+def row(labels: str, fraction: float, init: str, auroc: float, draws: int) -> dict[str, Any]:
+    used = {"1pct": (5, 7), "10pct": (58, 66), "100pct": (609, 609)}[labels]
+    scores = {
+        name: {"mean": value, "low": value - 0.05, "high": value + 0.04}
+        for name, value in {"auroc": auroc, "accuracy": 0.7, "balanced_accuracy": 0.69, "auprc": 0.75, "ece": 0.1}.items()
+    }
+    where = {"fraction": fraction, "labels": labels, "mode": "linear", "init": init, "draws": draws}
+    return {**where, "n_labels": {"low": used[0], "high": used[1]}, "n_patients": {"low": 4, "high": 4}, **scores}
+
+
+def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict[str, Any]:
+    share = {"1pct": 0.01, "10pct": 0.1, "100pct": 1.0}
+    aurocs = {"pretrained": {"1pct": 0.701, "10pct": 0.823, "100pct": 0.885}, "random": {"1pct": 0.58, "10pct": 0.66, "100pct": 0.72}}
+    summary = [row(f, share[f], init, aurocs[init][f], 1 if f == "100pct" else 5) for f in fractions for init in aurocs]
+    paired = [
+        {"fraction": share[f], "labels": f, "mode": "linear", "versus": "random", "auroc_gain": 0.1634, "low": 0.05, "high": 0.27}
+        for f in fractions
+    ]
+    return {
+        "data": {"name": "nih", "counts": {"images": 761}},
+        "encoder": {
+            "method": {"name": "pnnclr"},
+            "backbone": {"name": "timm", "model": "resnet18"},
+            "pretraining": {"patients": 368, "pixels": 1549},
+        },
+        "leak_check": {"patients": 102, "images": 150},
+        "run": {"command": "medssl finetune --labels 10pct", "seed": 0, "long": list(range(100))},
+        "task": {
+            "column": "finding",
+            "classes": [{"name": "normal", "pool": 300, "test": 70}, {"name": "sick", "pool": 309, "test": 80}],
+            "pool": {"n_labels": 609, "n_patients": 408},
+            "test": {"n_labels": 150, "n_patients": 102},
+            "copies_left_out": 0,
+        },
+        "interval": {"level": 0.95, "bootstraps": 1000, "over": "patients and draws"},
+        "cells": [],
+        "summary": summary,
+        "paired": paired,
+    }
+
+
+class Page(HTMLParser):
+    """What a browser would make of it: the elements with their attributes, and the text that is shown."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.shown = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.shown += data
+
+
+def with_hostile_text() -> dict[str, Any]:
+    document = a_document()
+    attribute = '"><img src=x onerror=alert(1)>'
+    document["task"]["classes"][1]["name"] = SCRIPT
+    document["task"]["column"] = attribute
+    document["data"] = {"name": SCRIPT, attribute: attribute}
+    document["run"]["command"] = f"medssl finetune {SCRIPT} {{{{ 7 * 7 }}}}"
+    for part in (*document["summary"], *document["paired"]):
+        for key in ("init", "versus"):
+            if part.get(key) == "random":
+                part[key] = SCRIPT + "$x^2$-->"
+    return document
+
+
+def test_foreign_text_is_shown_and_never_run() -> None:
+    page = Page(render(with_hostile_text()))
+    assert not {"script", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in page.elements}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert f"to tell {SCRIPT} from normal" in page.shown
+    assert "{{ 7 * 7 }}" in page.shown
+
+
+def test_the_policy_forbids_everything_but_inline_style_and_data_images() -> None:
+    metas = [attributes for tag, attributes in Page(render(a_document())).elements if tag == "meta"]
+    policy = next(m["content"] for m in metas if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_the_page_names_no_address_outside_itself() -> None:
+    text = render(a_document())
+    assert not re.search(r"https?:|//[a-z]|@import", text)
+    for _, attributes in Page(text).elements:
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+
+
+def test_ids_are_unique_and_every_reference_inside_the_page_has_its_target() -> None:
+    elements = Page(render(a_document())).elements
+    ids = [attributes["id"] for tag, attributes in elements if "id" in attributes and tag in {"path", "clipPath", "h2"}]
+    assert len(ids) == len(set(ids))
+    used = [value[1:] for _, attributes in elements for key, value in attributes.items() if key == "xlink:href" and value]
+    assert used and set(used) <= set(ids)
+
+
+def test_three_sentences_say_what_was_done_with_the_numbers_of_the_document() -> None:
+    shown = Page(render(a_document())).shown
+    assert (
+        "An encoder (resnet18) was pretrained with pNNCLR on 1,549 different images of 368 patients, without looking at a label." in shown
+    )
+    assert "trained with 1%, 10% and 100% of the labels, in up to 5 draws of patients, to tell sick from normal" in shown
+    assert "scored once on 150 images of 102 patients that neither its pretraining nor its fine-tuning had seen." in shown
+    assert (
+        "With 10% of the labels (58 to 66 images) the pretrained encoder reached an AUROC of 0.823 (95% interval 0.773 to 0.863)" in shown
+    )
+    assert "0.163 more than the same network from a random start" in shown and "(+0.050 to +0.270) does not include zero" in shown
+
+
+def test_an_unfavourable_result_is_told_as_plainly() -> None:
+    document = a_document()
+    document["paired"][1].update(auroc_gain=-0.02, low=-0.06, high=0.0201)
+    shown = Page(render(document)).shown
+    assert "0.020 less than the same network from a random start" in shown
+    assert "(\N{MINUS SIGN}0.060 to +0.020) includes zero, so it may be chance" in shown
+    assert shown.count("undecided") == 1
+    document["paired"][1]["high"] = -0.001
+    assert Page(render(document)).shown.count("worse") == 1
+
+
+def test_nothing_is_claimed_of_pretraining_where_no_leak_was_looked_for() -> None:
+    document = a_document()
+    del document["leak_check"]
+    assert "150 images of 102 patients that its fine-tuning had not seen." in Page(render(document)).shown
+
+
+def test_the_table_holds_every_score_with_its_interval_and_the_command_stands_at_the_end() -> None:
+    page = Page(render(a_document()))
+    for number in ("0.701", "0.651 to 0.741", "0.885", "0.690", "5 to 7 images of 4 patients", "609 images"):
+        assert number in page.shown, number
+    assert "medssl finetune --labels 10pct" in page.shown
+    assert "100 entries" in page.shown
+
+
+def test_a_single_fraction_is_drawn_as_dots_and_said_without_a_list() -> None:
+    shown = Page(render(a_document(("100pct",)))).shown
+    assert "AUROC by starting point" in shown and "trained with 100% of the labels to tell" in shown
+    assert "logarithmic" not in shown
+
+
+def test_more_than_two_classes_and_few_facts_still_make_a_page() -> None:
+    document = a_document()
+    document["task"]["classes"].append({"name": "very sick", "pool": 3, "test": 2})
+    for section in ("data", "encoder", "leak_check", "run"):
+        del document[section]
+    shown = Page(render(document)).shown
+    assert "to tell normal, sick and very sick apart" in shown
+    assert "An encoder was pretrained with self-supervision, without looking at a label." in shown
+
+
+def test_the_same_document_gives_the_same_bytes(tmp_path: Path) -> None:
+    document = a_document()
+    before = copy.deepcopy(document)
+    for name in ("a.html", "b.html"):
+        write_report(document, tmp_path / name)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert document == before
+    assert (tmp_path / "a.html").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("fractions", [("10pct",), ("1pct", "10pct", "100pct")])
+def test_the_figure_is_a_png_for_the_tracker_and_follows_the_page_as_svg(fractions: tuple[str, ...]) -> None:
+    document = a_document(fractions)
+    assert figure_png(document).startswith(b"\x89PNG\r\n")
+    svg = figure_svg(document, WIDE, "x")
+    assert "var(--series-0)" in svg and "var(--series-1)" in svg
+    assert not re.search(r"#[0-9a-f]{6}", svg)  # no colour is left that would not follow light and dark
+    assert ">pretrained</text>" in svg and ">random start</text>" in svg

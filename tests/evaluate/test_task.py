@@ -1,0 +1,84 @@
+"""Which classes, which rows may give labels, which are tested, and what is refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl.errors import UserError
+from medssl.evaluate.task import ask, class_order, label_column
+
+
+def a_table(labels: list[str], patients: list[str] | None = None, pixels: list[str] | None = None) -> pd.DataFrame:
+    names = [f"p{i}" for i in range(len(labels))]
+    return pd.DataFrame({"patient": patients or names, "pixel_hash": pixels or names, "label:finding": labels})
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (["Pneumonia", "No_findings"], ("No_findings", "Pneumonia")),
+        (["abnormal", "normal"], ("normal", "abnormal")),
+        (["malignant", "normal, benign"], ("normal, benign", "malignant")),
+        (["1", "0"], ("0", "1")),
+        (["covid", "non-covid"], ("non-covid", "covid")),
+        (["Effusion", "No Finding"], ("No Finding", "Effusion")),
+        (["Effusion", "NoFinding"], ("NoFinding", "Effusion")),
+        (["mass", "nodule"], ("mass", "nodule")),  # "nodule" begins with "no" and is no negative
+        (["normal", "no finding"], ("no finding", "normal")),  # both say nothing was found: alphabetical
+        (["RBC", "WBC", "Platelets"], ("Platelets", "RBC", "WBC")),
+        (["normal", "bacterial", "viral"], ("bacterial", "normal", "viral")),
+        (["10", "9", "1"], ("1", "9", "10")),
+    ],
+)
+def test_the_abnormal_class_is_the_positive_one_and_the_rest_is_sorted(names: list[str], order: tuple[str, ...]) -> None:
+    assert class_order(names) == order
+    assert class_order(reversed(names)) == order
+
+
+def test_unlabelled_and_validation_images_neither_give_labels_nor_are_tested() -> None:
+    table = a_table(["sick", "normal", "", "sick", "normal", "", "normal"])
+    task = ask(table, "finding", np.array(["train", "train", "train", "test", "test", "test", "val"]))
+    assert task.pool.tolist() == [0, 1] and task.test.tolist() == [3, 4]
+    assert task.classes == ("normal", "sick")
+    assert task.y.tolist() == [1, 0, -1, 1, 0, -1, 0]
+
+
+def test_a_training_image_with_the_pixels_of_a_test_image_gives_no_label() -> None:
+    table = a_table(["sick", "normal", "sick", "sick", "normal"], pixels=["same", "b", "c", "same", "d"])
+    task = ask(table, "finding", np.array(["train", "train", "train", "test", "test"]))
+    assert task.pool.tolist() == [1, 2] and task.copies == 1
+
+
+def test_a_patient_on_both_sides_stops_the_study() -> None:
+    table = a_table(["sick", "normal", "sick", "normal"], patients=["a", "b", "a", "d"])
+    with pytest.raises(AssertionError, match="test patient"):
+        ask(table, "finding", np.array(["train", "train", "test", "test"]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "roles", "message"),
+    [
+        (["sick", "sick", "sick"], ["train", "train", "test"], "All 2 training labels in 'finding' are 'sick'"),
+        (["sick", "normal", "", ""], ["train", "train", "test", "test"], "0 for the test"),
+        (["sick", "normal", "sick"], ["train", "train", "test"], "No test image has the class 'normal', which 1 others have"),
+        (
+            ["sick", "normal", "sick", "rare", "normal"],
+            ["train", "train", "test", "test", "test"],
+            "No training image has the class 'rare'",
+        ),
+    ],
+)
+def test_classes_that_cannot_be_learnt_or_tested_are_refused(labels: list[str], roles: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ask(a_table(labels), "finding", np.array(roles))
+
+
+def test_the_only_label_column_needs_no_name_and_a_wrong_name_gets_the_nearest() -> None:
+    table = a_table(["a"])
+    assert label_column(table) == label_column(table, "finding") == "finding"
+    with pytest.raises(UserError, match=r"no label column 'findin'.*Did you mean 'finding'"):
+        label_column(table, "findin")
+    with pytest.raises(UserError, match=r"2 label columns: finding, view.*data\.label"):
+        label_column(table.assign(**{"label:view": "PA"}))
+    with pytest.raises(UserError, match="no labels"):
+        label_column(table.drop(columns="label:finding"))

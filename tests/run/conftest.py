@@ -1,0 +1,67 @@
+"""A folder of small pictures with patients and labels, and settings that make a training of seconds."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = (
+    "data.size=16",
+    "backbone.arguments={channels: [8, 8, 16, 16]}",
+    "backbone.stem=small",
+    "method.hidden=32",
+    "method.width=16",
+    "method.support_size=40",
+    "train.batch_size=8",
+    "train.steps=12",
+    "train.save_every_steps=2",
+    "monitor.log_every_steps=1",
+    "finetune.bootstraps=100",
+    "finetune.draws=2",
+)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """60 grey pictures of 30 patients in two class folders, with a labels.csv; the class is a bright square in the middle."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    rows = ["image,patient_id,label"]
+    for number in range(60):
+        patient, name = number // 2, ("normal", "sick")[number // 2 % 2]
+        pixels = rng.integers(60, 120, (24, 24), dtype=np.uint8)
+        if name == "sick":
+            pixels[8:16, 8:16] += 60
+        (root / name).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(root / name / f"{number:03}.png")
+        rows.append(f"{name}/{number:03}.png,{patient:03},{name}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def small() -> list[str]:
+    """The settings, as values of --set."""
+    return list(SMALL)
+
+
+class Lines:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.warned: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warned.append(text)
+
+    def progress(self, task, done, total, facts=None) -> None:
+        assert done <= total
+
+
+@pytest.fixture(scope="session")
+def reporter():
+    """Makes reporters that keep what they are told."""
+    return Lines

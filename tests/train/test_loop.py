@@ -1,0 +1,83 @@
+"""The loop: what a bad step must not touch, when it ends, and which device and precision it chooses."""
+
+import pytest
+import torch
+from torch import nn
+
+from medssl.errors import UserError
+from medssl.train.loop import Plan, choose_device, choose_precision, fit
+from medssl.train.optimisers import make
+from medssl.types import Batch, Step
+
+CPU = torch.device("cpu")
+
+
+class Linear(nn.Module):
+    """A method of one weight; `updates` counts what follows an applied step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, 1, bias=False)
+        self.updates: list[float] = []
+
+    def forward(self, batch: Batch) -> Step:
+        return Step(self.encoder(batch.views[0].flatten(1).mean(1, keepdim=True)).pow(2).mean())
+
+    def after_update(self, step: Step, progress: float) -> None:
+        self.updates.append(progress)
+
+
+def batches(*values: float):
+    for step, value in enumerate(values):
+        view = torch.full((2, 1, 1, 1), value)
+        yield Batch((view, view), torch.arange(2), step, 0)
+
+
+def run(method: nn.Module, values: list[float], **options) -> int:
+    plan = Plan(len(values), 0.1, 0, CPU, **options)
+    return fit(method, batches(*values), make("sgd", method, 0.1, 0.0), plan)
+
+
+def test_a_step_that_is_not_finite_changes_neither_weights_nor_what_follows_an_update():
+    method, same = Linear(), Linear()
+    same.load_state_dict(method.state_dict())
+    run(method, [1.0, float("nan"), float("inf")])
+    assert len(method.updates) == 1
+    fit(same, batches(1.0), make("sgd", same, 0.1, 0.0), Plan(3, 0.1, 0, CPU))
+    assert torch.equal(method.encoder.weight, same.encoder.weight)
+
+
+def test_ten_bad_steps_in_a_row_end_the_run_with_a_remedy():
+    with pytest.raises(UserError, match=r"10 steps in a row.*lower train\.lr"):
+        run(Linear(), [float("nan")] * 12)
+    assert run(Linear(), ([float("nan")] * 9 + [1.0]) * 2) == 20
+
+
+def test_progress_runs_from_the_first_step_to_one():
+    method = Linear()
+    run(method, [1.0] * 4)
+    assert method.updates == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_loop_ends_where_on_step_says_so():
+    method = Linear()
+    done = fit(method, batches(*[1.0] * 9), make("sgd", method, 0.1, 0), Plan(9, 0.1, 0, CPU), on_step=lambda done, step, lr: done == 3)
+    assert done == 3
+
+
+def test_cuda_without_a_device_is_the_users_error():
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(UserError, match="--device cpu"):
+        choose_device("cuda")
+    with pytest.raises(UserError, match="no device"):
+        choose_device("gpu")
+    assert choose_device("auto") == CPU
+
+
+def test_bfloat16_is_chosen_on_the_cpu_only_where_it_has_amx(monkeypatch):
+    for amx, expected in ((True, torch.bfloat16), (False, None)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert choose_precision("auto", CPU) == expected
+    assert choose_precision("auto", torch.device("cuda")) == torch.bfloat16
+    assert choose_precision("fp32", torch.device("cuda")) is None
