@@ -13,6 +13,7 @@ from typing import Self
 
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_FRAMES = 0.1
@@ -36,6 +37,8 @@ class Console:
         self._out = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._err = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
         self._bars = _bars(self._out) if self._out.is_interactive and sys.stdout.isatty() else None
+        if self._bars and sys.stderr.isatty():
+            self._err = self._out  # one terminal: what is said must stand above the bar, not in it
         self._tasks: dict[str, _Task] = {}
 
     def say(self, text: str) -> None:
@@ -44,11 +47,11 @@ class Console:
 
     def warn(self, text: str) -> None:
         """A message on the standard error, yellow on a terminal."""
-        self._err.print(f"warning: {printable(text)}", style="yellow")
+        self._err.print(Text(f"warning: {printable(text)}", "yellow"))
 
     def fail(self, text: str) -> None:
         """The one message of a command that failed, red on a terminal."""
-        self._err.print(f"error: {printable(text)}", style="red")
+        self._err.print(Text(f"error: {printable(text)}", "red"))
 
     def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
         """The state of a task: ten frames a second at most on a terminal, elsewhere a line every ten seconds, and one when it is done.
@@ -73,9 +76,9 @@ class Console:
     def _draw(self, bars: Progress, task: str, done: int, total: int, words: list[str]) -> None:
         state = self._tasks[task]
         if state.bar is None:
-            state.bar = bars.add_task(printable(task), words="")
-        bars.start()
+            state.bar = bars.add_task(printable(task), total=total, words="")
         bars.update(state.bar, completed=done, total=total, words="  ".join(words))
+        bars.start()
         bars.refresh()
 
     def _close(self, task: str) -> None:

@@ -24,7 +24,6 @@ FAULTS = {
     "ring that stands still": (SUPPORT, "place = (self.pushed + ", "place = (0 * self.pushed + "),
     "rows that are not finite let in": (SUPPORT, "if not torch.isfinite(new).all():", "if False:"),
     "one noise for every step": (PNNCLR, "batch.seed, batch.step,", "batch.seed,"),
-    "target moved by gradient": (TARGET, ".requires_grad_(False)", ""),
 }
 
 

@@ -88,7 +88,7 @@ def _curve(axes: "Axes", summary: Rows) -> None:
         )
         ends.append((y[-1], init, i))
     axes.set_xscale("log")
-    ticks = {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):.0f} labels" for row in summary}
+    ticks = {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):,.0f} labels" for row in summary}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
     axes.set_xlabel("share of the labelled training patients used", color=MUTED)

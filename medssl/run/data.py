@@ -27,8 +27,10 @@ class Prepared:
 
     @property
     def pretraining(self) -> np.ndarray:
-        """The rows that pretraining may see."""
-        return np.flatnonzero((self.roles == "train") & ~self.held)
+        """The rows that pretraining may see: of training patients that the monitor does not hold out, and with no test image's pixels."""
+        pixels = self.store.table["pixel_hash"]
+        copies = pixels.isin(pixels[self.roles == "test"]).to_numpy()
+        return np.flatnonzero((self.roles == "train") & ~self.held & ~copies)
 
 
 def listed(config: Config) -> Source:

@@ -100,7 +100,7 @@ def test_labels_outside_the_drawn_rows_do_not_matter() -> None:
 def test_fewer_labels_than_a_batch_make_one_batch_and_the_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     images, y = striped(40)
     sizes = []
-    monkeypatch.setattr(Classifier, "after_update", lambda self, step, progress: None)  # noqa: ARG005
+    monkeypatch.setattr(Classifier, "after_update", lambda self, step, progress: None)
     original = Classifier.forward
     monkeypatch.setattr(Classifier, "forward", lambda self, batch: sizes.append(len(batch.rows)) or original(self, batch))
     done = []
@@ -118,6 +118,6 @@ def test_one_label_is_too_few() -> None:
 def test_a_batch_with_a_row_that_was_not_drawn_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     images, y = striped(40)
     loader = finetune.Loader
-    monkeypatch.setattr(finetune, "Loader", lambda images, rows, *args, **kwargs: loader(images, np.arange(40), *args, **kwargs))  # noqa: ARG005
+    monkeypatch.setattr(finetune, "Loader", lambda images, rows, *args, **kwargs: loader(images, np.arange(40), *args, **kwargs))
     with pytest.raises(AssertionError, match="not drawn"):
         trained(np.arange(20), y, images)

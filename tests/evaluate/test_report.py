@@ -91,6 +91,8 @@ def test_foreign_text_is_shown_and_never_run() -> None:
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
     assert f"to tell {SCRIPT} from normal" in page.shown
     assert "{{ 7 * 7 }}" in page.shown
+    drawn = Page(figure_svg(with_hostile_text(), WIDE, "x"))
+    assert f"{SCRIPT}$x^2$-->" in drawn.shown and "script" not in {tag for tag, _ in drawn.elements}
 
 
 def test_the_policy_forbids_everything_but_inline_style_and_data_images() -> None:
@@ -136,13 +138,23 @@ def test_an_unfavourable_result_is_told_as_plainly() -> None:
     assert "(\N{MINUS SIGN}0.060 to +0.020) includes zero, so it may be chance" in shown
     assert shown.count("undecided") == 1
     document["paired"][1]["high"] = -0.001
-    assert Page(render(document)).shown.count("worse") == 1
+    shown = Page(render(document)).shown
+    assert shown.count("worse") == 1 and "does not include zero" in shown
+    document["paired"][1].update(auroc_gain=0.02, low=-0.01, high=0.05)
+    assert "(\N{MINUS SIGN}0.010 to +0.050) includes zero, so it may be chance" in Page(render(document)).shown
 
 
 def test_nothing_is_claimed_of_pretraining_where_no_leak_was_looked_for() -> None:
     document = a_document()
     del document["leak_check"]
     assert "150 images of 102 patients that its fine-tuning had not seen." in Page(render(document)).shown
+
+
+def test_data_that_may_not_tell_patients_apart_is_named_as_a_limit() -> None:
+    document = a_document()
+    assert "patient key of its own" not in render(document)
+    document["task"]["pool"]["n_patients"], document["task"]["test"]["n_patients"] = 609, 150
+    assert "patient key of its own" in render(document)
 
 
 def test_the_table_holds_every_score_with_its_interval_and_the_command_stands_at_the_end() -> None:

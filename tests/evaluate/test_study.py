@@ -56,7 +56,7 @@ def a_request(signal: float = 25, patients: int = 60, mode: str = "linear", labe
         settings=settings,
         seed=0,
         device=torch.device("cpu"),
-        make_views=lambda image, key: image,  # noqa: ARG005
+        make_views=lambda image, key: image,
         facts={"data": {"name": "made up"}, "encoder": {"method": "pnnclr"}},
     )
 
@@ -196,7 +196,7 @@ def test_shots_are_patients_of_each_class() -> None:
 
 def planted(rows_of: Callable[[Any, int], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws as `rows_of` (the fraction, the size of the pool) gives them."""
-    monkeypatch.setattr(study.split, "draw", lambda patients, labels, wanted, draw, seed: rows_of(wanted.share, len(patients)))  # noqa: ARG005
+    monkeypatch.setattr(study.split, "draw", lambda patients, labels, wanted, draw, seed: rows_of(wanted.share, len(patients)))
     request = a_request()
     plan_draws(request.task, request.fractions, 2, seed=0)
 

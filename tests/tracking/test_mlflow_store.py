@@ -120,7 +120,7 @@ def test_three_processes_may_create_one_store_at_the_same_time(tmp_path, reposit
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert not [text for text in said if "MLflow:" in text]
     client = client_of(tmp_path)
-    found = client.search_runs([client.get_experiment_by_name("medssl").experiment_id])
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert sorted((run.info.run_name, run.info.status) for run in found) == [(f"run{i}", "FINISHED") for i in range(3)]
     assert all(len(client.get_metric_history(run.info.run_id, "loss")) == 50 for run in found)
 

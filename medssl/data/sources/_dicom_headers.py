@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import pydicom
-from pydicom.filereader import read_dataset, read_preamble
+from pydicom.filereader import read_dataset, read_partial, read_preamble
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medssl.config import Limits
 from medssl.errors import ReadError
 from medssl.types import Record
 
-_TAGS = [
-    "SOPClassUID", "Modality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated",
-    "PatientID", "StudyInstanceUID", "InstitutionName", "PatientSex", "PatientAge", "ViewPosition", "Manufacturer", "ManufacturerModelName",
-]  # fmt: skip
+_KEYWORDS = (
+    "SOPClassUID Modality InstitutionName Manufacturer ManufacturerModelName PatientID PatientSex PatientAge ViewPosition "
+    "StudyInstanceUID SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated"
+)
+_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS.split()]
 # values of Modality (PS3.3 C.7.3.1.1.1) that come with Rows and Columns or without, but are no pictures
 _NO_IMAGES = {
     "SEG",
@@ -76,7 +78,7 @@ def is_dicom(path: Path) -> bool:
     """Whether the file begins as DICOM does: "DICM" after 128 bytes, or, as some old exports, with a data set that names its kind."""
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            return _is_part_10(file) or (_may_be_bare(file) and "SOPClassUID" in _header(file, ["SOPClassUID"]))
+            return _is_part_10(file) or (_may_be_bare(file) and "SOPClassUID" in _header(file))
     except Exception:  # as above
         return False
 
@@ -87,7 +89,7 @@ def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID]:
         if not part_10 and not _may_be_bare(file):
             raise ReadError("not_dicom: neither 'DICM' after 128 bytes nor a bare data set")
         syntax = _checked_syntax(file, limits)
-        header = _header(file, _TAGS)
+        header = _header(file)
     if not part_10 and "SOPClassUID" not in header:
         raise ReadError("not_dicom: a data set without SOPClassUID")
     return header, syntax
@@ -155,14 +157,16 @@ def _check_inflated(file: BinaryIO, most: int) -> None:
     inflater, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, file.read(_CHUNK)
     while waiting:
         size += len(inflater.decompress(waiting, _CHUNK))
-        if False:
+        if size > most:
             raise ReadError(f"deflated_too_big: inflates to more than {most} bytes")
         waiting = inflater.unconsumed_tail or (b"" if inflater.eof else file.read(_CHUNK))
 
 
-def _header(file: BinaryIO, tags: Sequence[str]) -> pydicom.Dataset:
+def _header(file: BinaryIO) -> pydicom.Dataset:
+    """The tags that are needed. Reading stops behind the last of them, and where zeros begin: a zero-filled rest would take minutes."""
     file.seek(0)
-    return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(tags))
+    last = max(_TAGS)
+    return read_partial(file, lambda tag, _vr, _length: tag > last, force=True, specific_tags=_TAGS)
 
 
 def _text(header: pydicom.Dataset, keyword: str) -> str:

@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import os
 import struct
@@ -6,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
@@ -101,13 +101,15 @@ def test_a_palette_becomes_the_colours_it_names(name: str) -> None:
 
 def test_stored_values_of_the_real_files_come_back_from_the_unit_range(shared_data: Path) -> None:
     """The md5 sums were taken from pydicom's arrays; files with padding, tables or colour cannot be turned back."""
-    table = pd.read_csv(shared_data / "expected_dicom.csv", dtype=str, keep_default_na=False)
+    with (shared_data / "expected_dicom.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "ok" and row["dtype"] in ("uint8", "uint16", "int16")]
     done = 0
-    for row in table[(table["status"] == "ok") & table["dtype"].isin(["uint8", "uint16", "int16"])].to_dict("records"):
+    for row in rows:
         allocated, bits = (int(part) for part in row["bits"].split("/"))
         header = pydicom.dcmread(shared_data / row["path"], stop_before_pixels=True, force=True)
         plain = bits > 1 and "MONO" in row["photometric"] and not row["path"].startswith("dicom/tiny")  # frames of one value
-        if not plain or any(name in header for name in ("PixelPaddingValue", "ModalityLUTSequence")):
+        lossy = row["transfer_syntax"].endswith(".50")  # decoders differ by a grey level
+        if not plain or lossy or any(name in header for name in ("PixelPaddingValue", "ModalityLUTSequence")):
             continue
         low = -(2 ** (bits - 1)) if row["signed"] == "1" else 0
         frames = [RAW.read(shared_data / row["path"], index).pixels[0] for index in range(int(row["frames"] or 1))]

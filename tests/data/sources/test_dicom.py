@@ -1,4 +1,5 @@
 import os
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -126,6 +127,15 @@ def test_six_hundred_nested_sequences_do_not_end_the_listing(tmp_path):
     source = build(tmp_path)
     assert "good.dcm" in {record.locator for record in source.records}
     assert "nested.dcm" in reasons(source)
+
+
+def test_a_file_whose_rest_was_filled_with_zeros_does_not_take_minutes(tmp_path):
+    write(tmp_path / "good.dcm")
+    raw = (tmp_path / "good.dcm").read_bytes()
+    (tmp_path / "zeros.dcm").write_bytes(raw[: raw.index(b"\x10\x00\x20\x00LO")] + bytes(20 << 20))
+    start = time.process_time()
+    assert reasons(build(tmp_path)) == {"zeros.dcm": "no_pixels"}
+    assert time.process_time() - start < 2
 
 
 def test_a_deflated_bomb_is_skipped_before_it_is_inflated_in_memory(tmp_path):

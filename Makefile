@@ -1,0 +1,38 @@
+# `make demo` and `make test` need nothing but Python 3.11 to 3.13 and make: each makes .venv itself, from requirements.lock.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p))))
+UV := $(shell command -v uv)
+BIN := .venv/bin
+
+.PHONY: setup demo check test bench
+
+setup: .venv/.ready
+
+demo: .venv/.ready
+	$(BIN)/medssl demo --out runs/demo --overwrite
+
+check: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: .venv/.ready
+	$(BIN)/pytest
+
+bench: .venv/.ready
+	$(BIN)/python benchmarks/bench.py
+
+# The lock holds names, versions and hashes; what is installed is what it says. uv, where it is there, does the same faster.
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and f"medssl needs Python 3.11 to 3.13, $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=/path/to/python3.11")'
+ifdef UV
+	uv venv --quiet --clear --python $(PYTHON) .venv
+	uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+endif
+	@touch $@
