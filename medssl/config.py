@@ -59,8 +59,8 @@ MethodChoice = _choice("methods")
 class Limits(Frozen):
     """What a hostile or broken file may cost before it is refused."""
 
-    max_pixels: int = Field(64_000_000, gt=0)
-    max_array_bytes: int = Field(8 * 2**30, gt=0)
+    max_pixels: int = Field(default=64_000_000, gt=0)
+    max_array_bytes: int = Field(default=8 * 2**30, gt=0)
 
 
 class Data(Frozen):
@@ -70,14 +70,14 @@ class Data(Frozen):
 
     path: str = ""
     source: SourceChoice = "folder"
-    size: int = Field(224, ge=16, le=1024)
+    size: int = Field(default=224, ge=16, le=1024)
     channels: Literal[1, 3] = 1
     window: Literal["header", "percentile", "none"] = "header"
     label: str = ""
-    split_seed: int = Field(0, ge=0)
-    test_fraction: float = Field(0.2, gt=0, lt=1)
-    holdout_fraction: float = Field(0.1, gt=0, lt=0.5)
-    max_bad_fraction: float = Field(0.01, ge=0, le=1)
+    split_seed: int = Field(default=0, ge=0)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1)
+    holdout_fraction: float = Field(default=0.1, gt=0, lt=0.5)
+    max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     limits: Limits = Limits()
 
 
@@ -89,24 +89,24 @@ class Views(Frozen):
 class Train(Frozen):
     """`lr` belongs to the batch size as it stands here: it is not scaled. `workers` -1: chosen from the cores there are."""
 
-    epochs: int = Field(100, ge=1)
-    steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(256, ge=2)
-    lr: float = Field(1e-3, gt=0)
+    epochs: int = Field(default=100, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=256, ge=2)
+    lr: float = Field(default=1e-3, gt=0)
     optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
-    warmup_epochs: float = Field(10, ge=0)
-    weight_decay: float = Field(0.05, ge=0)
+    warmup_epochs: float = Field(default=10, ge=0)
+    weight_decay: float = Field(default=0.05, ge=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    save_every_steps: int = Field(200, ge=1)
-    workers: int = Field(-1, ge=-1)
-    max_bad_steps: int = Field(10, ge=1)
+    save_every_steps: int = Field(default=200, ge=1)
+    workers: int = Field(default=-1, ge=-1)
+    max_bad_steps: int = Field(default=10, ge=1)
 
 
 class Monitor(Frozen):
-    knn_every_epochs: int = Field(10, ge=1)
-    knn_neighbours: int = Field(20, ge=1)
-    log_every_steps: int = Field(10, ge=1)
-    collapse_std: float = Field(0.1, ge=0, description="alarm below this; 1 is a uniform sphere, 0 a point")
+    knn_every_epochs: int = Field(default=10, ge=1)
+    knn_neighbours: int = Field(default=20, ge=1)
+    log_every_steps: int = Field(default=10, ge=1)
+    collapse_std: float = Field(default=0.1, ge=0, description="alarm below this; 1 is a uniform sphere, 0 a point")
 
 
 class Finetune(Frozen):
@@ -114,12 +114,12 @@ class Finetune(Frozen):
 
     labels: str = "10pct"
     mode: Literal["linear", "full"] = "linear"
-    draws: int = Field(5, ge=1)
-    steps: int = Field(300, ge=1)
-    batch_size: int = Field(32, ge=2)
-    lr: float = Field(5e-4, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    bootstraps: int = Field(1000, ge=100)
+    draws: int = Field(default=5, ge=1)
+    steps: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    lr: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    bootstraps: int = Field(default=1000, ge=100)
 
 
 class Tracking(Frozen):
@@ -139,7 +139,7 @@ class Config(Frozen):
     finetune: Finetune = Finetune()
     tracking: Tracking = Tracking()
     preset: str = ""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     device: str = "auto"
 
 

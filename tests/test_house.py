@@ -31,7 +31,17 @@ def statements(function):
 
 
 def test_statements_are_counted_as_by_hand():
-    code = 'def f(x):\n    "Doc."\n    if x:\n        y = 1\n        for i in x:\n            y += i\n    def g():\n        return 1\n    return y'
+    code = """
+def f(x):
+    "Doc."
+    if x:
+        y = 1
+        for i in x:
+            y += i
+    def g():
+        return 1
+    return y
+"""
     assert statements(ast.parse(code).body[0]) == 6  # if, assignment, for, addition, def, return
 
 
@@ -48,7 +58,8 @@ def test_a_file_is_shorter_than_300_lines_and_a_function_than_40_statements(file
 def test_a_module_says_what_it_is_and_so_does_what_it_offers(file):
     module = ast.parse(file.read_text("utf-8"))
     assert ast.get_docstring(module), "the module has no docstring"
-    for node in module.body:
+    private = file.stem.startswith("_") and not file.stem.startswith("__")
+    for node in [] if private else module.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and node.name != "Config":
             assert ast.get_docstring(node), f"{node.name} has no docstring"
 
@@ -69,7 +80,7 @@ def test_no_room_is_called_utils_helpers_or_common():
 def test_tests_mirror_the_package():
     rooms = {folder.relative_to(ROOT / "medssl") for folder in ROOT.joinpath("medssl").rglob("*") if folder.is_dir()}
     tested = {file.parent.relative_to(ROOT / "tests") for file in SOURCES if file.is_relative_to(ROOT / "tests")}
-    assert tested - rooms <= {Path("."), Path("contracts")}
+    assert tested - rooms <= {Path(), Path("contracts")}
 
 
 def test_the_arrows_between_the_parts_go_down_only():

@@ -46,13 +46,13 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Config(PluginConfig):
     name: str = "pnnclr"
     alpha: Share | tuple[Share, Share] = (0.5, 1.0)
-    noise: float = Field(0.1, ge=0)
-    top_k: int = Field(1, ge=1)
-    temperature: float = Field(0.1, gt=0)
+    noise: float = Field(default=0.1, ge=0)
+    top_k: int = Field(default=1, ge=1)
+    temperature: float = Field(default=0.1, gt=0)
     momentum: Share = 0.99
-    support_size: int = Field(4096, ge=1)
-    hidden: int = Field(2048, ge=1)
-    width: int = Field(256, ge=2)
+    support_size: int = Field(default=4096, ge=1)
+    hidden: int = Field(default=2048, ge=1)
+    width: int = Field(default=256, ge=2)
     stop_gradient: bool = True
     renormalise: bool = True
     push: Literal["targets", "predictions"] = "targets"

@@ -16,8 +16,8 @@ from medssl.nn.encoder import Encoder
 class Config(pnnclr.Config):
     name: str = "pnnclr_paper"
     alpha: pnnclr.Share | tuple[pnnclr.Share, pnnclr.Share] = 0.95
-    noise: float = Field(0.0, ge=0)
-    support_size: int = Field(10_000, ge=1)
+    noise: float = Field(default=0.0, ge=0)
+    support_size: int = Field(default=10_000, ge=1)
     stop_gradient: bool = False
     renormalise: bool = False
     push: Literal["targets", "predictions"] = "predictions"

@@ -166,7 +166,7 @@ def _header(file: BinaryIO) -> pydicom.Dataset:
     """The tags that are needed. Reading stops behind the last of them, and where zeros begin: a zero-filled rest would take minutes."""
     file.seek(0)
     last = max(_TAGS)
-    return read_partial(file, lambda tag, _vr, _length: tag > last, force=True, specific_tags=_TAGS)
+    return read_partial(file, lambda tag, _vr, _length: tag > last or tag == 0, force=True, specific_tags=_TAGS)
 
 
 def _text(header: pydicom.Dataset, keyword: str) -> str:
