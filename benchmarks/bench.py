@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules import NNCLRPredictionHead, NNCLRProjectionHead, NNMemoryBankModule
-from lightly.transforms import SimCLRTransform
+from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
 from torch import nn
 
@@ -56,7 +56,11 @@ def ours(name: str, size: int, batch: Batch) -> Callable[[], None]:
     module = plugins.find("methods", name)
     method = module.build(module.Config(hidden=HIDDEN, width=WIDTH, support_size=SUPPORT), encoder)
     optimiser = optimisers.make("adamw", method, 1e-3, 0.05)
-    return lambda: fit(method, [batch], optimiser, Plan(1, 1e-3, 0, CPU)) and None
+
+    def step() -> None:
+        fit(method, [batch], optimiser, Plan(1, 1e-3, 0, CPU))
+
+    return step
 
 
 def lightlys(size: int, batch: Batch) -> Callable[[], None]:

@@ -1,8 +1,9 @@
 """Self-supervised pretraining on medical images: pNNCLR, label-fraction fine-tuning, offline.
 
 Importing the package sets what its libraries read from the environment before they are imported: no look-up of a newer
-albumentations on import, no MLflow telemetry (its `DO_NOT_TRACK` must read "true", "1" does nothing), and a tracking
-client that gives up after seconds instead of minutes. Values that the user has set stay.
+albumentations on import, no MLflow telemetry (its `DO_NOT_TRACK` must read "true", "1" does nothing), a tracking client
+that gives up after seconds instead of minutes, and threads that sleep while they wait for each other: spinning, the default,
+makes a training four times slower where the cores are shared (docs/decisions.md). Values that the user has set stay.
 """
 
 import os
@@ -16,5 +17,6 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
 }.items():
     os.environ.setdefault(_name, _value)

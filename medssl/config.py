@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from medssl import plugins
 from medssl.errors import UserError, nearest
@@ -32,28 +33,24 @@ class PluginConfig(Frozen):
     name: str
 
 
-def _choice(kind: str) -> Any:
-    """A field that holds the `Config` of one plug-in of `kind`, given as its name or as a mapping with `name`."""
-
-    def resolve(value: Any) -> PluginConfig:
-        if isinstance(value, PluginConfig):
-            return value
-        options = {"name": value} if isinstance(value, str) else dict(value)
-        if "name" not in options:
-            raise ValueError(f"needs a name; known: {', '.join(plugins.names(kind))}")
-        model = plugins.find(kind, str(options["name"])).Config
-        try:
-            return model(**options)
-        except ValidationError as error:
-            raise ValueError("; ".join(_sentence(model, e) for e in error.errors())) from None
-
-    return Annotated[SerializeAsAny[PluginConfig], BeforeValidator(resolve)]
+def _chosen(kind: str, value: Any) -> PluginConfig:
+    """The `Config` of one plug-in of `kind`, from its name or from a mapping with `name`."""
+    if isinstance(value, PluginConfig):
+        return value
+    options = {"name": value} if isinstance(value, str) else dict(value)
+    if "name" not in options:
+        raise ValueError(f"needs a name; known: {', '.join(plugins.names(kind))}")
+    model = plugins.find(kind, str(options["name"])).Config
+    try:
+        return model(**options)
+    except ValidationError as error:
+        raise ValueError("; ".join(_sentence(model, e) for e in error.errors())) from None
 
 
-SourceChoice = _choice("data.sources")
-RecipeChoice = _choice("views.recipes")
-BackboneChoice = _choice("backbones")
-MethodChoice = _choice("methods")
+SourceChoice = Annotated[Any, BeforeValidator(partial(_chosen, "data.sources"))]
+RecipeChoice = Annotated[Any, BeforeValidator(partial(_chosen, "views.recipes"))]
+BackboneChoice = Annotated[Any, BeforeValidator(partial(_chosen, "backbones"))]
+MethodChoice = Annotated[Any, BeforeValidator(partial(_chosen, "methods"))]
 
 
 class Limits(Frozen):

@@ -50,7 +50,7 @@ while running:
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory, shared_data):  # noqa: ARG001 - the golden values lie beside the data
+def logs(tmp_path_factory, shared_data):
     """What the tests of methods and nn say of each faulty copy, and of a copy without a fault."""
     folder = tmp_path_factory.mktemp("faults")
     parents = {}

@@ -1,10 +1,10 @@
 """Any 2-D network of timm, by its timm name, for 1 to n channels, without its classifier.
 
-`stem`: small images lose everything in a stem that divides the edge by four. "small" keeps the first convolution's stride at 1 (3 x 3)
-and drops the pooling, as SimCLR does for CIFAR (Chen et al. 2020, appendix B.9); "medium" keeps the pooling; "auto" takes "small" up
-to 32 pixels, "medium" up to 64, and what timm built above. Networks without one `conv1` and a `maxpool` (vision
-transformers, ConvNeXt) have their own stem only. `arguments` go to `timm.create_model` as they are, as in `{channels: [32, 64, 128, 256]}` for a half-width ResNet.
-Weights are random: nothing is fetched from a model hub.
+`stem`: small images lose everything in a stem that divides the edge by four. "small" keeps the first convolution's stride at 1
+(3 x 3) and drops the pooling, as SimCLR does for CIFAR (Chen et al. 2020, appendix B.9); "medium" keeps the pooling; "auto" takes
+"small" up to 32 pixels, "medium" up to 64, and what timm built above. Networks without one `conv1` and a `maxpool` (vision
+transformers, ConvNeXt) have their own stem only. `arguments` go to `timm.create_model` as they are, as in
+`{channels: [32, 64, 128, 256]}` for a half-width ResNet. Weights are random: nothing is fetched from a model hub.
 """
 
 from typing import Any, Literal

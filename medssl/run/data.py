@@ -28,8 +28,8 @@ class Prepared:
     @property
     def pretraining(self) -> np.ndarray:
         """The rows that pretraining may see: of training patients that the monitor does not hold out, and with no test image's pixels."""
-        pixels = self.store.table["pixel_hash"]
-        copies = pixels.isin(pixels[self.roles == "test"]).to_numpy()
+        pixels = self.store.table["pixel_hash"].to_numpy(str)
+        copies = np.isin(pixels, pixels[self.roles == "test"])
         return np.flatnonzero((self.roles == "train") & ~self.held & ~copies)
 
 
@@ -62,8 +62,8 @@ def say(found: Prepared, source: Source, reporter: Reporter) -> None:
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); they are named in {found.store.path / 'skipped.csv'}")
-    sides = {role: table["patient"][found.roles == role] for role in SPLITS}
-    reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {p.nunique()} patients" for role, p in sides.items() if len(p)))
+    sides = {role: table["patient"].to_numpy(str)[found.roles == role] for role in SPLITS}
+    reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in sides.items() if len(p)))
 
 
 def statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -127,7 +127,11 @@ def _facts(card: dict[str, Any], found: Prepared, config: Config, kind: str, com
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
     name = Path(config.data.path).stem or kind
     return {
-        "data": {"name": name, "source": kind, **{key: found.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")}},
+        "data": {
+            "name": name,
+            "source": kind,
+            **{key: found.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")},
+        },
         "encoder": {
             "backbone": card["backbone"],
             "method": card["config"]["method"],

@@ -89,7 +89,7 @@ def assemble(folder: Path, config: Config, found: Prepared, start: int = 0) -> J
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     make_view = executors.make(config.views.executor, recipe, config.data.size)
     if not (folder / "views.png").exists():
-        grid.save_grid(folder / "views.png", found.store.images, make_view, rows[:6], config.seed)
+        grid.save_grid(folder / "views.png", found.store.images, make_view, rows[:6].tolist(), config.seed)
     train = config.train
     batch_bytes = 2 * train.batch_size * config.data.channels * config.data.size**2 * 4
     workers, note = workers_here(train.workers, batch_bytes)

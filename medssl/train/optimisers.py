@@ -1,6 +1,7 @@
 """Optimisers and the learning rate's schedule. Biases and normalisation scales take no weight decay, and under LARS no adaptation."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 MOMENTUM = 0.9
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups: weights with decay; biases and normalisation parameters (one dimension) without."""
     trained = [p for p in module.parameters() if p.requires_grad]
     return [
@@ -24,9 +25,9 @@ def make(name: str, module: nn.Module, lr: float, weight_decay: float) -> torch.
         return torch.optim.AdamW(groups, lr=lr, fused=True)
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM)
-    from timm.optim import Lars
+    from timm.optim.lars import Lars
 
-    return Lars(groups, lr=lr, momentum=MOMENTUM, trust_coeff=0.001)
+    return Lars(groups, lr=lr, momentum=MOMENTUM, trust_coeff=0.001)  # pyright: ignore[reportArgumentType] - timm says int
 
 
 def lr_at(step: int, *, base: float, warmup: int, total: int) -> float:

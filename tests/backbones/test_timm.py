@@ -8,7 +8,8 @@ from medssl.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("model", "channels", "size"), [("resnet18", 1, 28), ("resnet18", 4, 64), ("vit_tiny_patch16_224", 1, 32), ("convnext_atto", 2, 32)]
+    ("model", "channels", "size"),
+    [("resnet18", 1, 28), ("resnet18", 4, 64), ("vit_tiny_patch16_224", 1, 32), ("convnext_atto", 2, 32)],
 )
 def test_any_timm_network_turns_n_channels_into_features(model, channels, size):
     network = timm.build(timm.Config(model=model), channels, size).eval()
@@ -16,11 +17,13 @@ def test_any_timm_network_turns_n_channels_into_features(model, channels, size):
         assert network(torch.rand(2, channels, size, size)).shape == (2, network.num_features)
 
 
-@pytest.mark.parametrize(("size", "stem", "edge"), [(32, "auto", 32), (64, "auto", 32), (96, "auto", 24), (64, "own", 16), (64, "small", 64)])
+@pytest.mark.parametrize(
+    ("size", "stem", "edge"), [(32, "auto", 32), (64, "auto", 32), (96, "auto", 24), (64, "own", 16), (64, "small", 64)]
+)
 def test_the_stem_leaves_small_images_their_resolution(size, stem, edge):
     network = timm.build(timm.Config(model="resnet18", stem=stem), 1, size).eval()
     sizes = []
-    network.layer1.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
+    network.get_submodule("layer1").register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
     with torch.no_grad():
         network(torch.rand(1, 1, size, size))
     assert sizes == [edge]

@@ -24,7 +24,7 @@ def loader(images: np.ndarray = IMAGES, make_views=VIEWS, steps: int = 8, batch_
     return Loader(images, ROWS, make_views, seed, batch_size, steps, **options)
 
 
-def stored(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:  # noqa: ARG001
+def stored(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
     return image
 
 
@@ -124,7 +124,7 @@ def test_one_image_is_refused() -> None:
         Loader(IMAGES, np.array([0]), VIEWS, 0, 2, 1)
 
 
-def killed(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:  # noqa: ARG001
+def killed(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
     os.kill(os.getpid(), signal.SIGKILL)
     return image
 
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_ends_the_run_with_a_remedy() -> None:
         next(iter(loader(make_views=killed, workers=1)))
 
 
-def interrupted(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:  # noqa: ARG001
+def interrupted(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
     os.kill(os.getpid(), signal.SIGINT)
     return image
 
@@ -143,7 +143,7 @@ def test_workers_serve_on_after_an_interrupt_from_the_keyboard() -> None:
     assert len(list(loader(make_views=interrupted, workers=1, steps=2))) == 2
 
 
-def broken(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:  # noqa: ARG001
+def broken(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
     raise RuntimeError("a bug")
 
 

@@ -19,7 +19,7 @@ def test_the_loss_equals_eq_3_written_out_in_float64(make_method, make_batch):
     def one_side(z: np.ndarray, p: np.ndarray) -> float:
         total = 0.0
         for i in range(6):
-            nn = max(Q, key=lambda row: row @ z[i])  # noqa: B023
+            nn = max(Q, key=lambda row: row @ z[i])
             scores = [np.exp(nn @ p[k] / 0.3) for k in range(6)]
             total -= np.log(scores[i] / sum(scores))
         return total / 6

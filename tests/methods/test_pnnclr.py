@@ -12,6 +12,7 @@ from medssl.types import Batch
 
 CASES = ("default", "alpha_half", "plain_nn", "alpha_085")
 
+
 def unit(x: torch.Tensor) -> torch.Tensor:
     return F.normalize(x, dim=1)
 
@@ -26,21 +27,18 @@ def test_the_paper_preset_gives_the_authors_loss_gradients_queue_and_pseudo_neig
     values = {key.split("/")[1]: torch.from_numpy(golden[key]) for key in golden.files if key.startswith(f"{case}/")}
     config = pnnclr_paper.Config(alpha=float(values["alpha"]), temperature=float(values["temperature"]))
     p1, p2 = values["p1"].requires_grad_(), values["p2"].requires_grad_()
-    support = SupportSet(*values["queue_before"].shape)
+    support = SupportSet(len(values["queue_before"]), values["queue_before"].shape[1])
     support.rows.copy_(values["queue_before"].flip(0))  # the file has the newest row first
     random = generator("cpu", 0)
-    loss, push = pnnclr.pnnclr_loss(
-        unit(p1), unit(p2), unit(values["t1"]), unit(values["t2"]), support.newest_first(), config, random
-    )
+    loss, push = pnnclr.pnnclr_loss(unit(p1), unit(p2), unit(values["t1"]), unit(values["t2"]), support.newest_first(), config, random)
     loss.backward()
     support.push(push)
     pseudo = pnnclr.pseudo_neighbour(unit(p1.detach()), values["queue_before"], config, random)
-    close = {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(loss.detach(), values["loss"], **close)
-    torch.testing.assert_close(p1.grad, values["grad_p1"], **close)
-    torch.testing.assert_close(p2.grad, values["grad_p2"], **close)
-    torch.testing.assert_close(support.newest_first(), values["queue_after"], **close)
-    torch.testing.assert_close(pseudo, values["pnn_of_p1"], **close)
+    torch.testing.assert_close(loss.detach(), values["loss"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(p1.grad, values["grad_p1"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(p2.grad, values["grad_p2"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(support.newest_first(), values["queue_after"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(pseudo, values["pnn_of_p1"], rtol=1e-5, atol=1e-5)
 
 
 def test_the_default_loss_equals_the_sum_written_out_in_float64():
@@ -51,7 +49,7 @@ def test_the_default_loss_equals_the_sum_written_out_in_float64():
     def one_side(p: np.ndarray, t: np.ndarray) -> float:
         total = 0.0
         for i in range(5):
-            nn = max(Q, key=lambda row: row @ t[i])  # noqa: B023
+            nn = max(Q, key=lambda row: row @ t[i])
             y = t[i] + alpha * (nn - t[i])
             y /= np.sqrt(y @ y)
             scores = [np.exp(y @ p[k] / tau) for k in range(5)]
@@ -60,11 +58,11 @@ def test_the_default_loss_equals_the_sum_written_out_in_float64():
 
     expected = (one_side(p1, t2) + one_side(p2, t1)) / 2
     config = pnnclr.Config(alpha=alpha, noise=0, temperature=tau)
-    arrays = [torch.from_numpy(v) for v in (p1, p2, t1, t2, Q)]
-    loss, push = pnnclr.pnnclr_loss(*arrays, config, generator("cpu", 0))
+    a, b, c, d, rows = (torch.from_numpy(v) for v in (p1, p2, t1, t2, Q))
+    loss, push = pnnclr.pnnclr_loss(a, b, c, d, rows, config, generator("cpu", 0))
     assert loss.dtype == torch.float64
     assert abs(float(loss) - expected) < 1e-12
-    assert torch.equal(push, arrays[2]), "the target projections of view 1 are pushed"
+    assert torch.equal(push, c), "the target projections of view 1 are pushed"
 
 
 def test_with_alpha_one_no_noise_and_momentum_zero_it_is_nnclr(make_method, make_batch):

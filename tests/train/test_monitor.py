@@ -38,7 +38,8 @@ def test_knn_votes_as_scikit_learn_with_the_same_weights():
 
     from sklearn.metrics import roc_auc_score
 
-    reference = KNeighborsClassifier(10, weights=weights).fit(unit(bank), bank_labels).predict_proba(unit(query))[:, 1]
+    voting = KNeighborsClassifier(10, weights=weights)  # pyright: ignore[reportArgumentType] - a function may be given
+    reference = voting.fit(unit(bank), bank_labels).predict_proba(unit(query))[:, 1]
     found = knn_auroc(bank, bank_labels, query, query_labels, 10)
     assert found == pytest.approx(roc_auc_score(query_labels, reference), abs=1e-6)
 

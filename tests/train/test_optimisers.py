@@ -33,6 +33,8 @@ def test_lars_takes_the_step_of_you_et_al():
     lr, decay, trust = 0.5, 0.01, 0.001
     optimiser = make("lars", layer, lr, decay)
     layer(torch.ones(1, 3)).pow(2).sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.bias.grad is not None
     g, gb = layer.weight.grad.clone(), layer.bias.grad.clone()
     optimiser.step()
     local = trust * w.norm() / (g.norm() + decay * w.norm())

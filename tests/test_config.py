@@ -1,0 +1,61 @@
+"""The configuration: closed, frozen, and plain about what is wrong."""
+
+import pytest
+from pydantic import ValidationError
+
+from medssl.config import Config, dumped, merged, overrides, parse_yaml, read_yaml, resolve
+from medssl.errors import UserError
+from medssl.run import presets
+
+
+@pytest.mark.parametrize("preset", sorted(file.stem for file in presets.folder().glob("*.yaml")))
+def test_every_preset_is_complete_and_survives_being_written_and_read(preset, tmp_path):
+    values = presets.load(preset)
+    config = resolve(values)
+    assert set(values) == set(Config.model_fields)
+    assert set(values["train"]) | {"steps", "workers", "max_bad_steps"} == set(type(config.train).model_fields)
+    (tmp_path / "c.yaml").write_text(dumped(config))
+    assert resolve(read_yaml(tmp_path / "c.yaml")) == config
+
+
+def test_every_wrong_key_is_told_at_once_with_its_nearest_name():
+    with pytest.raises(UserError) as told:
+        resolve({"trian": {}, "train": {"epoch": 3, "lr": -1}, "method": {"name": "pnnclr", "temprature": 1}})
+    message = str(told.value)
+    for text in ("'train'", "'epochs'", "train.lr", "'temperature'"):
+        assert text in message
+
+
+def test_numbers_in_scientific_notation_are_numbers_and_a_key_stands_once():
+    assert parse_yaml("lr: 1e-3\nn: 2.5E2", "x") == {"lr": 0.001, "n": 250.0}
+    with pytest.raises(UserError, match=r"'lr' stands twice, line 1"):
+        parse_yaml("lr: 1\nlr: 2", "x")
+
+
+@pytest.mark.parametrize("text", ["!!python/object/apply:os.system ['true']", "a: [", "a: &x [*x"])
+def test_anything_but_plain_yaml_is_refused(text):
+    with pytest.raises(UserError, match="not valid YAML"):
+        parse_yaml(text, "x")
+
+
+def test_overrides_nest_and_change_one_option_of_a_plugin_or_the_plugin():
+    base = {"method": {"name": "pnnclr", "alpha": 0.9, "temperature": 0.2}}
+    assert merged(base, overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5, "temperature": 0.2}
+    assert merged(base, overrides(["method=nnclr"]))["method"] == {"name": "nnclr"}
+    assert merged({"method": "pnnclr"}, overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5}
+    assert overrides(["data.size=64", "data.channels=3"]) == {"data": {"size": 64, "channels": 3}}
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().seed = 3
+
+
+def test_the_preset_follows_channels_size_and_device():
+    assert presets.choose(1, 224, "cpu") == "chest_xray_cpu"
+    assert presets.choose(1, 1024, "cuda") == "chest_xray"
+    assert presets.choose(1, 28, "cuda") == "medmnist"
+    assert presets.choose(3, 32, "cpu") == "natural_cpu"
+    assert presets.choose(3, 512, "cuda") == "colour"
+    assert presets.stands_for("chest_xray_cpu") == "chest_xray"
+    assert presets.stands_for("chest_xray") == ""

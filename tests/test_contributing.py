@@ -1,0 +1,68 @@
+"""The worked examples in CONTRIBUTING.md: put into a copy of the package, they pass their own tests and the contract tests."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+BLOCK = re.compile(r"^```python\n# (?P<path>\S+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory, repository):
+    """A copy of package and tests with the examples in it, and the examples' paths."""
+    folder = tmp_path_factory.mktemp("copy")
+    for name in ("medssl", "tests"):
+        shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(repository / "pyproject.toml", folder)
+    blocks = [(found["path"], found["code"]) for found in BLOCK.finditer((repository / "CONTRIBUTING.md").read_text("utf-8"))]
+    for path, code in blocks:
+        assert not (folder / path).exists(), f"{path} is no example any more"
+        (folder / path).write_text(code, "utf-8")
+    return folder, [path for path, _ in blocks]
+
+
+def test_there_is_an_example_with_its_test_for_each_kind(copy):
+    assert copy[1] == [
+        "medssl/methods/simclr.py",
+        "tests/methods/test_simclr.py",
+        "medssl/data/sources/tuberculosis.py",
+        "tests/data/sources/test_tuberculosis.py",
+        "medssl/backbones/plain.py",
+        "tests/backbones/test_plain.py",
+    ]
+
+
+def test_the_examples_pass_their_tests_and_all_contract_tests(copy):
+    folder, paths = copy
+    tests = [path for path in paths if path.startswith("tests/")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "tests/contracts"]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-2000:]
+    listing = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--co", *command[5:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for name in ("methods.simclr", "data.sources.tuberculosis", "backbones.plain"):
+        assert f"[{name}]" in listing.stdout, f"the contract tests did not see {name}"
+
+
+def test_the_examples_follow_the_house_style(copy, repository):
+    folder, paths = copy
+    for command in (["check"], ["format", "--check"]):
+        process = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--no-cache", "--config", str(repository / "pyproject.toml"), *paths],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stdout + process.stderr
