@@ -79,6 +79,8 @@ class Data(Frozen):
 
 
 class Views(Frozen):
+    """The recipe says what a view changes, the executor who carries it out."""
+
     recipe: RecipeChoice = "chest_xray"
     executor: Literal["auto", "albumentations"] = "auto"
 
@@ -100,10 +102,12 @@ class Train(Frozen):
 
 
 class Monitor(Frozen):
+    """What is watched besides the loss, and how often. `collapse_std`: the alarm sounds below it; 1 is a sphere, 0 a point."""
+
     knn_every_epochs: int = Field(default=10, ge=1)
     knn_neighbours: int = Field(default=20, ge=1)
     log_every_steps: int = Field(default=10, ge=1)
-    collapse_std: float = Field(default=0.1, ge=0, description="alarm below this; 1 is a uniform sphere, 0 a point")
+    collapse_std: float = Field(default=0.1, ge=0)
 
 
 class Finetune(Frozen):
@@ -120,6 +124,8 @@ class Finetune(Frozen):
 
 
 class Tracking(Frozen):
+    """Whether MLflow hears of a run, and under which experiment. metrics.jsonl is always written."""
+
     mlflow: bool = True
     experiment: str = "medssl"
 

@@ -63,7 +63,7 @@ class Console:
         state.facts.update(facts or {})
         if done >= total:
             self._close(task)
-            self.say("  ".join([task, f"{done}/{total}", *described(state.facts), f"in {duration(now - state.begin)}"]))
+            self.say("  ".join([f"{task:8}", f"{done}/{total}", *described(state.facts), f"in {duration(now - state.begin)}"]))
         elif now - state.shown >= (_SECONDS_BETWEEN_FRAMES if self._bars else _SECONDS_BETWEEN_LINES):
             state.shown = now
             left = (now - state.begin) / (done - state.first) * (total - done) if done > state.first else math.nan
@@ -71,12 +71,12 @@ class Console:
             if self._bars:
                 self._draw(self._bars, task, done, total, words)
             else:
-                self.say("  ".join([task, f"{done}/{total}", *words]))
+                self.say("  ".join([f"{task:8}", f"{done}/{total}", *words]))
 
     def _draw(self, bars: Progress, task: str, done: int, total: int, words: list[str]) -> None:
         state = self._tasks[task]
         if state.bar is None:
-            state.bar = bars.add_task(printable(task), total=total, words="")
+            state.bar = bars.add_task(f"{printable(task):8}", total=total, words="")
         bars.update(state.bar, completed=done, total=total, words="  ".join(words))
         bars.start()
         bars.refresh()

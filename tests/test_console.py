@@ -46,7 +46,7 @@ def test_facts_stay_until_others_replace_them(clock, capsys):
     console.progress("t", 0, 9, {"epoch": 1, "knn": 0.5})
     clock[0] = 10.0
     console.progress("t", 3, 9, {"epoch": 2})
-    assert capsys.readouterr().out == "t  3/9  epoch 2  knn 0.5  0:20 left\n"
+    assert capsys.readouterr().out == "t         3/9  epoch 2  knn 0.5  0:20 left\n"
 
 
 def test_a_task_of_the_same_name_begins_anew_once_the_first_is_done(clock, capsys):
@@ -55,12 +55,12 @@ def test_a_task_of_the_same_name_begins_anew_once_the_first_is_done(clock, capsy
         console.progress("t", 1, 2, {"epoch": 1})
         clock[0] += 60
         console.progress("t", 2, 2)
-    assert capsys.readouterr().out == "t  2/2  epoch 1  in 1:00\n" * 2
+    assert capsys.readouterr().out == "t         2/2  epoch 1  in 1:00\n" * 2
 
 
 def test_nothing_to_do_is_done(capsys):
     Console().progress("prepare", 0, 0)
-    assert capsys.readouterr().out == "prepare  0/0  in 0:00\n"
+    assert capsys.readouterr().out == "prepare   0/0  in 0:00\n"
 
 
 def test_messages_and_warnings_go_to_different_streams(capsys):

@@ -50,7 +50,7 @@ while running:
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory, shared_data):
+def logs(tmp_path_factory):
     """What the tests of methods and nn say of each faulty copy, and of a copy without a fault."""
     folder = tmp_path_factory.mktemp("faults")
     parents = {}

@@ -18,8 +18,8 @@ def unit(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def golden(shared_data):
-    return np.load(shared_data.parent / "golden" / "pnnclr_reference.npz")
+def golden(repository):
+    return np.load(repository / "tests" / "golden" / "pnnclr_reference.npz")
 
 
 @pytest.mark.parametrize("case", CASES)

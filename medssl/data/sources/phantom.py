@@ -78,6 +78,7 @@ class Exposure:
 
 
 def recognises(data: str) -> bool:
+    """Whether --data names the phantom: the word itself."""
     return data == "phantom"
 
 

@@ -1,0 +1,218 @@
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+    SegmentationStorage,
+)
+
+from medssl.config import Limits
+from medssl.data.readers import _decoders, _gdcm, dicom
+from medssl.data.readers._gdcm import Gdcm
+from medssl.errors import ReadError
+
+Write = Callable[..., Path]
+READER = dicom.build(dicom.Config())
+RAW = dicom.build(dicom.Config(window="none"))
+
+
+def shipped(name: str) -> Path:
+    path = get_testdata_file(name, download=False)
+    assert path, f"{name} is no longer shipped with pydicom"
+    return Path(str(path))
+
+
+def reason(path: Path, index: int = 0, reader: dicom.Reader = READER) -> str:
+    with pytest.raises(ReadError) as caught:
+        reader.read(path, index)
+    assert caught.value.detail
+    return caught.value.reason
+
+
+def test_pixels_cut_short_are_truncated_pixels(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint16), 8)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert reason(path) == "truncated_pixels"
+    assert reason(shipped("MR_truncated.dcm")) == "truncated_pixels"
+
+
+def test_a_last_frame_cut_short_leaves_the_first_readable(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.stack([np.rint(scene * 255).astype(np.uint8)] * 2), 8)
+    path.write_bytes(path.read_bytes()[:-10])
+    assert READER.read(path, 0).pixels.shape == (1, 24, 40)
+    assert reason(path, 1) == "truncated_pixels"
+
+
+def test_bytes_behind_the_pixels_do_not_replace_missing_ones(write_dicom: Write, scene: np.ndarray) -> None:
+    stored = np.rint(scene * 255).astype(np.uint8)
+    path = write_dicom(stored[:20], 8, Rows=24, DataSetTrailingPadding=b"\0" * 500)
+    assert reason(path) == "truncated_pixels"
+
+
+@pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "waveform_ecg.dcm", "reportsi.dcm"])
+def test_objects_without_pixels_are_no_pixels(name: str) -> None:
+    assert reason(shipped(name)) == "no_pixels"
+
+
+def test_a_dicomdir_has_no_pixels(shared_data: Path) -> None:
+    assert reason(shared_data / "dicom/odd/DICOMDIR") == "no_pixels"
+
+
+@pytest.mark.parametrize("name", ["liver_1frame.dcm", "rtdose.dcm"])
+def test_masks_and_doses_are_no_images(name: str) -> None:
+    assert reason(shipped(name)) == "not_an_image"
+
+
+def test_a_segmentation_is_no_image_even_with_eight_bits(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, SOPClassUID=SegmentationStorage)
+    assert reason(path) == "not_an_image"
+
+
+@pytest.mark.parametrize("name", ["no_meta.dcm", "README.txt", "zipMR.gz"])
+def test_files_that_pydicom_can_be_forced_to_read_are_not_dicom(name: str) -> None:
+    assert reason(shipped("MR_small.dcm").with_name(name)) == "not_dicom"
+
+
+def test_a_png_is_not_dicom(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(500))
+    assert reason(tmp_path / "a.dcm") == "not_dicom"
+
+
+@pytest.mark.parametrize("frames", [b"1A", b"2147483647"])
+def test_an_impossible_number_of_frames_is_a_bad_header(write_dicom: Write, scene: np.ndarray, frames: bytes) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8)[None], 8, NumberOfFrames="1234567890")
+    path.write_bytes(path.read_bytes().replace(b"1234567890", frames.ljust(10)))
+    assert reason(path) == "bad_header"
+
+
+def test_missing_rows_are_a_bad_header(shared_data: Path) -> None:
+    assert reason(shared_data / "dicom/odd/dwv-test_no-number-rows.dcm") == "bad_header"
+
+
+def test_rows_and_columns_beyond_the_limit_are_refused_before_decoding(
+    write_dicom: Write, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=RLELossless)
+    header = pydicom.dcmread(path)
+    header.Rows = header.Columns = 65535
+    header.save_as(path)
+    monkeypatch.setattr(_decoders, "decode", lambda *_: pytest.fail("it was decoded"))
+    assert reason(path) == "too_many_pixels"
+    small = dicom.build(dicom.Config(limits=Limits(max_pixels=24 * 40 - 1, max_array_bytes=1)))
+    assert reason(write_dicom(np.rint(scene * 255).astype(np.uint8), 8), reader=small) == "too_many_pixels"
+
+
+def test_a_compressed_frame_of_another_size_than_its_header_says_is_a_bad_header(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(np.kron(scene, np.ones((4, 4))) * 255).astype(np.uint8), 8, syntax=JPEG2000Lossless)
+    header = pydicom.dcmread(path)
+    header.Rows = 3000
+    header.save_as(path)
+    assert reason(path) == "bad_header"
+
+
+@pytest.mark.parametrize("name", ["JPLL", "JLSL", "J2KR"])
+def test_a_small_frame_that_claims_a_huge_picture_is_refused_before_decoding(
+    shared_data: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (shared_data / f"dicom/wg04/CT1_{name}").read_bytes()
+    pixels = whole.index(b"\xe0\x7f\x10\x00")
+    edge, huge = (512).to_bytes(4 if name == "J2KR" else 2, "big"), (60000).to_bytes(4 if name == "J2KR" else 2, "big")
+    (tmp_path / "bomb").write_bytes(whole[:pixels] + whole[pixels:].replace(edge * 2, huge * 2, 1))
+    monkeypatch.setattr(_decoders, "decode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ReadError, match="bad_header: the compressed frame has 60000 x 60000 pixels, not 512 x 512"):
+        READER.read(tmp_path / "bomb")
+
+
+@pytest.mark.parametrize("name", ["JPLL", "JLSL", "J2KR", "RLE"])
+def test_half_a_compressed_file_is_truncated_pixels(shared_data: Path, tmp_path: Path, name: str) -> None:
+    whole = (shared_data / f"dicom/wg04/CT1_{name}").read_bytes()
+    (tmp_path / "half").write_bytes(whole[: len(whole) // 2])
+    assert reason(tmp_path / "half") == "truncated_pixels"
+
+
+def test_a_damaged_stream_is_undecodable(shared_data: Path, tmp_path: Path) -> None:
+    whole = (shared_data / "dicom/wg04/CT1_JPLL").read_bytes()
+    (tmp_path / "damaged").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert reason(tmp_path / "damaged") == "undecodable"
+
+
+def test_an_image_whose_pixels_are_missing_altogether_is_truncated_pixels(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\xe0\x7f\x10\x00")])
+    assert reason(path) == "truncated_pixels"
+
+
+def test_a_frame_that_crashes_its_decoder_costs_that_frame_only(shared_data: Path, tmp_path: Path) -> None:
+    """In place of GDCM: a process that aborts at frame 1, as GDCM does on some damaged files."""
+    (tmp_path / "decoder.py").write_text(
+        _gdcm._SCRIPT.read_text().replace('request["path"]', 'os.abort() if request["index"] else request["path"]')
+    )
+    gdcm = Gdcm(tmp_path / "decoder.py")
+    path = shared_data / "dicom/wg04/CT1_JPLL"
+    expected = pydicom.dcmread(shared_data / "dicom/wg04/CT1_UNC").pixel_array
+    for _ in range(2):
+        np.testing.assert_array_equal(gdcm.decode(path, 0), expected)
+        with pytest.raises(ReadError, match="undecodable: the frame crashes GDCM"):
+            gdcm.decode(path, 1)
+
+
+def test_gdcm_is_not_used_where_another_decoder_is_installed(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gdcm, "decode", lambda *_: pytest.fail("GDCM was used"))
+    for name in ("CT1_J2KR", "CT1_JLSL", "CT1_RLE"):
+        assert READER.read(shared_data / "dicom/wg04" / name).bits == 16
+    assert READER.read(shared_data / "dicom/odd/jpeg_baseline_8bit.dcm", 95).bits == 8
+
+
+def test_twelve_bit_jpeg_names_the_package_that_decodes_it(shared_data: Path) -> None:
+    with pytest.raises(ReadError, match=r"missing_decoder: JPEG Extended .*1\.2\.840\.10008\.1\.2\.4\.51.* pip install pylibjpeg-libjpeg"):
+        READER.read(shared_data / "dicom/wg04/MR1_JPLY")
+
+
+@pytest.mark.parametrize(("name", "package"), [("CT1_JLSL", "pyjpegls"), ("CT1_JPLL", "python-gdcm"), ("CT1_J2KR", "pylibjpeg-openjpeg")])
+def test_a_decoder_that_is_not_installed_is_named(shared_data: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.is_available", False)
+    with pytest.raises(ReadError, match=f"missing_decoder: .* pip install {package}$"):
+        READER.read(shared_data / "dicom/wg04" / name)
+
+
+def test_a_transfer_syntax_that_nothing_decodes_is_undecodable(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=RLELossless)
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.9\0"))
+    assert reason(path) in ("undecodable", "bad_header")
+
+
+def test_a_deflated_bomb_is_refused(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=DeflatedExplicitVRLittleEndian)
+    whole = path.read_bytes()
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    path.write_bytes(whole[:start] + bomb.compress(bytes(5_000_000)) + bomb.flush())
+    small = dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000, max_array_bytes=1)))
+    assert reason(path, reader=small) == "deflated_too_big"
+
+
+def test_a_pipe_does_not_block_and_an_empty_file_is_empty(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nothing").touch()
+    assert reason(tmp_path / "pipe") == "not_a_file"
+    assert reason(tmp_path / "nothing") == "empty"
+    assert reason(tmp_path / "absent") == "unreadable"
+    assert reason(tmp_path) == "not_a_file"
+
+
+def test_messages_do_not_quote_the_header(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, RescaleSlope="1234567890")
+    path.write_bytes(path.read_bytes().replace(b"1234567890", b"CANARY^NAM"))
+    with pytest.raises(ReadError) as caught:
+        READER.read(path)
+    assert "CANARY" not in str(caught.value)
+    assert str(path) not in str(caught.value)
