@@ -54,23 +54,73 @@ MethodChoice = Annotated[Any, BeforeValidator(partial(_chosen, "methods"))]
 
 
 class Limits(Frozen):
-    """What a hostile or broken file may cost before it is refused."""
+    """What a hostile or broken file may cost before it is refused. `max_array_bytes`: what an array in an .npz archive may unpack to
+    (it is read row by row). `seconds` and `memory_bytes`: for one image, in the process that decodes it."""
 
     max_pixels: int = Field(default=64_000_000, gt=0)
-    max_array_bytes: int = Field(default=8 * 2**30, gt=0)
+    max_array_bytes: int = Field(default=32 * 2**30, gt=0)
+    memory_bytes: int = Field(default=4 * 2**30, gt=0)
+    seconds: float = Field(default=30, gt=0)
+
+
+class Transform(PluginConfig):
+    """A step of the preparation by its dotted name and its arguments: `{name: monai.transforms.AdjustContrast, gamma: 0.8}`. Which ones
+    are allowed stands in `medssl.data.preparation`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", validate_default=True)
+
+
+# Named windows for CT, as (centre, width) in HU; the usual presets of a reading workstation
+WINDOWS_HU = {"lung": (-600.0, 1500.0), "soft_tissue": (40.0, 400.0), "bone": (400.0, 1800.0), "brain": (40.0, 80.0)}
+_POLICIES = ("header", "percentile", "none")
+_PAIR = re.compile(r"(-?\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)")
+
+
+def windows_hu(window: str) -> tuple[tuple[float, float], ...]:
+    """The (centre, width) in HU that `data.window` names, one a channel; empty for a policy. Raises ValueError for an unknown name."""
+    if window in _POLICIES:
+        return ()
+    return tuple(_window_hu(part.strip()) for part in window.split(","))
+
+
+def _window_hu(name: str) -> tuple[float, float]:
+    if (pair := _PAIR.fullmatch(name)) and float(pair[2]) > 0:
+        return float(pair[1]), float(pair[2])
+    if name not in WINDOWS_HU:
+        raise ValueError(f"unknown window {name!r}. {nearest(name, [*_POLICIES, *WINDOWS_HU])} Or write centre/width in HU, as -600/1500")
+    return WINDOWS_HU[name]
+
+
+def _joined(window: Any) -> Any:
+    """[lung, bone] as "lung,bone"."""
+    text = ",".join(map(str, window)) if isinstance(window, list | tuple) else str(window)
+    if len(windows_hu(text)) > 4:
+        raise ValueError("at most 4 windows, one a channel")
+    return text
+
+
+Window = Annotated[str, BeforeValidator(_joined)]
 
 
 class Data(Frozen):
-    """`path`: what --data named. `size`: edge of the prepared square image in pixels. `label`: the column that fine-tuning and the
-    monitor use ("" where the data has one only). `window`: DICOM intensity policy. `split_seed` belongs to the data, not to the run: an
-    encoder and its fine-tuning share one split."""
+    """`path`: what --data named. `size`: edge of the prepared square image in pixels. `spacing_mm`: edge of its pixels, where images are
+    to be brought to one scale; else each is fitted. `window`: how grey values are scaled: header (the file's own window), percentile,
+    none (the stored range), or windows in HU for CT, by name (lung, soft_tissue, bone, brain) or as centre/width; several, as in
+    lung,bone, become channels. `non_finite`: what to do with an image that holds NaN. `transforms`: replaces the preparation by MONAI's
+    transforms. `label`: the column that fine-tuning and the monitor use ("" where the data has one only). `split_seed` belongs to the
+    data, not to the run: an encoder and its fine-tuning share one split. `leaks`: what to do with training images of a test patient or
+    with a test image's pixels, in splits that come with the data: refuse, drop (them from training), allow."""
 
     path: str = ""
     source: SourceChoice = "folder"
     size: int = Field(default=224, ge=16, le=1024)
-    channels: Literal[1, 3] = 1
-    window: Literal["header", "percentile", "none"] = "header"
+    channels: int = Field(default=1, ge=1, le=4)
+    spacing_mm: float | None = Field(default=None, gt=0)
+    window: Window = "header"
+    non_finite: Literal["skip", "zero"] = "skip"
+    transforms: tuple[Transform, ...] = ()
     label: str = ""
+    leaks: Literal["refuse", "drop", "allow"] = "refuse"
     split_seed: int = Field(default=0, ge=0)
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
     holdout_fraction: float = Field(default=0.1, gt=0, lt=0.5)

@@ -18,8 +18,9 @@ SPLITS = ("train", "val", "test")
 class Record:
     """One image of a source: where its pixels are and what is known of it. Listing records reads headers and tables, never pixels.
 
-    `locator` is the file's path relative to the source's root (POSIX form); `index` the frame or row inside it.
-    Identities are those of the source, in the clear; the store replaces them by keyed hashes.
+    `locator` is the file's path relative to the source's root (POSIX form); `index` the frame, page, slice or row inside it.
+    Identities are those of the source, in the clear; the store replaces them by keyed hashes. Images of one `series` (slices of
+    a volume, frames of a cine) follow each other in their order in space.
     """
 
     locator: str
@@ -28,6 +29,7 @@ class Record:
     labels: Mapping[str, str] = field(default_factory=dict)
     patient: str | None = None
     study: str | None = None
+    series: str | None = None
     site: str | None = None
     split: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +39,8 @@ class Record:
 class Source:
     """All records below one root, and what a person should know of how they were found.
 
-    `skipped` lists files that were seen and left out while listing, as (locator, reason code, detail).
+    `skipped` lists files that were seen and left out while listing, as (locator, reason code, detail). Neither notes nor
+    details name a file, a folder or a person: they are printed and stored.
     """
 
     kind: str
@@ -49,10 +52,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored."""
+    """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored.
+
+    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say.
+    """
 
     pixels: np.ndarray
     bits: int
+    spacing_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
