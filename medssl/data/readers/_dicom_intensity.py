@@ -5,15 +5,17 @@
 scaled by the range of the stored bits or by the window, never by the range of the array's type. Palettes and colour become RGB.
 """
 
+import re
+
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Float32, Shaped
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
+from medssl.config import windows_hu
 from medssl.data.readers._channels import channels_first
-from medssl.data.readers._intensity import by_percentile
+from medssl.data.readers._intensity import percentile_ends
 from medssl.errors import ReadError
-from medssl.types import Decoded
 
 _PALETTE = tuple(
     f"{kind}{colour}PaletteColorLookupTable{part}"
@@ -22,42 +24,64 @@ _PALETTE = tuple(
 )
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 _STORED = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
-_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-TAGS = (*_STORED, "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", *_WINDOW, "PresentationLUTShape", *_PALETTE, *_GROUPS)
+_RESCALE = ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "RescaleType")
+TAGS = ("Modality", *_STORED, *_RESCALE, *_WINDOW, "PresentationLUTShape", *_PALETTE)
+# Radiographs, ultrasound and screen captures fill the range of their bits; what MR, PET and nuclear medicine store is of no fixed scale
+_FILL_THEIR_RANGE = {"CR", "DX", "MG", "XA", "RF", "IO", "PX", "US", "OT", "SC"}
+_BODY_HU = (-1000.0, 1000.0)  # air to dense bone, for CT without a window
 
 
-def decoded(stored: Shaped[np.ndarray, "h w *colours"], header: Dataset, index: int, window: str) -> Decoded:
-    """Stored values [H, W] or [H, W, 3] of frame `index` as float32 [1, H, W] or [3, H, W] in [0, 1].
+def pixels(stored: Shaped[np.ndarray, "h w *colours"], header: Dataset, window: str, non_finite: str) -> Float32[np.ndarray, "c h w"]:
+    """Stored values [H, W] or [H, W, 3] of a frame as [1, H, W], [3, H, W], or a channel for each window in HU, in [0, 1].
 
-    Raises ReadError constant, non_finite or not_an_image (an unknown photometric interpretation).
+    Raises ReadError constant, non_finite, not_hounsfield or not_an_image (an unknown photometric interpretation).
     """
     if stored.min() == stored.max():
         raise ReadError("constant: all pixels are equal")
-    photometric = str(header.PhotometricInterpretation).strip()
+    photometric, windows = str(header.PhotometricInterpretation).strip(), windows_hu(window)
+    if windows and not _hounsfield(header):
+        raise ReadError(f"not_hounsfield: windows in HU are for CT with a rescale to HU (modality {_modality_of(header)})")
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(stored, header)[..., :3]
-        full = 255 if colours.max() < 256 else 65535  # tables of 8 bits are often stored in 16
-        return Decoded(channels_first(colours) / full, header.BitsStored)
+        return channels_first(colours) / (255 if colours.max() < 256 else 65535)  # tables of 8 bits are often stored in 16
     if stored.ndim == 3:
-        return Decoded(channels_first(stored) / (2**header.BitsStored - 1), header.BitsStored)
+        return channels_first(stored) / (2**header.BitsStored - 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ReadError(f"not_an_image: photometric interpretation {photometric[:16]!r}")
-    _merge_functional_groups(header, index)
-    padding = _padding(stored, header)
-    grey = _grey(stored, header, window, ~padding)
-    if photometric == "MONOCHROME1" or str(header.get("PresentationLUTShape")).strip() == "INVERSE":
-        grey = 1 - grey
-    grey[padding] = 0
-    return Decoded(channels_first(grey), int(header.get("BitsStored") or header.BitsAllocated))
+        raise ReadError("not_an_image: an unknown photometric interpretation")
+    stored, padding = _cleared(stored, header, non_finite)
+    values, low, high = _rescaled(stored, header)
+    if windows:  # a number of HU means the same whichever way the grey runs
+        grey = np.stack([_between(values, c - 0.5 - (w - 1) / 2, c - 0.5 + (w - 1) / 2) for c, w in windows])
+    else:
+        grey = _grey(values, header, window, low, high, padding)[None]
+        if photometric == "MONOCHROME1" or str(header.get("PresentationLUTShape")).strip() == "INVERSE":
+            np.subtract(1, grey, out=grey)
+    if padding is not None:
+        grey[:, padding] = 0
+    return np.ascontiguousarray(grey, np.float32)
 
 
-def _merge_functional_groups(header: Dataset, index: int) -> None:
-    """Rescale and window of an enhanced multi-frame file to where classic files have them; the frame's own go before the shared."""
-    shared, own = (header.get(name) for name in _GROUPS)
-    for group in ((shared or [None])[0], own[index] if own and index < len(own) else None):
-        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
-            if group is not None and group.get(name):
-                header.update(group[name].value[0])
+def _cleared(
+    stored: Shaped[np.ndarray, "h w"], header: Dataset, non_finite: str
+) -> tuple[Shaped[np.ndarray, "h w"], Bool[np.ndarray, "h w"] | None]:
+    """The stored values, finite, and which of them are no picture: padding that the file declares (PixelPaddingValue to
+    PixelPaddingRangeLimit), or NaN and infinite numbers; None where all are."""
+    if np.issubdtype(stored.dtype, np.floating):
+        outside = ~np.isfinite(stored)
+        if outside.any() and non_finite == "skip":
+            raise ReadError(f"non_finite: {outside.sum()} pixels are NaN or infinite")
+        stored = np.where(outside, 0, stored)
+    else:
+        first, limit = _number(header, "PixelPaddingValue"), _number(header, "PixelPaddingRangeLimit")
+        if first is None:
+            return stored, None
+        low, high = _stored_range(header)
+        # Signed padding is often written as unsigned: both are brought into the range of the stored bits
+        ends = [(int(value) - low) % (high - low + 1) + low for value in (first, first if limit is None else limit)]
+        outside = (stored >= min(ends)) & (stored <= max(ends))
+    if outside.all():
+        raise ReadError("constant: all pixels are padding")
+    return stored, outside if outside.any() else None
 
 
 def _stored_range(header: Dataset) -> tuple[int, int]:
@@ -65,39 +89,10 @@ def _stored_range(header: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.PixelRepresentation else (0, 2**bits - 1)
 
 
-def _padding(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> Bool[np.ndarray, "h w"]:
-    """Boolean [H, W]: pixels that the file declares to be no picture (PixelPaddingValue to PixelPaddingRangeLimit)."""
-    first = _number(header, "PixelPaddingValue")
-    if first is None or np.issubdtype(stored.dtype, np.floating):
-        return np.zeros(stored.shape, bool)
-    low, high = _stored_range(header)
-    limit = _number(header, "PixelPaddingRangeLimit")
-    # Signed padding is often written as unsigned: both are brought into the range of the stored bits
-    ends = [(int(value) - low) % (high - low + 1) + low for value in (first, first if limit is None else limit)]
-    padding = (stored >= min(ends)) & (stored <= max(ends))
-    if padding.all():
-        raise ReadError("constant: all pixels are padding")
-    return padding
-
-
-def _grey(stored: Shaped[np.ndarray, "h w"], header: Dataset, window: str, valid: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Stored values [H, W] after modality LUT and VOI LUT, in [0, 1]."""
+def _rescaled(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[Float[np.ndarray, "h w"], float, float]:
+    """Values in the modality's units, and the least and the largest that the stored bits can give (none for floating-point numbers)."""
     if np.issubdtype(stored.dtype, np.floating):
-        return by_percentile(stored.astype(np.float64), valid)
-    values, low, high = _modality(stored, header)
-    if window == "percentile":
-        return by_percentile(values, valid)
-    if window == "header":
-        if _tables(header, "VOILUTSequence"):
-            entries, full = _looked_up(values, header, "VOILUTSequence")
-            return np.clip(entries / full, 0, 1)
-        if (windowed := _windowed(values, header, low, high)) is not None:
-            return windowed
-    return np.clip((values - low) / (high - low), 0, 1)
-
-
-def _modality(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[Float[np.ndarray, "h w"], float, float]:
-    """Values in the modality's units, and the least and the largest that the stored bits can give."""
+        return stored.astype(np.float64), -np.inf, np.inf
     if _tables(header, "ModalityLUTSequence"):
         values, full = _looked_up(stored, header, "ModalityLUTSequence")
         return values.astype(np.float32), 0, full
@@ -106,8 +101,51 @@ def _modality(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[Float
     if slope == 0:
         raise ReadError("constant: the rescale slope is 0")
     low, high = sorted(end * slope + intercept for end in _stored_range(header))
-    exact = np.float32 if stored.dtype.itemsize <= 2 else np.float64
-    return stored.astype(exact) * slope + intercept, low, high
+    values = stored.astype(np.float32 if stored.dtype.itemsize <= 2 else np.float64)
+    if (slope, intercept) != (1, 0):
+        values *= slope
+        values += intercept
+    return values, low, high
+
+
+def _grey(
+    values: Float[np.ndarray, "h w"], header: Dataset, window: str, low: float, high: float, padding: Bool[np.ndarray, "h w"] | None
+) -> Float[np.ndarray, "h w"]:
+    """Values in the modality's units by one of the policies, in [0, 1]."""
+    if window == "header" and _tables(header, "VOILUTSequence"):
+        entries, full = _looked_up(values, header, "VOILUTSequence")
+        return np.clip(entries / full, 0, 1)
+    if window == "header" and (windowed := _windowed(values, header, low, high)) is not None:
+        return windowed
+    deep = int(header.get("BitsStored") or 64) > 8
+    if window == "header" and deep and _hounsfield(header):
+        return _between(values, *_BODY_HU)
+    guessed = window == "header" and deep and _modality_of(header) not in _FILL_THEIR_RANGE
+    if window == "percentile" or guessed or high == np.inf:
+        low, high = percentile_ends(values if padding is None else values[~padding])
+    return _between(values, low, high)
+
+
+def _between(values: Float[np.ndarray, "h w"], low: float, high: float) -> Float[np.ndarray, "h w"]:
+    """`low` and below become 0, `high` and above 1; a step where they are one number (a window of width 1)."""
+    if high <= low:
+        return (values > low).astype(values.dtype)
+    scaled = values - low
+    scaled *= 1 / (high - low)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def _modality_of(header: Dataset) -> str:
+    """The code, as the standard writes them; anything else that stands there is not repeated."""
+    modality = str(header.get("Modality") or "").strip()
+    return modality if re.fullmatch(r"[A-Z]{2,16}", modality) else "unknown"
+
+
+def _hounsfield(header: Dataset) -> bool:
+    """CT whose rescale leads to HU, which is what it means where RescaleType says nothing (PS3.3 C.8.2.1)."""
+    rescale = all(_number(header, name) is not None for name in ("RescaleSlope", "RescaleIntercept"))
+    unit = str(header.get("RescaleType") or "").strip().upper()
+    return _modality_of(header) == "CT" and rescale and not _tables(header, "ModalityLUTSequence") and unit in ("", "HU", "US")
 
 
 def _windowed(values: Float[np.ndarray, "h w"], header: Dataset, low: float, high: float) -> Float[np.ndarray, "h w"] | None:
@@ -122,7 +160,7 @@ def _windowed(values: Float[np.ndarray, "h w"], header: Dataset, low: float, hig
         return None
     if function == "SIGMOID":
         return 1 / (1 + np.exp(-4 * (values - centre) / width))
-    return np.clip((values - centre) / width + 0.5, 0, 1)
+    return _between(values, centre - width / 2, centre + width / 2)
 
 
 def _tables(header: Dataset, name: str) -> bool:

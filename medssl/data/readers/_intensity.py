@@ -1,7 +1,7 @@
 """Stored numbers to [0, 1], where the file states no range: from the pixels themselves."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from medssl.errors import ReadError
 
@@ -19,3 +19,13 @@ def by_percentile(values: Float[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w
     if not high > low:
         raise ReadError("constant: the pixels between the 0.5th and the 99.5th percentile are all equal")
     return np.clip((values - low) / (high - low), 0, 1)
+
+
+def percentile_ends(values: Shaped[np.ndarray, "..."]) -> tuple[float, float]:
+    """The 0.5th and the 99.5th percentile of finite `values`; the least and the largest where those are one number, as in a volume
+    that is empty but for a small part. Raises ReadError constant."""
+    least, largest = float(values.min()), float(values.max())
+    if least == largest:
+        raise ReadError("constant: all voxels are equal")
+    low, high = np.percentile(values, _PERCENTILES)
+    return (float(low), float(high)) if high > low else (least, largest)

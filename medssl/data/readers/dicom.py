@@ -1,71 +1,99 @@
-"""DICOM: one frame of a radiograph (CR, DX, MG, US, SC and what resembles them) after the pixel contract.
+"""DICOM: one frame of a radiograph, a slice, an ultrasound or whatever else is a picture, after the pixel contract.
 
 pydicom decodes; the headers are checked before anything is allocated, and only the elements named here are read, so that
-no name, number or date of a patient enters memory. `_dicom_intensity` turns stored values into [0, 1].
+no name, number or date of a patient enters memory. `_dicom_groups` finds what multi-frame files keep for each frame,
+`_dicom_intensity` turns stored values into [0, 1].
 """
 
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medssl.config import Limits, PluginConfig
-from medssl.data.readers import _codestream, _decoders, _dicom_intensity
+from medssl.config import Limits, PluginConfig, Window
+from medssl.data.readers import _codestream, _decoders, _dicom_groups, _dicom_intensity
+from medssl.data.readers._decoders import Pixels
 from medssl.data.readers._file import opened
 from medssl.data.readers._gdcm import Gdcm
+from medssl.data.readers._kept import Kept
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
 _SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation")
-_TAGS = ["SOPClassUID", *_SHAPE, "ExtendedOffsetTable", "ExtendedOffsetTableLengths", *_dicom_intensity.TAGS]
-_DEFLATED = b"1.2.840.10008.1.2.1.99"
-_PIXELS = (b"\xe0\x7f", b"\x7f\xe0")
+_OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+_TAGS: list[BaseTag | int] = [Tag(name) for name in ("SOPClassUID", *_SHAPE, *_OFFSETS, *_dicom_groups.TAGS, *_dicom_intensity.TAGS)]
+_META_BYTES = 1 << 16
+_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 # Segmentation, surface segmentation, RT dose: pixels that are no picture
 _NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.5", "1.2.840.10008.5.1.4.1.1.481.2")
 
 
 class Config(PluginConfig):
-    """`window`: header (the file's VOI LUT or first window, else its stored range), percentile, none (its stored range)."""
+    """`window`: header (the file's VOI LUT or first window, else what suits its modality), percentile, none (its stored range), or
+    windows in HU for CT, each a channel. `non_finite`: a frame of floating-point numbers that holds NaN is refused (skip), or is
+    black there (zero)."""
 
     name: str = "dicom"
-    window: Literal["header", "percentile", "none"] = "header"
+    window: Window = "header"
+    non_finite: Literal["skip", "zero"] = "skip"
     limits: Limits = Limits()
+
+
+class _File(NamedTuple):
+    """A file whose header describes pixels; `present`: the bytes of them that are there."""
+
+    stream: BinaryIO
+    header: Dataset
+    syntax: UID
+    pixels: Pixels
+    present: int
 
 
 class Reader:
     """Reads one frame of a DICOM file."""
 
-    version = "1"
+    version = "2"
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._gdcm = Gdcm()
+        self._files = Kept[_File]()  # the header of a thousand frames is read once
 
     def read(self, path: Path, index: int = 0) -> Decoded:
         """Frame `index` of a file, brighter being more.
 
         Raises ReadError: not_a_file, unreadable, empty, not_dicom, no_pixels, not_an_image, bad_header, too_many_pixels,
-        deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite.
+        deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield.
         """
-        with opened(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom warns of what it mends: padding, odd VRs, missing frame numbers
-            stream = _inflated(file, 4 * self._config.limits.max_pixels)
-            with _failing_as("not_dicom", "no DICOM header can be read"):
-                header = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-                syntax = _transfer_syntax(header)
-            with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
-                _check(header, stream, syntax, index, self._config.limits)
-            with _failing_as("undecodable", f"{syntax.name} cannot be decoded"):
-                stored = _decoders.decode(stream, path, syntax, index, self._gdcm)
+        with _quiet():
+            file, stored = self._decoded(path, index)
             with _failing_as("bad_header", "an element that describes the grey scale is malformed"):
-                return _dicom_intensity.decoded(stored, header, index, self._config.window)
+                header = _dicom_groups.merged(file.header, index)
+                image = _dicom_intensity.pixels(stored, header, self._config.window, self._config.non_finite)
+                bits = int(header.get("BitsStored") or header.BitsAllocated)
+                return Decoded(image, bits, _dicom_groups.spacing_mm(header))
+
+    def stored(self, path: Path, index: int = 0) -> np.ndarray:
+        """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""
+        with _quiet():
+            return self._decoded(path, index)[1]
+
+    def _decoded(self, path: Path, index: int) -> tuple[_File, np.ndarray]:
+        file = self._files.get((path, _stamp(path)), lambda stack: _opened(path, stack, self._config.limits))
+        with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
+            _check_frame(file, index)
+        with _failing_as("undecodable", f"{_decoders.named(file.syntax)} cannot be decoded"):
+            return file, _decoders.decode(file.stream, path, file.header, file.syntax, file.pixels, index, self._gdcm)
 
 
 def build(config: Config) -> Reader:
@@ -82,6 +110,11 @@ def recognises(head: bytes) -> bool:
     return little or (head[:2] == b"\x00\x08" and explicit)
 
 
+def _quiet() -> "warnings.catch_warnings[None]":
+    """pydicom warns of what it mends: padding, odd VRs, missing frame numbers."""
+    return warnings.catch_warnings(action="ignore")
+
+
 @contextmanager
 def _failing_as(reason: str, sentence: str) -> Iterator[None]:
     """Any exception as a ReadError of that reason: a damaged file leads pydicom and its decoders to all kinds of them.
@@ -94,15 +127,36 @@ def _failing_as(reason: str, sentence: str) -> Iterator[None]:
         raise ReadError(f"{reason}: {sentence} ({type(error).__name__})") from error
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None  # opening it will say why
+    return found.st_size, found.st_mtime_ns
+
+
+def _opened(path: Path, stack: ExitStack, limits: Limits) -> _File:
+    stream = _inflated(stack.enter_context(opened(path)), 4 * limits.max_pixels)
+    with _failing_as("not_dicom", "no DICOM header can be read"):
+        header = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+        syntax = _transfer_syntax(header)
+    with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
+        return _checked(stream, header, syntax, limits)
+
+
 def _inflated(file: BinaryIO, limit: int) -> BinaryIO:
     """The file; of a deflated one its data set, without file meta, in memory and no larger than `limit` bytes (PS3.5 A.5).
     pydicom would inflate it without a limit: 1 MB to 1 GB."""
-    head = file.read(1024)
+    deflated = DeflatedExplicitVRLittleEndian.encode() in file.read(_META_BYTES)
     file.seek(0)
-    if head[128:132] != b"DICM" or _DEFLATED not in head:
+    if not deflated:
         return file
-    file.seek(144 + int.from_bytes(head[140:144], "little"))  # behind the meta group, whose length stands at byte 140
     with _failing_as("undecodable", "the deflated data set is damaged"):
+        read_preamble(file, force=True)
+        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            file.seek(0)
+            return file
         data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), limit + 1)
     if len(data) > limit:
         raise ReadError(f"deflated_too_big: more than {limit} bytes")
@@ -119,39 +173,54 @@ def _transfer_syntax(header: Dataset) -> UID:
     return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _check(header: Dataset, stream: BinaryIO, syntax: UID, index: int, limits: Limits) -> None:
+def _checked(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) -> _File:
     """Refuses what is no picture and what cannot hold what it promises. `stream` stands at the pixel data or at the end."""
     here, there = stream.tell(), stream.seek(0, 2)
-    stream.seek(here)
-    start = stream.read(12)
     if header.get("SOPClassUID") in _NO_IMAGES or header.get("BitsAllocated") == 1:
         raise ReadError("not_an_image: a segmentation, a dose or a bit mask")
-    if start[:2] not in _PIXELS:
+    _decoders.check(header, syntax)
+    stream.seek(here)
+    pixels, length = _element(stream.read(12), here, syntax)
+    if not pixels.keyword:
         kind = UID(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "").name
         image = "Rows" in header or "Image Storage" in kind
         raise ReadError("truncated_pixels: the file ends before its pixels" if image else "no_pixels: not an image object")
-    rows, columns, samples = int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel") or 1)
-    frames, bytes_each = int(header.get("NumberOfFrames") or 1), int(header.BitsAllocated) // 8
+    rows, columns, samples, frames = _shape(header)
     if samples not in (1, 3):
         raise ReadError(f"not_an_image: {samples} samples per pixel")
-    if min(rows, columns) < 1 or not 0 <= index < frames <= there:
-        raise ReadError(f"bad_header: frame {index} of {frames}, {rows} x {columns}, in {there} bytes")
+    if min(rows, columns) < 1 or not 0 < frames <= there:
+        raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} in {there} bytes")
     if rows * columns * samples > limits.max_pixels:
         raise ReadError(f"too_many_pixels: {rows} x {columns} x {samples}, the limit is {limits.max_pixels}")
     if syntax.is_encapsulated:
-        _decoders.check(header, syntax)
-        _codestream.check_items(stream, here + 12, there)
+        _codestream.check_items(stream, pixels.start, there)
+    return _File(stream, header, syntax, pixels, min(length, there - pixels.start))
+
+
+def _shape(header: Dataset) -> tuple[int, int, int, int]:
+    """Rows, columns, samples per pixel, frames."""
+    samples, frames = (int(header.get(name) or 1) for name in ("SamplesPerPixel", "NumberOfFrames"))
+    return int(header.Rows), int(header.Columns), samples, frames
+
+
+def _check_frame(file: _File, index: int) -> None:
+    """Refuses a frame that is not there, or not whole, or not as large as the header says."""
+    rows, columns, samples, frames = _shape(file.header)
+    if not 0 <= index < frames:
+        raise ReadError(f"bad_header: frame {index} of {frames}")
+    if file.syntax.is_encapsulated:
         with _failing_as("undecodable", "the compressed frames cannot be told apart"):
-            _codestream.check_size(stream, here + 12, header, index)
+            _codestream.check_size(file.stream, file.pixels.start, file.header, index)
         return
-    share = 2 / 3 if header.PhotometricInterpretation == "YBR_FULL_422" else 1  # two pixels share their colour
-    needed, present = (index + 1) * rows * columns * samples * bytes_each * share, _value_length(start, syntax, there - here)
-    if present < needed:
-        raise ReadError(f"truncated_pixels: {present} of {needed:.0f} bytes are there")
+    share = 2 / 3 if file.header.PhotometricInterpretation == "YBR_FULL_422" else 1  # two pixels share their colour
+    needed = (index + 1) * rows * columns * samples * (file.header.BitsAllocated // 8) * share
+    if file.present < needed:
+        raise ReadError(f"truncated_pixels: {file.present} of {needed:.0f} bytes are there")
 
 
-def _value_length(start: bytes, syntax: UID, left: int) -> int:
-    """Bytes of the pixel data element that `start` opens: as it states, but no more than the `left` ones of the file."""
+def _element(head: bytes, at: int, syntax: UID) -> tuple[Pixels, int]:
+    """The element that `head` opens at byte `at` of the file, without a keyword where it holds no pixels, and its length as stated."""
     order: Literal["little", "big"] = "little" if syntax.is_little_endian else "big"
-    at = 4 if syntax.is_implicit_VR else 8
-    return min(int.from_bytes(start[at : at + 4], order), left - at - 4)
+    tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
+    vr, size = ("", 8) if syntax.is_implicit_VR else (head[4:6].decode("latin-1"), 12)
+    return Pixels(_PIXELS.get(tag, ""), vr, at + size), int.from_bytes(head[size - 4 : size], order)

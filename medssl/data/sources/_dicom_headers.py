@@ -1,45 +1,24 @@
-"""What DICOM headers say of the images behind them: one record a frame. Only the tags needed are read, never pixels."""
+"""What DICOM headers say of the images behind them: one record a frame, series by series, in the order of their slices in space."""
 
 from __future__ import annotations
 
-import warnings
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import pydicom
-from pydicom.filereader import read_dataset, read_partial, read_preamble
-from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from typing import NamedTuple
 
 from medssl.config import Limits
+from medssl.data.pool import pooled
+from medssl.data.sources import _dicom_places
+from medssl.data.sources._dicom_file import Headers, Known
+from medssl.data.sources._dicom_places import Slice
+from medssl.data.sources._dicom_primary import Choice
+from medssl.data.sources._frames import chosen
 from medssl.errors import ReadError
 from medssl.types import Record
 
-_KEYWORDS = (
-    "SOPClassUID Modality InstitutionName Manufacturer ManufacturerModelName PatientID PatientSex PatientAge ViewPosition "
-    "StudyInstanceUID SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated"
-)
-_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS.split()]
-# values of Modality (PS3.3 C.7.3.1.1.1) that come with Rows and Columns or without, but are no pictures
-_NO_IMAGES = {
-    "SEG",
-    "RTSTRUCT",
-    "RTPLAN",
-    "RTDOSE",
-    "RTRECORD",
-    "SR",
-    "PR",
-    "KO",
-    "REG",
-    "FID",
-    "DOC",
-    "ECG",
-    "AU",
-}
-_CHUNK = 1 << 20
+_VOLUMES = {"CT", "MR", "PT"}  # whose slices say where they lie
+_Series = list[tuple[Slice, Known]]
 
 
 class Listed(NamedTuple):
@@ -48,126 +27,84 @@ class Listed(NamedTuple):
     skipped: tuple[tuple[str, str, str], ...]
 
 
-def listed(root: Path, locators: Sequence[str], limits: Limits) -> Listed:
-    """The frames of the files below `root`; those that are no images are skipped with a reason: not_dicom, not_an_image, no_pixels,
-    bad_header, deflated_too_big, unreadable."""
-    records, skipped, syntaxes, strangers = [], [], Counter[str](), 0
-    with warnings.catch_warnings(action="ignore"):  # pydicom warns of each odd value, none of which is used here
-        for locator in locators:
-            try:
-                header, syntax = _read(root / locator, limits)
-                frames = _checked_frames(header, (root / locator).stat().st_size, syntax)
-                records += [Record(locator, "dicom", index, **_known(header, locator)) for index in range(frames)]
-                strangers += 0 if _text(header, "PatientID") else frames
-                syntaxes[syntax.name] += 1
-            except ReadError as error:
-                skipped.append((locator, error.reason, error.detail))
-            except OSError as error:
-                skipped.append((locator, "unreadable", str(error.strerror)))
-            except Exception as error:  # pydicom raises anything on a damaged header
-                skipped.append((locator, "bad_header", " ".join(str(error).split()) or type(error).__name__))
-    notes = ["transfer syntaxes: " + ", ".join(f"{name} {count}" for name, count in syntaxes.most_common())] if syntaxes else []
+def listed(root: Path, locators: Sequence[str], limits: Limits, choice: Choice | None = None) -> Listed:
+    """The frames of the files below `root`: studies, and series within a study, in the order in which they first appear.
+
+    Headers are read by processes of their own, so that one that hangs pydicom costs itself only. Files that are no images, or that
+    `choice` leaves out, are skipped with a reason: not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big, unreadable,
+    not_primary, burned_in, missing_decoder, undecodable, crashed, timed_out, too_much_memory. Without a `choice` the files are those
+    that a person listed: derived images are taken, too.
+    """
+    choice = choice or Choice(derived="keep")
+    files: list[Known] = []
+    skipped: list[tuple[str, str, str]] = []
+    for locator, result in zip(locators, pooled(Headers, (root, limits, choice), locators, limits), strict=True):
+        if isinstance(result, ReadError):
+            skipped.append((locator, result.reason, result.detail))
+        else:
+            files.append(result)
+    series = _grouped(files, choice)
+    records = tuple(_record(known, frame) for frames in series for frame, known in frames)
+    return Listed(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped))
+
+
+def _grouped(files: Sequence[Known], choice: Choice) -> list[_Series]:
+    """The chosen frames by study and series, each series in its order in space; a file that names no series is one of its own."""
+    studies: dict[str, dict[str, list[Known]]] = {}
+    for file in files:
+        studies.setdefault(file.study or file.locator, {}).setdefault(file.series or file.locator, []).append(file)
+    result = []
+    for group in (group for study in studies.values() for group in study.values()):
+        known = {file.locator: file for file in group}
+        frames = [frame for file in group for frame in _chosen_frames(file, choice)]
+        result.append([(frame, known[frame.locator]) for frame in _dicom_places.ordered(frames)])
+    return result
+
+
+def _chosen_frames(file: Known, choice: Choice) -> list[Slice]:
+    frames = [Slice(place, file.number, file.locator, index) for index, place in enumerate(file.places)]
+    return [_dicom_places.ordered(frames)[k] for k in chosen(choice.frames, len(frames))] if choice.frames != "all" else frames
+
+
+def _record(file: Known, frame: Slice) -> Record:
+    return Record(
+        file.locator,
+        "dicom",
+        frame.frame,
+        patient=file.patient,
+        study=file.study,
+        series=file.series,
+        site=file.site,
+        extra=file.extra,
+    )
+
+
+def _notes(files: Sequence[Known], records: Sequence[Record]) -> list[str]:
+    syntaxes = Counter(file.syntax for file in files)
+    notes = ["transfer syntaxes: " + ", ".join(f"{name} {count}" for name, count in syntaxes.most_common())] if files else []
+    strangers = sum(len(file.places) for file in files if file.stranger)
     if strangers:
         notes.append(f"{strangers} images carry no patient ID: their study, or else their file, stands for the patient")
     elif len(records) > 1 and len({record.patient for record in records}) == 1:
         notes.append(f"all {len(records)} images carry the same patient ID")
-    return Listed(tuple(records), tuple(notes), tuple(skipped))
+    unstated = Counter(file.extra.get("modality", "no modality") for file in files if file.unstated)
+    if unstated:
+        kinds = ", ".join(f"{name} {count}" for name, count in unstated.most_common())
+        notes.append(f"{unstated.total()} files of kinds that often show text do not say whether it is burned in ({kinds}): look at some")
+    if empty := sum(file.empty_rescale for file in files):
+        notes.append(f"{empty} files have an empty rescale slope or intercept: read as if it were absent")
+    if odd := sum(file.odd_preamble for file in files):
+        notes.append(f"{odd} files begin with 128 bytes that are neither unused nor TIFF, perhaps a program: read, and copied nowhere")
+    return notes
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM does: "DICM" after 128 bytes, or, as some old exports, with a data set that names its kind."""
-    try:
-        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            return _is_part_10(file) or (_may_be_bare(file) and "SOPClassUID" in _header(file))
-    except Exception:  # as above
-        return False
-
-
-def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID]:
-    with path.open("rb") as file:
-        part_10 = _is_part_10(file)
-        if not part_10 and not _may_be_bare(file):
-            raise ReadError("not_dicom: neither 'DICM' after 128 bytes nor a bare data set")
-        syntax = _checked_syntax(file, limits)
-        header = _header(file)
-    if not part_10 and "SOPClassUID" not in header:
-        raise ReadError("not_dicom: a data set without SOPClassUID")
-    return header, syntax
-
-
-def _checked_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
-    """The number of frames, once the header describes an image that a file of `size` bytes can hold."""
-    if "Rows" not in header or "Columns" not in header:
-        raise ReadError(f"no_pixels: no Rows and Columns (modality {_text(header, 'Modality') or 'unknown'})")
-    if _text(header, "Modality") in _NO_IMAGES:
-        raise ReadError(f"not_an_image: modality {_text(header, 'Modality')}")
-    rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
-    if min(rows, columns, frames) < 1:
-        raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} pixels")
-    least = 8  # bytes of an encapsulated frame: its item's tag and length
-    if not syntax.is_encapsulated and not syntax.is_deflated:
-        least = rows * columns * int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 8) // 8
-    if frames > 1 and frames * least > size:
-        raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} pixels do not fit into {size} bytes")
-    return frames
-
-
-def _known(header: pydicom.Dataset, locator: str) -> dict[str, Any]:
-    """What the header says of patient and study. Without a patient ID the study stands for the patient, or else the file: two views
-    of one examination, or two frames of one file, must not part into training and test."""
-    extra = {
-        "sex": _text(header, "PatientSex"),
-        "age": _text(header, "PatientAge"),
-        "view": _text(header, "ViewPosition"),
-        "scanner": f"{_text(header, 'Manufacturer')} {_text(header, 'ManufacturerModelName')}".strip(),
-        "modality": _text(header, "Modality"),
-    }
-    study = _text(header, "StudyInstanceUID") or None
-    return {
-        "patient": _text(header, "PatientID") or study or locator,
-        "study": study,
-        "site": _text(header, "InstitutionName") or None,
-        "extra": {name: value for name, value in extra.items() if value},
-    }
-
-
-def _is_part_10(file: BinaryIO) -> bool:
-    file.seek(128)
-    return file.read(4) == b"DICM"
-
-
-def _may_be_bare(file: BinaryIO) -> bool:
-    """A data set without preamble begins with group 0002 or 0008, in either byte order."""
-    file.seek(0)
-    return file.read(2) in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
-
-
-def _checked_syntax(file: BinaryIO, limits: Limits) -> UID:
-    """The transfer syntax, found as pydicom finds it. A deflated data set, which pydicom inflates whole, must stay within the limits."""
-    file.seek(0)
-    read_preamble(file, force=True)
-    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-    syntax = UID(str(meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian))
-    if syntax == DeflatedExplicitVRLittleEndian:
-        _check_inflated(file, limits.max_pixels * 2)
-    return syntax
-
-
-def _check_inflated(file: BinaryIO, most: int) -> None:
-    inflater, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, file.read(_CHUNK)
-    while waiting:
-        size += len(inflater.decompress(waiting, _CHUNK))
-        if size > most:
-            raise ReadError(f"deflated_too_big: inflates to more than {most} bytes")
-        waiting = inflater.unconsumed_tail or (b"" if inflater.eof else file.read(_CHUNK))
-
-
-def _header(file: BinaryIO) -> pydicom.Dataset:
-    """The tags that are needed. Reading stops behind the last of them, and where zeros begin: a zero-filled rest would take minutes."""
-    file.seek(0)
-    last = max(_TAGS)
-    return read_partial(file, lambda tag, _vr, _length: tag > last or tag == 0, force=True, specific_tags=_TAGS)
-
-
-def _text(header: pydicom.Dataset, keyword: str) -> str:
-    return str(header.get(keyword) or "").strip()
+def _notes_on_series(series: Sequence[_Series]) -> list[str]:
+    """How many, and which of them are no regular stacks."""
+    several = [[frame for frame, _ in frames] for frames in series if len(frames) > 1]
+    notes = [f"{len(series)} series, {len(several)} of them of several images"] if several else []
+    if gaps := sum(_dicom_places.has_gap(frames) for frames in several):
+        notes.append(f"{gaps} series have gaps: slices farther apart than 1.5 times the median distance, as where one is missing")
+    volumes = [[s for s, _ in frames] for frames in series if len(frames) > 1 and frames[0][1].extra.get("modality") in _VOLUMES]
+    if lost := sum(not _dicom_places.located(frames) for frames in volumes):
+        notes.append(f"{lost} series of CT, MR or PT do not say where their slices lie: ordered by InstanceNumber")
+    return notes

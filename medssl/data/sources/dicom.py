@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from medssl.config import Limits
-from medssl.data.sources import _dicom_headers, _walk
+from medssl.data.sources import _dicom_file, _dicom_headers, _walk
 from medssl.data.sources._beside import BesideConfig, joined
-from medssl.data.sources._tables import SUFFIXES, first_few
+from medssl.data.sources._dicom_primary import Choice
+from medssl.data.sources._frames import FramePolicy
+from medssl.data.sources._tables import SUFFIXES
 from medssl.errors import UserError
 from medssl.types import Source
 
@@ -17,7 +22,13 @@ _SAMPLE = 50
 
 
 class Config(BesideConfig):
+    """`frames`: which frames of a file become images: all, first, middle, every_N. `derived`: whether localizers, saved screens, and
+    slices computed from others are taken. `burned_in`: whether images are whose header says that they show text."""
+
     name: str = "dicom"
+    frames: FramePolicy = "all"
+    derived: Literal["skip", "keep"] = "skip"
+    burned_in: Literal["skip", "keep"] = "skip"
     limits: Limits = Limits()
 
 
@@ -26,12 +37,13 @@ def recognises(data: str) -> bool:
     root = Path(data).expanduser()
     files = [root / found.locator for found in islice(_walk.below(root), _SAMPLE) if not found.reason] if root.is_dir() else []
     rasters = [file for file in files if file.suffix.lower() in _RASTER]
-    dicoms = sum(_dicom_headers.is_dicom(file) for file in files if file not in rasters)
+    dicoms = sum(_dicom_file.is_dicom(file) for file in files if file not in rasters)
     return dicoms > 0 and dicoms >= len(rasters)
 
 
 def build(config: Config, data: str) -> Source:
-    """Lists the images below the folder `data` from their headers: patient, study, site, sex, age, view, scanner and modality.
+    """Lists the images below the folder `data` from their headers: patient, study, series, site, sex, age, view, scanner and modality,
+    the slices of a series in their order in the patient.
 
     A labels.csv, or the only CSV or Parquet file in the folder, is joined by path. What is no image is in `skipped`, with its reason.
     Raises UserError where there is no image, and for a table that is wrong.
@@ -40,10 +52,23 @@ def build(config: Config, data: str) -> Source:
     found = list(_walk.below(root))
     problems = [item for item in found if item.reason]
     locators = [item.locator for item in found if not item.reason and PurePosixPath(item.locator).suffix.lower() not in SUFFIXES]
-    headers = _dicom_headers.listed(root, locators, config.limits)
+    headers = _dicom_headers.listed(root, locators, config.limits, Choice(config.frames, config.derived, config.burned_in))
     skipped = (*problems, *headers.skipped)
     if not headers.records:
-        reasons = first_few([f"{locator}: {reason}, {detail}" for locator, reason, detail in skipped])
-        raise UserError(f"There is no DICOM image below {root}. Check --data. Files left out: {len(skipped)}{reasons}")
+        counts = Counter(reason for _, reason, _ in skipped)
+        reasons = "; left out: " + ", ".join(f"{count} x {reason}" for reason, count in counts.most_common()) if counts else ""
+        raise UserError(
+            "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_on_choices(skipped)])
+        )
     records, notes = joined(headers.records, root, config, [locator for locator, _, _ in skipped])
-    return Source("dicom", root, tuple(records), (*headers.notes, *notes), skipped)
+    return Source("dicom", root, tuple(records), (*headers.notes, *_on_choices(skipped), *notes), skipped)
+
+
+def _on_choices(skipped: Sequence[tuple[str, str, str]]) -> list[str]:
+    """What was left out and can be had."""
+    counts = Counter(reason for _, reason, _ in skipped)
+    choices = {
+        "not_primary": "localizers, saved screens and images derived from others left out; to take them: --set data.source.derived=keep",
+        "burned_in": "images that show text by their header left out; to take them: --set data.source.burned_in=keep",
+    }
+    return [f"{counts[reason]} {sentence}" for reason, sentence in choices.items() if counts[reason]]

@@ -52,11 +52,13 @@ def test_a_losslessly_compressed_file_reads_as_the_uncompressed_one(write_dicom:
     np.testing.assert_allclose(READER.read(write_dicom(stored, 12, syntax=syntax)).pixels, stored[None] / 4095, atol=1e-6)
 
 
+@pytest.mark.fault("D10")
 def test_junk_above_the_stored_bits_is_masked(write_dicom: Write, scene: np.ndarray) -> None:
     stored = np.rint(scene * 4095).astype(np.uint16)
     np.testing.assert_allclose(READER.read(write_dicom(stored | 0xA000, 12)).pixels, stored[None] / 4095, atol=1e-6)
 
 
+@pytest.mark.fault("D5")
 def test_each_frame_of_a_multi_frame_file_is_its_own_image_in_rows_and_columns(write_dicom: Write, scene: np.ndarray) -> None:
     frames = np.stack([np.rint(scene * 255), np.rint(scene[::-1] * 200), np.rint(scene * 100)]).astype(np.uint8)
     path = write_dicom(frames, 8)
@@ -65,6 +67,7 @@ def test_each_frame_of_a_multi_frame_file_is_its_own_image_in_rows_and_columns(w
     assert reason(path, 3) == "bad_header"
 
 
+@pytest.mark.fault("D5", "D9")
 def test_a_frame_of_a_compressed_cine_equals_the_frame_that_pydicom_decodes() -> None:
     path = shipped("examples_ybr_color.dcm")
     expected = pydicom.dcmread(path).pixel_array[17] / 255  # 30 x 240 x 320 x 3, YBR turned to RGB by pydicom
@@ -84,6 +87,7 @@ def test_sixteen_bit_colour_is_scaled_by_its_stored_bits(shared_data: Path) -> N
     np.testing.assert_allclose(np.moveaxis(READER.read(path).pixels, 0, -1), pydicom.dcmread(path).pixel_array / 65535, atol=1e-6)
 
 
+@pytest.mark.fault("D9")
 @pytest.mark.parametrize("name", ["examples_palette.dcm"])
 def test_a_palette_becomes_the_colours_it_names(name: str) -> None:
     header = pydicom.dcmread(shipped(name))
@@ -126,6 +130,46 @@ def test_every_lossless_form_of_one_picture_gives_equal_pixels(shared_data: Path
             np.testing.assert_array_equal(first, other)
 
 
+@pytest.mark.fault("D9")
+def test_planes_and_pixels_of_colour_are_one_picture_and_ybr_becomes_rgb(shared_data: Path) -> None:
+    folder = shared_data / "dicom/pydicom-data"
+    np.testing.assert_array_equal(READER.read(folder / "color-pl.dcm").pixels, READER.read(folder / "color-px.dcm").pixels)
+    header = pydicom.dcmread(folder / "SC_ybr_full_uncompressed.dcm")
+    y, cb, cr = np.moveaxis(np.frombuffer(header.PixelData, np.uint8)[: 100 * 100 * 3].reshape(100, 100, 3).astype(float), -1, 0)
+    rgb = np.stack([y + 1.402 * (cr - 128), y - 0.344136 * (cb - 128) - 0.714136 * (cr - 128), y + 1.772 * (cb - 128)])  # C.7.6.3.1.2
+    np.testing.assert_allclose(READER.read(folder / "SC_ybr_full_uncompressed.dcm").pixels, np.clip(rgb / 255, 0, 1), atol=1 / 255)
+
+
+@pytest.mark.fault("D11")
+def test_bytes_behind_the_pixels_change_nothing() -> None:
+    np.testing.assert_array_equal(READER.read(shipped("MR_small_padded.dcm")).pixels, READER.read(shipped("MR_small.dcm")).pixels)
+
+
+@pytest.mark.fault("D19")
+def test_a_program_in_the_preamble_changes_nothing(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8)
+    expected = READER.read(path).pixels
+    path.write_bytes(b"MZ" + b"\x90" * 126 + path.read_bytes()[128:])
+    np.testing.assert_array_equal(READER.read(path).pixels, expected)
+
+
+def test_the_header_of_many_frames_is_read_once_and_again_when_the_file_changes(
+    write_dicom: Write, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(dicom, "dcmread", lambda *args, **kwargs: calls.append(1) or pydicom.dcmread(*args, **kwargs))
+    reader = dicom.build(dicom.Config())
+    frames = np.stack([np.rint(scene * 255), np.rint(scene[::-1] * 255)]).astype(np.uint8)
+    path = write_dicom(frames, 8)
+    for index in (0, 1, 0):
+        np.testing.assert_allclose(reader.read(path, index).pixels[0], frames[index] / 255, atol=1e-6)
+    assert len(calls) == 1
+    write_dicom(frames[::-1, :, 1:], 8)
+    np.testing.assert_allclose(reader.read(path, 0).pixels[0], frames[1, :, 1:] / 255, atol=1e-6)
+    assert len(calls) == 2
+
+
+@pytest.mark.fault("D12")
 def test_a_radiograph_without_preamble_and_meta_reads_as_the_one_with_them(shared_data: Path) -> None:
     folder = shared_data / "dicom/chest"
     with_header, without = (READER.read(folder / name) for name in ("CR-MONO1-10-chest.dcm", "CR-MONO1-10-chest_noheader"))
@@ -133,6 +177,7 @@ def test_a_radiograph_without_preamble_and_meta_reads_as_the_one_with_them(share
     assert with_header.bits == 10
 
 
+@pytest.mark.fault("D6")
 def test_a_real_monochrome1_chest_has_dark_air_and_a_bright_mediastinum(shared_data: Path) -> None:
     pixels = READER.read(shared_data / "dicom/chest/CR-MONO1-10-chest.dcm").pixels[0]
     raw = pydicom.dcmread(shared_data / "dicom/chest/CR-MONO1-10-chest.dcm").pixel_array

@@ -37,6 +37,7 @@ def reason(path: Path, index: int = 0, reader: dicom.Reader = READER) -> str:
     return caught.value.reason
 
 
+@pytest.mark.fault("D1")
 def test_pixels_cut_short_are_truncated_pixels(write_dicom: Write, scene: np.ndarray) -> None:
     path = write_dicom(np.rint(scene * 255).astype(np.uint16), 8)
     path.write_bytes(path.read_bytes()[:-10])
@@ -44,6 +45,7 @@ def test_pixels_cut_short_are_truncated_pixels(write_dicom: Write, scene: np.nda
     assert reason(shipped("MR_truncated.dcm")) == "truncated_pixels"
 
 
+@pytest.mark.fault("D1")
 def test_a_last_frame_cut_short_leaves_the_first_readable(write_dicom: Write, scene: np.ndarray) -> None:
     path = write_dicom(np.stack([np.rint(scene * 255).astype(np.uint8)] * 2), 8)
     path.write_bytes(path.read_bytes()[:-10])
@@ -57,6 +59,7 @@ def test_bytes_behind_the_pixels_do_not_replace_missing_ones(write_dicom: Write,
     assert reason(path) == "truncated_pixels"
 
 
+@pytest.mark.fault("D2")
 @pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "waveform_ecg.dcm", "reportsi.dcm"])
 def test_objects_without_pixels_are_no_pixels(name: str) -> None:
     assert reason(shipped(name)) == "no_pixels"
@@ -66,6 +69,7 @@ def test_a_dicomdir_has_no_pixels(shared_data: Path) -> None:
     assert reason(shared_data / "dicom/odd/DICOMDIR") == "no_pixels"
 
 
+@pytest.mark.fault("D10")
 @pytest.mark.parametrize("name", ["liver_1frame.dcm", "rtdose.dcm"])
 def test_masks_and_doses_are_no_images(name: str) -> None:
     assert reason(shipped(name)) == "not_an_image"
@@ -76,6 +80,7 @@ def test_a_segmentation_is_no_image_even_with_eight_bits(write_dicom: Write, sce
     assert reason(path) == "not_an_image"
 
 
+@pytest.mark.fault("D12")
 @pytest.mark.parametrize("name", ["no_meta.dcm", "README.txt", "zipMR.gz"])
 def test_files_that_pydicom_can_be_forced_to_read_are_not_dicom(name: str) -> None:
     assert reason(shipped("MR_small.dcm").with_name(name)) == "not_dicom"
@@ -86,6 +91,7 @@ def test_a_png_is_not_dicom(tmp_path: Path) -> None:
     assert reason(tmp_path / "a.dcm") == "not_dicom"
 
 
+@pytest.mark.fault("D13")
 @pytest.mark.parametrize("frames", [b"1A", b"2147483647"])
 def test_an_impossible_number_of_frames_is_a_bad_header(write_dicom: Write, scene: np.ndarray, frames: bytes) -> None:
     path = write_dicom(np.rint(scene * 255).astype(np.uint8)[None], 8, NumberOfFrames="1234567890")
@@ -97,6 +103,7 @@ def test_missing_rows_are_a_bad_header(shared_data: Path) -> None:
     assert reason(shared_data / "dicom/odd/dwv-test_no-number-rows.dcm") == "bad_header"
 
 
+@pytest.mark.fault("D13")
 def test_rows_and_columns_beyond_the_limit_are_refused_before_decoding(
     write_dicom: Write, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,10 +113,11 @@ def test_rows_and_columns_beyond_the_limit_are_refused_before_decoding(
     header.save_as(path)
     monkeypatch.setattr(_decoders, "decode", lambda *_: pytest.fail("it was decoded"))
     assert reason(path) == "too_many_pixels"
-    small = dicom.build(dicom.Config(limits=Limits(max_pixels=24 * 40 - 1, max_array_bytes=1)))
+    small = dicom.build(dicom.Config(limits=Limits(max_pixels=24 * 40 - 1)))
     assert reason(write_dicom(np.rint(scene * 255).astype(np.uint8), 8), reader=small) == "too_many_pixels"
 
 
+@pytest.mark.fault("D13")
 def test_a_compressed_frame_of_another_size_than_its_header_says_is_a_bad_header(write_dicom: Write, scene: np.ndarray) -> None:
     path = write_dicom(np.rint(np.kron(scene, np.ones((4, 4))) * 255).astype(np.uint8), 8, syntax=JPEG2000Lossless)
     header = pydicom.dcmread(path)
@@ -131,6 +139,7 @@ def test_a_small_frame_that_claims_a_huge_picture_is_refused_before_decoding(
         READER.read(tmp_path / "bomb")
 
 
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize("name", ["JPLL", "JLSL", "J2KR", "RLE"])
 def test_half_a_compressed_file_is_truncated_pixels(shared_data: Path, tmp_path: Path, name: str) -> None:
     whole = (shared_data / f"dicom/wg04/CT1_{name}").read_bytes()
@@ -138,6 +147,7 @@ def test_half_a_compressed_file_is_truncated_pixels(shared_data: Path, tmp_path:
     assert reason(tmp_path / "half") == "truncated_pixels"
 
 
+@pytest.mark.fault("D4")
 def test_a_damaged_stream_is_undecodable(shared_data: Path, tmp_path: Path) -> None:
     whole = (shared_data / "dicom/wg04/CT1_JPLL").read_bytes()
     (tmp_path / "damaged").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
@@ -151,6 +161,7 @@ def test_an_image_whose_pixels_are_missing_altogether_is_truncated_pixels(write_
     assert reason(path) == "truncated_pixels"
 
 
+@pytest.mark.fault("D4")
 def test_a_frame_that_crashes_its_decoder_costs_that_frame_only(shared_data: Path, tmp_path: Path) -> None:
     """In place of GDCM: a process that aborts at frame 1, as GDCM does on some damaged files."""
     (tmp_path / "decoder.py").write_text(
@@ -172,11 +183,13 @@ def test_gdcm_is_not_used_where_another_decoder_is_installed(shared_data: Path, 
     assert READER.read(shared_data / "dicom/odd/jpeg_baseline_8bit.dcm", 95).bits == 8
 
 
+@pytest.mark.fault("D3")
 def test_twelve_bit_jpeg_names_the_package_that_decodes_it(shared_data: Path) -> None:
     with pytest.raises(ReadError, match=r"missing_decoder: JPEG Extended .*1\.2\.840\.10008\.1\.2\.4\.51.* pip install pylibjpeg-libjpeg"):
         READER.read(shared_data / "dicom/wg04/MR1_JPLY")
 
 
+@pytest.mark.fault("D3")
 @pytest.mark.parametrize(("name", "package"), [("CT1_JLSL", "pyjpegls"), ("CT1_JPLL", "python-gdcm"), ("CT1_J2KR", "pylibjpeg-openjpeg")])
 def test_a_decoder_that_is_not_installed_is_named(shared_data: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
     monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.is_available", False)
@@ -184,22 +197,44 @@ def test_a_decoder_that_is_not_installed_is_named(shared_data: Path, monkeypatch
         READER.read(shared_data / "dicom/wg04" / name)
 
 
-def test_a_transfer_syntax_that_nothing_decodes_is_undecodable(write_dicom: Write, scene: np.ndarray) -> None:
+def test_a_transfer_syntax_that_nothing_decodes_is_undecodable_and_not_repeated(write_dicom: Write, scene: np.ndarray) -> None:
     path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=RLELossless)
-    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.9\0"))
-    assert reason(path) in ("undecodable", "bad_header")
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.5\0", b"1.2.19710523.1234567"))
+    with pytest.raises(ReadError, match=r"^undecodable: pydicom knows no decoder for an unknown transfer syntax$"):
+        READER.read(path)
 
 
+@pytest.mark.fault("D20")
 def test_a_deflated_bomb_is_refused(write_dicom: Write, scene: np.ndarray) -> None:
     path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=DeflatedExplicitVRLittleEndian)
     whole = path.read_bytes()
     start = 144 + int.from_bytes(whole[140:144], "little")
     bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     path.write_bytes(whole[:start] + bomb.compress(bytes(5_000_000)) + bomb.flush())
-    small = dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000, max_array_bytes=1)))
+    small = dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000)))
     assert reason(path, reader=small) == "deflated_too_big"
 
 
+@pytest.mark.fault("D20")
+def test_a_deflated_bomb_without_a_preamble_is_refused_too(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=DeflatedExplicitVRLittleEndian)
+    whole = path.read_bytes()
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    path.write_bytes(whole[132:start] + bomb.compress(bytes(5_000_000)) + bomb.flush())
+    assert reason(path, reader=dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000)))) == "deflated_too_big"
+
+
+@pytest.mark.fault("D21")
+def test_six_hundred_nested_sequences_cost_that_file_at_most(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8)
+    whole = path.read_bytes()
+    nest = b"\x08\x00\x15\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    path.write_bytes(whole[: whole.index(b"\x10\x00\x10\x00PN")] + nest * 600)
+    assert reason(path) in ("not_dicom", "truncated_pixels", "no_pixels")
+
+
+@pytest.mark.fault("D22")
 def test_a_pipe_does_not_block_and_an_empty_file_is_empty(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "nothing").touch()
