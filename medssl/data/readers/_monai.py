@@ -16,7 +16,8 @@ from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys
 from monai.utils.misc import ensure_tuple
 
-from medssl.data.readers import dicom, raster
+from medssl.data.readers import dicom, nifti, raster
+from medssl.data.reading import Reader
 
 
 class DicomReader(ImageReader):
@@ -53,15 +54,32 @@ class RasterReader(ImageReader):
         return _joined(self._reader, img, self._index)
 
 
+class NiftiReader(ImageReader):
+    """One axial slice (`index`, counted through the volumes) of each NIfTI file; several files are joined along the channels."""
+
+    def __init__(self, window: str = "header", index: int = 0) -> None:
+        self._reader = nifti.build(nifti.Config(window=window))
+        self._index = index
+
+    def verify_suffix(self, filename: Sequence[PathLike | str] | PathLike | str) -> bool:
+        return _recognised(filename, nifti.recognises)
+
+    def read(self, data: Sequence[PathLike | str] | PathLike | str, **_: Any) -> tuple[Path, ...]:
+        return tuple(Path(name) for name in ensure_tuple(data))
+
+    def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
+        return _joined(self._reader, img, self._index)
+
+
 def _recognised(names: Any, recognises: Any) -> bool:
     """By content, never by suffix."""
     for name in ensure_tuple(names):
         with Path(name).open("rb") as file:
-            if not recognises(file.read(132)):
+            if not recognises(file.read(4096)):
                 return False
     return True
 
 
-def _joined(reader: dicom.Reader | raster.Reader, paths: tuple[Path, ...], index: int) -> tuple[np.ndarray, dict[str, Any]]:
+def _joined(reader: Reader, paths: tuple[Path, ...], index: int) -> tuple[np.ndarray, dict[str, Any]]:
     pixels = np.concatenate([reader.read(path, index).pixels for path in paths])
     return pixels, {MetaKeys.ORIGINAL_CHANNEL_DIM: 0, MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1:])}

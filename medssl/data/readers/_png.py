@@ -16,13 +16,19 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 def check_length(picture: Image.Image, file: BinaryIO) -> None:
     """Raises ReadError short_data for a PNG with fewer bytes of pixels than its header promises; other formats pass."""
-    if picture.format != "PNG":
+    if picture.format != "PNG" or _ends_in_data(picture):
         return
     file.seek(0)
     data = file.read()
     expected = _expected(data[16:29])
     if (found := _unpacked(data, expected)) < expected:
         raise ReadError(f"short_data: {found} of {expected} bytes of pixels are there")
+
+
+def _ends_in_data(picture: Image.Image) -> bool:
+    """Whether the last row was filled: rows come in order, unless they are interlaced, and missing ones are zeros."""
+    last = picture.crop((0, picture.height - 1, picture.width, picture.height))
+    return not picture.info.get("interlace") and any(last.tobytes())
 
 
 def _expected(header: bytes) -> int:

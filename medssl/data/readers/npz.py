@@ -1,13 +1,16 @@
-"""NumPy archives of images as MedMNIST has them: `file.npz#key` names an array [N, H, W] or [N, H, W, 3], uint8 or uint16.
+"""NumPy archives of images as MedMNIST has them: `file.npz#key` names an array [N, H, W] or [N, H, W, 3], uint8 or uint16, or one of
+volumes [N, D, H, W], whose slices count on from one volume to the next.
 
 The zip directory and the array's header are checked against the limits before a byte of it is unpacked, and pickles are
-refused: an archive of 2 MB can otherwise claim 2 GB, or run code.
+refused: an archive of 2 MB can otherwise claim 2 GB, or run code. Images are unpacked one after another, never the array: MedMNIST
+has files of 13 GB.
 """
 
 import math
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -15,10 +18,11 @@ from numpy.lib import format as npy
 from medssl.config import Limits, PluginConfig
 from medssl.data.readers._channels import channels_first
 from medssl.data.readers._file import opened
+from medssl.data.readers._kept import Kept
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
-_MAX_RATIO = 200  # deflate reaches 1030 on constant bytes; pictures stay far below
+_MAX_RATIO = 500  # deflate reaches 1030 on constant bytes; pictures stay below 10, volumes of two values (VesselMNIST3D) near 200
 _SMALL = 2**20
 _RANGES = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
@@ -30,27 +34,48 @@ class Config(PluginConfig):
     limits: Limits = Limits()
 
 
+class Images(NamedTuple):
+    """An array that is being unpacked: `stream` gives `number` images of `shape` [H, W] or [H, W, 3] from byte `start` on."""
+
+    stream: IO[bytes]
+    start: int
+    number: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    sliced: bool
+
+
 class Reader:
-    """Reads rows of one array after another: the array read last is kept, so that 5000 rows unpack it once."""
+    """Reads one image after another: forwards the archive is unpacked further, backwards it is unpacked again from its start."""
 
     version = "1"
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
-        self._path: Path | None = None
-        self._images = np.empty(0)
+        self._images = Kept[Images]()
+        self._damage: tuple[Path, int] | None = None
 
     def read(self, path: Path, index: int = 0) -> Decoded:
-        """Row `index` of the array that `path` names (`file.npz#key`).
+        """Image `index` of the array that `path` names (`file.npz#key`); of volumes, slice `index`: row * D + slice.
 
-        Raises ReadError: not_an_image, no_such_key, no_such_row, too_big, pickled_npz, bad_array, truncated.
+        Raises ReadError: not_a_file, unreadable, empty, no_such_key, no_such_row, too_big, pickled_npz, bad_array, truncated (with the
+        image at whose end damage shows, and all behind it), empty_slice.
         """
-        if path != self._path:
-            self._images = _array(path, self._limits)
-            self._path = path
-        if not 0 <= index < len(self._images):
-            raise ReadError(f"no_such_row: row {index} of {len(self._images)}")
-        stored = self._images[index]
+        if self._damage and self._damage[0] == path and index >= self._damage[1]:
+            raise ReadError("truncated: the archive is damaged before this image")
+        try:
+            images = self._images.get(path, lambda stack: _opened(path, self._limits, stack))
+            if not 0 <= index < images.number:
+                raise ReadError(f"no_such_row: image {index} of {images.number}")
+            stored = _image(images, index)
+        except ReadError:
+            raise
+        except Exception as error:  # zipfile, zlib and NumPy's header each raise their own kinds, tokenize.TokenError among them
+            self._images.drop()
+            self._damage = path, index
+            raise ReadError(f"truncated: the archive is damaged ({type(error).__name__})") from error
+        if images.sliced and stored.min() == stored.max():
+            raise ReadError("empty_slice: all voxels of the slice are equal")
         full = _RANGES[stored.dtype.newbyteorder("=")]
         return Decoded(channels_first(stored) / full, full.bit_length())
 
@@ -65,33 +90,42 @@ def recognises(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def _array(path: Path, limits: Limits) -> np.ndarray:
-    """The array [N, H, W] or [N, H, W, 3] behind `file.npz#key`."""
+def _image(images: Images, index: int) -> np.ndarray:
+    size = math.prod(images.shape) * images.dtype.itemsize
+    images.stream.seek(images.start + index * size)
+    content = images.stream.read(size)  # at the member's end zipfile compares its checksum
+    return np.frombuffer(content, images.dtype).reshape(images.shape)
+
+
+def _opened(path: Path, limits: Limits, stack: ExitStack) -> Images:
+    """The array behind `file.npz#key`, checked but for its content."""
     name, _, key = str(path).rpartition("#")
-    try:
-        with opened(Path(name)) as file, zipfile.ZipFile(file) as archive:
-            if f"{key}.npy" not in archive.namelist():
-                raise ReadError(f"no_such_key: {key!r}; the archive has {', '.join(sorted(archive.namelist())[:20])}")
-            info = archive.getinfo(f"{key}.npy")
-            if info.file_size > limits.max_array_bytes or (info.file_size > _SMALL and info.file_size > _MAX_RATIO * info.compress_size):
-                raise ReadError(f"too_big: {info.compress_size} bytes unpack to {info.file_size}")
-            with archive.open(info) as member:
-                _check_header(member, info.file_size)
-            with archive.open(info) as member:
-                images = npy.read_array(member, allow_pickle=False)
-    except ReadError:
-        raise
-    except Exception as error:  # zipfile, zlib and NumPy's header each raise their own kinds, tokenize.TokenError among them
-        raise ReadError(f"truncated: the archive is damaged ({type(error).__name__})") from error
-    return images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images
+    archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(opened(Path(name)))))
+    if f"{key}.npy" not in archive.namelist():
+        raise ReadError(f"no_such_key: the archive has {len(archive.namelist())} arrays, none of that name")
+    info = archive.getinfo(f"{key}.npy")
+    if info.file_size > limits.max_array_bytes or (info.file_size > _SMALL and info.file_size > _MAX_RATIO * info.compress_size):
+        raise ReadError(f"too_big: {info.compress_size} bytes unpack to {info.file_size}")
+    stream = stack.enter_context(archive.open(info))
+    shape, dtype = _checked_header(stream, info.file_size)
+    colours = len(shape) == 4 and shape[-1] in (1, 3)
+    sliced = len(shape) == 4 and not colours
+    number = shape[0] * shape[1] if sliced else shape[0]
+    image = shape[2:] if sliced else shape[1:3] if shape[-1] == 1 and colours else shape[1:]
+    if math.prod(image) > limits.max_pixels:
+        raise ReadError(f"too_many_pixels: {list(image)}, the limit is {limits.max_pixels}")
+    return Images(stream, stream.tell(), number, image, dtype, sliced)
 
 
-def _check_header(member: IO[bytes], size: int) -> None:
+def _checked_header(member: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype]:
     version = npy.read_magic(member)
-    shape, _, dtype = npy.read_array_header_1_0(member) if version == (1, 0) else npy.read_array_header_2_0(member)
+    shape, fortran, dtype = npy.read_array_header_1_0(member) if version == (1, 0) else npy.read_array_header_2_0(member)
     if dtype.hasobject:
         raise ReadError("pickled_npz: the array holds Python objects; save it again as uint8")
-    if dtype.newbyteorder("=") not in _RANGES or len(shape) not in (3, 4) or (len(shape) == 4 and shape[-1] not in (1, 3)):
-        raise ReadError(f"bad_array: {dtype} {list(shape)}; needed is uint8 or uint16 [N, H, W] or [N, H, W, 3]")
+    if dtype.newbyteorder("=") not in _RANGES or len(shape) not in (3, 4) or min(shape[1:]) < 1 or shape[0] < 0:
+        raise ReadError(f"bad_array: {dtype} {list(shape)}; needed is uint8 or uint16 [N, H, W], [N, H, W, 3] or [N, D, H, W]")
+    if fortran:  # its images do not follow each other
+        raise ReadError("bad_array: the array is in Fortran order; save it again with numpy.ascontiguousarray")
     if math.prod(shape) * dtype.itemsize != size - member.tell():
         raise ReadError(f"bad_array: {list(shape)} of {dtype} does not fill {size - member.tell()} bytes")
+    return shape, dtype

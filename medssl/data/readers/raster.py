@@ -1,7 +1,6 @@
 """PNG, JPEG, TIFF and BMP: 8 and 16 bits kept, EXIF orientation applied, palettes to RGB, transparency onto black.
 
 Formats are told by their content and only these four are opened. Sizes are checked before anything is unpacked.
-16-bit RGB comes with 8 bits, as Pillow reads it.
 """
 
 import warnings
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.readers import _png
+from medssl.data.readers import _deep, _png
 from medssl.data.readers._channels import channels_first
 from medssl.data.readers._file import opened
 from medssl.data.readers._intensity import by_percentile
@@ -32,7 +31,7 @@ class Config(PluginConfig):
 class Reader:
     """Reads one page of a picture file."""
 
-    version = "1"
+    version = "2"  # since colours of 16 bits keep them
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
@@ -50,6 +49,8 @@ class Reader:
                     self._check(picture, index)
                     picture.load()
                     _png.check_length(picture, file)
+                    if _deep.is_deep(picture, file):
+                        return Decoded(channels_first(_deep.colours(picture, file, index)), 16)
                     return _decoded(ImageOps.exif_transpose(picture))
             except UnidentifiedImageError as error:
                 raise ReadError("not_an_image: neither PNG, JPEG, TIFF nor BMP") from error
@@ -62,9 +63,10 @@ class Reader:
                 raise ReadError(f"{reason}: the picture's data is damaged ({type(error).__name__})") from error
 
     def _check(self, picture: Image.Image, index: int) -> None:
-        if not 0 <= index < getattr(picture, "n_frames", 1):
-            raise ReadError(f"no_such_page: page {index} of {getattr(picture, 'n_frames', 1)}")
-        picture.seek(index)
+        try:
+            picture.seek(index)  # without asking how many there are: Pillow would look at all of them
+        except EOFError:
+            raise ReadError(f"no_such_page: page {index}") from None
         if picture.width * picture.height > self._limits.max_pixels:
             raise ReadError(f"too_many_pixels: {picture.width} x {picture.height}, the limit is {self._limits.max_pixels}")
 
@@ -81,15 +83,28 @@ def recognises(head: bytes) -> bool:
 
 def _decoded(picture: Image.Image) -> Decoded:
     if picture.mode.startswith("I;16"):
-        return Decoded(channels_first(np.asarray(picture)) / 65535, 16)
+        return Decoded(_scaled(picture, 65535), 16)
     if picture.mode in ("F", "I"):  # float and 32-bit TIFF: no range is stated, so it is taken from the pixels
         return Decoded(channels_first(by_percentile(np.asarray(picture, np.float64))), 32)
     if picture.mode == "1":
-        return Decoded(channels_first(np.asarray(picture)), 1)
+        return Decoded(_scaled(picture, 1), 1)
     if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = Image.new("RGB", layer.size)
-        picture.paste(layer, mask=layer.getchannel("A"))
+        picture = _on_black(picture.convert("RGBA"))
     elif picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
-    return Decoded(channels_first(np.asarray(picture)) / 255, 8)
+    return Decoded(_scaled(picture, 255), 8)
+
+
+def _on_black(layer: Image.Image) -> Image.Image:
+    alpha = layer.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return layer.convert("RGB")
+    picture = Image.new("RGB", layer.size)
+    picture.paste(layer, mask=alpha)
+    return picture
+
+
+def _scaled(picture: Image.Image, full: int) -> np.ndarray:
+    pixels = channels_first(np.asarray(picture))
+    pixels /= full
+    return pixels

@@ -22,7 +22,8 @@ class Header(NamedTuple):
 
 
 class Arrays:
-    """The arrays of an open .npz file. Every error is a UserError that names the file, the key, what was expected and what was found."""
+    """The arrays of an open .npz file. Every error is a UserError that names the file as it was
+    given, the key, what was expected and what was found; other names inside the archive are not told."""
 
     def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
         self.file = file
@@ -50,7 +51,7 @@ class Arrays:
 
     def _opened(self, key: str) -> IO[bytes]:
         if key not in self.keys:
-            raise UserError(f"{self.file} has no array {key!r}, which the MedMNIST form needs. Found: {', '.join(self.keys) or 'none'}.")
+            raise UserError(f"{self.file} has no array {key!r}, which the MedMNIST form needs; it has {len(self.keys)} others.")
         return self._archive.open(f"{key}.npy")
 
     def _parsed(self, key: str, stream: IO[bytes]) -> Header:
@@ -70,6 +71,4 @@ def opened(file: Path) -> Iterator[Arrays]:
     except UserError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(
-            f"{file} is no whole .npz file: {' '.join(str(error).split()) or type(error).__name__}. It may be cut short; fetch it again."
-        ) from None
+        raise UserError(f"{file} is no whole .npz file ({type(error).__name__}). It may be cut short; fetch it again.") from None

@@ -11,16 +11,26 @@ from pathlib import Path, PurePosixPath
 from medssl.data.sources import _walk
 from medssl.data.sources._beside import BesideConfig, joined
 from medssl.data.sources._columns import split_named
+from medssl.data.sources._folders import are_patients
+from medssl.data.sources._frames import FramePolicy, chosen
+from medssl.data.sources._pages import pages
 from medssl.data.sources._tables import SUFFIXES as TABLE_SUFFIXES
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_PATIENT_FOLDER = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
+_PAGED = (".tif", ".tiff")
+# Of other files the suffix is told, unless it could be part of a name
+_OTHERS = re.compile(
+    r"\.(csv|dcm|gif|gz|hdr|img|ini|jp2|json|log|md|mha|mhd|nii|npy|npz|nrrd|parquet|pdf|svs|tar|tsv|txt|webp|xlsx|xml|yaml|zip)"
+)
 
 
 class Config(BesideConfig):
+    """`frames`: of a TIFF file of several pages, all, first, middle or every_N, as every_5."""
+
     name: str = "folder"
+    frames: FramePolicy = "all"
 
 
 def recognises(data: str) -> bool:
@@ -29,11 +39,12 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """Lists the images below the folder `data`: candidates by suffix, no file is opened.
+    """Lists the images below the folder `data`: candidates by suffix; of TIFF files the pages are counted, others are not opened.
 
     The first-level folders are the classes (label "label") where every image lies in one and there are several; folders named train,
-    val and test are splits, the classes then one level down; folders named like patient00012 are patients. A labels.csv, or the only
-    CSV or Parquet file beside the images, is joined by path. Raises UserError where there is no image, and for a table that is wrong.
+    val and test are splits, the classes then one level down; folders named like patient00012, DOE^JANE or 20240131, or far too many
+    for classes, are patients. A labels.csv, or the only CSV or Parquet file beside the images, is joined by path. Raises UserError
+    where there is no image, and for a table that is wrong.
     """
     root = _walk.folder_of(data)
     locators, skipped, others = [], [], Counter[str]()
@@ -44,38 +55,39 @@ def build(config: Config, data: str) -> Source:
         elif suffix in SUFFIXES:
             locators.append(found.locator)
         else:
-            others[suffix or "no suffix"] += 1
+            others[suffix if _OTHERS.fullmatch(suffix) else "of other kinds"] += 1
     seen = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(8)) or "no files"
     if not locators:
-        problems = f", {len(skipped)} that cannot be opened (first: {skipped[0].locator}, {skipped[0].detail})" if skipped else ""
+        problems = f", {len(skipped)} that cannot be opened ({_counts(item.reason for item in skipped)})" if skipped else ""
         raise UserError(
-            f"There is no image below {root}; it holds {seen}{problems}. "
-            f"Understood are PNG, JPEG, TIFF and BMP files, folders of DICOM files, CSV or Parquet manifests and MedMNIST .npz files."
+            f"There is no image below {data}; it holds {seen}{problems}. Understood are PNG, JPEG, TIFF and BMP files, "
+            "folders of DICOM or NIfTI files, CSV or Parquet manifests and MedMNIST .npz files."
         )
-    records, notes = _by_folders(locators)
+    records, notes = _by_folders(locators, root, config.frames)
     records, more = joined(records, root, config, [item.locator for item in skipped])
     left_out = [f"other files left out: {seen}"] if others.keys() - set(TABLE_SUFFIXES) else []
     return Source("folder", root, tuple(records), (*notes, *more, *left_out), tuple(skipped))
 
 
-def _by_folders(locators: Sequence[str]) -> tuple[list[Record], list[str]]:
+def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[Record], list[str]]:
     """What the folders' names say of the images: split, then class or patient."""
-    records = [Record(locator, "raster") for locator in locators]
-    folders = [PurePosixPath(locator).parts[:-1] for locator in locators]
-    notes = []
+    records = [record for locator in locators for record in _of_file(locator, root, frames)]
+    folders = [PurePosixPath(record.locator).parts[:-1] for record in records]
+    notes = [f"{len(records)} pages of {len(locators)} files"] if len(records) > len(locators) else []
     first = {parts[0] if parts else "" for parts in folders}
     splits = sorted(name for name in first if split_named(name))
     if splits and (len(splits) == len(first) or "train" in map(split_named, splits)):
         if strays := sorted(first.difference(splits)):
             raise UserError(
-                f"The folders {', '.join(splits)} are splits, but there are also images in {strays[0] or 'the folder itself'!r}. "
+                f"{len(splits)} folders are splits (train, val or test), but there are also images "
+                f"{'outside any folder' if strays == [''] else 'beside them'}. "
                 "Move them into one of the splits, or out of the data folder."
             )
         records = [replace(record, split=split_named(parts[0])) for record, parts in zip(records, folders, strict=True)]
         folders = [parts[1:] for parts in folders]
         notes.append("splits from the folders: " + _counts(record.split for record in records))
     names = {parts[0] if parts else "" for parts in folders}
-    if all(_PATIENT_FOLDER.fullmatch(name) for name in names):
+    if "" not in names and are_patients(names, len(locators)):
         notes.append(f"{len(names)} folders taken as patients")
         return [replace(record, patient=parts[0]) for record, parts in zip(records, folders, strict=True)], notes
     if len(names) < 2:
@@ -84,6 +96,14 @@ def _by_folders(locators: Sequence[str]) -> tuple[list[Record], list[str]]:
         return records, [*notes, "no classes from the folders: some images lie outside them"]
     records = [replace(record, labels={"label": parts[0]}) for record, parts in zip(records, folders, strict=True)]
     return records, [*notes, "classes from the folders: " + _counts(record.labels["label"] for record in records)]
+
+
+def _of_file(locator: str, root: Path, frames: str) -> list[Record]:
+    """A record, or one for each page that is wanted."""
+    found = pages(root / locator) if locator.lower().endswith(_PAGED) else [0]
+    if len(found) == 1:
+        return [Record(locator, "raster", found[0])]
+    return [Record(locator, "raster", found[n], series=locator) for n in chosen(frames, len(found))]
 
 
 def _counts(names: Iterable[str | None]) -> str:

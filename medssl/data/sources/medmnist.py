@@ -1,4 +1,5 @@
 """MedMNIST, by name (`medmnist:pneumoniamnist`, `medmnist:pneumoniamnist:64`) or as an .npz file of its form, official or not.
+Volumes (`medmnist:organmnist3d`) give their slices.
 
 Names, classes, checksums and the download are those of the medmnist package (Yang et al., MedMNIST v2, Sci Data 10:41, 2023).
 """
@@ -14,6 +15,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,7 @@ from pydantic import Field
 from medssl.config import PluginConfig
 from medssl.data.cache import cache_folder
 from medssl.data.sources import _npz
+from medssl.data.sources._frames import FramePolicy, chosen
 from medssl.errors import UserError, nearest
 from medssl.types import SPLITS, Record, Source
 
@@ -37,9 +40,11 @@ _CAVEATS = {  # known leaks across the official splits
 
 
 class Config(PluginConfig):
-    """`max_label_bytes`: a larger label array is refused before it is unpacked."""
+    """`slices`: of a volume, all, first, middle or every_N, as every_4. `max_label_bytes`: a larger label array is refused before it is
+    unpacked."""
 
     name: str = "medmnist"
+    slices: FramePolicy = "all"
     max_label_bytes: int = Field(default=2**28, gt=0)
 
 
@@ -73,7 +78,8 @@ def build(config: Config, data: str) -> Source:
     """Lists the images of a MedMNIST file with its official splits; only headers and labels are read.
 
     Raises UserError for an unknown name or size, a file that can neither be found nor downloaded, a checksum that differs from the
-    official one, and a file that has not the form: `<split>_images` [n, H, W] or [n, H, W, 3] beside `<split>_labels` [n, k].
+    official one, and a file that has not the form: `<split>_images` [n, H, W], [n, H, W, 3] or [n, D, H, W] beside `<split>_labels`
+    [n, k].
     """
     if data.startswith(_PREFIX):
         official = _named(data)
@@ -88,10 +94,12 @@ def build(config: Config, data: str) -> Source:
     records, notes = [], []
     with _npz.opened(file) as arrays:
         for split in SPLITS if official else [split for split in SPLITS if f"{split}_images" in arrays.keys] or ["train"]:
-            count, labels = _split(arrays, split, config.max_label_bytes)
+            depth, labels = _split(arrays, split, config.max_label_bytes)
             named = _labels(labels, official)
-            records += [Record(f"{file.name}#{split}_images", "npz", row, labels=named[row], split=split) for row in range(count)]
-            notes.append(f"{split} {count}: " + ", ".join(f"{k} {n}" for k, n in _counted(named)))
+            images = [Record(f"{file.name}#{split}_images", "npz", row, labels=says, split=split) for row, says in enumerate(named)]
+            records += [part for image in images for part in _slices(image, depth, config.slices)] if depth else images
+            counted = ", ".join(f"{k} {n}" for k, n in _counted(named))
+            notes.append(f"{split} {len(named)}{f' volumes of {depth} slices' if depth else ''}: {counted}")
     notes.append("no patient ids: whether a patient is in several splits cannot be checked")
     notes.append(f"official file, {official.info['license']}" if official else "not an official MedMNIST file, no checksum to compare with")
     if official and official.flag in _CAVEATS:
@@ -173,26 +181,46 @@ def _check_md5(file: Path, official: Official) -> None:
         found = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != official.md5:
         raise UserError(
-            f"{file} is not the official {official.file}: its MD5 is {found}, expected {official.md5}. Fetch it again from {official.url}; "
-            "if it is your own data, give it another name."
+            f"{file} is not the official {official.file}: its MD5 is {found}, expected {official.md5}. {_difference(file, official)} "
+            f"The official file: {official.url}; if it is your own data, give it another name."
         )
 
 
+def _difference(file: Path, official: Official) -> str:
+    """A sentence on how a file of another checksum differs from the official one: cut short, with fewer images, or another."""
+    expected = {split: int(official.info["n_samples"][split]) for split in SPLITS}
+    try:
+        with _npz.opened(file) as arrays:
+            found = {split: arrays.header(f"{split}_images").shape[0] for split in SPLITS if f"{split}_images" in arrays.keys}
+    except UserError:
+        return "It is damaged or was copied in part; fetch it again."
+    if found == expected:
+        return "It has the official number of images: it was saved again, has another size of images, or was changed."
+    counts = ", ".join(f"{split} {found.get(split, 0)} of {number}" for split, number in expected.items())
+    return f"It is another file, or a part: it has {counts} images."
+
+
+def _slices(volume: Record, depth: int, policy: str) -> list[Record]:
+    """The slices of a volume, which keep together: it stands for its patient too. They count on from one volume to the next."""
+    name = f"{volume.split}_{volume.index}"
+    return [replace(volume, index=volume.index * depth + at, series=name, patient=name) for at in chosen(policy, depth)]
+
+
 def _split(arrays: _npz.Arrays, split: str, most: int) -> tuple[int, np.ndarray]:
-    """The number of images and the labels [n, k] of a split."""
+    """The number of slices of each volume, 0 for images, and the labels [n, k] of a split."""
     images, labels = arrays.header(f"{split}_images"), arrays.header(f"{split}_labels")
-    if len(images.shape) == 4 and images.shape[-1] != 3:
-        raise UserError(f"{arrays.file}, {split}_images: volumes of shape {images.shape[1:]}. medssl reads 2-D images from .npz files.")
     if len(images.shape) not in (3, 4) or images.dtype not in (np.uint8, np.uint16):
         raise UserError(
-            f"{arrays.file}, {split}_images: expected uint8 or uint16 [n, H, W] or [n, H, W, 3], found {images.dtype} {images.shape}."
+            f"{arrays.file}, {split}_images: expected uint8 or uint16 [n, H, W], [n, H, W, 3] or [n, D, H, W], "
+            f"found {images.dtype} {images.shape}."
         )
     if len(labels.shape) not in (1, 2) or labels.dtype.kind not in "iub" or labels.shape[0] != images.shape[0]:
         raise UserError(
             f"{arrays.file}, {split}_labels: expected integers [{images.shape[0]}, k] beside {images.shape[0]} images, "
             f"found {labels.dtype} {labels.shape}."
         )
-    return images.shape[0], arrays.read(f"{split}_labels", most).reshape(images.shape[0], -1)
+    depth = images.shape[1] if len(images.shape) == 4 and images.shape[-1] not in (1, 3) else 0
+    return depth, arrays.read(f"{split}_labels", most).reshape(images.shape[0], -1)
 
 
 def _labels(labels: np.ndarray, official: Official | None) -> Sequence[Mapping[str, str]]:

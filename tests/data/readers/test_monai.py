@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medssl.data.readers import dicom, raster
+from medssl.data.readers import dicom, nifti, raster
 from medssl.errors import ReadError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MONAI warns of its own readers when LoadImage is made
@@ -31,6 +31,17 @@ def test_load_image_gives_the_pixels_of_the_raster_reader(shared_data: Path) -> 
 
     path = min((shared_data / "chestxray/nih_originals_1024").rglob("*.png"))
     np.testing.assert_array_equal(load(RasterReader(), path), raster.build(raster.Config()).read(path).pixels)
+
+
+def test_load_image_gives_the_pixels_of_the_nifti_reader(shared_data: Path) -> None:
+    from medssl.data.readers._monai import DicomReader, NiftiReader
+
+    path = shared_data / "nifti/nibabel/example4d.nii.gz"
+    for index, window in ((12, "header"), (40, "40/4000")):
+        expected = nifti.build(nifti.Config(window=window)).read(path, index).pixels
+        np.testing.assert_array_equal(load(NiftiReader(window=window, index=index), path), expected)
+    assert NiftiReader().verify_suffix(path)
+    assert not DicomReader().verify_suffix(path)
 
 
 def test_load_image_does_not_fall_back_to_readers_with_other_pixels(write_dicom: Callable[..., Path], scene: np.ndarray) -> None:

@@ -3,6 +3,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,11 +48,13 @@ def test_a_grey_picture_keeps_its_rows_columns_and_values(tmp_path: Path, grey: 
     assert (decoded.pixels.dtype, decoded.bits) == (np.float32, 8)
 
 
+@pytest.mark.fault("I6")
 def test_a_suffix_says_nothing(tmp_path: Path, grey: np.ndarray) -> None:
     Image.fromarray(grey).save(tmp_path / "a.dcm", "PNG")
     assert READER.read(tmp_path / "a.dcm").pixels.shape == (1, 24, 40)
 
 
+@pytest.mark.fault("I4")
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_sixteen_bits_are_kept(tmp_path: Path, grey: np.ndarray, suffix: str) -> None:
     deep = grey.astype(np.uint16) * 257 + 1
@@ -69,6 +72,48 @@ def test_colour_has_three_channels_and_grey_stored_as_rgb_has_one(tmp_path: Path
     np.testing.assert_allclose(READER.read(tmp_path / "grey.png").pixels, grey[None] / 255, atol=1e-6)
 
 
+@pytest.mark.fault("I4", "I5")
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_sixteen_bits_are_kept_and_what_is_transparent_is_black(tmp_path: Path, suffix: str, channels: int) -> None:
+    stored = np.random.default_rng(0).integers(0, 65536, (24, 40, channels), np.uint16)
+    assert cv2.imwrite(str(tmp_path / f"a.{suffix}"), stored[..., [2, 1, 0, 3][:channels]])
+    expected = stored[..., :3] / 65535 * (stored[..., 3:] / 65535 if channels == 4 else 1)
+    decoded = READER.read(tmp_path / f"a.{suffix}")
+    np.testing.assert_allclose(decoded.pixels, np.moveaxis(expected, -1, 0), atol=1e-6)
+    assert decoded.bits == 16
+
+
+@pytest.mark.fault("I4", "I5")
+def test_each_page_of_sixteen_bit_colours_is_upright(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stored = np.random.default_rng(0).integers(0, 65536, (2, 24, 40, 3), np.uint16)
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), list(stored[..., ::-1]))
+    np.testing.assert_allclose(READER.read(tmp_path / "a.tif", 1).pixels, np.moveaxis(stored[1], -1, 0) / 65535, atol=1e-6)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert cv2.imwrite(str(tmp_path / "a.png"), stored[0][..., ::-1])
+    content = (tmp_path / "a.png").read_bytes()
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "a.png").write_bytes(content[:33] + chunk + content[33:])  # behind IHDR
+    upright = np.rot90(stored[0], -1)
+    np.testing.assert_allclose(READER.read(tmp_path / "a.png").pixels, np.moveaxis(upright, -1, 0) / 65535, atol=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.fault("I5")
+def test_colours_of_sixteen_bits_on_which_two_decoders_do_not_agree_are_refused(
+    tmp_path: Path, grey: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1).astype(np.uint16) * 257
+    assert cv2.imwrite(str(tmp_path / "a.png"), stored)
+    decoded = np.ascontiguousarray(stored)
+    decoded[3, 3] ^= 1 << 10
+    monkeypatch.setattr(cv2, "imdecodemulti", lambda *given, **options: (True, [decoded]))
+    assert reason(tmp_path / "a.png") == "undecodable"
+
+
+@pytest.mark.fault("I4")
 def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:
     picture = Image.new("P", (2, 2))
     picture.putdata([0, 1, 2, 1])
@@ -78,6 +123,7 @@ def test_a_palette_becomes_its_colours(tmp_path: Path) -> None:
     np.testing.assert_array_equal(red, [[1, 0], [0, 0]])
 
 
+@pytest.mark.fault("I4")
 def test_transparency_shows_black(tmp_path: Path) -> None:
     pixels = np.full((2, 3, 4), 200, np.uint8)
     pixels[0, :, 3], pixels[1, :, 3] = 0, 255
@@ -85,6 +131,7 @@ def test_transparency_shows_black(tmp_path: Path) -> None:
     np.testing.assert_allclose(READER.read(tmp_path / "a.png").pixels, [[[0, 0, 0], [200 / 255] * 3]], atol=1e-6)
 
 
+@pytest.mark.fault("I4")
 def test_exif_orientation_6_is_turned_upright(tmp_path: Path, grey: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the stored rows are the picture's columns from right to left
@@ -92,6 +139,7 @@ def test_exif_orientation_6_is_turned_upright(tmp_path: Path, grey: np.ndarray) 
     np.testing.assert_allclose(READER.read(tmp_path / "a.png").pixels[0], np.rot90(grey, -1) / 255, atol=1e-6)
 
 
+@pytest.mark.fault("I5")
 def test_each_page_of_a_tiff_is_its_own_image(tmp_path: Path, grey: np.ndarray) -> None:
     pages = [Image.fromarray(grey), Image.fromarray(grey[::-1].copy())]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
@@ -99,6 +147,7 @@ def test_each_page_of_a_tiff_is_its_own_image(tmp_path: Path, grey: np.ndarray) 
     assert reason(tmp_path / "a.tif", 2) == "no_such_page"
 
 
+@pytest.mark.fault("I5")
 def test_float_tiff_is_scaled_by_percentiles_and_nan_is_refused(tmp_path: Path, grey: np.ndarray) -> None:
     values = grey.astype(np.float32) - 50
     Image.fromarray(values).save(tmp_path / "a.tif")
@@ -109,6 +158,7 @@ def test_float_tiff_is_scaled_by_percentiles_and_nan_is_refused(tmp_path: Path, 
     assert reason(tmp_path / "a.tif") == "non_finite"
 
 
+@pytest.mark.fault("I2")
 @pytest.mark.parametrize(("bits", "colour", "row"), [(8, 0, 65), (1, 0, 9), (16, 2, 385), (8, 6, 257)])
 def test_a_well_formed_png_with_ten_of_64_rows_is_short_data(tmp_path: Path, bits: int, colour: int, row: int) -> None:
     """`row`: bytes of a row of 64 pixels and its filter, by hand."""
@@ -117,6 +167,7 @@ def test_a_well_formed_png_with_ten_of_64_rows_is_short_data(tmp_path: Path, bit
     assert READER.read(png(tmp_path / "a.png", 64, 64, bytes(64 * row), bits, colour)).pixels.shape[1:] == (64, 64)
 
 
+@pytest.mark.fault("I2")
 def test_an_interlaced_png_with_only_its_first_passes_is_short_data(tmp_path: Path) -> None:
     """Adam7, 64 x 64: passes of 8x8, 8x8, 16x8 and 16x16 pixels, each row with a filter byte: 72 + 72 + 136 + 272 bytes."""
     assert reason(png(tmp_path / "a.png", 64, 64, bytes(72 + 72 + 136 + 272), interlace=1)) == "short_data"
@@ -129,6 +180,7 @@ def test_an_interlaced_png_that_is_whole_is_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(pixels * 255, [[10, 20, 30], [40, 50, 60]], atol=1e-4)
 
 
+@pytest.mark.fault("I1")
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
 def test_a_picture_cut_short_is_refused(tmp_path: Path, suffix: str, keep: float) -> None:
@@ -139,6 +191,7 @@ def test_a_picture_cut_short_is_refused(tmp_path: Path, suffix: str, keep: float
     assert reason(tmp_path / "cut") in ("truncated", "undecodable", "short_data")
 
 
+@pytest.mark.fault("I1")
 def test_text_is_not_an_image_and_nothing_is_empty(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("image,label\na.png,1\n")
     assert reason(tmp_path / "a.png") == "not_an_image"
@@ -149,17 +202,20 @@ def test_text_is_not_an_image_and_nothing_is_empty(tmp_path: Path) -> None:
     assert reason(tmp_path / "d.png") == "unreadable"
 
 
+@pytest.mark.fault("I6")
 def test_formats_beyond_the_four_are_not_opened(tmp_path: Path, grey: np.ndarray) -> None:
     Image.fromarray(grey).save(tmp_path / "a.png", "GIF")
     assert reason(tmp_path / "a.png") == "not_an_image"
 
 
+@pytest.mark.fault("I3")
 @pytest.mark.parametrize(("width", "height"), [(9000, 9000), (12000, 12000), (60000, 60000)])
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("it was unpacked"))
     assert reason(png(tmp_path / "a.png", width, height, b"")) == "too_many_pixels"
 
 
+@pytest.mark.fault("I3")
 def test_the_limit_is_the_configured_one(tmp_path: Path, grey: np.ndarray) -> None:
     Image.fromarray(grey).save(tmp_path / "a.png")
     assert reason(tmp_path / "a.png", reader=raster.build(raster.Config(limits=Limits(max_pixels=24 * 40 - 1)))) == "too_many_pixels"
@@ -176,6 +232,7 @@ def test_real_radiographs_saved_as_rgba_equal_their_grey(shared_data: Path) -> N
     assert modes == {"L", "RGBA"}
 
 
+@pytest.mark.fault("I6")
 def test_the_four_formats_are_recognised_by_their_content(tmp_path: Path, grey: np.ndarray) -> None:
     for kind in ("PNG", "JPEG", "TIFF", "BMP"):
         Image.fromarray(grey).save(tmp_path / "a", kind)

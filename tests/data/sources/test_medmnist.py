@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from medmnist.info import INFO
 
+from medssl.config import Data
+from medssl.data.reading import Reading
 from medssl.data.sources import medmnist
 from medssl.errors import UserError
 
@@ -64,6 +67,7 @@ def test_a_name_finds_the_file_in_the_medmnist_folder(shared_data, monkeypatch):
     assert source.root == (shared_data / "medmnist").resolve()
 
 
+@pytest.mark.fault("Z4")
 @pytest.mark.usefixtures("no_network")
 def test_without_file_and_network_the_error_says_which_file_its_checksum_and_where_to_put_it(monkeypatch, tmp_path):
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "here"))
@@ -111,11 +115,81 @@ def test_listing_a_file_makes_do_with_a_home_that_cannot_be_written(shared_data,
     assert (done.stdout.strip(), done.stderr) == ("780", "")
 
 
+@pytest.mark.fault("Z3")
 def test_another_file_under_an_official_name_is_refused_with_both_checksums(tmp_path):
     np.savez(tmp_path / "breastmnist.npz", **arrays())
     found = hashlib.md5((tmp_path / "breastmnist.npz").read_bytes(), usedforsecurity=False).hexdigest()
     with pytest.raises(UserError, match=rf"{found}, expected 750601b1f35ba3300ea97c75c52ff8f6"):
         build(tmp_path / "breastmnist.npz")
+
+
+@pytest.mark.fault("Z3")
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("cut", "damaged or was copied in part; fetch it again"),
+        ("fewer", r"train 4 of 546, val 2 of 78, test 2 of 156 images"),
+        ("no test", r"train 4 of 546, val 2 of 78, test 0 of 156 images"),
+        ("saved again", "the official number of images: it was saved again"),
+    ],
+)
+def test_a_wrong_checksum_tells_a_part_of_the_file_from_another_file(shared_data, tmp_path, damage, message):
+    whole, file = shared_data / "medmnist/breastmnist.npz", tmp_path / "breastmnist.npz"
+    if damage == "cut":
+        file.write_bytes(whole.read_bytes()[:-1000])
+    elif damage == "saved again":
+        with np.load(whole) as content:
+            np.savez(file, **content)
+    else:
+        np.savez(file, **arrays(**({"test_images": None, "test_labels": None} if damage == "no test" else {})))
+    with pytest.raises(UserError, match=message):
+        build(file)
+
+
+def volumes(tmp_path):
+    """3 + 2 + 2 volumes of 5 slices of 6 x 4 pixels, and their file."""
+    draw = np.random.default_rng(0)
+    content = {f"{split}_images": draw.integers(0, 256, (n, 5, 6, 4), np.uint8) for split, n in (("train", 3), ("val", 2), ("test", 2))}
+    labels = {name.replace("images", "labels"): np.arange(len(value))[:, None] for name, value in content.items()}
+    np.savez_compressed(tmp_path / "own.npz", allow_pickle=False, **content, **labels)
+    return content, tmp_path / "own.npz"
+
+
+def test_each_slice_of_a_volume_is_a_record_that_leads_to_its_pixels(tmp_path):
+    content, file = volumes(tmp_path)
+    source = build(file)
+    read = Reading(source.root, Data())
+    assert Counter(record.split for record in source.records) == {"train": 15, "val": 10, "test": 10}
+    expected = [pixels for array in content.values() for volume in array for pixels in volume]
+    for record, pixels in zip(source.records, expected, strict=True):
+        np.testing.assert_allclose(read(record).pixels[0], pixels / 255, atol=1e-6)
+    assert any("train 3 volumes of 5 slices: 0 1, 1 1, 2 1" in note for note in source.notes)
+
+
+def test_the_slices_of_a_volume_stay_together_and_share_its_label(tmp_path):
+    _, file = volumes(tmp_path)
+    found = {(r.patient, r.series, r.split, r.labels["label"]): [] for r in build(file).records}
+    for record in build(file).records:
+        found[record.patient, record.series, record.split, record.labels["label"]].append(record.index)
+    assert len(found) == 7
+    assert found["train_2", "train_2", "train", "2"] == [10, 11, 12, 13, 14]
+    assert found["test_0", "test_0", "test", "0"] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("slices", "expected"), [("middle", [2, 7, 12]), ("every_2", [1, 3, 6, 8, 11, 13]), ("first", [0, 5, 10])])
+def test_a_policy_chooses_the_slices(tmp_path, slices, expected):
+    _, file = volumes(tmp_path)
+    source = medmnist.build(medmnist.Config(slices=slices), str(file))
+    assert [record.index for record in source.records if record.split == "train"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"), [("organmnist3d", ""), ("organmnist3d:64", "_64"), ("pathmnist:224", "_224"), ("pathmnist:28", "")]
+)
+def test_every_size_that_medmnist_publishes_has_its_file_and_checksum(name, tag):
+    official = medmnist._named(f"medmnist:{name}")
+    assert official.file == name.partition(":")[0] + tag + ".npz"
+    assert official.md5 == INFO[official.flag][f"MD5{tag}"]
 
 
 @pytest.mark.parametrize(
@@ -152,12 +226,13 @@ def test_a_file_without_test_split_of_ones_own_is_listed(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"val_labels": None}, r"no array 'val_labels'.*Found: train_images"),
+        ({"val_labels": None}, r"no array 'val_labels'.* it has 5 others"),
         ({"val_labels": np.zeros((3, 1), np.uint8)}, r"val_labels: expected integers \[2, k\].*\(3, 1\)"),
         ({"val_labels": np.zeros((2, 1))}, r"val_labels: expected integers.*float64"),
         ({"val_labels": np.array([[{}], [{}]])}, r"val_labels: .*pickled objects"),
         ({"train_images": np.array([{}] * 4)}, r"train_images: .*pickled objects"),
-        ({"train_images": np.zeros((4, 8, 8, 8), np.uint8)}, r"train_images: volumes"),
+        ({"train_images": np.zeros((4, 8, 8, 8))}, r"train_images: expected uint8.*float64 \(4, 8, 8, 8\)"),
+        ({"train_images": np.zeros((4, 8, 8, 8), bool)}, r"train_images: expected uint8.*bool \(4, 8, 8, 8\)"),
         ({"train_images": np.zeros((4, 8, 8))}, r"train_images: expected uint8.*float64 \(4, 8, 8\)"),
     ],
 )
@@ -168,6 +243,7 @@ def test_a_file_that_has_not_the_form_names_key_expected_and_found(tmp_path, cha
     assert "own.npz" in str(error.value)
 
 
+@pytest.mark.fault("Z1", "Z3")
 def test_a_cut_or_pickled_or_damaged_archive_is_refused_by_name(tmp_path):
     np.savez_compressed(tmp_path / "own.npz", **arrays(train_labels=np.arange(4, dtype=np.uint8)))
     whole = (tmp_path / "own.npz").read_bytes()
@@ -178,12 +254,14 @@ def test_a_cut_or_pickled_or_damaged_archive_is_refused_by_name(tmp_path):
             build(tmp_path / "own.npz")
 
 
+@pytest.mark.fault("Z2")
 def test_labels_that_unpack_to_too_much_are_refused_before_they_are_read(tmp_path):
     np.savez_compressed(tmp_path / "own.npz", **arrays(train_labels=np.zeros((4, 1 << 20), np.uint8)))
     with pytest.raises(UserError, match="too big"):
         medmnist.build(medmnist.Config(max_label_bytes=1 << 20), str(tmp_path / "own.npz"))
 
 
+@pytest.mark.fault("Z2")
 def test_a_header_that_claims_more_than_the_file_holds_is_refused(tmp_path):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**4, 10**4)})

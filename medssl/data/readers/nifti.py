@@ -1,0 +1,146 @@
+"""NIfTI-1 and -2 (.nii, .nii.gz, .hdr and .img): one axial slice of a volume, as DICOM's axial pictures show it.
+
+Slices go from the feet to the head; in each, rows go from anterior to posterior and columns from the patient's right to the left, as a
+radiologist sees it. All slices of a volume are on one scale. `_nifti_header` checks what a file claims before anything is unpacked.
+"""
+
+import gzip
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from medssl.config import Limits, PluginConfig, Window, windows_hu
+from medssl.data.readers import _nifti_header
+from medssl.data.readers._channels import channels_first
+from medssl.data.readers._intensity import percentile_ends
+from medssl.data.readers._kept import Kept
+from medssl.data.readers._nifti_header import Header, Stream
+from medssl.errors import ReadError
+from medssl.types import Decoded
+
+
+class Config(PluginConfig):
+    """`window`: header and percentile (the 0.5th and 99.5th percentile of the volume; NIfTI states no window), none (the range of the
+    stored integers), or windows in HU for CT, one a channel. `non_finite`: what becomes of a volume that holds NaN: skip it, or zero
+    for the voxels."""
+
+    name: str = "nifti"
+    window: Window = "header"
+    non_finite: Literal["skip", "zero"] = "skip"
+    limits: Limits = Limits()
+
+
+class Volume(NamedTuple):
+    """`voxels` [x, y, z] or [x, y, z, samples] in LPS order, to be multiplied by `slope` and moved by `intercept`. `ranges`: what becomes
+    black and white, one pair a channel; none for colours."""
+
+    voxels: np.ndarray
+    slope: float
+    intercept: float
+    ranges: tuple[tuple[float, float], ...]
+
+
+class Reader:
+    """Reads slices one after another: the volume read last is kept, so that its slices unpack it once."""
+
+    version = "1"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._headers = Kept[Header]()
+        self._streams = Kept[Stream]()
+        self._volumes = Kept[Volume | ReadError]()  # a volume that cannot be used is not unpacked again for each of its slices
+
+    def read(self, path: Path, index: int = 0) -> Decoded:
+        """Slice `index` of the file, counted through its volumes: volume * depth + slice.
+
+        Raises ReadError: what `_nifti_header.read` raises, no_such_slice, unreadable, crc, truncated, non_finite, constant (the volume),
+        empty_slice (one slice of it, as at its ends).
+        """
+        header = self._headers.get(path, lambda _: _nifti_header.read(path, self._config.limits))
+        number, at = divmod(index, header.depth)
+        if not 0 <= number < header.volumes:
+            raise ReadError(f"no_such_slice: slice {index} of {header.volumes} x {header.depth}")
+        volume = self._volumes.get((path, number), lambda _: self._attempted(header, number))
+        if isinstance(volume, ReadError):
+            raise ReadError(str(volume))
+        picture = np.swapaxes(volume.voxels[:, :, at], 0, 1)
+        if picture.min() == picture.max():
+            raise ReadError("empty_slice: all voxels of the slice are equal")
+        return Decoded(_pixels(picture, volume), _bits(header), header.spacing_mm)
+
+    def _attempted(self, header: Header, number: int) -> Volume | ReadError:
+        try:
+            stream = self._streams.get(header.data, lambda stack: _opened(header.data, self._config.limits, stack))
+            return _volume(_nifti_header.voxels(header, stream, number), header, self._config)
+        except ReadError as error:
+            return error
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            return ReadError("crc: the compressed data is damaged")
+        except OSError as error:
+            return ReadError(f"unreadable: {error.strerror}")
+
+
+def build(config: Config) -> Reader:
+    """The reader that `config` describes."""
+    return Reader(config)
+
+
+def recognises(head: bytes) -> bool:
+    """Whether a file that starts with these bytes (544, or 4096 of a compressed one) is NIfTI-1 or NIfTI-2."""
+    return _nifti_header.version(_nifti_header.inflated_head(head)) is not None
+
+
+def _opened(data: Path, limits: Limits, stack: ExitStack) -> Stream:
+    """The bytes of the file, unpacked as they are read; all of them have been looked at once."""
+    if not _nifti_header.is_gzip(data):
+        return stack.enter_context(data.open("rb"))
+    _nifti_header.check_gzip(data, limits)
+    return stack.enter_context(gzip.open(data))
+
+
+def _volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
+    """The volume with the scale that all its slices share. Raises ReadError non_finite, constant."""
+    slope, intercept = header.slope, header.intercept
+    if header.samples > 1:
+        voxels = voxels[..., :3]  # what the fourth is stands nowhere; writers fill it with 0
+        percentile_ends(voxels)
+        return Volume(voxels, 1, 0, ())
+    if voxels.dtype.kind == "f":
+        scaled = (slope, intercept) != (1, 0)
+        voxels = voxels.astype(np.float64 if scaled or voxels.dtype.itemsize > 4 else np.float32)
+        if scaled:
+            voxels = voxels * slope + intercept
+        slope, intercept = 1.0, 0.0
+        voxels = _finite(voxels, config)
+    low, high = percentile_ends(voxels)
+    if windows := windows_hu(config.window):
+        return Volume(voxels, slope, intercept, tuple((centre - width / 2, centre + width / 2) for centre, width in windows))
+    if config.window == "none" and voxels.dtype.kind != "f":
+        low, high = np.iinfo(voxels.dtype).min, np.iinfo(voxels.dtype).max
+    low, high = sorted(end * slope + intercept for end in (low, high))
+    return Volume(voxels, slope, intercept, ((low, high),))
+
+
+def _finite(voxels: Shaped[np.ndarray, "x y z"], config: Config) -> Shaped[np.ndarray, "x y z"]:
+    bad = voxels.size - np.count_nonzero(np.isfinite(voxels))
+    if bad and config.non_finite == "skip":
+        raise ReadError(f"non_finite: {bad} of {voxels.size} voxels are NaN or infinite")
+    return np.nan_to_num(voxels, copy=False, nan=0, posinf=0, neginf=0) if bad else voxels
+
+
+def _pixels(picture: Shaped[np.ndarray, "h w *colours"], volume: Volume) -> np.ndarray:
+    """float32 [C, H, W] in [0, 1]."""
+    if not volume.ranges:
+        return channels_first(picture) / 255
+    values = picture * np.float64(volume.slope) + volume.intercept
+    channels = [np.clip((values - low) / (high - low), 0, 1) for low, high in volume.ranges]
+    return np.stack(channels).astype(np.float32)
+
+
+def _bits(header: Header) -> int:
+    return 8 if header.dtype.itemsize == 1 and header.dtype.kind == "u" and (header.slope, header.intercept) == (1, 0) else 16

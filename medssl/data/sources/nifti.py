@@ -1,0 +1,127 @@
+"""A folder of NIfTI files, at any depth, or one such file; every axial slice of every volume is a record."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from medssl.config import Limits
+from medssl.data.readers import _nifti_header
+from medssl.data.sources import _walk
+from medssl.data.sources._beside import BesideConfig, joined
+from medssl.data.sources._columns import split_named
+from medssl.data.sources._folders import are_patients
+from medssl.data.sources._frames import FramePolicy, chosen
+from medssl.errors import ReadError, UserError
+from medssl.types import Record, Source
+
+_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
+_COMPANIONS = (".img", ".img.gz", ".json", ".tsv", ".csv", ".parquet", ".txt", ".md", ".bval", ".bvec")
+_SAMPLE = 50
+_FILES_A_PATIENT = 20  # sequences, masks and later examinations; larger folders are groups
+_SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")  # BIDS 1.10, "Filesystem structure"
+
+
+class Config(BesideConfig):
+    """`volumes`: of a series in time, all or its first. `slices`: of a volume, all, first, middle or every_N, as every_5."""
+
+    name: str = "nifti"
+    volumes: Literal["all", "first"] = "all"
+    slices: FramePolicy = "all"
+    limits: Limits = Limits()
+
+
+def recognises(data: str) -> bool:
+    """A NIfTI file by its suffix, or a folder that holds some among its first 50 files, and no fewer than pictures and unknown files."""
+    root = Path(data).expanduser()
+    if not root.is_dir():
+        return data.lower().endswith((".nii", ".nii.gz")) and root.is_file()
+    names = [found.locator.lower() for found in islice(_walk.below(root), _SAMPLE) if not found.reason]
+    niftis = sum(name.endswith(_SUFFIXES) for name in names)
+    others = sum(not name.endswith((*_SUFFIXES, *_COMPANIONS)) for name in names)
+    return niftis > 0 and niftis >= others
+
+
+def build(config: Config, data: str) -> Source:
+    """Lists the slices of the NIfTI files that `data` names, from their headers alone.
+
+    The patient is a BIDS subject (sub-01), else the first folder if these are patients, else the file; a labels.csv, or the only CSV
+    or Parquet file in the folder, is joined by path and stands above that. What cannot be read is in `skipped`, with its reason.
+    Raises UserError where there is no volume, and for a table that is wrong.
+    """
+    path = Path(data).expanduser()
+    if path.is_file():
+        root, found = path.parent.resolve(), [_walk.Found(path.name)]
+    else:
+        root = _walk.folder_of(data)
+        found = list(_walk.below(root))
+    good = {item.locator for item in found if not item.reason}
+    locators = [locator for locator in sorted(good) if locator.lower().endswith(_SUFFIXES)]
+    skipped = [(item.locator, item.reason, item.detail) for item in found if item.reason]
+    headers: dict[str, _nifti_header.Header] = {}
+    for locator in locators:
+        try:
+            headers[locator] = _checked(root, locator, good if path.is_dir() else None, config.limits)
+        except ReadError as error:
+            skipped.append((locator, error.reason, error.detail))
+    if not headers:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(reason for _, reason, _ in skipped).most_common())
+        raise UserError(
+            f"There is no NIfTI volume below {data}. Check --data. Files left out: {len(skipped)}{reasons and f' ({reasons})'}."
+        )
+    records = _records(headers, config)
+    notes = _notes(headers, records)
+    if path.is_dir():
+        records, more = joined(records, root, config, [locator for locator, _, _ in skipped])
+        notes += more
+    return Source("nifti", root, tuple(records), tuple(notes), tuple(skipped))
+
+
+def _checked(root: Path, locator: str, known: set[str] | None, limits: Limits) -> _nifti_header.Header:
+    """The header, whose voxels lie in the file itself or in one that may be opened: no link that leaves the folder."""
+    header = _nifti_header.read(root / locator, limits)
+    if known is not None and header.data.relative_to(root).as_posix() not in known:
+        raise ReadError("missing_img: the voxels' file is a link that leaves the data folder")
+    return header
+
+
+def _records(headers: Mapping[str, _nifti_header.Header], config: Config) -> list[Record]:
+    """One record a slice, a volume's in their order in space."""
+    folders = {locator: PurePosixPath(locator).parts[:-1] for locator in headers}
+    splits = {locator: split_named(parts[0]) if parts else None for locator, parts in folders.items()}
+    if all(splits.values()):
+        folders = {locator: parts[1:] for locator, parts in folders.items()}
+    else:
+        splits = dict.fromkeys(headers)
+    people = _patients(folders)
+    records = []
+    for locator, header in headers.items():
+        record = Record(locator, "nifti", patient=people[locator], split=splits[locator])
+        for volume in range(header.volumes if config.volumes == "all" else 1):
+            first, series = volume * header.depth, f"{locator}#{volume}"
+            records += [replace(record, index=first + at, series=series) for at in chosen(config.slices, header.depth)]
+    return records
+
+
+def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Whose each file is. Folders of more than 20 files, and one alone, are taken for groups (imagesTr), else all would be one patient."""
+    first = {parts[0] for parts in folders.values() if parts}
+    by_folder = are_patients(first, len(folders)) or 1 < len(first) >= len(folders) / _FILES_A_PATIENT
+    return {
+        locator: found[1] if (found := _SUBJECT.search(locator)) else parts[0] if by_folder and parts else locator
+        for locator, parts in folders.items()
+    }
+
+
+def _notes(headers: Mapping[str, _nifti_header.Header], records: Sequence[Record]) -> list[str]:
+    volumes, lost = len({record.series for record in records}), sum(not header.oriented for header in headers.values())
+    patients = len({record.patient for record in records})
+    notes = [f"{len(headers)} files, {volumes} volumes, {len(records)} axial slices of {patients} patients"]
+    if lost:
+        notes.append(f"{lost} files do not say how their axes lie: taken as left, anterior, superior")
+    return notes
