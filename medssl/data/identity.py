@@ -1,18 +1,22 @@
 """Keyed hashes in the place of identities: HMAC-SHA256 with the site's key, so that no list of names leads back from a store."""
 
 import hmac
+import re
 from dataclasses import dataclass
 
 from medssl.types import Record
 
+_UID = re.compile(r"[0-2](\.\d+)+")
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """32 hex characters each; `study` is "" where the source knows none."""
+    """32 hex characters each; `study` and `series` are "" where the source knows none."""
 
     key: str
     patient: str
     study: str
+    series: str
 
 
 def keyed(site: bytes, kind: str, value: str) -> str:
@@ -22,10 +26,20 @@ def keyed(site: bytes, kind: str, value: str) -> str:
 
 def identify(record: Record, site: bytes) -> Identity:
     """The record's hashes. Where the patient is unknown, the study stands for it, else the file (all frames of a file are one
-    patient), else, in an array of images, the row."""
+    patient), else, in an array of images, the row.
+
+    Numbers padded with zeros are one patient: 00123 is 123. A study that is no UID counts within its patient only: "1" may be anybody's
+    first visit, while a UID under two patients' names is one person's.
+    """
     key = keyed(site, "sample", f"{record.locator}#{record.index}")
-    study = keyed(site, "study", record.study.strip()) if record.study else ""
-    if record.patient:
-        return Identity(key, keyed(site, "patient", record.patient.strip()), study)
+    patient, study = (record.patient or "").strip(), (record.study or "").strip()
+    if patient.isascii() and patient.isdigit():
+        patient = patient.lstrip("0") or "0"
+    within = f"{patient}\0{study}" if patient and not _UID.fullmatch(study) else study
+    study = keyed(site, "study", within) if study else ""
+    series = keyed(site, "series", record.series.strip()) if record.series else ""
+    series = keyed(site, "series", record.series.strip()) if record.series else ""
+    if patient:
+        return Identity(key, keyed(site, "patient", patient), study, series)
     alone = key if record.reader == "npz" else keyed(site, "sample", f"{record.locator}#0")
-    return Identity(key, study or alone, study)
+    return Identity(key, study or alone, study, series)

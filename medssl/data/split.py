@@ -2,7 +2,8 @@
 
 A draw puts the patients of a class in the order of sha256(purpose, seed, patient) and takes the first ones. So it depends neither on the
 order of the table nor on a library's random generator, a patient added later moves few others, and a smaller fraction of a draw lies
-inside every larger one. A patient with several labels counts for the rarest of them, so that a rare class is not lost.
+inside every larger one. A patient with several labels counts for the rarest of them, so that a rare class is not lost. Patients who share
+a study or the pixels of an image may be one person under two names: they are drawn together, as one.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, Shaped
 
+from medssl.data.leaks import flat_rows
 from medssl.errors import UserError, nearest
 
 _EXAMPLES = "Write for instance 10pct, a list such as 1pct,10pct,100pct, 50shot (patients of each class) or all."
@@ -55,23 +57,16 @@ def _parsed(part: str, text: str) -> LabelFraction:
 def assign(table: pd.DataFrame, label: str, seed: int, test_fraction: float) -> Shaped[np.ndarray, " rows"]:
     """The role of each row of the store's table, "train", "val" or "test".
 
-    Official splits are kept where any row has one; rows without count as train. Where there are none, or none names a test set,
-    `test_fraction` of the train patients become test, stratified by the column `label:<label>` and out of the labelled patients only
-    (out of all where none has a label).
-    Raises UserError where an official split has a patient on two sides.
+    Official splits are kept where any row has one, whatever they tear (`leaks.find` tells); rows without count as train. Where there are
+    none, or none names a test set, `test_fraction` of the train patients become test, out of the labelled ones only (out of all where none
+    has a label), stratified by the column `label:<label>`, or without `label` by all columns of 0 and 1. Patients who share a study or
+    equal pixels stay together, those who share one with an official val patient in train.
     """
-    patients, roles = table["patient"].to_numpy(str), table["split"].replace("", "train").to_numpy(str)
-    sides = Counter(patient for patient, _ in set(zip(patients.tolist(), roles.tolist(), strict=True)))
-    if torn := sorted(patient for patient, number in sides.items() if number > 1):
-        raise UserError(
-            f"The split that comes with the data has {len(torn)} of {len(sides)} patients on more than one side of train, val and test, "
-            f"the first under the key {torn[0]}: the result would be too good. Correct the split column, or take it out, and patients will "
-            "be split here."
-        )
-    roles = roles.astype("<U5")
+    roles = table["split"].replace("", "train").to_numpy(str).astype("<U5")
     if "test" not in roles:
-        train = np.flatnonzero(roles == "train")
-        roles[train[_part(patients[train], _labels(table, label)[train], test_fraction, ("test", seed))]] = "test"
+        people = groups(table)
+        free = (roles == "train") & ~np.isin(people, people[roles == "val"])
+        roles[free & np.isin(people, _part(_strata(table, free, label, people), test_fraction, ("test", seed)))] = "test"
     return roles
 
 
@@ -79,9 +74,27 @@ def holdout(table: pd.DataFrame, roles: Shaped[np.ndarray, " rows"], label: str,
     """The rows that the monitor looks at and pretraining does not: the official val rows, or else `fraction` of the train patients."""
     held = roles == "val"
     if not held.any():
-        train = np.flatnonzero(roles == "train")
-        held[train] = _part(table["patient"].to_numpy(str)[train], _labels(table, label)[train], fraction, ("holdout", seed))
+        train, people = roles == "train", groups(table)
+        held = train & np.isin(people, _part(_strata(table, train, label, people), fraction, ("holdout", seed)))
     return held
+
+
+def groups(table: pd.DataFrame) -> Shaped[np.ndarray, " rows"]:
+    """For each row the key of its patient, or the smallest of the keys of patients that are linked by a study or by equal pixels."""
+    leader: dict[str, str] = {}
+
+    def led(name: str) -> str:
+        while (above := leader.setdefault(name, name)) != name:
+            leader[name] = name = leader[above]
+        return name
+
+    patients, flat = table["patient"].tolist(), flat_rows(table)
+    for column in {"study", "pixel_hash"} & set(table.columns):
+        for patient, key, nothing in zip(patients, table[column], flat, strict=True):
+            if key and not (nothing and column == "pixel_hash"):
+                one, other = sorted((led(patient), led(f"~{column} {key}")))  # "~" sorts behind every key of a patient
+                leader[other] = one
+    return np.array([led(patient) for patient in patients], dtype=str)
 
 
 def draw(
@@ -114,15 +127,35 @@ def _refuse_too_few(wanted: LabelFraction, counts: dict[str, int]) -> None:
         raise UserError(f"--labels {wanted} is less than one patient for each class. {there} The smallest that works is {least:g}pct.")
 
 
-def _part(
-    patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, " rows"], fraction: float, purpose: tuple[str, int]
-) -> Bool[np.ndarray, " rows"]:
-    """The rows of `fraction` of the patients of each class, rounded half up: at least one patient is taken, and at least one is left."""
+def _part(strata: dict[str, list[str]], fraction: float, purpose: tuple[str, int]) -> list[str]:
+    """`fraction` of the patients of each stratum, rounded half up: at least one patient is taken, and at least one is left."""
     part: list[str] = []
-    for of_class in (_classes(patients, labels) or {"": np.unique(patients).tolist()}).values():
-        number = max(1, math.floor(fraction * len(of_class) + 0.5))
-        part += _ranked(of_class, *purpose)[: min(number, len(of_class) - 1)]
-    return np.isin(patients, part)
+    for patients in strata.values():
+        number = max(1, math.floor(fraction * len(patients) + 0.5))
+        part += _ranked(patients, *purpose)[: min(number, len(patients) - 1)]
+    return part
+
+
+def _strata(table: pd.DataFrame, of: Bool[np.ndarray, " rows"], label: str, patients: Shaped[np.ndarray, " rows"]) -> dict[str, list[str]]:
+    """The labelled patients of the rows `of` by the rarest of their labels, all of them where none has one. Without `label`, and with
+    several columns of 0 and 1, the labels of a patient are the columns where it has a 1; those without any are a stratum of their own."""
+    columns = [str(name) for name in table.columns if str(name).startswith("label:")]
+    if label and f"label:{label}" not in columns:
+        known = [name.removeprefix("label:") for name in columns]
+        raise UserError(f"The data has no label column {label!r}. {nearest(label, known) if known else 'It has none at all.'}")
+    patients, said = patients[of], {name: table[name].to_numpy(str)[of] for name in columns}
+    findings = {name: values for name, values in said.items() if "1" in values and set(values) <= {"0", "1", ""}}
+    if label:
+        strata = _classes(patients, said[f"label:{label}"])
+    elif len(findings) > 1:
+        who = {name: patients[values == "1"] for name, values in findings.items()}
+        positive = np.concatenate(list(who.values()))
+        strata = _classes(positive, np.repeat(list(who), list(map(len, who.values()))))
+        labelled = patients[np.any([values != "" for values in findings.values()], axis=0)]
+        strata |= {"": sorted(set(labelled.tolist()) - set(positive.tolist()))}
+    else:
+        strata = {}
+    return strata or {"": np.unique(patients).tolist()}
 
 
 def _classes(patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, " rows"]) -> dict[str, list[str]]:
@@ -132,14 +165,10 @@ def _classes(patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, "
     rarest: dict[str, str] = {}
     for label, patient in sorted(pairs, key=lambda pair: sizes[pair[0]]):
         rarest.setdefault(patient, label)
-    return {label: sorted(patient for patient in rarest if rarest[patient] == label) for label in sorted(set(rarest.values()))}
-
-
-def _labels(table: pd.DataFrame, label: str) -> Shaped[np.ndarray, " rows"]:
-    if label and f"label:{label}" not in table:
-        known = [str(column).removeprefix("label:") for column in table if str(column).startswith("label:")]
-        raise UserError(f"The data has no label column {label!r}. {nearest(label, known) if known else 'It has none at all.'}")
-    return table[f"label:{label}"].to_numpy(str) if label else np.full(len(table), "")
+    members: dict[str, list[str]] = {label: [] for label in sorted(set(rarest.values()))}
+    for patient in sorted(rarest):
+        members[rarest[patient]].append(patient)
+    return members
 
 
 def _ranked(patients: Iterable[str], *purpose: str | int) -> list[str]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from medssl import plugins
 from medssl.config import Config
 from medssl.data import split
 from medssl.data.cache import cache_folder
+from medssl.data.leaks import Leaks, find, settled
 from medssl.data.prepare import prepare
 from medssl.data.store import Store
 from medssl.types import SPLITS, Reporter, Source
@@ -18,35 +18,35 @@ _STATISTICS_ROWS = 2000
 
 @dataclass(frozen=True)
 class Prepared:
-    """A store and what each row is for: `roles` ("train", "val", "test"), `held` for the monitor; `stratum`: the split's label column."""
+    """A store and what each row is for: `roles` ("train", "val", "test", "" for what `data.leaks` leaves out), `held` for the monitor;
+    `stratum`: the split's label column; `leaks`: what stood on more than one side before any was left out."""
 
     store: Store
     roles: np.ndarray
     held: np.ndarray
     stratum: str
+    leaks: Leaks
 
     @property
     def pretraining(self) -> np.ndarray:
-        """The rows that pretraining may see: of training patients that the monitor does not hold out, and with no test image's pixels."""
-        pixels = self.store.table["pixel_hash"].to_numpy(str)
-        copies = np.isin(pixels, pixels[self.roles == "test"])
-        return np.flatnonzero((self.roles == "train") & ~self.held & ~copies)
-
-
-def listed(config: Config) -> Source:
-    """The records that `config.data` names."""
-    return plugins.find("data.sources", config.data.source.name).build(config.data.source, config.data.path)
+        """The rows that pretraining may see: of training patients that the monitor does not hold out."""
+        return np.flatnonzero((self.roles == "train") & ~self.held)
 
 
 def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> Prepared:
-    """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by."""
+    """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by.
+
+    Raises UserError where the split that comes with the data leaks and `data.leaks` does not say what to do.
+    """
     store = prepare(source, config.data, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
     if stratum is None:
         columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
         stratum = config.data.label or (columns[0] if len(columns) == 1 else "")
     roles = split.assign(store.table, stratum, config.data.split_seed, config.data.test_fraction)
+    leaks = find(store.table, store.images, roles)
+    roles = settled(leaks, roles, config.data.leaks)
     held = split.holdout(store.table, roles, stratum, config.data.split_seed, config.data.holdout_fraction)
-    return Prepared(store, roles, held, stratum)
+    return Prepared(store, roles, held, stratum, leaks)
 
 
 def say(found: Prepared, source: Source, reporter: Reporter) -> None:
@@ -61,9 +61,13 @@ def say(found: Prepared, source: Source, reporter: Reporter) -> None:
         reporter.say(f"          {note}")
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-        reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); they are named in {found.store.path / 'skipped.csv'}")
+        reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
     sides = {role: table["patient"].to_numpy(str)[found.roles == role] for role in SPLITS}
     reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in sides.items() if len(p)))
+    for sentence in found.leaks.sentences():
+        reporter.warn(sentence)
+    if out := int((found.roles == "").sum()):
+        reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")
 
 
 def statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -24,9 +24,10 @@ def export(folder: Path, config: Config, found: Prepared, encoder: Encoder, fact
     table = found.store.table.iloc[found.pretraining]
     card = {
         "intensity": "float in [0, 1], brighter is more; standardised by mean and std inside the encoder",
-        "preparation": found.store.card["preparation"],
+        "preparation": found.store.card["preparation"] | {"settings": found.store.card["settings"]},
         "data": {key: found.store.card[key] for key in ("fingerprint", "content", "counts")},
         "stratum": found.stratum,
+        "leaks": {"policy": config.data.leaks, **found.leaks.counts()},
         "pretraining": {
             "patients": sorted({key[:_HASH_CHARACTERS] for key in table["patient"]}),
             "pixels": sorted({key[:_HASH_CHARACTERS] for key in table["pixel_hash"]}),

@@ -102,13 +102,6 @@ def test_an_official_split_without_a_test_set_gets_one_from_train() -> None:
     assert (roles == "test").sum() == 6
 
 
-def test_an_official_split_that_tears_a_patient_is_refused_with_the_count() -> None:
-    table = plain_table({"a": 4})
-    table["patient"], table["split"] = ["p", "p", "q", "q"], ["train", "test", "train", "train"]
-    with pytest.raises(UserError, match="1 of 2 patients"):
-        assign(table, "finding", 0, 0.2)
-
-
 def test_a_misspelt_label_column_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match="'finding'"):
         assign(plain_table({"a": 4}), "findings", 0, 0.2)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from medssl.config import Limits
-from medssl.data.sources import _dicom_headers
+from medssl.data.readers import _nifti_header
+from medssl.data.sources import _dicom_headers, _walk
 from medssl.data.sources._columns import TableConfig
-from medssl.data.sources._tables import SUFFIXES, located, merged, read
-from medssl.errors import UserError
+from medssl.data.sources._located import located
+from medssl.data.sources._tables import SUFFIXES, merged, read
+from medssl.errors import ReadError, UserError
 from medssl.types import Record, Source
 
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom")
+_NIFTI_SUFFIXES = (".nii", ".nii.gz")
+_Listed = tuple[Sequence[Record], Sequence[str], Sequence[tuple[str, str, str]]]  # records, notes, skipped
 
 
 class Config(TableConfig):
+    """`missing`: whether rows whose file is not there are an error, or left out, as where only some of a data set's archives were
+    fetched."""
+
     name: str = "manifest"
+    missing: Literal["error", "skip"] = "error"
     limits: Limits = Limits()
 
 
@@ -26,28 +37,52 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """Lists the images that the table `data` names, by paths relative to its folder, which none may leave.
+    """Lists the images that the table `data` names: by paths relative to its folder, which none may leave, or by names that one file
+    below it has.
 
     Files with the suffix .dcm or .dicom, or without one, are DICOM, every frame an image, their headers giving what the table does
-    not say; all others are raster images. Raises UserError naming the rows that are wrong.
+    not say; of .nii and .nii.gz files every slice is one; all others are raster images. The tables of NIH ChestX-ray14 and CheXpert
+    are understood as they are published. Raises UserError naming the rows that are wrong.
     """
     file = Path(data).expanduser()
     if not file.is_file():
         raise UserError(f"The manifest {data} does not exist. Check --data; current folder: {Path.cwd()}.")
     root = file.parent.resolve()
-    rows = located(read(file, config), file, root)
-    dicoms = [locator for locator in rows if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES]
-    frames = _dicom_headers.listed(root, dicoms, config.limits)
-    by_file = {record.locator: [] for record in frames.records}
-    for record in frames.records:
-        by_file[record.locator].append(record)
-    is_dicom = set(dicoms)
-    records = tuple(
-        merged(record, row.says)
-        for locator, row in rows.items()
-        for record in (by_file.get(locator, ()) if locator in is_dicom else (Record(locator, "raster"),))
-    )
+    table = read(file, config, data)
+    rows = located(table, root, lambda: [found.locator for found in _walk.below(root) if not found.reason], config.missing == "skip")
+    records, notes, skipped = _images(root, list(rows), config.limits)
     if not records:
-        raise UserError(f"{file} lists no usable image; the first left out: {frames.skipped[0]}. Correct the manifest.")
-    notes = (f"{len(records)} images listed by {file.name}", *frames.notes)
-    return Source("manifest", root, records, notes, frames.skipped)
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(reason for _, reason, _ in skipped).most_common())
+        raise UserError(f"{data} lists no usable image ({reasons or 'none of its files is there'}). Correct the manifest.")
+    notes = [f"{len(records)} images listed by the manifest", *notes]
+    if len(rows) < len(table.rows):
+        notes.append(f"{len(table.rows) - len(rows)} of {len(table.rows)} rows left out: their files are not there")
+    says = {locator: row.says for locator, row in rows.items()}
+    return Source("manifest", root, tuple(merged(record, says[record.locator]) for record in records), tuple(notes), tuple(skipped))
+
+
+def _images(root: Path, locators: Sequence[str], limits: Limits) -> _Listed:
+    """The images in these files, in the order of the files."""
+    niftis = [locator for locator in locators if locator.lower().endswith(_NIFTI_SUFFIXES)]
+    dicoms = [locator for locator in locators if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES]
+    others = set(locators) - {*niftis, *dicoms}
+    slices, faulty = _slices(root, niftis, limits)
+    frames = _dicom_headers.listed(root, dicoms, limits)
+    by_file = defaultdict(list, {locator: [Record(locator, "raster")] for locator in others})
+    for record in (*frames.records, *slices):
+        by_file[record.locator].append(record)
+    return [record for locator in locators for record in by_file[locator]], frames.notes, [*frames.skipped, *faulty]
+
+
+def _slices(root: Path, locators: Sequence[str], limits: Limits) -> tuple[list[Record], list[tuple[str, str, str]]]:
+    """Every slice of every volume of NIfTI files, and the files that are none."""
+    records, skipped = [], []
+    for locator in locators:
+        try:
+            header = _nifti_header.read(root / locator, limits)
+        except ReadError as error:
+            skipped.append((locator, error.reason, error.detail))
+            continue
+        slices = range(header.volumes * header.depth)
+        records += [Record(locator, "nifti", index, series=f"{locator}#{index // header.depth}") for index in slices]
+    return records, skipped
