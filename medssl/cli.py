@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="medssl",
     help="Self-supervised pretraining on medical images, and honest fine-tuning with few labels. Offline.\n\n"
-    "\b\nFirst:  medssl demo\nThen:   medssl pretrain --data FOLDER\n        medssl finetune --labels 10pct",
+    "\b\nFirst:  medssl demo\nThen:   medssl prepare --data FOLDER\n        medssl pretrain --data FOLDER\n"
+    "        medssl finetune --labels 10pct",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -67,6 +68,24 @@ def _options(
 
 
 @app.command()
+def prepare(
+    data: Data = None,
+    preset: Annotated[str | None, typer.Option(metavar="NAME|FILE", help="Prepare as this preset needs it.  [default: chosen]")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="STORE", help="The folder to write.  [default: in the cache, for pretrain]")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="N/OF", help="Do one share of the work, as in 3/16.")] = None,
+    sets: Set = None,
+) -> None:
+    """Read all images once, say what was found, what was left out and what leaks, and write a store.
+
+    Example: medssl prepare --data chestxray/
+    """
+    with _outcome() as console:
+        from medssl.run.prepare import prepare as command
+
+        command(console, data=data, preset=preset, out=out, shard=shard, sets=sets or ())
+
+
+@app.command()
 def pretrain(
     data: Data = None,
     method: Annotated[str | None, typer.Option(metavar="NAME", help="The method to learn with.  [default: the preset's]")] = None,
@@ -85,9 +104,9 @@ def pretrain(
     Example: medssl pretrain --data chestxray/
     """
     with _outcome() as console:
-        from medssl import run
+        from medssl.run.pretrain import pretrain as command
 
-        run.pretrain(
+        command(
             console,
             data=data,
             method=method,
@@ -126,9 +145,9 @@ def finetune(
             from medssl.data.split import parse_labels
 
             parse_labels(labels)
-        from medssl import run
+        from medssl.run.finetune import finetune as command
 
-        run.finetune(
+        command(
             console,
             labels=labels,
             mode=mode,
@@ -149,9 +168,9 @@ def demo(out: Out = None, overwrite: Overwrite = False) -> None:
     Example: medssl demo --out runs/demo
     """
     with _outcome() as console:
-        from medssl import run
+        from medssl.run.demo import demo as command
 
-        run.demo(console, out=out, overwrite=overwrite)
+        command(console, out=out, overwrite=overwrite)
 
 
 @contextmanager

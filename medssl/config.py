@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -25,6 +25,9 @@ class Frozen(BaseModel):
     """The base of every configuration: immutable, no unknown keys, defaults validated too."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+Part = TypeVar("Part", bound=Frozen)
 
 
 class PluginConfig(Frozen):
@@ -63,11 +66,13 @@ class Limits(Frozen):
     seconds: float = Field(default=30, gt=0)
 
 
-class Transform(PluginConfig):
+class Transform(Frozen):
     """A step of the preparation by its dotted name and its arguments: `{name: monai.transforms.AdjustContrast, gamma: 0.8}`. Which ones
     are allowed stands in `medssl.data.preparation`."""
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True)
+
+    name: str
 
 
 # Named windows for CT, as (centre, width) in HU; the usual presets of a reading workstation
@@ -106,7 +111,8 @@ class Data(Frozen):
     """`path`: what --data named. `size`: edge of the prepared square image in pixels. `spacing_mm`: edge of its pixels, where images are
     to be brought to one scale; else each is fitted. `window`: how grey values are scaled: header (the file's own window), percentile,
     none (the stored range), or windows in HU for CT, by name (lung, soft_tissue, bone, brain) or as centre/width; several, as in
-    lung,bone, become channels. `non_finite`: what to do with an image that holds NaN. `transforms`: replaces the preparation by MONAI's
+    lung,bone, become channels. `non_finite`: what to do with an image that holds NaN; `missing_decoder`: with files that no
+    installed decoder reads. `transforms`: replaces the preparation by MONAI's
     transforms. `label`: the column that fine-tuning and the monitor use ("" where the data has one only). `split_seed` belongs to the
     data, not to the run: an encoder and its fine-tuning share one split. `leaks`: what to do with training images of a test patient or
     with a test image's pixels, in splits that come with the data: refuse, drop (them from training), allow."""
@@ -118,6 +124,7 @@ class Data(Frozen):
     spacing_mm: float | None = Field(default=None, gt=0)
     window: Window = "header"
     non_finite: Literal["skip", "zero"] = "skip"
+    missing_decoder: Literal["stop", "skip"] = "stop"
     transforms: tuple[Transform, ...] = ()
     label: str = ""
     leaks: Literal["refuse", "drop", "allow"] = "refuse"
@@ -262,10 +269,16 @@ def overrides(assignments: Sequence[str]) -> dict[str, Any]:
 
 def resolve(values: Mapping[str, Any]) -> Config:
     """The validated configuration. Raises UserError that lists every wrong key at once, a misspelt one with its nearest name."""
+    return resolve_part(Config, values)
+
+
+def resolve_part(model: type[Part], values: Mapping[str, Any], name: str = "") -> Part:
+    """One part of the tree, called `name`, by its model."""
     try:
-        return Config.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        raise UserError("The configuration is wrong:\n" + "\n".join(f"  {_sentence(Config, e)}" for e in error.errors())) from None
+        sentences = "\n".join(f"  {name}{'.' if name else ''}{_sentence(model, e)}" for e in error.errors())
+        raise UserError(f"The configuration is wrong:\n{sentences}") from None
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:

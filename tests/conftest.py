@@ -1,6 +1,8 @@
 """What every test gets: shapes checked at run time, a cache of its own, no tracking server, two threads."""
 
 import os
+import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,24 @@ os.environ["OMP_NUM_THREADS"] = str(min(2, int(os.environ.get("OMP_NUM_THREADS",
 install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parent.parent
+_outcomes: defaultdict[str, list[str]] = defaultdict(list)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-docs", action="store_true", help="write the pages of docs/ that are generated from tests")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or report.outcome != "passed":
+        _outcomes[report.nodeid.partition("[")[0]].append(report.outcome)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--write-docs"):
+        sys.path.insert(0, str(ROOT / "tests"))
+        import reliability
+
+        reliability.PAGE.write_text(reliability.page(_outcomes), "utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,8 +39,7 @@ def start(*args, **environment):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Replaces `medssl.run` by functions that only write down how they were called; `calls.raises` is what they then raise."""
-    run = types.ModuleType("medssl.run")
+    """Replaces the commands by functions that only write down how they were called; `calls.raises` is what they then raise."""
     record = types.SimpleNamespace(made=[], raises=None)
 
     def command(name):
@@ -51,10 +50,10 @@ def calls(monkeypatch):
 
         return called
 
-    for name in ("pretrain", "finetune", "demo"):
-        setattr(run, name, command(name))
-    monkeypatch.setitem(sys.modules, "medssl.run", run)
-    monkeypatch.setattr(medssl, "run", run, raising=False)
+    for name in ("prepare", "pretrain", "finetune", "demo"):
+        module = types.ModuleType(name)
+        setattr(module, name, command(name))
+        monkeypatch.setitem(sys.modules, f"medssl.run.{name}", module)
     return record
 
 
@@ -68,6 +67,12 @@ def ended(*args):
 @pytest.mark.parametrize(
     ("line", "name", "arguments"),
     [
+        ("prepare", "prepare", {}),
+        (
+            "prepare --data x --preset p --out o --shard 3/16 --set data.size=64",
+            "prepare",
+            {"data": "x", "preset": "p", "out": Path("o"), "shard": "3/16", "sets": ["data.size=64"]},
+        ),
         ("pretrain", "pretrain", {}),
         (
             "pretrain --data x --method nnclr --preset p --out o --seed 3 --device cpu --overwrite --set train.lr=1 --set seed=2",
@@ -171,7 +176,7 @@ def test_the_module_is_the_command_too():
     assert start("-m", "medssl", "--version").stdout == f"medssl {medssl.__version__}\n"
 
 
-STUB = "import sys, types, medssl; from medssl import cli; run = medssl.run = sys.modules['medssl.run'] = types.ModuleType('medssl.run')\n"
+STUB = "import sys, types; from medssl import cli; run = sys.modules['medssl.run.demo'] = types.ModuleType('demo')\n"
 
 
 def test_a_fault_of_medssl_shows_its_traceback_and_ends_with_1():

@@ -25,6 +25,13 @@ def cache_folder() -> Path:
         raise UserError("There is no home folder to keep prepared data in. Set MEDSSL_CACHE to a folder that can be written.") from None
 
 
+def private_folder(folder: Path) -> Path:
+    """`folder`, made where it is not there, and its missing parents, each for its owner only (0700)."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def site_key(cache: Path) -> bytes:
     """The site's secret key: the file that MEDSSL_KEY_FILE names, else `cache`/site.key (32 random bytes, mode 0600, made once).
 
@@ -42,7 +49,7 @@ def site_key(cache: Path) -> bytes:
 
 
 def _create(file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(file.parent)
     try:
         handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:

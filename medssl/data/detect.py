@@ -25,6 +25,6 @@ def detect(data: str) -> str:
     if not exists:
         raise UserError(f"The data {data!r} does not exist. Check --data; current folder: {Path.cwd()}. Without data, try --data phantom.")
     raise UserError(
-        f"The file {data} is no data set. Give a folder of images or DICOM files, a .csv or .parquet manifest, a MedMNIST .npz file, "
-        "medmnist:NAME, or phantom."
+        f"The file {data} is no data set. Give a folder of images, DICOM or NIfTI files, one NIfTI file, a .csv or .parquet manifest, "
+        "a MedMNIST .npz file, medmnist:NAME, or phantom."
     )

@@ -8,41 +8,62 @@ from pathlib import Path
 from medssl.config import Data
 from medssl.data import preparation
 from medssl.data.reading import file_of, reader, reader_config
-from medssl.data.store import STORE_FORMAT
 from medssl.types import Record, Source
 
+_MODULUS = 2**256
 
-def fingerprint(source: Source, data: Data) -> str:
-    """16 hex characters over all that decides what a store holds: the records with their labels, size and time of each file, the
-    preparation, and the readers with their options and versions. The root's own path is not part of it."""
-    digest = hashlib.sha256()
-    settings = [STORE_FORMAT, source.kind, data.size, data.channels, preparation.VERSION, reader_versions(source, data)]
-    _add(digest, settings + [reader_config(name, data).model_dump(mode="json") for name in _names(source)])
-    for file in sorted({file_of(record) for record in source.records}):
-        _add(digest, [file, *_stat(source.root / file)])
-    for record in source.records:
-        _add(digest, _facts(record))
-    _add(digest, source.skipped)
+
+class Making:
+    """What decides the image that a record becomes: its file's size and time, its place in the file, the reader with its version and
+    options, the preparation."""
+
+    def __init__(self, source: Source, data: Data) -> None:
+        self._root = source.root
+        own = [preparation.VERSION, data.size, data.channels, data.spacing_mm, [step.model_dump() for step in data.transforms]]
+        self.readers = {record.reader for record in source.records}
+        self._settings = {
+            name: [*own, name, reader(name, data).version, reader_config(name, data).model_dump(mode="json")] for name in self.readers
+        }
+        self._file, self._found = "", (-1, -1)
+
+    def of(self, record: Record) -> str:
+        """64 hex characters."""
+        file = file_of(record)
+        if file != self._file:  # frames of a file follow each other
+            self._file, self._found = file, _stat(self._root / file)
+        return _digest([record.locator, record.index, *self._found, self._settings[record.reader]])
+
+
+def fingerprint(source: Source, making: Iterable[str], store_format: str) -> str:
+    """16 hex characters over all that decides what a store holds: what each image is made of, and what the source says of it. The root's
+    own path is not part of it."""
+    digest = hashlib.sha256(json.dumps([store_format, source.kind, source.skipped]).encode())
+    for record, made in zip(source.records, making, strict=True):
+        digest.update(json.dumps([made, *_said(record)]).encode())
     return digest.hexdigest()[:16]
 
 
 def reader_versions(source: Source, data: Data) -> dict[str, str]:
     """The version of every reader that the source's records name."""
-    return {name: reader(name, data).version for name in _names(source)}
+    return {name: reader(name, data).version for name in sorted({record.reader for record in source.records})}
 
 
-def content(pixel_hashes: Iterable[str], labels: Iterable[Mapping[str, str]]) -> str:
-    """64 hex characters over the images and their labels, whatever their order and wherever they lie."""
-    lines = sorted(f"{pixels} {json.dumps(sorted(label.items()))}" for pixels, label in zip(pixel_hashes, labels, strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+class Content:
+    """64 hex characters over images and their labels, whatever their order and wherever they lie: the sum of their hashes."""
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, pixel_hash: str, labels: Mapping[str, str]) -> None:
+        line = f"{pixel_hash} {json.dumps(sorted((name, label) for name, label in labels.items() if label))}"
+        self._sum = (self._sum + int(hashlib.sha256(line.encode()).hexdigest(), 16)) % _MODULUS
+
+    def __str__(self) -> str:
+        return f"{self._sum:064x}"
 
 
-def _names(source: Source) -> list[str]:
-    return sorted({record.reader for record in source.records})
-
-
-def _facts(record: Record) -> list[object]:
-    text = [record.locator, record.reader, record.index, record.patient, record.study, record.site, record.split]
+def _said(record: Record) -> list[object]:
+    text = [record.patient, record.study, record.series, record.site, record.split]
     return [*text, sorted(record.labels.items()), sorted(record.extra.items())]
 
 
@@ -54,6 +75,5 @@ def _stat(file: Path) -> tuple[int, int]:
     return (found.st_size, found.st_mtime_ns)
 
 
-def _add(digest: "hashlib._Hash", value: object) -> None:
-    digest.update(json.dumps(value).encode())
-    digest.update(b"\n")
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

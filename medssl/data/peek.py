@@ -1,6 +1,7 @@
 """A look at a few images of a source, to choose a preset by: colour, size and bits."""
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -8,7 +9,9 @@ from typing import Literal
 import numpy as np
 
 from medssl.config import Data
+from medssl.data.pool import pooled
 from medssl.data.reading import Reading
+from medssl.data.store import Store
 from medssl.errors import ReadError, UserError
 from medssl.types import Decoded, Record, Source
 
@@ -30,17 +33,21 @@ def peek(source: Source, data: Data, count: int = 16) -> Peek:
 
     Raises UserError with the reasons where none can be read.
     """
-    read, images, faults = Reading(source.root, data), [], Counter[str]()
-    for record in _spread(source.records, count):
-        try:
-            images.append(read(record))
-        except ReadError as error:
-            faults[str(error)] += 1
-        if len(images) == count:
-            break
+    if source.kind == "store":
+        return _of_store(Store.open(source.root))
+    images: list[Decoded] = []
+    faults = Counter[str]()
+    with closing(pooled(Reading, (source.root, data), _spread(source.records, count), data.limits, processes=1)) as results:
+        for result in results:
+            if isinstance(result, ReadError):
+                faults[result.reason] += 1
+            else:
+                images.append(result)
+            if len(images) == count:
+                break
     if not images:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in faults.most_common(3))
-        raise UserError(f"No image below {source.root} can be read ({reasons or 'there is none'}). Check what --data names.")
+        raise UserError(f"No image can be read ({reasons or 'there is none'}). Check what --data names.")
     return _summary(images)
 
 
@@ -48,6 +55,11 @@ def _summary(images: list[Decoded]) -> Peek:
     shapes = [image.pixels.shape for image in images]
     colour = 2 * sum(channels == 3 for channels, _, _ in shapes) > len(shapes)
     return Peek(3 if colour else 1, int(median(min(shape[1:]) for shape in shapes)), max(image.bits for image in images))
+
+
+def _of_store(store: Store) -> Peek:
+    shorter = store.table[["height", "width"]].to_numpy().min(axis=1)
+    return Peek(3 if store.images.shape[1] == 3 else 1, int(np.median(shorter)), int(store.table["bits"].to_numpy().max()))
 
 
 def _spread(records: tuple[Record, ...], count: int) -> list[Record]:

@@ -1,76 +1,134 @@
 """The deterministic preparation: any decoded image to [channels, size, size] in 8 or 16 bits, the same every time.
 
-Nothing is cut off: a lung base or a breast's edge lies at the border. The longer side becomes `size`, the shorter one is padded
-with black on both sides. Shrinking is antialiased and equals Pillow's BILINEAR filter.
+Nothing is cut off: a lung base or a breast's edge lies at the border. Pixels that are not square (`Decoded.spacing_mm`) become
+square, the longer side becomes `size`, the shorter one is padded with black on both sides. With `data.spacing_mm` all images come to
+one scale instead, and what does not fit into `size` pixels is cut at the border. Shrinking is Pillow's antialiased BILINEAR.
 
-The steps run without MONAI, `as_compose` gives them to its users: importing MONAI takes five times as long as importing torch, and
-1.1 GB, in every process that decodes. Its own `Resize` was measured and left: mode "area" differs from a box filter by up to 0.2 of
-the range, its Gaussian antialiasing takes 200 ms for a picture of 1024 pixels where this takes 5.
+The steps are functions on arrays; `as_compose` gives them as a MONAI `Compose`, and `data.transforms` puts MONAI transforms of the
+list below before them. Without these, MONAI is not imported: it takes 1.1 GB and seconds in every process that decodes. MONAI's own
+`Resize` was measured and left: mode "area" differs from a box filter by up to 0.2 of the range, its Gaussian antialiasing takes 200 ms
+for a picture of 1024 pixels where this takes 5.
 """
 
+import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32
-from torch import Tensor
-from torch.nn import functional
+from PIL import Image
 
+from medssl.config import Data, Transform
+from medssl.errors import ReadError, UserError, nearest
 from medssl.types import Decoded
 
 if TYPE_CHECKING:
     from monai.transforms.compose import Compose
 
-VERSION = "1"
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's mode L
+VERSION = "2"
+Spacing = tuple[float, float]
+_LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as in Pillow's mode L
+
+# Array transforms of monai.transforms that do the same every time and neither open files nor take code
+_NAMES = """AdjustContrast CenterSpatialCrop ClipIntensityPercentiles CropForeground Flip GaussianSharpen GaussianSmooth HistogramNormalize
+    MedianSmooth Resize ResizeWithPadOrCrop Rotate90 SavitzkyGolaySmooth ScaleIntensity ScaleIntensityRange ScaleIntensityRangePercentiles
+    SpatialPad"""
+ALLOWED = tuple(f"monai.transforms.{name}" for name in _NAMES.split())
 
 
-def steps(size: int, channels: Literal[1, 3]) -> tuple[Callable[[Tensor], Tensor], ...]:
-    """The preparation as functions to be called in order, from float32 [1 or 3, H, W] to [channels, size, size], both in [0, 1]."""
-    return partial(to_channels, channels=channels), partial(fit, size=size), partial(pad, size=size)
+class Preparation:
+    """What `data` says of size, channels, spacing and transforms, made once. Raises UserError for a transform that is not allowed."""
+
+    def __init__(self, data: Data) -> None:
+        self._size, self._channels, self._spacing_mm = data.size, data.channels, data.spacing_mm
+        self._before = [_transform(step) for step in data.transforms]
+
+    def __call__(self, decoded: Decoded) -> np.ndarray:
+        """uint8 [channels, size, size], or uint16 where the source stored more than 8 bits.
+
+        An 8-bit image that already has this shape keeps its very values. Raises ReadError no_spacing where `data.spacing_mm` asks for a
+        scale that the image does not state, bad_channels where its channels cannot be brought to those that are wanted.
+        """
+        image = decoded.pixels
+        for transform in self._before:
+            image = np.asarray(transform(image), np.float32)
+        for step in steps(self._size, self._channels, decoded.spacing_mm, self._spacing_mm):
+            image = step(image)
+        full, kind = (65535, np.uint16) if decoded.bits > 8 else (255, np.uint8)
+        return np.rint(np.clip(image, 0, 1) * full).astype(kind)
 
 
-def prepare_image(decoded: Decoded, size: int, channels: Literal[1, 3]) -> np.ndarray:
-    """uint8 [channels, size, size], or uint16 where the source stored more than 8 bits.
+def steps(
+    size: int, channels: int, spacing_mm: Spacing | None = None, wanted_mm: float | None = None
+) -> tuple[Callable[[np.ndarray], np.ndarray], ...]:
+    """The preparation as functions to be called in order, from float32 [C, H, W] to [channels, size, size], both in [0, 1].
 
-    An 8-bit image that already has this shape keeps its very values.
+    `spacing_mm`: of the image's rows and columns; `wanted_mm`: the edge of a pixel of the result, None to fit the image.
     """
-    image = torch.from_numpy(decoded.pixels)
-    for step in steps(size, channels):
-        image = step(image)
-    full, kind = (65535, np.uint16) if decoded.bits > 8 else (255, np.uint8)
-    return np.rint(np.clip(image.numpy(), 0, 1) * full).astype(kind)
+    return (
+        partial(to_channels, channels=channels),
+        partial(fit, size=size, spacing_mm=spacing_mm, wanted_mm=wanted_mm),
+        partial(pad_or_crop, size=size),
+    )
 
 
-def as_compose(size: int, channels: Literal[1, 3]) -> "Compose":
-    """The same steps as a MONAI `Compose`. Imports MONAI."""
+def as_compose(size: int, channels: int) -> "Compose":
+    """The same steps as a MONAI `Compose`, for images with square pixels. Imports MONAI."""
     from monai.transforms.compose import Compose
 
     return Compose(steps(size, channels))
 
 
-def to_channels(image: Float32[Tensor, "c h w"], channels: int) -> Float32[Tensor, "out h w"]:
+def to_channels(image: Float32[np.ndarray, "c h w"], channels: int) -> Float32[np.ndarray, "out h w"]:
     """Colour to luminance, or grey repeated."""
+    image = np.asarray(image, np.float32)
     if len(image) == channels:
         return image
-    if channels == 3:
-        return image.expand(3, -1, -1)
-    return torch.tensordot(image.new_tensor(_LUMINANCE), image, dims=1)[None]
+    if len(image) == 1:
+        return np.repeat(image, channels, axis=0)
+    if len(image) == 3 and channels == 1:
+        return np.tensordot(_LUMINANCE, image, axes=1)[None]
+    raise ReadError(f"bad_channels: {len(image)} channels, wanted are {channels}")
 
 
-def fit(image: Float32[Tensor, "c h w"], size: int) -> Float32[Tensor, "c new_h new_w"]:
-    """Scaled so that the longer side is `size` pixels."""
-    height, width = image.shape[1:]
-    if max(height, width) == size:
+def fit(
+    image: Float32[np.ndarray, "c h w"], size: int, spacing_mm: Spacing | None = None, wanted_mm: float | None = None
+) -> Float32[np.ndarray, "c new_h new_w"]:
+    """Scaled to square pixels so that the longer side is `size` pixels, or so that a pixel's edge is `wanted_mm`."""
+    if wanted_mm and not spacing_mm:
+        raise ReadError("no_spacing: the file does not state the size of its pixels, which data.spacing_mm needs")
+    edges = [length * spacing for length, spacing in zip(image.shape[1:], spacing_mm or (1, 1), strict=True)]
+    scale = 1 / wanted_mm if wanted_mm else size / max(edges)
+    height, width = (max(1, round(edge * scale)) for edge in edges)
+    if wanted_mm and max(height, width) > 64 * size:
+        raise ReadError(f"bad_header: a pixel spacing that makes {height} x {width} pixels")
+    if (height, width) == image.shape[1:]:
         return image
-    scale = size / max(height, width)
-    shape = [max(1, round(height * scale)), max(1, round(width * scale))]
-    return functional.interpolate(image[None], shape, mode="bilinear", antialias=True)[0]
+    resized = [Image.fromarray(channel).resize((width, height), Image.Resampling.BILINEAR) for channel in image]
+    return np.stack([np.asarray(channel) for channel in resized])
 
 
-def pad(image: Float32[Tensor, "c h w"], size: int) -> Float32[Tensor, "c size size"]:
-    """Black on both sides of what is shorter than `size`."""
-    rows, columns = size - image.shape[1], size - image.shape[2]
-    return functional.pad(image, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+def pad_or_crop(image: Float32[np.ndarray, "c h w"], size: int) -> Float32[np.ndarray, "c size size"]:
+    """Black on both sides of what is shorter than `size`; of what is longer, the middle."""
+    for axis in (1, 2):
+        missing = size - image.shape[axis]
+        if missing > 0:
+            sides = [(0, 0)] * 3
+            sides[axis] = (missing // 2, missing - missing // 2)
+            image = np.pad(image, sides)
+        elif missing < 0:
+            image = np.take(image, range(-missing // 2, -missing // 2 + size), axis)
+    return image
+
+
+def _transform(step: Transform) -> Callable[[Any], Any]:
+    """The MONAI transform that a step names, out of those that are allowed."""
+    if step.name not in ALLOWED:
+        raise UserError(f"data.transforms: {step.name!r} is not among the transforms that are allowed. {nearest(step.name, ALLOWED)}")
+    module, _, name = step.name.rpartition(".")
+    arguments = step.model_extra or {}
+    try:
+        return getattr(importlib.import_module(module), name)(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"data.transforms: {step.name} does not take {arguments}: {error}") from None

@@ -1,75 +1,220 @@
-"""Preparing data once: from a source to a store in the cache, or the store that is there already."""
+"""Preparing data once: from a source to a store in the cache, or in a folder of the user's, or the store that is there already.
+
+The work lies in parts beside the store until it is whole: a preparation that was killed goes on, several machines may share it.
+"""
 
 import contextlib
-import csv
-import hashlib
-import io
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 
-from medssl import __version__
 from medssl.config import Data
-from medssl.data.cache import site_key
-from medssl.data.decode import prepared
-from medssl.data.fingerprint import content, fingerprint, reader_versions
-from medssl.data.identity import identify, keyed
-from medssl.data.preparation import VERSION
-from medssl.data.store import STORE_FORMAT, Store, pixel_hash
-from medssl.data.writer import ImageWriter, created
-from medssl.errors import ReadError, UserError
+from medssl.data import parts
+from medssl.data.assemble import Assembly, Skipped, csv_text, write
+from medssl.data.audit import write_audit
+from medssl.data.cache import private_folder, site_key
+from medssl.data.decode import Preparer
+from medssl.data.earlier import Earlier
+from medssl.data.fingerprint import Making, fingerprint
+from medssl.data.identity import keyed
+from medssl.data.pool import pooled
+from medssl.data.store import SETTINGS, STORE_FORMAT, Store
+from medssl.errors import UserError
 from medssl.types import Record, Source
 
-_NORMAL = ("no_pixels", "not_an_image", "not_dicom")  # what every export from a PACS holds beside its images
 _DAY_SECONDS = 86400
-_Skipped = tuple[str, str, str, str]  # key, file, reason, detail
+_PARTS_DAYS = 30
+OnProgress = Callable[[int, int], None]
 
 
-def prepare(source: Source, data: Data, cache: Path, on_progress: Callable[[int, int], None] | None = None) -> Store:
-    """The store of that source: <cache>/stores/<fingerprint>, made where it is not there or is damaged.
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Number `number` of `count` shares of the work, from 1."""
 
-    `on_progress(done, total)` is called after each record. Raises UserError: nothing usable, too many faulty files
-    (`data.max_bad_fraction`), a decoder that is not installed, no space, a cache that cannot be written.
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """ "3/16". Raises UserError for anything else."""
+        number, slash, count = text.partition("/")
+        if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+            return cls(int(number), int(count))
+        raise UserError(f"--shard {text}: write which share of how many, from 1, as in 3/16.")
+
+
+def prepare(source: Source, data: Data, cache: Path, on_progress: OnProgress | None = None, out: Path | None = None) -> Store:
+    """The store of that source, in <cache>/stores/<fingerprint> or in `out`; made where it is not there, is damaged or is of other data.
+
+    `on_progress(done, total)` is called as records are finished. Raises UserError: nothing usable, too many faulty files
+    (`data.max_bad_fraction`), a decoder that is not installed, no space, a folder that cannot be written or holds something else.
     """
-    site = site_key(cache)
-    path = cache / "stores" / fingerprint(source, data)
-    if (store := _existing(path, site)) is not None:
+    if source.kind == "store":
+        return _as_asked(Store.open(source.root), data)
+    work = _Work(source, data, cache, out)
+    if (store := work.existing()) is not None:
         return store
     try:
-        with _partial(path) as partial:
-            _build(partial, source, data, site, path.name, on_progress)
-            return _put(partial, path, site)
-    except OSError as error:
-        raise UserError(
-            f"The cache {cache} cannot be written: {error.strerror or error}. Name another folder with MEDSSL_CACHE."
-        ) from error
+        work.fill(None, on_progress)
+        with _partial(work.path) as partial:
+            work.assemble(partial)
+            return work.put(partial)
+    except (OSError, pa.ArrowException) as error:
+        if (store := work.existing()) is not None:
+            return store  # another process was quicker, and has taken the parts away
+        raise work.cannot_write(error) from error
 
 
-def _existing(path: Path, site: bytes) -> Store | None:
-    """The store if it is there, whole, and keyed with this site's key."""
-    with contextlib.suppress(UserError):
-        store = Store.open(path)
-        if store.card["site"] == _site_name(site):
-            return store
-    return None
+def prepare_shard(
+    source: Source, data: Data, cache: Path, shard: Shard, on_progress: OnProgress | None = None, out: Path | None = None
+) -> int:
+    """Does one share of the work and leaves it beside the store; `prepare` puts all shares together, and does what is missing.
+
+    Returns the number of its records. The errors are those of `prepare`.
+    """
+    work = _Work(source, data, cache, out)
+    try:
+        return 0 if work.existing() is not None else work.fill(shard, on_progress)
+    except (OSError, pa.ArrowException) as error:
+        raise work.cannot_write(error) from error
+
+
+class _Work:
+    """One source on its way to a store."""
+
+    def __init__(self, source: Source, data: Data, cache: Path, out: Path | None) -> None:
+        self.source, self.data, self.cache = source, data, cache
+        self.site = site_key(cache)
+        making = Making(source, data)
+        self.made = [making.of(record) for record in source.records]
+        self.name = fingerprint(source, self.made, STORE_FORMAT)
+        self.path = (out.expanduser().absolute() if out else cache / "stores" / self.name).resolve()
+        if out and self.path.exists() and not (self.path / "table.parquet").is_file() and not _empty(self.path):
+            raise UserError(f"{out} exists and is no store. Name another folder with --out.")
+        self.parts = self.path.with_name(self.path.name + ".parts")
+        self.place = keyed(self.site, "place", str(source.root))
+
+    def existing(self) -> Store | None:
+        """The store if it is there, whole, of the same data, and keyed with this site's key."""
+        with contextlib.suppress(UserError):
+            store = Store.open(self.path)
+            if (store.card["site"], store.card["fingerprint"]) == (self._site_name(), self.name):
+                return store
+        return None
+
+    def fill(self, shard: Shard | None, on_progress: OnProgress | None) -> int:
+        """Writes the parts that are missing, of one shard or of all; the number of records in them."""
+        if self.data.missing_decoder == "stop":
+            _check_decoders(Counter(detail for _, reason, detail in self.source.skipped if reason == "missing_decoder"))
+        private_folder(self.parts)
+        _sweep(self.path.parent)
+        wanted = [part for part in self._parts() if shard is None or part[0] % shard.count == shard.number - 1]
+        total = sum(len(records) for _, records, _, _ in wanted)
+        missing = [part for part in wanted if not part[3].is_file()]
+        done = total - sum(len(records) for _, records, _, _ in missing)
+        tell = on_progress or (lambda _done, _total: None)
+        tell(done, total)
+        earlier = Earlier(self.path.parent, self.place, self._site_name())
+        all_missing = ((record, own) for _, records, made, _ in missing for record, own in zip(records, made, strict=True))
+        fresh = (record for record, own in all_missing if self._key(own) not in earlier)
+        results = pooled(Preparer, (self.source.root, self.data), fresh, self.data.limits)
+        with contextlib.closing(results):
+            for _, _, made, path in missing:
+                outcomes: list[parts.Outcome] = []
+                for key in map(self._key, made):
+                    outcomes.append(earlier.find(key) if key in earlier else next(results))
+                    tell(done := done + 1, total)
+                parts.write(path, outcomes)
+        return total
+
+    def assemble(self, folder: Path) -> None:
+        """Writes the store into `folder` from the parts."""
+        store = Assembly(folder, self.source, self.data, self.site)
+        try:
+            for _, records, made, path in self._parts():
+                store.add(records, made, parts.read(path, self.data))
+            self._list_skipped(store.skipped)
+            self._check(store)
+            store.finish({"fingerprint": self.name, "site": self._site_name(), "place": self.place})
+        finally:
+            store.close()
+        write_audit(Store.open(folder), self.source)
+
+    def put(self, partial: Path) -> Store:
+        """Gives the finished folder its name, and takes the parts away."""
+        shutil.rmtree(self.path, ignore_errors=True)  # damaged, of other data, or made with another key
+        partial.rename(self.path)
+        shutil.rmtree(self.parts, ignore_errors=True)
+        return Store.open(self.path)
+
+    def cannot_write(self, error: Exception) -> UserError:
+        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        remedy = "Name another folder with MEDSSL_CACHE or --out; a damaged part is made again once it is deleted."
+        return UserError(f"The store {self.path} cannot be written: {reason}. {remedy}")
+
+    def _key(self, made: str) -> str:
+        return keyed(self.site, "made", made)
+
+    def _parts(self) -> Iterator[tuple[int, Sequence[Record], list[str], Path]]:
+        """Number, records, what they are made of, and file of each part."""
+        start = 0
+        for number, records in enumerate(parts.divided(self.source.records, self.data)):
+            made = self.made[start : start + len(records)]
+            start += len(records)
+            yield number, records, made, self.parts / f"{number:06}-{keyed(b'', 'part', ''.join(made))}.part"
+
+    def _list_skipped(self, skipped: Sequence[Skipped]) -> None:
+        """The operator's list, the only one that names files, lies beside the site's key."""
+        private = private_list(self.cache, self.name)
+        private_folder(private.parent)
+        private.unlink(missing_ok=True)
+        if skipped:
+            write(private, csv_text([("file", "reason", "detail", "key"), *((s.file, s.reason, s.detail, s.key) for s in skipped)]))
+
+    def _check(self, store: Assembly) -> None:
+        """Raises UserError for nothing usable, and for more faulty files than the data may have."""
+        faults = Counter(item.reason for item in store.skipped if item.fault)
+        total = store.used + faults.total()
+        named = f"They are named in {private_list(self.cache, self.name)}"
+        if store.used == 0:
+            reasons = _counted(Counter(item.reason for item in store.skipped))
+            raise UserError(f"No image of {self.data.path or self.source.root} can be used: {reasons}. {named}; check what --data names.")
+        if faults.total() > self.data.max_bad_fraction * total:
+            raise UserError(
+                f"{faults.total()} of {total} images are faulty, more than data.max_bad_fraction = {self.data.max_bad_fraction:g} allows: "
+                f"{_counted(faults)}. {named}. Mend or remove them, or allow more: "
+                f"--set data.max_bad_fraction={faults.total() / total + 0.005:.2f}."
+            )
+
+    def _site_name(self) -> str:
+        """Tells one site's key from another's, and nothing of the key."""
+        return keyed(self.site, "site", "")[:16]
+
+
+def _as_asked(store: Store, data: Data) -> Store:
+    """The store, if it was prepared as the configuration says. Raises UserError otherwise."""
+    made, asked = store.card["settings"], data.model_dump(mode="json")
+    if other := [name for name in SETTINGS if made[name] != asked[name]]:
+        name = other[0]
+        raise UserError(f"{store.path} was prepared with data.{name} = {made[name]}, not {asked[name]}. Leave it out, or prepare again.")
+    return store
+
+
+def private_list(cache: Path, name: str) -> Path:
+    """The list of left-out files of the store with that fingerprint: the one output that names files, never to leave the site."""
+    return cache / "private" / f"{name}-skipped.csv"
 
 
 @contextlib.contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    """A folder of this process's own beside `path`, mode 0700; gone at the end unless it was renamed. Sweeps those of killed ones."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in path.parent.glob("*.partial-*"):
-        if time.time() - old.stat().st_mtime > _DAY_SECONDS:
-            shutil.rmtree(old, ignore_errors=True)
+    """A folder of this process's own beside `path`, mode 0700; gone at the end unless it was renamed."""
     partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial-{os.getpid()}-", dir=path.parent))
     try:
         yield partial
@@ -77,147 +222,27 @@ def _partial(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _put(partial: Path, path: Path, site: bytes) -> Store:
-    """Renames the finished folder. Another process may have been quicker: then its store is taken."""
-    if (store := _existing(path, site)) is not None:
-        return store
-    shutil.rmtree(path, ignore_errors=True)  # damaged, or made with another key
-    try:
-        partial.rename(path)
-    except OSError:
-        if (store := _existing(path, site)) is not None:
-            return store
-        raise
-    return Store.open(path)
+def _sweep(folder: Path) -> None:
+    """Takes away what killed preparations left and nobody came back for."""
+    for pattern, days in (("*.partial-*", 1), ("*.parts", _PARTS_DAYS)):
+        for old in folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - old.stat().st_mtime > days * _DAY_SECONDS:
+                    shutil.rmtree(old, ignore_errors=True)
 
 
-def _build(folder: Path, source: Source, data: Data, site: bytes, name: str, on_progress: Callable[[int, int], None] | None) -> None:
-    """Writes images, table, skipped and, last, the card."""
-    rows: list[dict[str, Any]] = []
-    skipped: list[_Skipped] = [(keyed(site, "sample", f"{file}#0"), file, reason, detail) for file, reason, detail in source.skipped]
-    faults = [entry for entry in skipped if entry[2] not in _NORMAL]
-    columns = _columns(source.records)
-    writer = ImageWriter(folder / "images.npy", len(source.records), (data.channels, data.size, data.size))
-    try:
-        for done, (record, result) in enumerate(zip(source.records, prepared(source, data), strict=True), 1):
-            if isinstance(result, ReadError):
-                skipped.append((identify(record, site).key, record.locator, result.reason, result.detail))
-                if result.reason not in _NORMAL or record.reader != "dicom":
-                    faults.append(skipped[-1])
-            else:
-                writer.append(result[0])
-                rows.append(_row(record, pixel_hash(*result), result[1], site, columns))
-            if on_progress is not None:
-                on_progress(done, len(source.records))
-        _check(source, data, len(rows), skipped, faults)
-        writer.finish()
-    finally:
-        writer.close()
-    table = pd.DataFrame(rows)
-    table_digest = _write(folder / "table.parquet", _parquet(table))
-    _write(folder / "skipped.csv", _csv(skipped))
-    card = _card(source, data, table, skipped, str(writer.dtype))
-    card |= {"fingerprint": name, "site": _site_name(site), "table_sha256": table_digest}
-    _write(folder / "card.json", json.dumps(card, indent=1).encode())
-
-
-def _columns(records: Sequence[Record]) -> tuple[list[str], list[str]]:
-    """The names of all label and all extra columns."""
-    return sorted({name for record in records for name in record.labels}), sorted({name for record in records for name in record.extra})
-
-
-def _row(record: Record, pixels: str, bits: int, site: bytes, columns: tuple[list[str], list[str]]) -> dict[str, Any]:
-    identity = identify(record, site)
-    return {
-        "key": identity.key,
-        "patient": identity.patient,
-        "study": identity.study,
-        "site": record.site or "",
-        "split": record.split or "",
-        "pixel_hash": pixels,
-        "bits": bits,
-        **{f"label:{name}": record.labels.get(name, "") for name in columns[0]},
-        **{f"extra:{name}": record.extra.get(name, "") for name in columns[1]},
-    }
-
-
-def _check(source: Source, data: Data, used: int, skipped: list[_Skipped], faults: list[_Skipped]) -> None:
-    """Raises UserError for decoders that are missing, for nothing usable, and for more faulty files than the data may have."""
-    missing = Counter(detail for _, _, reason, detail in skipped if reason == "missing_decoder")
+def _check_decoders(missing: Counter[str]) -> None:
+    """Raises UserError that names each decoder that is missing, with the number of files that need it."""
     if missing:
-        files = "; ".join(f"{number} x {detail}" for detail, number in sorted(missing.items()))
-        raise UserError(f"Some files below {source.root} are compressed in a way that no installed decoder reads: {files}. Then run again.")
-    if used == 0:
-        raise UserError(f"No image below {source.root} can be used: {_summary(skipped)}. Check what --data names.")
-    total = used + len(faults)
-    if len(faults) > data.max_bad_fraction * total:
         raise UserError(
-            f"{len(faults)} of {total} images below {source.root} are faulty, more than data.max_bad_fraction = "
-            f"{data.max_bad_fraction:g} allows: {_summary(faults)}. Mend or remove them, or allow more: "
-            f"--set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+            f"Some files are compressed in a way that no installed decoder reads: {_counted(missing)}. Then run again; or leave these "
+            "files out: --set data.missing_decoder=skip."
         )
 
 
-def _summary(skipped: list[_Skipped]) -> str:
-    reasons = Counter(reason for _, _, reason, _ in skipped)
-    first = ", ".join(f"{file} ({reason}: {detail})" for _, file, reason, detail in skipped[:3])
-    return ", ".join(f"{number} x {reason}" for reason, number in reasons.most_common()) + f"; the first: {first}"
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{number} x {reason}" for reason, number in reasons.most_common())
 
 
-def _card(source: Source, data: Data, table: pd.DataFrame, skipped: list[_Skipped], dtype: str) -> dict[str, Any]:
-    labels = table.filter(regex="^label:").rename(columns=lambda name: name.removeprefix("label:"))
-    return {
-        "format": STORE_FORMAT,
-        "content": content(table["pixel_hash"], labels.to_dict("records")),
-        "source": source.kind,
-        "shape": [len(table), data.channels, data.size, data.size],
-        "dtype": dtype,
-        "channels": data.channels,
-        "size": data.size,
-        "preparation": {
-            "version": VERSION,
-            "window": data.window,
-            "resize": "longer side to size, bilinear, antialiased",
-            "padding": "black, on both sides of the shorter side",
-        },
-        "counts": {
-            "records": len(source.records),
-            "used": len(table),
-            "skipped": dict(Counter(reason for _, _, reason, _ in skipped).most_common()),
-            "patients": table["patient"].nunique(),
-            "duplicates": int(table["pixel_hash"].duplicated().sum()),
-            "bits": {str(bits): number for bits, number in sorted(Counter(table["bits"].tolist()).items())},
-            "labels": {name: dict(sorted(Counter(labels[name]).items())) for name in labels},
-        },
-        "versions": {
-            "medssl": __version__,
-            "readers": reader_versions(source, data),
-            **{package: version(package) for package in ("pydicom", "pillow", "torch", "numpy")},
-        },
-    }
-
-
-def _site_name(site: bytes) -> str:
-    """Tells one site's key from another's, and nothing of the key."""
-    return keyed(site, "site", "")[:16]
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()
-
-
-def _csv(skipped: list[_Skipped]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([("key", "file", "reason", "detail"), *skipped])
-    return text.getvalue().encode()
-
-
-def _write(path: Path, data: bytes) -> str:
-    """Writes a file (0600) through to the disk; its sha256."""
-    with created(path) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(data).hexdigest()
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())

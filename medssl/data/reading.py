@@ -34,7 +34,7 @@ class Reading:
 def reader_config(name: str, data: Data) -> PluginConfig:
     """The reader's own options, taken from those of the data."""
     model = plugins.find("data.readers", name).Config
-    options: dict[str, Any] = {"window": data.window, "limits": data.limits}
+    options: dict[str, Any] = {"window": data.window, "non_finite": data.non_finite, "limits": data.limits}
     return model(**{key: value for key, value in options.items() if key in model.model_fields})
 
 

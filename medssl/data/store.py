@@ -1,4 +1,4 @@
-"""The store: a folder with images.npy, table.parquet, skipped.csv and card.json, read by memory map.
+"""The store: a folder with images.npy, table.parquet, skipped.csv, card.json and the audit, read by memory map.
 
 No name, identifier, date, UID or path of a patient is in the table or the card; keys are HMACs. `prepare` writes it.
 """
@@ -13,19 +13,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import UInt8, UInt16
 
+from medssl.data.decode import pixel_hash
 from medssl.errors import UserError
 
-STORE_FORMAT = "medssl-store-1"
+STORE_FORMAT = "medssl-store-2"
+SETTINGS = ("size", "channels", "window", "spacing_mm", "non_finite", "transforms")  # of `data`, that a store was prepared with
 _CHECKED_ROWS = 64
 
 
 @dataclass(frozen=True)
 class Store:
-    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535. `table`: one row an image: key, patient, study, site,
-    split, pixel_hash, bits, `label:<column>`, `extra:<name>`; text is str, "" where it is missing. `card`: what it is and was
-    made of."""
+    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535. `table`: one row an image: key, patient, study, series,
+    site, split, pixel_hash, perceptual_hash, made (of what), bits, height, width, row_mm, column_mm (of the source's image),
+    `label:<column>`, `extra:<name>`; text is str, "" where it is missing. `card`: what it is and was made of."""
 
     path: Path
     images: np.memmap
@@ -45,13 +46,6 @@ class Store:
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             fault = type(error).__name__
         raise UserError(f"{path} is no store that this version can read ({fault}). Prepare the data again.")
-
-
-def pixel_hash(image: UInt8[np.ndarray, "c h w"] | UInt16[np.ndarray, "c h w"], bits: int) -> str:
-    """32 hex characters of the sha256 over an image [C, H, W] as its own depth has it: the same in a store of 8 and of 16 bits."""
-    if image.dtype == np.uint16 and bits <= 8:
-        image = (image // 257).astype(np.uint8)
-    return hashlib.sha256(image.tobytes()).hexdigest()[:32]
 
 
 def _fault(path: Path, images: np.ndarray, table: pd.DataFrame, card: dict[str, Any]) -> str:

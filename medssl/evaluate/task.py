@@ -19,7 +19,8 @@ _NOTHING_FOUND = re.compile(
 class Task:
     """`y`: class index per row of the table, -1 where it has no label. `pool`: rows whose labels may be used. `test`: rows for the score.
 
-    `copies`: how many labelled training images were left out of the pool because their pixels are those of a test image.
+    `copies`: how many labelled training images were left out of the pool because they are a test patient's, or have the pixels of a test
+    image.
     """
 
     column: str
@@ -60,24 +61,23 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def ask(table: pd.DataFrame, column: str, roles: np.ndarray) -> Task:
-    """The task of predicting a label column; `roles` says "train", "val" or "test" for each row.
+    """The task of predicting a label column; `roles` says "train", "val", "test" or "" (left out) for each row.
 
-    Official validation images give no labels: the fraction is one of the training images. Raises UserError for a single class and for a
-    class that the training or the test images lack, naming the count.
+    Official validation images give no labels: the fraction is one of the training images. Neither do images of test patients and copies of
+    test images, even where `data.leaks` allows pretraining to see them. Raises UserError for a single class and for a class that the
+    training or the test images lack, naming the count.
     """
     text = table[_PREFIX + column].to_numpy(dtype=str)
-    pixels = table["pixel_hash"].to_numpy(dtype=str)
-    labelled = text != ""
-    train, tested = labelled & (roles == "train"), labelled & (roles == "test")
-    copy = train & np.isin(pixels, pixels[tested])
-    pool, test = np.flatnonzero(train & ~copy), np.flatnonzero(tested)
+    patients, pixels = (table[name].to_numpy(dtype=str) for name in ("patient", "pixel_hash"))
+    labelled, tested = text != "", roles == "test"
+    leaking = np.isin(pixels, pixels[tested]) | np.isin(patients, patients[tested])
+    copy = labelled & np.isin(roles, ["train", ""]) & leaking
+    pool, test = np.flatnonzero(labelled & (roles == "train") & ~leaking), np.flatnonzero(labelled & tested)
     if not len(pool) or not len(test):
         raise UserError(
             f"Of {int(labelled.sum())} images with a label in {column!r}, {len(pool)} are for training and {len(test)} for the test. "
             "Both need some: choose another column with --set data.label=NAME, or another --set data.test_fraction."
         )
-    patients = table["patient"].to_numpy(dtype=str)
-    assert not set(patients[pool]) & set(patients[test]), "a test patient among those who give labels"
     classes = class_order(text[pool].tolist())
     if len(classes) == 1:
         only = classes[0]

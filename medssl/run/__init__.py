@@ -1,7 +1,4 @@
-"""The composition root: the one place that joins sources, store, views, methods, loop, tracking and evaluation to commands."""
+"""The composition root: the one place that joins sources, store, views, methods, loop, tracking and evaluation to commands.
 
-from medssl.run.demo import demo
-from medssl.run.finetune import finetune
-from medssl.run.pretrain import pretrain
-
-__all__ = ["demo", "finetune", "pretrain"]
+A command is a module; nothing is imported here, as `prepare` needs neither torch nor MLflow, whose imports take seconds.
+"""

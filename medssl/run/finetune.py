@@ -19,7 +19,8 @@ from medssl.evaluate import task as tasks
 from medssl.evaluate.report import figure_png, write_report
 from medssl.evaluate.study import Request, refuse_leak, run_study
 from medssl.nn.encoder import Encoder
-from medssl.run.data import Prepared, listed, prepared, say
+from medssl.run.choose import listed
+from medssl.run.data import Prepared, prepared, say
 from medssl.run.folder import RUNS, config_of, create, describe, newest_encoder
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
@@ -52,15 +53,20 @@ def finetune(
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
     config = _configured(card, origin, data, merged(flags, overrides(sets)))
     fractions = parse_labels(config.finetune.labels)
-    source = listed(config)
+    source = listed(config.data)
     folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
     describe(folder, config, "finetune")
     found = prepared(source, config, reporter, stratum=card["stratum"])
     question = tasks.ask(found.store.table, tasks.label_column(found.store.table, config.data.label), found.roles)
     reporter.say(f"encoder   {origin}")
     say(found, source, reporter)
-    compared = refuse_leak(card, found.store.table.iloc[np.flatnonzero(found.roles == "test")])
-    reporter.say(f"leaks     none: {compared['patients']} test patients and {compared['images']} images are not in the pretraining set")
+    test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
+    compared = refuse_leak(card, test, allowed=config.data.leaks == "allow")
+    reporter.say(
+        f"leaks     {compared['leaked']} of {compared['images']} test images, of {compared['patients']} patients, were seen in pretraining"
+    )
+    if compared["leaked"]:
+        reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
     command = _command(labels, mode, encoder, data, seed, device, sets)
     facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
     request = _request(config, found, question, {"pretrained": network, "random": _random(card, config)}, fractions, facts)

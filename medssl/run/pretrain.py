@@ -10,13 +10,11 @@ import torch
 
 from medssl import plugins
 from medssl.config import Config, Tracking, dumped, merged, overrides, read_yaml, resolve
-from medssl.data.detect import detect
 from medssl.data.loader import Loader, workers_here
-from medssl.data.peek import peek
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import Interrupted, UserError
-from medssl.run import presets
-from medssl.run.data import Prepared, listed, prepared, say, statistics
+from medssl.run.choose import configured, given, listed
+from medssl.run.data import Prepared, prepared, say, statistics
 from medssl.run.export import export
 from medssl.run.folder import config_of, create, describe
 from medssl.run.watch import Job, Watch
@@ -45,10 +43,10 @@ def pretrain(
     if resume is not None:
         state, note = checkpoint.load(resume)
         config = _resumed(resume, state, sets)
-        source = listed(config)
+        source = listed(config.data)
         folder = resume
     else:
-        config, source = _configured(reporter, data, preset, _given(method, seed, device, sets))
+        config, source = configured(reporter, data, preset, given(method, seed, device, sets))
         folder = create(out, "pretrain", config.method.name, overwrite)
         describe(folder, config, "pretrain")
         state, note = None, ""
@@ -104,8 +102,19 @@ def assemble(folder: Path, config: Config, found: Prepared, start: int = 0) -> J
         train.max_bad_steps,
     )
     loader = Loader(found.store.images, rows, make_view, config.seed, train.batch_size, total, start=start, workers=workers)
+    _check_support(config.method, len(rows))
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
     return Job(folder, config, found, method, optimiser, loader, plan, start, [note])
+
+
+def _check_support(method: Any, images: int) -> None:
+    """A support set larger than the data holds every image's own past: its nearest neighbour would be itself."""
+    size = getattr(method, "support_size", 0)
+    if size > images:
+        raise UserError(
+            f"The support set of {size} embeddings is larger than the {images} training images: an image would find itself in it. "
+            f"Make it smaller: --set method.support_size={max(1, images // 2)}."
+        )
 
 
 def save(job: Job, done: int) -> None:
@@ -126,26 +135,6 @@ def restore(job: Job, state: dict[str, Any]) -> None:
         raise UserError(f"The data of {job.folder} has changed since the checkpoint was written. Start a new run on it.")
     job.method.load_state_dict(state["method"], strict=True)
     job.optimiser.load_state_dict(state["optimiser"])
-
-
-def _given(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:
-    flags = {"method": method, "seed": seed, "device": device}
-    return merged({key: value for key, value in flags.items() if value is not None}, overrides(sets))
-
-
-def _configured(reporter: Reporter, data: str | None, preset: str | None, given: dict[str, Any]) -> tuple[Config, Source]:
-    """The configuration for new data: the flags and --set over the preset that suits what the pictures look like."""
-    path = data or "phantom"
-    origin = {"data": {"path": path, "source": {"name": detect(path)}}}
-    early = resolve({key: value for key, value in merged(origin, given).items() if key in ("data", "device")})
-    device = choose_device(early.device).type
-    source = listed(early)
-    seen = peek(source, early.data)
-    chosen = preset or presets.choose(seen.channels, seen.edge, device)
-    reporter.say(f"preset    {chosen} ({'grey' if seen.channels == 1 else 'colour'} pictures, about {seen.edge} pixels, on {device})")
-    if presets.stands_for(chosen):
-        reporter.say(f"          a small stand-in for the GPU preset {presets.stands_for(chosen)}")
-    return resolve(merged(merged(presets.load(chosen), origin), given)), source
 
 
 def _fixed(config: Config) -> Config:

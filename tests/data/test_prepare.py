@@ -13,8 +13,9 @@ from PIL import Image
 from medssl.config import Data
 from medssl.data import prepare as prepare_module
 from medssl.data.identity import identify
-from medssl.data.prepare import prepare
-from medssl.errors import ReadError, UserError
+from medssl.data.prepare import prepare, private_list
+from medssl.data.readers import raster
+from medssl.errors import UserError
 from medssl.types import Record, Source
 
 MakeSource = Callable[..., Source]
@@ -69,21 +70,29 @@ def test_keys_differ_between_sites_and_are_equal_within_one(make_source: MakeSou
 
 
 def test_no_identity_and_no_path_is_in_the_table_or_the_card(make_source: MakeSource, cache: Path) -> None:
-    store = prepare(make_source(), DATA, cache)
-    for name in ("table.parquet", "card.json", "images.npy"):
+    store = prepare(make_source(broken=(1,)), DATA, cache)
+    for name in ("table.parquet", "card.json", "images.npy", "audit.json", "skipped.csv"):
         content = (store.path / name).read_bytes()
         for secret in (b"DOE", b"doe_", b"1.2.0", str(cache.parent).encode()):
             assert secret not in content, name
 
 
+@pytest.mark.fault("S11")
 def test_folders_are_0700_and_files_0600(make_source: MakeSource, cache: Path) -> None:
     old = os.umask(0o022)
     try:
         store = prepare(make_source(broken=(1,)), DATA, cache)
     finally:
         os.umask(old)
-    assert {path.stat().st_mode & 0o777 for path in (store.path, store.path.parent)} == {0o700}
-    assert [path.name for path in files(store.path)] == ["card.json", "images.npy", "skipped.csv", "table.parquet"]
+    assert {path.stat().st_mode & 0o777 for path in (cache, *cache.rglob("*")) if path.is_dir()} == {0o700}
+    assert [path.name for path in files(store.path)] == [
+        "audit.json",
+        "card.json",
+        "contact_sheet.png",
+        "images.npy",
+        "skipped.csv",
+        "table.parquet",
+    ]
     assert {path.stat().st_mode & 0o777 for path in files(cache)} == {0o600}
 
 
@@ -94,32 +103,40 @@ def test_the_card_counts_what_was_found(make_source: MakeSource, cache: Path) ->
         "records": 5,
         "used": 4,
         "skipped": {"not_an_image": 1, "no_pixels": 1, "truncated": 1},
-        "patients": 3,
-        "duplicates": 0,
-        "bits": {"8": 3, "16": 1},
-        "labels": {"finding": {"no": 1, "yes": 3}},
     }
     assert (card["shape"], card["dtype"], card["channels"], card["size"]) == ([4, 1, 20, 20], "uint16", 1, 20)
-    assert card["versions"]["readers"] == {"raster": "1"}
+    assert card["versions"]["readers"] == {"raster": raster.Reader.version}
 
 
-def test_a_broken_picture_is_left_out_and_named(make_source: MakeSource, cache: Path, pictures: np.ndarray) -> None:
+def test_a_broken_picture_is_left_out_and_named_in_the_private_list_only(
+    make_source: MakeSource, cache: Path, pictures: np.ndarray
+) -> None:
     store = prepare(make_source(broken=(1,)), DATA, cache)
     np.testing.assert_array_equal(store.images[:, 0], pictures[[0, 2, 3, 4]])
-    with (store.path / "skipped.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["file"], row["reason"]) for row in rows] == [("doe_1.png", "truncated")]
-    assert len(rows[0]["key"]) == 32
-    assert rows[0]["detail"]
+    (row,) = csv.DictReader((store.path / "skipped.csv").read_text().splitlines())
+    assert (len(row["key"]), row["reason"]) == (32, "truncated")
+    assert row["detail"]
+    (named,) = csv.DictReader(private_list(cache, store.card["fingerprint"]).read_text().splitlines())
+    assert named == {"file": "doe_1.png", **row}
 
 
-def test_too_many_broken_pictures_stop_with_counts_files_and_the_remedy(make_source: MakeSource, cache: Path) -> None:
+def test_too_many_broken_pictures_stop_with_counts_and_the_remedy(make_source: MakeSource, cache: Path) -> None:
     with pytest.raises(UserError) as caught:
         prepare(make_source(broken=(1, 3)), Data(size=20, max_bad_fraction=0.39), cache)
-    for part in ("2 of 5", "2 x truncated", "doe_1.png (truncated: ", "--set data.max_bad_fraction=0.4"):
+    (private,) = (cache / "private").iterdir()
+    for part in ("2 of 5", "2 x truncated", f"named in {private}", "--set data.max_bad_fraction=0.4"):
         assert part in str(caught.value)
-    assert not files(cache / "stores")
+    assert "doe" not in str(caught.value).removeprefix(str(cache))
+    assert "doe_1.png" in private.read_text()
+    assert not list(cache.glob("stores/*/card.json"))
     assert len(prepare(make_source(broken=(1, 3)), Data(size=20, max_bad_fraction=0.4), cache).images) == 3
+
+
+@pytest.mark.fault("S6")
+def test_a_file_named_like_a_formula_is_no_formula_in_the_list(make_source: MakeSource, cache: Path) -> None:
+    source = make_source(skipped=(("=cmd|' /C calc'!A0", "unreadable", "no permission"),))
+    store = prepare(source, DATA, cache)
+    assert "'=cmd|" in private_list(cache, store.card["fingerprint"]).read_text()
 
 
 def test_what_is_normal_beside_images_does_not_count_as_broken(make_source: MakeSource, cache: Path) -> None:
@@ -141,18 +158,19 @@ def test_text_that_is_listed_as_a_picture_is_broken(make_source: MakeSource, cac
 
 
 def test_nothing_usable_is_told_with_the_reasons(make_source: MakeSource, cache: Path) -> None:
-    with pytest.raises(UserError, match=r"No image below .* can be used: 5 x truncated; the first: doe_0\.png"):
+    with pytest.raises(UserError, match=r"No image of .* can be used: 5 x truncated\. They are named in .*private"):
         prepare(make_source(broken=(0, 1, 2, 3, 4)), Data(size=20, max_bad_fraction=1), cache)
 
 
-def test_missing_decoders_are_told_once_with_counts_and_packages(
+@pytest.mark.fault("D3")
+def test_missing_decoders_are_told_once_before_anything_is_decoded(
     make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     details = ["A needs: pip install a", "B needs: pip install b", "A needs: pip install a"]
-    results = [*(ReadError(f"missing_decoder: {detail}") for detail in details), *[(np.zeros((1, 20, 20), np.uint8), 8)] * 2]
-    monkeypatch.setattr(prepare_module, "prepared", lambda *_: iter(results))
-    with pytest.raises(UserError, match=r"2 x A needs: pip install a; 1 x B needs: pip install b\. Then run again"):
-        prepare(make_source(), Data(size=20, max_bad_fraction=1), cache)
+    monkeypatch.setattr(prepare_module, "pooled", lambda *_: pytest.fail("it was decoded"))
+    source = make_source(skipped=tuple((f"{number}.dcm", "missing_decoder", detail) for number, detail in enumerate(details)))
+    with pytest.raises(UserError, match=r"2 x A needs: pip install a, 1 x B needs: pip install b\. Then run again"):
+        prepare(source, Data(size=20, max_bad_fraction=1), cache)
 
 
 def test_duplicates_and_the_content_do_not_depend_on_place_order_or_time(make_source: MakeSource, tmp_path: Path) -> None:
@@ -167,7 +185,8 @@ def test_duplicates_and_the_content_do_not_depend_on_place_order_or_time(make_so
     relabelled = replace(source, records=(replace(source.records[0], labels={"finding": "perhaps"}), *source.records[1:]))
     assert prepare(relabelled, DATA, tmp_path / "a").card["content"] != first["content"]
     double = replace(source, records=(*source.records, source.records[2]))
-    assert prepare(double, DATA, tmp_path / "a").card["counts"]["duplicates"] == 1
+    audit = json.loads((prepare(double, DATA, tmp_path / "a").path / "audit.json").read_text())
+    assert audit["duplicates"]["equal"] == 2
 
 
 def test_real_files_of_three_kinds_are_prepared_together(shared_data: Path, cache: Path) -> None:

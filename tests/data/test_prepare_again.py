@@ -1,18 +1,21 @@
 import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from medssl.config import Data
-from medssl.data import decode
+from medssl.data import parts, pool
 from medssl.data import prepare as prepare_module
-from medssl.data.fingerprint import fingerprint
-from medssl.data.prepare import prepare
-from medssl.errors import ReadError, UserError
+from medssl.data.fingerprint import Making
+from medssl.data.fingerprint import fingerprint as of_makings
+from medssl.data.prepare import Shard, prepare, prepare_shard
+from medssl.errors import UserError
 from medssl.types import Record, Source
 
 MakeSource = Callable[..., Source]
@@ -24,6 +27,10 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+def fingerprint(source: Source, data: Data) -> str:
+    return of_makings(source, map(Making(source, data).of, source.records), "store")
+
+
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -31,7 +38,7 @@ def files(folder: Path) -> list[Path]:
 def test_a_store_that_is_there_is_used_again(make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source()
     first = prepare(source, DATA, cache)
-    monkeypatch.setattr(prepare_module, "prepared", lambda *_: pytest.fail("it was prepared again"))
+    monkeypatch.setattr(prepare_module, "pooled", lambda *_: pytest.fail("it was prepared again"))
     assert prepare(source, DATA, cache).path == first.path
 
 
@@ -41,6 +48,8 @@ def test_a_store_that_is_there_is_used_again(make_source: MakeSource, cache: Pat
         {"size": 32},
         {"channels": 3},
         {"limits": {"max_pixels": 1000}},
+        {"spacing_mm": 0.5},
+        {"transforms": ({"name": "monai.transforms.AdjustContrast", "gamma": 2},)},
     ],
 )
 def test_other_settings_make_another_store(make_source: MakeSource, change: dict[str, object]) -> None:
@@ -50,7 +59,7 @@ def test_other_settings_make_another_store(make_source: MakeSource, change: dict
 
 def test_settings_that_change_no_pixel_keep_the_store(make_source: MakeSource) -> None:
     source = make_source()
-    same = DATA.model_copy(update={"max_bad_fraction": 0.9, "label": "finding", "path": "elsewhere", "window": "none"})
+    same = DATA.model_copy(update={"max_bad_fraction": 0.9, "label": "finding", "path": "elsewhere", "window": "none", "leaks": "drop"})
     assert fingerprint(source, same) == fingerprint(source, DATA)
     radiographs = replace(source, records=(Record("doe_0.png", "dicom"),))
     assert fingerprint(radiographs, same) != fingerprint(radiographs, DATA)
@@ -66,7 +75,7 @@ def test_changed_files_labels_and_readers_make_another_store(make_source: MakeSo
     (source.root / "doe_2.png").write_bytes(b"longer" * 100)
     os.utime(source.root / "doe_2.png", ns=(5, 5))
     seen.add(fingerprint(source, DATA))
-    monkeypatch.setattr("medssl.data.readers.raster.Reader.version", "2")
+    monkeypatch.setattr("medssl.data.readers.raster.Reader.version", "another")
     seen.add(fingerprint(source, DATA))
     assert len(seen) == 7
     assert all(len(value) == 16 and int(value, 16) >= 0 for value in seen)
@@ -91,14 +100,89 @@ def test_a_store_of_another_site_key_is_made_again(make_source: MakeSource, cach
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_preparation_leaves_nothing(make_source: MakeSource, cache: Path, error: type[BaseException]) -> None:
+def test_an_interrupted_preparation_leaves_its_parts_and_goes_on_from_them(
+    make_source: MakeSource, cache: Path, pictures: np.ndarray, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_MOST", 2)
+
     def stop(done: int, _: int) -> None:
-        if done == 3:
+        if done == 5:
             raise error
 
+    source, seen = make_source(broken=(1,)), []
     with pytest.raises(error):
-        prepare(make_source(), DATA, cache, stop)
-    assert list((cache / "stores").iterdir()) == []
+        prepare(source, DATA, cache, stop)
+    (left,) = (cache / "stores").iterdir()
+    assert len(list(left.glob("*.part"))) == 2
+    store = prepare(source, DATA, cache, lambda done, total: seen.append((done, total)))
+    assert seen == [(4, 5), (5, 5)]
+    np.testing.assert_array_equal(store.images[:, 0], pictures[[0, 2, 3, 4]])
+    assert [path.name for path in (cache / "stores").iterdir()] == [store.path.name]
+
+
+@pytest.mark.fault("S4")
+def test_a_part_that_is_damaged_or_a_planted_pickle_is_refused(
+    make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "it-ran",)
+
+    source = make_source()
+    prepare_shard(source, DATA, cache, Shard(1, 1))
+    (part,) = cache.glob("stores/*.parts/*.part")
+    for planted in (pickle.dumps(Evil()), part.read_bytes()[:-100]):
+        part.write_bytes(planted)
+        with pytest.raises(UserError, match="damaged part is made again once it is deleted"):
+            prepare(source, DATA, cache)
+    assert not (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3)])
+def test_shards_join_to_the_store_that_one_machine_makes(
+    make_source: MakeSource, tmp_path: Path, order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_MOST", 1)
+    source = make_source(deep=(1,), broken=(3,))
+    alone = prepare(source, DATA, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/site.key").write_bytes((tmp_path / "a/site.key").read_bytes())
+    assert sum(prepare_shard(source, DATA, tmp_path / "b", Shard(number, 3)) for number in order) == (5 if len(order) == 3 else 3)
+    joined = prepare(source, DATA, tmp_path / "b")
+    assert joined.path.name == alone.path.name
+    for name in ("images.npy", "table.parquet", "skipped.csv", "card.json", "audit.json"):
+        assert (joined.path / name).read_bytes() == (alone.path / name).read_bytes(), name
+
+
+def test_only_the_file_that_changed_is_read_again(make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_source(deep=(1,))
+    first = prepare(source, DATA, cache)
+    read: list[str] = []
+
+    def counted(make, arguments, items, limits):
+        return pool.pooled(make, arguments, (read.append(item.locator) or item for item in items), limits)
+
+    monkeypatch.setattr(prepare_module, "pooled", counted)
+    os.utime(source.root / "doe_2.png", ns=(5, 5))
+    again = prepare(source, DATA, cache)
+    assert read == ["doe_2.png"]
+    assert again.path != first.path
+    np.testing.assert_array_equal(again.images, first.images)
+    pd.testing.assert_frame_equal(again.table.drop(columns="made"), first.table.drop(columns="made"))
+    relabelled = replace(source, records=tuple(replace(record, labels={"finding": "new"}) for record in source.records))
+    assert prepare(relabelled, DATA, cache).table["label:finding"].tolist() == ["new"] * 5
+    assert read == ["doe_2.png"]
+
+
+def test_a_store_in_a_folder_of_ones_own_is_replaced_by_one_of_other_data_but_nothing_else_is(
+    make_source: MakeSource, tmp_path: Path
+) -> None:
+    source, out = make_source(), tmp_path / "stores/mine"
+    assert prepare(source, DATA, tmp_path / "cache", out=out).path == out
+    shorter = replace(source, records=source.records[:3])
+    assert len(prepare(shorter, DATA, tmp_path / "cache", out=out).images) == 3
+    with pytest.raises(UserError, match="is no store"):
+        prepare(source, DATA, tmp_path / "cache", out=source.root)
 
 
 def test_what_a_killed_preparation_left_is_swept_after_a_day(make_source: MakeSource, cache: Path) -> None:
@@ -114,61 +198,19 @@ def test_what_a_killed_preparation_left_is_swept_after_a_day(make_source: MakeSo
 def test_progress_counts_every_record(make_source: MakeSource, cache: Path) -> None:
     seen = []
     prepare(make_source(broken=(1,)), DATA, cache, lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert seen == [(0, 5), (1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
 def test_the_later_of_two_preparations_takes_the_store_of_the_earlier(make_source: MakeSource, cache: Path) -> None:
     source, stores = make_source(), []
 
     def other(done: int, _: int) -> None:
-        if done == 3:
+        if done == 3 and not stores:
             stores.append(prepare(source, DATA, cache))
 
     store = prepare(source, DATA, cache, other)
     assert [path.name for path in (cache / "stores").iterdir()] == [store.path.name]
     assert store.path == stores[0].path
-
-
-def test_a_store_that_appears_just_before_the_renaming_is_taken(
-    make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = make_source()
-    first = prepare(source, DATA, cache)
-    answers = iter([None, None, first])
-    monkeypatch.setattr(prepare_module, "_existing", lambda *_: next(answers))
-    monkeypatch.setattr(prepare_module.shutil, "rmtree", lambda *_, **__: None)
-    assert prepare(source, DATA, cache).path == first.path
-    assert len(first.images) == 5
-
-
-def test_a_pool_gives_the_same_results_in_the_same_order(make_source: MakeSource) -> None:
-    source = make_source(deep=(1,), broken=(3,))
-    alone = list(map(decode.Preparer(source.root, DATA), source.records))
-    together = list(decode.pooled(source.records, source.root, DATA, 1))
-    for one, other in zip(alone, together, strict=True):
-        if isinstance(one, ReadError) or isinstance(other, ReadError):
-            assert str(one) == str(other)
-        else:
-            np.testing.assert_array_equal(one[0], other[0])
-            assert one[1] == other[1]
-
-
-def test_a_pool_is_used_only_where_it_pays(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = make_source()
-    many = replace(source, records=source.records * 400)
-    used: list[int] = []
-    monkeypatch.setattr(decode, "pooled", lambda records, *_: used.append(len(records)) or iter(records))
-    monkeypatch.setattr(decode, "Preparer", lambda *_: lambda record: record)
-    monkeypatch.setattr(decode, "_cores", lambda: 4)
-    assert len(list(decode.prepared(many, DATA))) == 2000
-    assert not used
-    monkeypatch.setattr(decode, "_POOL_SECONDS", 0.0)
-    assert len(list(decode.prepared(many, DATA))) == 2000
-    assert used == [2000 - 64]
-    assert len(list(decode.prepared(replace(many, records=many.records[:1999]), DATA))) == 1999
-    monkeypatch.setattr(decode, "_cores", lambda: 1)
-    assert len(list(decode.prepared(many, DATA))) == 2000
-    assert used == [2000 - 64]
 
 
 def test_a_cache_that_cannot_be_written_is_told_with_the_remedy(make_source: MakeSource, tmp_path: Path) -> None:

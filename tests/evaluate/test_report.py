@@ -39,7 +39,7 @@ def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict
             "backbone": {"name": "timm", "model": "resnet18"},
             "pretraining": {"patients": 368, "pixels": 1549},
         },
-        "leak_check": {"patients": 102, "images": 150},
+        "leak_check": {"patients": 102, "images": 150, "leaked": 0},
         "run": {"command": "medssl finetune --labels 10pct", "seed": 0, "long": list(range(100))},
         "task": {
             "column": "finding",

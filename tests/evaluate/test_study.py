@@ -217,15 +217,17 @@ def test_a_number_of_labels_that_differs_from_the_draw_is_caught() -> None:
         study._cell(request, draw, "linear", "pretrained", 80, np.zeros((40, 2)))
 
 
+@pytest.mark.fault("L4")
 def test_a_test_patient_or_a_test_image_seen_in_pretraining_is_refused() -> None:
     table = a_request().table.iloc[:4]
     clean = {"pretraining": {"patients": [hexed("another")[:16]], "pixels": [hexed("other")[:16]]}}
-    assert refuse_leak(clean, table) == {"patients": 2, "images": 4}
+    assert refuse_leak(clean, table) == {"patients": 2, "images": 4, "leaked": 0}
     patient = {"pretraining": {"patients": [hexed("patient", 1)[:16]], "pixels": []}}
     with pytest.raises(
         UserError, match=r"^2 of 4 test images were seen in pretraining: 1 patients are the same, 0 images.*data\.test_fraction"
     ):
         refuse_leak(patient, table)
+    assert refuse_leak(patient, table, allowed=True)["leaked"] == 2
     pixels = {"pretraining": {"patients": [], "pixels": [hexed("pixels", i)[:16] for i in range(3)]}}
     with pytest.raises(UserError, match=r"^3 of 4 .* 0 patients are the same, 3 images have the same pixels"):
         refuse_leak(pixels, table)

@@ -1,6 +1,7 @@
 """What a user can get wrong: one message with the thing, the reason and the remedy, exit code 2, and no traceback."""
 
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def medssl(monkeypatch, capsys, tmp_path):
 
 def picture(path, size=24):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(abs(hash(path.name)) % 1000).integers(0, 255, (size, size), dtype=np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(zlib.crc32(path.name.encode())).integers(0, 255, (size, size), dtype=np.uint8)).save(path)
 
 
 CASES = {
@@ -40,6 +41,10 @@ CASES = {
     "a setting without a value": (["pretrain", "--data", "good", "--set", "train.lr"], ["--set", "train.lr=0.001"]),
     "a batch of one": (["pretrain", "--data", "good", "--set", "train.batch_size=1"], ["train.batch_size", "2"]),
     "a batch larger than the data": (["pretrain", "--data", "good", "--set", "train.batch_size=500"], ["500", "batch size"]),
+    "a support set larger than the data": (
+        ["pretrain", "--data", "good", "--set", "train.batch_size=4", "--set", "method.support_size=15"],
+        ["support set of 15", "14 training images", "--set method.support_size=7"],
+    ),
     "labels in other words": (["finetune", "--labels", "10percent"], ["10percent", "10pct"]),
     "a fine-tuning without an encoder": (["finetune", "--labels", "10pct"], ["medssl pretrain"]),
     "an encoder file that is none": (["finetune", "--encoder", "text/a.png"], ["No encoder at"]),
@@ -48,7 +53,7 @@ CASES = {
     "an output folder that exists": (["pretrain", "--data", "good", "--out", "good"], ["good", "--overwrite"]),
     "overwriting what is no run": (["pretrain", "--data", "good", "--out", "good", "--overwrite"], ["no run folder"]),
     "an unknown preset": (["pretrain", "--data", "good", "--preset", "chest"], ["'chest'"]),
-    "too many broken pictures": (["pretrain", "--data", "broken"], ["max_bad_fraction", "b00.png"]),
+    "too many broken pictures": (["pretrain", "--data", "broken"], ["max_bad_fraction", "3 x truncated", "-skipped.csv"]),
     "an unknown network": (["pretrain", "--data", "good", "--set", "backbone.model=resnet_18"], ["'resnet18'"]),
     "a medmnist set that does not exist": (["pretrain", "--data", "medmnist:pneumonia"], ["pneumoniamnist"]),
 }
@@ -70,6 +75,7 @@ def folders(tmp_path):
     (tmp_path / "outside" / "list.csv").write_text("path,label\n../secret.png,1\n")
 
 
+@pytest.mark.fault("C6")
 @pytest.mark.usefixtures("folders")
 @pytest.mark.parametrize("case", CASES)
 def test_exit_code_two_and_a_message_with_the_remedy(case, medssl):
@@ -99,7 +105,7 @@ def test_one_broken_picture_among_many_is_skipped_counted_and_named(medssl, tmp_
         main()
     except SystemExit as ended:
         assert not ended.code
-    listed = next((tmp_path / "cache" / "stores").glob("*/skipped.csv")).read_text()
+    listed = next((tmp_path / "cache" / "private").glob("*-skipped.csv")).read_text()
     assert "007.png" in listed
     assert "truncated" in listed
     assert listed.count("\n") == 2

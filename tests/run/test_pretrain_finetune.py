@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from medssl import run
 from medssl.config import read_yaml
 from medssl.errors import UserError
+from medssl.run.finetune import finetune
+from medssl.run.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +20,10 @@ def runs(pictures, small, reporter, tmp_path_factory):
     """A folder of runs: one pretraining, a linear and a full fine-tuning after it, and what was said."""
     folder = tmp_path_factory.mktemp("runs")
     said = reporter()
-    run.pretrain(said, data=str(pictures), out=folder / "pretrain", sets=small)
+    pretrain(said, data=str(pictures), out=folder / "pretrain", sets=small)
     common = {"encoder": str(folder / "pretrain"), "sets": [*small, "finetune.steps=6"]}
-    run.finetune(said, labels="20pct,100pct", out=folder / "linear", **common)
-    run.finetune(said, labels="50pct", mode="full", out=folder / "full", **common)
+    finetune(said, labels="20pct,100pct", out=folder / "linear", **common)
+    finetune(said, labels="50pct", mode="full", out=folder / "full", **common)
     return folder, said
 
 
@@ -97,24 +98,22 @@ def test_mlflow_holds_both_runs_nested_without_paths_or_users(runs, pictures):
 
 
 def test_the_same_command_gives_the_same_encoder(runs, pictures, small, reporter, tmp_path):
-    run.pretrain(reporter(), data=str(pictures), out=tmp_path / "again", sets=[*small, "tracking.mlflow=false", "train.workers=1"])
+    pretrain(reporter(), data=str(pictures), out=tmp_path / "again", sets=[*small, "tracking.mlflow=false", "train.workers=1"])
     first, second = (load_file(folder / "encoder.safetensors") for folder in (runs[0] / "pretrain", tmp_path / "again"))
     assert all(np.array_equal(first[name].numpy(), second[name].numpy()) for name in first)
 
 
 def test_an_encoder_that_has_seen_the_test_patients_is_refused(runs, pictures, small, reporter, tmp_path):
     with pytest.raises(UserError, match="seen in pretraining"):
-        run.finetune(
-            reporter(), labels="50pct", encoder=str(runs[0] / "pretrain"), out=tmp_path / "leak", sets=[*small, "data.split_seed=1"]
-        )
+        finetune(reporter(), labels="50pct", encoder=str(runs[0] / "pretrain"), out=tmp_path / "leak", sets=[*small, "data.split_seed=1"])
 
 
 def test_the_newest_finished_pretraining_is_found_without_an_argument(runs, small, reporter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no finished pretraining"):
-        run.finetune(reporter(), labels="50pct")
+        finetune(reporter(), labels="50pct")
     (tmp_path / "runs").symlink_to(runs[0])
-    out = run.finetune(reporter(), labels="50pct", sets=[*small, "tracking.mlflow=false"], out=tmp_path / "out")
+    out = finetune(reporter(), labels="50pct", sets=[*small, "tracking.mlflow=false"], out=tmp_path / "out")
     card = json.loads((runs[0] / "pretrain" / "card.json").read_text())
     results = json.loads((out / "results.json").read_text())
     assert results["encoder"]["weights_sha256"] == card["weights_sha256"]

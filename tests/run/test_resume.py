@@ -1,6 +1,5 @@
 """Killed at any step and resumed, a run ends with the same bits as one that was left alone."""
 
-import importlib
 import json
 import os
 import random
@@ -13,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from medssl import run
 from medssl.errors import Interrupted, UserError
+from medssl.run import pretrain as pretraining
+from medssl.run.pretrain import pretrain
 from medssl.train import checkpoint
 
-pretraining = importlib.import_module("medssl.run.pretrain")  # the name in medssl.run is the function
 QUIET = ["--set", "tracking.mlflow=false"]
 CODE_KILLED, CODE_INTERRUPTED = -signal.SIGKILL, 3
 
@@ -49,7 +48,7 @@ def uninterrupted(pictures, small, reporter, tmp_path_factory):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("calm") / "run"
-    run.pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", "tracking.mlflow=false"])
+    pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", "tracking.mlflow=false"])
     torch.set_num_threads(threads)
     return final_state(folder)
 
@@ -100,7 +99,7 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
 
     monkeypatch.setattr(checkpoint, "save", stop_at_20)
     with pytest.raises(Interrupted):
-        run.pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", "tracking.mlflow=false"])
+        pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", "tracking.mlflow=false"])
     monkeypatch.undo()
     restore = pretraining.restore
 
@@ -117,7 +116,7 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
     if lost == "step":
         state, _ = checkpoint.load(folder)
         whole(folder, {**state, "step": 15})
-    run.pretrain(reporter(), resume=folder)
+    pretrain(reporter(), resume=folder)
     ours = final_state(folder)
     assert any(not torch.equal(ours[name], uninterrupted[name]) for name in ours)
 
@@ -125,11 +124,11 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
 def test_a_finished_run_a_changed_configuration_and_other_data_are_not_resumed(pictures, small, reporter, tmp_path):
     folder = tmp_path / "run"
     sets = [*small, "tracking.mlflow=false"]
-    run.pretrain(reporter(), data=str(pictures), out=folder, sets=sets)
+    pretrain(reporter(), data=str(pictures), out=folder, sets=sets)
     with pytest.raises(UserError, match="finished"):
-        run.pretrain(reporter(), resume=folder)
+        pretrain(reporter(), resume=folder)
     (folder / "encoder.safetensors").unlink()
     with pytest.raises(UserError, match="started with"):
-        run.pretrain(reporter(), resume=folder, sets=["train.lr=0.5"])
+        pretrain(reporter(), resume=folder, sets=["train.lr=0.5"])
     with pytest.raises(UserError, match="Nothing to resume"):
-        run.pretrain(reporter(), resume=tmp_path)
+        pretrain(reporter(), resume=tmp_path)

@@ -1,0 +1,71 @@
+"""The configuration for new data: what the user said, over the preset that suits what the pictures look like."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from medssl import plugins
+from medssl.config import Config, Data, merged, overrides, resolve, resolve_part, windows_hu
+from medssl.data.detect import detect
+from medssl.data.peek import peek
+from medssl.data.store import SETTINGS, Store
+from medssl.errors import UserError
+from medssl.run import presets
+from medssl.types import Reporter, Source
+
+
+def listed(data: Data) -> Source:
+    """The records that the configuration of the data names."""
+    return plugins.find("data.sources", data.source.name).build(data.source, data.path)
+
+
+def given(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:
+    """The flags and --set as a nested mapping."""
+    flags = {"method": method, "seed": seed, "device": device}
+    return merged({key: value for key, value in flags.items() if value is not None}, overrides(sets))
+
+
+def configured(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Config, Source]:
+    """The whole configuration and the listed source."""
+    values, source = _values(reporter, data, preset, said)
+    return resolve(values), source
+
+
+def data_configured(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Data, Source]:
+    """The configuration of the data alone, as `configured` has it: methods and backbones, whose imports take seconds, stay out."""
+    if others := sorted(said.keys() - {"data"}):
+        raise UserError(f"prepare takes settings of the data only, --set data....; {others[0]} belongs to pretrain.")
+    values, source = _values(reporter, data, preset, said)
+    return _data(values["data"]), source
+
+
+def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[dict[str, Any], Source]:
+    """What was `said` over the preset that suits what the pictures look like."""
+    path = data or "phantom"
+    origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
+    early = _data(merged(origin, said)["data"])
+    source = listed(early)
+    windows = len(windows_hu(early.window))
+    if preset is None:
+        seen, device = peek(source, early), _device(said.get("device", "auto"))
+        preset = presets.choose(1 if windows else seen.channels, seen.edge, device)
+        kind = f"{windows} windows" if windows else "grey" if seen.channels == 1 else "colour"
+        reporter.say(f"preset    {preset} ({kind} pictures, about {seen.edge} pixels, on {device})")
+    if presets.stands_for(preset):
+        reporter.say(f"          a small stand-in for the GPU preset {presets.stands_for(preset)}")
+    if windows:
+        origin["data"]["channels"] = windows
+    if source.kind == "store":
+        prepared = Store.open(source.root).card["settings"]
+        origin["data"] |= {name: prepared[name] for name in SETTINGS}
+    return merged(merged(presets.load(preset), origin), said), source
+
+
+def _data(values: dict[str, Any]) -> Data:
+    return resolve_part(Data, values, "data")
+
+
+def _device(name: str) -> str:
+    """ "cpu" or "cuda"."""
+    from medssl.train.loop import choose_device  # torch takes seconds: `prepare` with a preset does without
+
+    return choose_device(name).type

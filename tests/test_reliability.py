@@ -1,0 +1,28 @@
+"""The table of faults in docs/ shows the tests that there are."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture
+def reliability(repository: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reliability", repository / "tests/reliability.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_fault_of_the_list_has_a_test_and_every_mark_a_fault(reliability: ModuleType) -> None:
+    assert reliability.faults().keys() == reliability.marked().keys()
+
+
+def test_the_page_names_the_tests_that_are_marked_and_none_failed(reliability: ModuleType) -> None:
+    """`pytest --write-docs` writes it anew."""
+    written = [line.split(" | ")[:4] for line in reliability.PAGE.read_text("utf-8").splitlines()]
+    assert written == [line.split(" | ")[:4] for line in reliability.page({}).splitlines()]
+    assert "failed" not in reliability.PAGE.read_text("utf-8")
