@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+_NOTHING: Mapping[str, str] = {}  # one for all records: there may be millions
 SPLITS = ("train", "val", "test")
 
 
@@ -26,13 +27,13 @@ class Record:
     locator: str
     reader: str
     index: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     patient: str | None = None
     study: str | None = None
     series: str | None = None
     site: str | None = None
     split: str | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

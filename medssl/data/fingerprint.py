@@ -27,7 +27,7 @@ class Making:
         self._file, self._found = "", (-1, -1)
 
     def of(self, record: Record) -> str:
-        """64 hex characters."""
+        """32 hex characters."""
         file = file_of(record)
         if file != self._file:  # frames of a file follow each other
             self._file, self._found = file, _stat(self._root / file)
@@ -69,11 +69,12 @@ def _said(record: Record) -> list[object]:
 
 def _stat(file: Path) -> tuple[int, int]:
     try:
-        found = file.stat()
+        files = [file, file.with_suffix(".img")] if file.suffix.lower() == ".hdr" else [file]  # NIfTI in two files
+        found = [each.stat() for each in files]
     except OSError:
         return (-1, -1)  # reading it will say why
-    return (found.st_size, found.st_mtime_ns)
+    return (sum(each.st_size for each in found), max(each.st_mtime_ns for each in found))
 
 
 def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

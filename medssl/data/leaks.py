@@ -38,8 +38,8 @@ class Leaks:
 
     @property
     def rows(self) -> Int[np.ndarray, " rows"]:
-        """The rows that must not be learnt from, ascending."""
-        return np.unique(np.concatenate([self.patients[:, 0], self.studies[:, 0], self.pixels[:, 0], self.near[:, 0]]))
+        """The rows that must not be learnt from, ascending. Near duplicates are not among them: they may be two pictures after all."""
+        return np.unique(np.concatenate([self.patients[:, 0], self.studies[:, 0], self.pixels[:, 0]]))
 
     def counts(self) -> dict[str, int]:
         """Patients and studies on several sides, images equal or nearly equal to one on a stronger side, contradicting images."""
@@ -83,8 +83,7 @@ def find(table: pd.DataFrame, images: np.ndarray, roles: Shaped[np.ndarray, " ro
 def settled(found: Leaks, roles: Shaped[np.ndarray, " rows"], policy: str) -> Shaped[np.ndarray, " rows"]:
     """`roles` after the policy `data.leaks`: "drop" takes the rows concerned out of train and val (role ""). Flat copies go always.
 
-    Raises UserError with policy "refuse" where patients, studies or equal pixels stand on several sides. Near duplicates may be two
-    pictures after all: they do not stop a run.
+    Raises UserError with policy "refuse" where patients, studies or equal pixels stand on several sides.
     """
     if policy == "refuse" and found.certain:
         raise UserError(

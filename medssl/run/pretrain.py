@@ -79,6 +79,8 @@ def assemble(folder: Path, config: Config, found: Prepared, start: int = 0) -> J
     """The parts of a pretraining; weights and all else follow from the configuration and the seed. `start`: the step to go on from."""
     device = choose_device(config.device)
     rows = found.pretraining
+    if not len(rows):
+        raise UserError(f"None of the {len(found.roles)} images is left to pretrain on: they are for the test, held out, or leak.")
     mean, std = statistics(found.store, rows)
     encoder = build_encoder(config.backbone.model_dump(), config.data.channels, config.data.size, mean, std, config.seed)
     with torch.random.fork_rng(devices=[]):

@@ -7,6 +7,7 @@ import sqlite3
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from medssl.config import read_yaml
@@ -117,6 +118,17 @@ def test_the_newest_finished_pretraining_is_found_without_an_argument(runs, smal
     card = json.loads((runs[0] / "pretrain" / "card.json").read_text())
     results = json.loads((out / "results.json").read_text())
     assert results["encoder"]["weights_sha256"] == card["weights_sha256"]
+
+
+@pytest.mark.fault("S9")
+def test_the_encoder_file_holds_the_network_its_standardisation_and_nothing_else(runs):
+    tensors = load_file(runs[0] / "pretrain" / "encoder.safetensors")
+    assert {name.partition(".")[0] for name in tensors} == {"backbone", "mean", "std"}
+    with safe_open(runs[0] / "pretrain" / "encoder.safetensors", "pt") as file:
+        assert not file.metadata()
+    card = json.loads((runs[0] / "pretrain" / "card.json").read_text())
+    assert card["config"]["data"]["path"] == ""
+    assert {len(key) for kind in ("patients", "pixels") for key in card["pretraining"][kind]} == {16}
 
 
 def test_the_weights_on_disk_are_those_of_the_card(runs):
