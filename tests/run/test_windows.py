@@ -40,6 +40,7 @@ def test_windows_become_the_channels_of_the_store_by_the_formula_of_the_standard
     path = prepare(
         reporter(), data=str(slices), preset="chest_xray", out=tmp_path / "store", sets=["data.window=[lung,bone]", "data.size=24"]
     )
+    assert path
     store = Store.open(path)
     assert store.images.shape == (48, 2, 24, 24)
     lung, bone = (np.median(store.images[:, channel, 11:13, 5] / 65535) for channel in (0, 1))  # soft tissue, about 40 HU

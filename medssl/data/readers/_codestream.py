@@ -11,6 +11,7 @@ from pydicom.encaps import get_frame
 from medssl.errors import ReadError
 
 _ITEM = b"\xfe\xff\x00\xe0"  # (FFFE,E000), PS3.5 A.4
+_JP2 = b"\0\0\0\x0cjP  "
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables among the markers of JPEG's start of frame, ITU-T T.81 table B.1
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - set(_NO_FRAMES)  # F7: JPEG-LS
 
@@ -34,9 +35,20 @@ def check_size(stream: BinaryIO, start: int, header: Dataset, index: int) -> Non
     offsets = (header[tables[0]].value, header[tables[1]].value) if all(name in header for name in tables) else None
     stream.seek(start)
     frame = get_frame(stream, index, number_of_frames=int(header.get("NumberOfFrames") or 1), extended_offsets=offsets)
+    _check_boxes(frame)
     stated = size(frame)
     if stated is not None and stated != (header.Rows, header.Columns):
         raise ReadError(f"bad_header: the compressed frame has {stated[0]} x {stated[1]} pixels, not {header.Rows} x {header.Columns}")
+
+
+def _check_boxes(frame: bytes) -> None:
+    """Raises ReadError undecodable for a JP2 file with a box of no length: pydicom 3.0.2 would look for its end for ever."""
+    at = 12 if frame.startswith(_JP2) else len(frame)
+    while at + 8 <= len(frame) and frame[at + 4 : at + 8] != b"jp2c":
+        length = int.from_bytes(frame[at : at + 4], "big")
+        if length < 8:
+            raise ReadError("undecodable: a JPEG 2000 box that is shorter than its own head")
+        at += length
 
 
 def size(frame: bytes) -> tuple[int, int] | None:

@@ -59,7 +59,7 @@ class Headers:
         self._choice = choice
 
     def __call__(self, locator: str) -> Known:
-        """What that file's header says. Raises ReadError: not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
+        """What that file's header says. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
         unreadable, not_primary, burned_in, missing_decoder, undecodable."""
         path = self._root / locator
         try:
@@ -69,11 +69,11 @@ class Headers:
                 _dicom_primary.check(header, modality(header), self._choice)
                 _decoders.check(header, syntax)
                 return _known(header, locator, frames, syntax, odd_preamble)
-        except (ReadError, MemoryError):
+        except ReadError:
             raise
-        except OSError as error:
-            raise ReadError(f"unreadable: {error.strerror}") from None
-        except Exception as error:  # pydicom raises anything on a damaged header; its sentences quote it
+        except Exception as error:  # pydicom raises anything on a damaged header, OSError too; its sentences quote it
+            if isinstance(error, OSError) and error.strerror:
+                raise ReadError(f"unreadable: {error.strerror}") from None
             raise ReadError(f"bad_header: pydicom cannot read it ({type(error).__name__})") from None
 
 
@@ -98,6 +98,8 @@ def modality(header: pydicom.Dataset) -> str:
 
 def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:
     with path.open("rb") as file:
+        if not file.read(1):
+            raise ReadError("empty: the file has no bytes")
         part_10 = _is_part_10(file)
         if not part_10 and not _may_be_bare(file):
             raise ReadError("not_dicom: neither 'DICM' after 128 bytes nor a bare data set")
@@ -113,6 +115,8 @@ def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:
 def _checked_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
     """The number of frames, once the header describes an image that a file of `size` bytes can hold."""
     if "Rows" not in header or "Columns" not in header:
+        if "Image Storage" in UID(_text(header, "SOPClassUID")).name and modality(header) not in _NO_IMAGES:
+            raise ReadError("bad_header: an image without Rows and Columns; it may be cut short")
         raise ReadError(f"no_pixels: no Rows and Columns (modality {modality(header) or 'unknown'})")
     if modality(header) in _NO_IMAGES:
         raise ReadError(f"not_an_image: modality {modality(header)}")

@@ -31,7 +31,7 @@ def listed(root: Path, locators: Sequence[str], limits: Limits, choice: Choice |
     """The frames of the files below `root`: studies, and series within a study, in the order in which they first appear.
 
     Headers are read by processes of their own, so that one that hangs pydicom costs itself only. Files that are no images, or that
-    `choice` leaves out, are skipped with a reason: not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big, unreadable,
+    `choice` leaves out, are skipped with a reason: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big, unreadable,
     not_primary, burned_in, missing_decoder, undecodable, crashed, timed_out, too_much_memory. Without a `choice` the files are those
     that a person listed: derived images are taken, too.
     """

@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -251,3 +252,12 @@ def test_messages_do_not_quote_the_header(write_dicom: Write, scene: np.ndarray)
         READER.read(path)
     assert "CANARY" not in str(caught.value)
     assert str(path) not in str(caught.value)
+
+
+def test_a_jpeg_2000_box_of_no_length_is_refused_instead_of_looked_at_for_ever(write_dicom: Write, scene: np.ndarray) -> None:
+    path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8)
+    header = pydicom.dcmread(path)
+    header.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    header.PixelData = encapsulate([b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(4) + b"ftyp" + bytes(100)])
+    header.save_as(path)
+    assert reason(path) == "undecodable"

@@ -83,7 +83,9 @@ def test_one_patient_id_on_all_images_is_noted(tmp_path, write):
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"Rows": None}, "no_pixels"),
+        ({"Rows": None}, "bad_header"),
+        ({"Rows": None, "Modality": "RTPLAN"}, "no_pixels"),
+        ({"Rows": None, "SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11"}, "no_pixels"),
         ({"Modality": "RTDOSE"}, "not_an_image"),
         ({"Rows": 0}, "bad_header"),
         ({"NumberOfFrames": -1}, "bad_header"),
@@ -123,7 +125,7 @@ def test_a_file_whose_rest_was_filled_with_zeros_does_not_take_minutes(tmp_path,
     raw = (tmp_path / "good.dcm").read_bytes()
     (tmp_path / "zeros.dcm").write_bytes(raw[: raw.index(b"\x10\x00\x20\x00LO")] + bytes(20 << 20))
     start = time.process_time()
-    assert reasons(build(tmp_path)) == {"zeros.dcm": "no_pixels"}
+    assert reasons(build(tmp_path)) == {"zeros.dcm": "bad_header"}
     assert time.process_time() - start < 2
 
 
@@ -160,7 +162,16 @@ def test_pipes_and_text_and_unreadable_files_are_skipped_and_a_pipe_does_not_han
     os.mkfifo(tmp_path / "pipe.dcm")
     (tmp_path / "notes.dcm").write_text("no DICOM at all")
     (tmp_path / "empty").write_bytes(b"")
-    assert reasons(build(tmp_path)) == {"pipe.dcm": "not_a_file", "notes.dcm": "not_dicom", "empty": "not_dicom"}
+    assert reasons(build(tmp_path)) == {"pipe.dcm": "not_a_file", "notes.dcm": "not_dicom", "empty": "empty"}
+
+
+@pytest.mark.fault("D1")
+def test_a_file_cut_within_its_header_is_a_fault_and_no_report(tmp_path, write):
+    write(tmp_path / "good.dcm")
+    write(tmp_path / "cut.dcm")
+    raw = (tmp_path / "cut.dcm").read_bytes()
+    (tmp_path / "cut.dcm").write_bytes(raw[: raw.index(b"\x28\x00\x10\x00") - 3])
+    assert reasons(build(tmp_path)) == {"cut.dcm": "bad_header"}
 
 
 def test_a_table_is_joined_by_path_and_may_list_files_that_are_no_images(tmp_path, write):
@@ -191,7 +202,7 @@ def test_what_is_said_of_a_damaged_header_quotes_none_of_it(tmp_path, write):
     (tmp_path / "odd.dcm").write_bytes(raw.replace(b"1234567890", b"DOE^JANE12"))
     write(tmp_path / "report.dcm", Rows=None, Modality="DOE_JANE")
     source = build(tmp_path)
-    assert reasons(source) == {"odd.dcm": "bad_header", "report.dcm": "no_pixels"}
+    assert reasons(source) == {"odd.dcm": "bad_header", "report.dcm": "bad_header"}
     assert "DOE" not in str([detail for *_, detail in source.skipped]) + str(source.notes)
 
 
