@@ -1,14 +1,16 @@
 """Files a second of `medssl prepare`, beside a plain loop over pydicom or Pillow in one process, and beside the decoding alone.
 
-    python benchmarks/prepare.py [--files 400] [--rounds 3]         # speed, on real radiographs where ../shared/data has them
+    python benchmarks/prepare.py [--files 1500] [--rounds 2]        # speed, on real radiographs where ../shared/data has them
     python benchmarks/prepare.py --memory 1000 10000 100000         # the peak memory of the command over the number of files
 
 The plain loop is what one would write: read the file, window and scale it, shrink it to 224 pixels, collect it in an array. The
-decoding alone is `pixel_array` or Pillow's `load`. All three run in one go, in turn, `rounds` times; the best of each counts.
+decoding alone is `pixel_array` or Pillow's `load`. As many loops as cores say what the machine gives beyond one core. All run in one
+go, in turn, `rounds` times; the best of each counts.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -28,21 +30,35 @@ SHARED = Path(__file__).resolve().parents[2] / "shared/data"
 SIZE = 224
 
 
-def radiographs(folder: Path, files: int) -> dict[str, Path]:
+def radiographs(folder: Path, files: int, kinds: list[str]) -> dict[str, Path]:
     """Folders of `files` chest DICOM files (8 bits 1024 x 1024, and 10 bits MONOCHROME1 440 x 440) and PNG files of 1024 x 1024."""
     dicoms = [SHARED / "dicom/chest/nih_dx.dcm", SHARED / "dicom/chest/CR-MONO1-10-chest.dcm"]
     pngs = sorted((SHARED / "chestxray/nih_originals_1024").rglob("*.png"))
-    for kind, originals in (("dicom", dicoms), ("png", pngs)):
+    originals_of = {"dicom": dicoms, "png": pngs}
+    for kind in kinds:
+        originals = originals_of[kind]
         (folder / kind).mkdir()
         for number in range(files):
             original = originals[number % len(originals)]
             shutil.copy(original, folder / kind / f"{number}{original.suffix}")
-    return {kind: folder / kind for kind in ("dicom", "png")}
+    return {kind: folder / kind for kind in kinds}
 
 
 def loop(folder: Path) -> np.ndarray:
     """The plain loop: uint8 [N, 224, 224]."""
     return np.stack([_small(_pixels(file)) for file in sorted(folder.iterdir())])
+
+
+def loops(folder: Path) -> None:
+    """As many plain loops at once as there are cores, each over its share: what the machine gives beyond one core."""
+    files, cores = sorted(folder.iterdir()), os.cpu_count() or 1
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
+        pool.map(_loop_over, [files[share::cores] for share in range(cores)])
+
+
+def _loop_over(files: list[Path]) -> None:
+    for file in files:
+        _small(_pixels(file))
 
 
 def decode(folder: Path) -> None:
@@ -82,16 +98,17 @@ def _small(image: np.ndarray) -> np.ndarray:
     return np.rint(full * 255).astype(np.uint8)
 
 
-def speed(files: int, rounds: int) -> None:
+def speed(files: int, rounds: int, kinds: list[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
-        for kind, folder in radiographs(Path(temporary), files).items():
-            seconds = {function.__name__: [] for function in (prepare, loop, decode)}
+        for kind, folder in radiographs(Path(temporary), files, kinds).items():
+            seconds = {function.__name__: [] for function in (prepare, loop, loops, decode)}
             for _ in range(rounds):
-                for function in (prepare, loop, decode):
+                for function in (prepare, loop, loops, decode):
                     seconds[function.__name__].append(_seconds(function, folder))
             best = {name: files / min(values) for name, values in seconds.items()}
             rates = ", ".join(f"{name} {rate:.0f}" for name, rate in best.items())
-            print(f"{kind:6} files a second: {rates}; prepare / loop {best['prepare'] / best['loop']:.2f}, cores {os.cpu_count()}")
+            ratio, limit = best["prepare"] / best["loop"], best["loops"] / best["loop"]
+            print(f"{kind:6} files a second: {rates}; prepare / loop {ratio:.2f}, {os.cpu_count()} loops / loop {limit:.2f}", flush=True)
 
 
 def _seconds(function: Callable[[Path], object], folder: Path) -> float:
@@ -137,8 +154,9 @@ def measured(folder: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--files", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--kinds", nargs="+", choices=["dicom", "png"], default=["dicom", "png"])
     parser.add_argument("--memory", type=int, nargs="+", metavar="FILES")
     given = parser.parse_args()
-    memory(given.memory) if given.memory else speed(given.files, given.rounds)
+    memory(given.memory) if given.memory else speed(given.files, given.rounds, given.kinds)
