@@ -174,7 +174,7 @@ FAULTS = {
     "dicom": {
         "pixels cut short": Fault("truncated_pixels", ".dcm", lambda: dicom()[:-10]),
         "JPEG 2000 stream damaged": Fault("undecodable", ".dcm", damaged_codestream),
-        "no Rows": Fault("no_pixels", ".dcm", lambda: without(dicom(), b"\x28\x00\x10\x00US")),
+        "no Rows": Fault("bad_header", ".dcm", lambda: without(dicom(), b"\x28\x00\x10\x00US")),
         "NumberOfFrames is no number": Fault("bad_header", ".dcm", lambda: dicom().replace(b"IS\x02\x0001", b"IS\x02\x001A")),
         "slope of zero": Fault("constant", ".dcm", lambda: dicom().replace(b"DS\x02\x001 ", b"DS\x02\x000 ")),
         "deflated bomb": Fault("deflated_too_big", ".dcm", cache(deflated_bomb)),

@@ -22,9 +22,8 @@ from medssl.errors import ReadError, UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK = 8  # items in a message
-_AHEAD = 2 * _CHUNK  # items that a worker has before it, so that it never waits for us; they must fit into a pipe's buffer
-_BUFFERED = 256  # results that may wait for an earlier one
+_CHUNK, _TOGETHER = 8, 64  # items in a message; they must fit into a pipe's buffer
+_FEW = 8  # items before a worker at which it is given more, so that it never waits for us
 _START_SECONDS = 120.0
 # One thread each; and memory of one image is kept for the next instead of being given back: half the time of a radiograph
 _ENVIRONMENT = {
@@ -44,14 +43,16 @@ def pooled(
     items: Iterable[Item],
     limits: Limits,
     processes: int | None = None,
+    together: Callable[[Item], object] = lambda _: None,
 ) -> Generator[Result | ReadError]:
     """`make(*arguments)` applied to each item, in the items' order. `make` is a function or class that a worker can import, and is
-    called once in each.
+    called once in each. Neighbours of which `together` says the same are done by one worker, 64 at most: the slices of a compressed
+    volume, which would be inflated by each worker that reads some.
 
     An item gives a ReadError where the task raises one, and for what ends or stops its worker: crashed, timed_out (after
     `limits.seconds`), too_much_memory (beyond `limits.memory_bytes`), failed (any other exception). Raises UserError where the task does.
     """
-    run = _Run((make, arguments, limits), items, processes or cores())
+    run = _Run((make, arguments, limits), items, processes or cores(), together)
     try:
         yield from run.results(limits.seconds)
     finally:
@@ -112,12 +113,13 @@ class _Worker:
 class _Run:
     """One call of `pooled`."""
 
-    def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int) -> None:
+    def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, together: Callable[[Any], object]) -> None:
         self._task = task
-        self._items = enumerate(items)
+        self._items = _chunks(enumerate(items), together)
         self._workers: list[_Worker] = []
         self._most = processes
-        self._again: deque[tuple[int, Any]] = deque()  # given to a worker that ended
+        self._buffered = 2 * _TOGETHER * processes  # results that may wait for an earlier one
+        self._again: deque[list[tuple[int, Any]]] = deque()  # given to a worker that ended
         self._done: dict[int, Any] = {}
         self._given = self._out = 0
 
@@ -144,7 +146,7 @@ class _Run:
         """Gives work to those who have little; starts another worker while there is more. Whether anything was given."""
         gave = False
         for worker in self._workers:
-            while len(worker.waiting) <= _AHEAD - _CHUNK and (items := self._next()):
+            while len(worker.waiting) <= _FEW and (items := self._next()):
                 worker.give(items)
                 gave = True
         if len(self._workers) < self._most and (items := self._next()):
@@ -166,14 +168,10 @@ class _Run:
         return worker
 
     def _next(self) -> list[tuple[int, Any]]:
-        items: list[tuple[int, Any]] = []
-        while len(items) < _CHUNK and self._again:
-            items.append(self._again.popleft())
-        while len(items) < _CHUNK and self._given - self._out < _BUFFERED:
-            if (item := next(self._items, None)) is None:
-                break
-            items.append(item)
-            self._given += 1
+        if self._again:
+            return self._again.popleft()
+        items = next(self._items, []) if self._given - self._out < self._buffered else []
+        self._given += len(items)
         return items
 
     def _receive(self, seconds: float) -> None:
@@ -205,7 +203,23 @@ class _Run:
             raise RuntimeError("a worker process does not start: python -m medssl.data.worker")
         self._workers.remove(worker)
         self._done[worker.waiting.popleft()[0]] = reason
-        self._again.extend(worker.waiting)
+        if worker.waiting:
+            self._again.append(list(worker.waiting))
+
+
+def _chunks(items: Iterator[tuple[int, Any]], together: Callable[[Any], object]) -> Iterator[list[tuple[int, Any]]]:
+    """Messages: 8 items, or up to 64 that belong together."""
+    chunk: list[tuple[int, Any]] = []
+    same = True
+    for item in items:
+        if chunk:
+            same = same and together(chunk[0][1]) == together(item[1]) is not None
+            if len(chunk) >= (_TOGETHER if same else _CHUNK):
+                yield chunk
+                chunk, same = [], True
+        chunk.append(item)
+    if chunk:
+        yield chunk
 
 
 @atexit.register

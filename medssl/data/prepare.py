@@ -124,7 +124,7 @@ class _Work:
         earlier = Earlier(self.path.parent, self.place, self._site_name())
         all_missing = ((record, own) for _, records, made, _ in missing for record, own in zip(records, made, strict=True))
         fresh = (record for record, own in all_missing if self._key(own) not in earlier)
-        results = pooled(Preparer, (self.source.root, self.data), fresh, self.data.limits)
+        results = pooled(Preparer, (self.source.root, self.data), fresh, self.data.limits, together=_file)
         with contextlib.closing(results):
             for _, _, made, path in missing:
                 outcomes: list[parts.Outcome] = []
@@ -242,6 +242,10 @@ def _check_decoders(missing: Counter[str]) -> None:
 
 def _counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{number} x {reason}" for reason, number in reasons.most_common())
+
+
+def _file(record: Record) -> str:
+    return record.locator
 
 
 def _empty(folder: Path) -> bool:

@@ -47,6 +47,22 @@ def test_results_come_in_the_order_of_the_items_from_any_number_of_workers() -> 
         assert list(pooled(operator.itemgetter, (1,), ((n, n * n) for n in range(500)), PATIENT, processes)) == [n * n for n in range(500)]
 
 
+def test_items_that_belong_together_are_done_by_one_worker() -> None:
+    slices = [("getpid", (), number // 60) for number in range(300)]
+    workers = list(pooled(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 2, together=operator.itemgetter(2)))
+    assert all(len(set(workers[start : start + 60])) == 1 for start in range(0, 300, 60))
+    assert len(set(workers)) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "lengths"),
+    [("a" * 130, [64, 64, 2]), ("abcdefghijkl", [8, 4]), ("a" * 20 + "b" * 20, [20, 20]), ("aabb" + "c" * 20, [8, 16])],
+)
+def test_messages_hold_eight_items_or_sixty_four_that_belong_together(keys: str, lengths: list[int]) -> None:
+    assert [len(chunk) for chunk in pool._chunks(enumerate(keys), str)] == lengths
+    assert [len(chunk) for chunk in pool._chunks(enumerate("x" * 20), lambda _: None)] == [8, 8, 4]
+
+
 def test_an_item_that_ends_its_process_costs_itself_only() -> None:
     calls: list[tuple[str, tuple[Any, ...]]] = [("getpid", ())] * 40
     calls[3] = calls[20] = ("abort", ())

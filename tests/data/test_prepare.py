@@ -167,7 +167,7 @@ def test_missing_decoders_are_told_once_before_anything_is_decoded(
     make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     details = ["A needs: pip install a", "B needs: pip install b", "A needs: pip install a"]
-    monkeypatch.setattr(prepare_module, "pooled", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(prepare_module, "pooled", lambda *_, **__: pytest.fail("it was decoded"))
     source = make_source(skipped=tuple((f"{number}.dcm", "missing_decoder", detail) for number, detail in enumerate(details)))
     with pytest.raises(UserError, match=r"2 x A needs: pip install a, 1 x B needs: pip install b\. Then run again"):
         prepare(source, Data(size=20, max_bad_fraction=1), cache)

@@ -38,7 +38,7 @@ def files(folder: Path) -> list[Path]:
 def test_a_store_that_is_there_is_used_again(make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source()
     first = prepare(source, DATA, cache)
-    monkeypatch.setattr(prepare_module, "pooled", lambda *_: pytest.fail("it was prepared again"))
+    monkeypatch.setattr(prepare_module, "pooled", lambda *_, **__: pytest.fail("it was prepared again"))
     assert prepare(source, DATA, cache).path == first.path
 
 
@@ -159,7 +159,7 @@ def test_only_the_file_that_changed_is_read_again(make_source: MakeSource, cache
     first = prepare(source, DATA, cache)
     read: list[str] = []
 
-    def counted(make, arguments, items, limits):
+    def counted(make, arguments, items, limits, together):
         return pool.pooled(make, arguments, (read.append(item.locator) or item for item in items), limits)
 
     monkeypatch.setattr(prepare_module, "pooled", counted)
