@@ -32,8 +32,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
     """The counts of a store, for audit.json: keyed hashes have been counted, no identity is in it."""
     table, counts = store.table, store.card["counts"]
     labels = [str(name).removeprefix("label:") for name in table if str(name).startswith("label:")]
-    patients, splits = table["patient"].to_numpy(str), table["split"].to_numpy(str)
-    each = np.unique(patients, return_counts=True)[1]
+    splits, each = table["split"].to_numpy(str), table["patient"].value_counts().to_numpy()
     return {
         "source": source.kind,
         "notes": list(source.notes),
@@ -41,7 +40,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
         "patients": {
             "count": len(each),
             "images_each": {"least": int(each.min()), "median": float(np.median(each)), "most": int(each.max())},
-            **{kind: len(set(table[column].to_numpy(str)) - {""}) for kind, column in (("studies", "study"), ("series", "series"))},
+            **{kind: table[column].replace("", None).nunique() for kind, column in (("studies", "study"), ("series", "series"))},
         },
         **{name: _counted(table[column]) for name, column in _columns(table)},
         "size": _counted(f"{width} x {height}" for width, height in table[["width", "height"]].to_numpy()),
@@ -49,7 +48,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
         "bits": _counted(table["bits"]),
         "labels": {name: _counted(table[f"label:{name}"]) for name in labels},
         "splits": {
-            split: {"images": int((splits == split).sum()), "patients": len(set(patients[splits == split]))}
+            split: {"images": int((splits == split).sum()), "patients": table.loc[splits == split, "patient"].nunique()}
             for split in SPLITS
             if (splits == split).any()
         },

@@ -65,8 +65,10 @@ def find(table: pd.DataFrame, images: np.ndarray, roles: Shaped[np.ndarray, " ro
 
     `images`: the store's; read where a perceptual hash is close to another's.
     """
-    sides = np.select([roles == role for role in SPLITS], [0, 1, 2], -1)
+    sides, none = np.select([roles == role for role in SPLITS], [0, 1, 2], -1), np.empty((0, 2), np.int64)
     flat = flat_rows(table)
+    if sides.max(initial=-1) <= 0:  # nothing stands on a stronger side
+        return Leaks(none, none, none, none, _contradictions(table, flat), none[:, 0])
     pixels = _torn(table["pixel_hash"].to_numpy(str), sides)
     patients = _torn(table["patient"].to_numpy(str), sides)
     studies = _torn(table["study"].to_numpy(str), sides) if "study" in table else patients[:0]

@@ -54,7 +54,8 @@ def prepare(source: Source, data: Data, cache: Path, on_progress: OnProgress | N
     """The store of that source, in <cache>/stores/<fingerprint> or in `out`; made where it is not there, is damaged or is of other data.
 
     `on_progress(done, total)` is called as records are finished. Raises UserError: nothing usable, too many faulty files
-    (`data.max_bad_fraction`), a decoder that is not installed, no space, a folder that cannot be written or holds something else.
+    (`data.max_bad_fraction`), a decoder that is not installed, no space, a folder that cannot be written, an `out` that holds
+    something else than a store of the same place.
     """
     if source.kind == "store":
         return _as_asked(Store.open(source.root), data)
@@ -96,10 +97,12 @@ class _Work:
         self.made = [making.of(record) for record in source.records]
         self.name = fingerprint(source, self.made, STORE_FORMAT)
         self.path = (out.expanduser().absolute() if out else cache / "stores" / self.name).resolve()
-        if out and self.path.exists() and not (self.path / "table.parquet").is_file() and not _empty(self.path):
-            raise UserError(f"{out} exists and is no store. Name another folder with --out.")
         self.parts = self.path.with_name(self.path.name + ".parts")
         self.place = keyed(self.site, "place", str(source.root))
+        if out:
+            self._check_out()
+        else:
+            _sweep(self.path.parent)
 
     def existing(self) -> Store | None:
         """The store if it is there, whole, of the same data, and keyed with this site's key."""
@@ -114,7 +117,6 @@ class _Work:
         if self.data.missing_decoder == "stop":
             _check_decoders(Counter(detail for _, reason, detail in self.source.skipped if reason == "missing_decoder"))
         private_folder(self.parts)
-        _sweep(self.path.parent)
         wanted = [part for part in self._parts() if shard is None or part[0] % shard.count == shard.number - 1]
         total = sum(len(records) for _, records, _, _ in wanted)
         missing = [part for part in wanted if not part[3].is_file()]
@@ -158,6 +160,17 @@ class _Work:
         reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         remedy = "Name another folder with MEDSSL_CACHE or --out; a damaged part is made again once it is deleted."
         return UserError(f"The store {self.path} cannot be written: {reason}. {remedy}")
+
+    def _check_out(self) -> None:
+        """Raises UserError for a folder of the user's that is neither empty nor a store of the same place, which may be replaced."""
+        if not self.path.exists() or _empty(self.path):
+            return
+        try:
+            place = Store.open(self.path).card["place"]
+        except UserError:
+            raise UserError(f"{self.path} exists and is no whole store. Delete it, or name another folder with --out.") from None
+        if place != self.place:
+            raise UserError(f"{self.path} is a store of other data. Delete it, or name another folder with --out.")
 
     def _key(self, made: str) -> str:
         return keyed(self.site, "made", made)
@@ -223,7 +236,7 @@ def _partial(path: Path) -> Iterator[Path]:
 
 
 def _sweep(folder: Path) -> None:
-    """Takes away what killed preparations left and nobody came back for."""
+    """Takes away what killed preparations left in the cache and nobody came back for."""
     for pattern, days in (("*.partial-*", 1), ("*.parts", _PARTS_DAYS)):
         for old in folder.glob(pattern):
             with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from medssl.data.decode import pixel_hash
 from medssl.errors import UserError
@@ -41,6 +42,7 @@ class Store:
             card = json.loads((path / "card.json").read_text("utf-8"))
             images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
             table = pd.read_parquet(path / "table.parquet", use_threads=False)  # threads keep memory: 40 MB for 100 000 rows
+            pa.default_memory_pool().release_unused()
             if not (fault := _fault(path, images, table, card)):
                 return cls(path, images, table, card)
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:

@@ -13,6 +13,7 @@ from medssl.config import Config, merged, overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
 from medssl.data.split import parse_labels
+from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import task as tasks
@@ -94,8 +95,9 @@ def _configured(card: dict[str, Any], origin: Path, data: str | None, given: dic
             raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
         where = {"path": config_of(run).data.path}
     config = resolve(merged(merged(values, {"data": where}), given))
-    for key in ("size", "channels", "window"):
-        old, new = card["config"]["data"][key], getattr(config.data, key)
+    asked = config.data.model_dump(mode="json")
+    for key in SETTINGS:
+        old, new = card["config"]["data"][key], asked[key]
         if old != new:
             raise UserError(f"data.{key} is {new}, but the encoder was pretrained with {old}. Leave it as the encoder knows it.")
     return config

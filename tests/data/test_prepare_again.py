@@ -15,6 +15,7 @@ from medssl.data import prepare as prepare_module
 from medssl.data.fingerprint import Making
 from medssl.data.fingerprint import fingerprint as of_makings
 from medssl.data.prepare import Shard, prepare, prepare_shard
+from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -181,8 +182,23 @@ def test_a_store_in_a_folder_of_ones_own_is_replaced_by_one_of_other_data_but_no
     assert prepare(source, DATA, tmp_path / "cache", out=out).path == out
     shorter = replace(source, records=source.records[:3])
     assert len(prepare(shorter, DATA, tmp_path / "cache", out=out).images) == 3
-    with pytest.raises(UserError, match="is no store"):
+    with pytest.raises(UserError, match="is no whole store"):
         prepare(source, DATA, tmp_path / "cache", out=source.root)
+    (tmp_path / "other").mkdir()
+    for file in source.root.iterdir():
+        (tmp_path / "other" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(UserError, match="is a store of other data"):
+        prepare(replace(source, root=tmp_path / "other"), DATA, tmp_path / "cache", out=out)
+    assert len(Store.open(out).images) == 3
+
+
+def test_nothing_beside_a_folder_of_ones_own_is_swept(make_source: MakeSource, tmp_path: Path) -> None:
+    own = [tmp_path / name for name in ("mine.parts", "mine.partial-1")]
+    for folder in own:
+        folder.mkdir()
+        os.utime(folder, (1, 1))
+    prepare(make_source(), DATA, tmp_path / "cache", out=tmp_path / "store")
+    assert all(folder.is_dir() for folder in own)
 
 
 def test_what_a_killed_preparation_left_is_swept_after_a_day(make_source: MakeSource, cache: Path) -> None:

@@ -131,7 +131,7 @@ def test_it_says_what_was_found_and_leaves_store_audit_and_contact_sheet(calm) -
         (("--data", "{many}", "--shard", "half"), "3/16"),
         (("--data", "{many}", "--set", "train.lr=1"), "train belongs to pretrain"),
         (("--data", "{many}", "--set", "data.sise=16"), "'size'"),
-        (("--data", "{many}", "--preset", "medmnist_cpu", "--out", "{many}"), "is no store"),
+        (("--data", "{many}", "--preset", "medmnist_cpu", "--out", "{many}"), "is no whole store"),
     ],
 )
 def test_wrong_input_ends_with_2_and_one_message_before_anything_is_written(
