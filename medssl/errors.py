@@ -13,7 +13,7 @@ class Interrupted(Exception):
 
 
 class ReadError(Exception):
-    """One image cannot be used: skipped, counted and named in skipped.csv.
+    """One image cannot be used: skipped, counted, and named in the operator's private list.
 
     `reason` is a short code ("truncated", "no_pixels", ...), `detail` a sentence. One string in `args`, so that it
     crosses process boundaries.
