@@ -24,6 +24,7 @@ Result = TypeVar("Result")
 
 _CHUNK, _TOGETHER = 8, 64  # items in a message; they must fit into a pipe's buffer
 _FEW = 8  # items before a worker at which it is given more, so that it never waits for us
+_MOST = 32  # workers: more only wait for the disk
 _START_SECONDS = 120.0
 # One thread each; and memory of one image is kept for the next instead of being given back: half the time of a radiograph
 _ENVIRONMENT = {
@@ -52,7 +53,7 @@ def pooled(
     An item gives a ReadError where the task raises one, and for what ends or stops its worker: crashed, timed_out (after
     `limits.seconds`), too_much_memory (beyond `limits.memory_bytes`), failed (any other exception). Raises UserError where the task does.
     """
-    run = _Run((make, arguments, limits), items, processes or cores(), together)
+    run = _Run((make, arguments, limits), items, processes or min(cores(), _MOST), together)
     try:
         yield from run.results(limits.seconds)
     finally:

@@ -9,6 +9,7 @@ from medssl.config import Config
 from medssl.data import split
 from medssl.data.cache import cache_folder
 from medssl.data.leaks import Leaks, find, settled
+from medssl.data.pool import end_workers
 from medssl.data.prepare import prepare
 from medssl.data.store import Store
 from medssl.types import SPLITS, Reporter, Source
@@ -39,6 +40,7 @@ def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | 
     Raises UserError where the split that comes with the data leaks and `data.leaks` does not say what to do.
     """
     store = prepare(source, config.data, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
+    end_workers()  # each holds some 150 MB, and a training takes days
     if stratum is None:
         columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
         stratum = config.data.label or (columns[0] if len(columns) == 1 else "")
