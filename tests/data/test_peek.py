@@ -45,7 +45,7 @@ def test_few_more_are_read_than_asked_for_and_they_are_spread(make_source: Calla
 
     monkeypatch.setattr("medssl.data.peek.pooled", counted)
     peek(many, Data(), count=16)
-    assert len(seen) <= 2 * 16
+    assert len(seen) <= 40  # 16, and what a worker has before it
     assert min(seen) < 50
     assert max(seen) > 900
 
