@@ -1,6 +1,7 @@
 """The errors that a user can mend: each names the thing, the reason and the remedy."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 
 
@@ -22,6 +23,11 @@ class ReadError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.reason, _, self.detail = message.partition(": ")
+
+
+def counted(reasons: Iterable[str]) -> str:
+    """ "3 x truncated, 1 x crc": how often each reason is among `reasons`, the most frequent first."""
+    return ", ".join(f"{number} x {reason}" for reason, number in Counter(reasons).most_common())
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

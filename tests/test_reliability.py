@@ -1,21 +1,15 @@
 """The table of faults in docs/ shows the tests that there are."""
 
-import importlib.util
 import re
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
 
 @pytest.fixture
-def reliability(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reliability", repository / "tests/reliability.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def reliability(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("tests/reliability.py")
 
 
 def test_every_fault_of_the_list_has_a_test_and_every_mark_a_fault(reliability: ModuleType) -> None:

@@ -20,9 +20,9 @@ class Making:
     def __init__(self, source: Source, data: Data) -> None:
         self._root = source.root
         own = [preparation.VERSION, data.size, data.channels, data.spacing_mm, [step.model_dump() for step in data.transforms]]
-        self.readers = {record.reader for record in source.records}
         self._settings = {
-            name: [*own, name, reader(name, data).version, reader_config(name, data).model_dump(mode="json")] for name in self.readers
+            name: [*own, name, version, reader_config(name, data).model_dump(mode="json")]
+            for name, version in reader_versions(source, data).items()
         }
         self._file, self._found = "", (-1, -1)
 

@@ -5,7 +5,6 @@ out. The view v of row r in step s is made under the key (seed, s, r, v). So no 
 """
 
 import math
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import torch
 from jaxtyping import Int, UInt8, UInt16
 from torch.utils.data import DataLoader, Dataset
 
+from medssl.data.pool import cores
 from medssl.errors import UserError
 from medssl.types import Batch
 
@@ -151,6 +151,5 @@ def workers_for(requested: int, cores: int, batch_bytes: int, shm_bytes: int) ->
 
 def workers_here(requested: int, batch_bytes: int) -> tuple[int, str]:
     """`workers_for` on this machine: the cores that the process may use, and /dev/shm where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shared = Path("/dev/shm")  # noqa: S108 - asked for its free space only
-    return workers_for(requested, cores, batch_bytes, shutil.disk_usage(shared).free if shared.is_dir() else 2**63)
+    return workers_for(requested, cores(), batch_bytes, shutil.disk_usage(shared).free if shared.is_dir() else 2**63)

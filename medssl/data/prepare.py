@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from medssl.data.fingerprint import Making, fingerprint
 from medssl.data.identity import keyed
 from medssl.data.pool import pooled
 from medssl.data.store import SETTINGS, STORE_FORMAT, Store
-from medssl.errors import UserError
+from medssl.errors import UserError, counted
 from medssl.types import Record, Source
 
 _DAY_SECONDS = 86400
@@ -115,7 +114,7 @@ class _Work:
     def fill(self, shard: Shard | None, on_progress: OnProgress | None) -> int:
         """Writes the parts that are missing, of one shard or of all; the number of records in them."""
         if self.data.missing_decoder == "stop":
-            _check_decoders(Counter(detail for _, reason, detail in self.source.skipped if reason == "missing_decoder"))
+            _check_decoders([detail for _, reason, detail in self.source.skipped if reason == "missing_decoder"])
         private_folder(self.parts)
         wanted = [part for part in self._parts() if shard is None or part[0] % shard.count == shard.number - 1]
         total = sum(len(records) for _, records, _, _ in wanted)
@@ -193,17 +192,17 @@ class _Work:
 
     def _check(self, store: Assembly) -> None:
         """Raises UserError for nothing usable, and for more faulty files than the data may have."""
-        faults = Counter(item.reason for item in store.skipped if item.fault)
-        total = store.used + faults.total()
+        faults = [item.reason for item in store.skipped if item.fault]
+        total = store.used + len(faults)
         named = f"They are named in {private_list(self.cache, self.name)}"
         if store.used == 0:
-            reasons = _counted(Counter(item.reason for item in store.skipped))
+            reasons = counted(item.reason for item in store.skipped)
             raise UserError(f"No image of {self.data.path or self.source.root} can be used: {reasons}. {named}; check what --data names.")
-        if faults.total() > self.data.max_bad_fraction * total:
+        if len(faults) > self.data.max_bad_fraction * total:
             raise UserError(
-                f"{faults.total()} of {total} images are faulty, more than data.max_bad_fraction = {self.data.max_bad_fraction:g} allows: "
-                f"{_counted(faults)}. {named}. Mend or remove them, or allow more: "
-                f"--set data.max_bad_fraction={faults.total() / total + 0.005:.2f}."
+                f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {self.data.max_bad_fraction:g} allows: "
+                f"{counted(faults)}. {named}. Mend or remove them, or allow more: "
+                f"--set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
             )
 
     def _site_name(self) -> str:
@@ -244,17 +243,13 @@ def _sweep(folder: Path) -> None:
                     shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_decoders(missing: Counter[str]) -> None:
+def _check_decoders(missing: Sequence[str]) -> None:
     """Raises UserError that names each decoder that is missing, with the number of files that need it."""
     if missing:
         raise UserError(
-            f"Some files are compressed in a way that no installed decoder reads: {_counted(missing)}. Then run again; or leave these "
+            f"Some files are compressed in a way that no installed decoder reads: {counted(missing)}. Then run again; or leave these "
             "files out: --set data.missing_decoder=skip."
         )
-
-
-def _counted(reasons: Counter[str]) -> str:
-    return ", ".join(f"{number} x {reason}" for reason, number in reasons.most_common())
 
 
 def _file(record: Record) -> str:

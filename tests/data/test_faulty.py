@@ -1,6 +1,6 @@
 """Faulty files among many good ones, as benchmarks/faulty.py plants them: 300 files here, 10 000 there."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -8,13 +8,9 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def faulty(repository: Path) -> ModuleType:
+def faulty(script: Callable[[str], ModuleType]) -> ModuleType:
     """The benchmark as a module."""
-    spec = importlib.util.spec_from_file_location("faulty", repository / "benchmarks/faulty.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/faulty.py")
 
 
 @pytest.mark.fault("D1", "D2", "D4", "D7", "D13", "D20", "N1", "N2", "N3", "N4", "N5", "I1", "I2", "I3", "D22")

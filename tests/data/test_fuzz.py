@@ -1,10 +1,10 @@
 """Mutated files of every format, as benchmarks/fuzz.py makes them: 300 files here, 10 000 there."""
 
-import importlib.util
 import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +12,9 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def fuzz(repository: Path) -> ModuleType:
+def fuzz(script: Callable[[str], ModuleType]) -> ModuleType:
     """The benchmark as a module."""
-    spec = importlib.util.spec_from_file_location("fuzz", repository / "benchmarks/fuzz.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("benchmarks/fuzz.py")
 
 
 def test_300_mutated_files_end_as_images_or_with_a_reason_within_time_and_memory(repository: Path) -> None:

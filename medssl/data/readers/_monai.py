@@ -9,7 +9,7 @@ keeps the names, and a file that cannot be used raises its ReadError from `get_d
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from monai.data.image_reader import ImageReader
@@ -23,7 +23,7 @@ from medssl.data.reading import Reader
 class DicomReader(ImageReader):
     """One frame (`index`) of each DICOM file; several files are joined along the channels."""
 
-    def __init__(self, window: Literal["header", "percentile", "none"] = "header", index: int = 0) -> None:
+    def __init__(self, window: str = "header", index: int = 0) -> None:
         self._reader = dicom.build(dicom.Config(window=window))
         self._index = index
 

@@ -14,7 +14,7 @@ from medssl.data.sources._beside import BesideConfig, joined
 from medssl.data.sources._dicom_primary import Choice
 from medssl.data.sources._frames import FramePolicy
 from medssl.data.sources._tables import SUFFIXES
-from medssl.errors import UserError
+from medssl.errors import UserError, counted
 from medssl.types import Source
 
 _RASTER = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
@@ -55,8 +55,7 @@ def build(config: Config, data: str) -> Source:
     headers = _dicom_headers.listed(root, locators, config.limits, Choice(config.frames, config.derived, config.burned_in))
     skipped = (*problems, *headers.skipped)
     if not headers.records:
-        counts = Counter(reason for _, reason, _ in skipped)
-        reasons = "; left out: " + ", ".join(f"{count} x {reason}" for reason, count in counts.most_common()) if counts else ""
+        reasons = f"; left out: {counted(reason for _, reason, _ in skipped)}" if skipped else ""
         raise UserError(
             "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_on_choices(skipped)])
         )

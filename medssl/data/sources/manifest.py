@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from medssl.config import Limits
 from medssl.data.readers import _nifti_header
-from medssl.data.sources import _dicom_headers, _walk
+from medssl.data.sources import _dicom_headers, _walk, nifti
 from medssl.data.sources._columns import TableConfig
 from medssl.data.sources._located import located
 from medssl.data.sources._tables import SUFFIXES, merged, read
-from medssl.errors import ReadError, UserError
+from medssl.errors import ReadError, UserError, counted
 from medssl.types import Record, Source
 
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom")
@@ -52,7 +52,7 @@ def build(config: Config, data: str) -> Source:
     rows = located(table, root, lambda: [found.locator for found in _walk.below(root) if not found.reason], config.missing == "skip")
     records, notes, skipped = _images(root, list(rows), config.limits)
     if not records:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(reason for _, reason, _ in skipped).most_common())
+        reasons = counted(reason for _, reason, _ in skipped)
         raise UserError(f"{data} lists no usable image ({reasons or 'none of its files is there'}). Correct the manifest.")
     notes = [f"{len(records)} images listed by the manifest", *notes]
     if len(rows) < len(table.rows):
@@ -83,6 +83,5 @@ def _slices(root: Path, locators: Sequence[str], limits: Limits) -> tuple[list[R
         except ReadError as error:
             skipped.append((locator, error.reason, error.detail))
             continue
-        slices = range(header.volumes * header.depth)
-        records += [Record(locator, "nifti", index, series=f"{locator}#{index // header.depth}") for index in slices]
+        records += nifti.slices(Record(locator, "nifti"), header, header.volumes, "all")
     return records, skipped

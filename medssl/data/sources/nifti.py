@@ -102,10 +102,17 @@ def _records(headers: Mapping[str, _nifti_header.Header], config: Config) -> lis
     records = []
     for locator, header in headers.items():
         record = Record(locator, "nifti", patient=people[locator], split=splits[locator])
-        for volume in range(header.volumes if config.volumes == "all" else 1):
-            first, series = volume * header.depth, f"{locator}#{volume}"
-            records += [replace(record, index=first + at, series=series) for at in chosen(config.slices, header.depth)]
+        records += slices(record, header, header.volumes if config.volumes == "all" else 1, config.slices)
     return records
+
+
+def slices(record: Record, header: _nifti_header.Header, volumes: int, policy: str) -> list[Record]:
+    """`record` for each slice that `policy` takes of the first `volumes` volumes of its file; each volume is a series."""
+    return [
+        replace(record, index=volume * header.depth + at, series=f"{record.locator}#{volume}")
+        for volume in range(volumes)
+        for at in chosen(policy, header.depth)
+    ]
 
 
 def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -23,12 +23,22 @@ from medssl.errors import ReadError
 Write = Callable[..., Path]
 READER = dicom.build(dicom.Config())
 RAW = dicom.build(dicom.Config(window="none"))
+SMALL = dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000)))
 
 
 def shipped(name: str) -> Path:
     path = get_testdata_file(name, download=False)
     assert path, f"{name} is no longer shipped with pydicom"
     return Path(str(path))
+
+
+def bombed(path: Path, preamble: bool) -> Path:
+    """The deflated file with 5 MB of zeros in the place of its data set."""
+    whole = path.read_bytes()
+    start = 144 + int.from_bytes(whole[140:144], "little")
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    path.write_bytes(whole[0 if preamble else 132 : start] + bomb.compress(bytes(5_000_000)) + bomb.flush())
+    return path
 
 
 def reason(path: Path, index: int = 0, reader: dicom.Reader = READER) -> str:
@@ -208,22 +218,13 @@ def test_a_transfer_syntax_that_nothing_decodes_is_undecodable_and_not_repeated(
 @pytest.mark.fault("D20")
 def test_a_deflated_bomb_is_refused(write_dicom: Write, scene: np.ndarray) -> None:
     path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=DeflatedExplicitVRLittleEndian)
-    whole = path.read_bytes()
-    start = 144 + int.from_bytes(whole[140:144], "little")
-    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    path.write_bytes(whole[:start] + bomb.compress(bytes(5_000_000)) + bomb.flush())
-    small = dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000)))
-    assert reason(path, reader=small) == "deflated_too_big"
+    assert reason(bombed(path, preamble=True), reader=SMALL) == "deflated_too_big"
 
 
 @pytest.mark.fault("D20")
 def test_a_deflated_bomb_without_a_preamble_is_refused_too(write_dicom: Write, scene: np.ndarray) -> None:
     path = write_dicom(np.rint(scene * 255).astype(np.uint8), 8, syntax=DeflatedExplicitVRLittleEndian)
-    whole = path.read_bytes()
-    start = 144 + int.from_bytes(whole[140:144], "little")
-    bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    path.write_bytes(whole[132:start] + bomb.compress(bytes(5_000_000)) + bomb.flush())
-    assert reason(path, reader=dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000)))) == "deflated_too_big"
+    assert reason(bombed(path, preamble=False), reader=SMALL) == "deflated_too_big"
 
 
 @pytest.mark.fault("D21")
