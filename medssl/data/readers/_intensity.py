@@ -1,21 +1,21 @@
 """Stored numbers to [0, 1], where the file states no range: from the pixels themselves."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 
 from medssl.errors import ReadError
 
 _PERCENTILES = (0.5, 99.5)
 
 
-def by_percentile(values: Float[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"] | None = None) -> Float[np.ndarray, "h w"]:
-    """`values` scaled so that the 0.5th and the 99.5th percentile of the `valid` ones become 0 and 1, clipped.
+def by_percentile(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """`values` scaled so that their 0.5th and 99.5th percentile become 0 and 1, clipped.
 
     Raises ReadError non_finite where a value is NaN or infinite, constant where both percentiles are one number.
     """
     if not np.isfinite(values).all():
         raise ReadError("non_finite: NaN or infinite pixels")
-    low, high = np.percentile(values if valid is None else values[valid], _PERCENTILES)
+    low, high = np.percentile(values, _PERCENTILES)
     if not high > low:
         raise ReadError("constant: the pixels between the 0.5th and the 99.5th percentile are all equal")
     return np.clip((values - low) / (high - low), 0, 1)
