@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 UV := $(shell command -v uv)
 BIN := .venv/bin
 
-.PHONY: setup demo check test bench
+.PHONY: setup demo check test methods bench
 
 setup: .venv/.ready
 
@@ -19,6 +19,9 @@ check: .venv/.ready
 
 test: .venv/.ready
 	$(BIN)/pytest
+
+methods: .venv/.ready
+	$(BIN)/pytest tests/methods tests/contracts tests/test_planted_faults.py --write-methods
 
 bench: .venv/.ready
 	$(BIN)/python benchmarks/bench.py

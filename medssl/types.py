@@ -65,29 +65,75 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`views`: tensors [B, C, H, W], uint8 (0..255) or float32 in [0, 1], one per view of the same B samples.
-    `rows`: int64 [B], the samples' rows in the store. `labels`: int64 [B] where the task has them."""
+    """`views`: tensors [B, C, H, W], uint8 (0..255) or float32 in [0, 1], one per view of the same B samples; smaller crops, where the
+    method asks for them, come after the two whole views.
+
+    `rows`: int64 [B], the samples' rows in the store. `labels`: int64 [B], -1 where there is none; they watch, and train nothing but
+    `supervised` and fine-tuning. `patients`: int64 [B], equal numbers for images of one patient.
+    """
 
     views: tuple[Tensor, ...]
     rows: Tensor
     step: int
     seed: int
     labels: Tensor | None = None
+    patients: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Embeddings with what is known of them: `values` [n, D] of unit length, `tags` int64 [n, 4] as in `nn.support_set.tags_of`."""
+
+    values: Tensor
+    tags: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """What a look-up in the support set found, for those who watch: unit rows [n, D] of the queries `z`, of their nearest neighbours
+    `nn` and of their pseudo neighbours `pnn`; `index` [n], the neighbours' rows in the set; tags [n, 4] of the queries and neighbours."""
+
+    z: Tensor
+    nn: Tensor
+    pnn: Tensor
+    index: Tensor
+    z_tags: Tensor
+    nn_tags: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a method returns for one batch. `push`: unit rows [n, D] for the support set once the step has been applied."""
+    """What a method returns for one batch.
+
+    `logs`: single numbers. `embeddings`: unit rows [B, D] of the two views, without gradient, by which the run's health is judged.
+    `push`: rows for the support set once the step has been applied. `lookup`: what was found in the support set. `carry`: what else
+    `after_update` needs of the forward pass.
+    """
 
     loss: Tensor
     logs: Mapping[str, Tensor] = field(default_factory=dict)
-    push: Tensor | None = None
+    embeddings: tuple[Tensor, Tensor] | None = None
+    push: Rows | None = None
+    lookup: LookUp | None = None
+    carry: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalViews:
+    """Small crops beside the two whole views: how many; their edge as a share of a whole view's; the shares of the image's area that
+    they and the whole views show."""
+
+    number: int
+    edge: float
+    area: tuple[float, float]
+    whole_area: tuple[float, float]
 
 
 class Method(Protocol):
     """What the training loop needs of a method: `nn.Module` behaviour, a step, and what follows an applied update.
 
-    `after_update(step, progress)` is called only for a finite step; `progress` runs from 0 to 1 over the training.
+    `after_update(step, progress)` is called only for a finite step; `progress` runs from 0 to 1 over the training. A method may have a
+    `support` (an `nn.SupportSet`, for those who watch it) and `local_views` (LocalViews: its batches then hold such crops, too).
     """
 
     encoder: nn.Module

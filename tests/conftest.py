@@ -15,24 +15,34 @@ os.environ["OMP_NUM_THREADS"] = str(min(2, int(os.environ.get("OMP_NUM_THREADS",
 install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))  # small.py, reliability.py
 _outcomes: defaultdict[str, list[str]] = defaultdict(list)
+_properties: defaultdict[str, dict[str, object]] = defaultdict(dict)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-docs", action="store_true", help="write the pages of docs/ that are generated from tests")
+    parser.addoption("--write-docs", action="store_true", help="write docs/reliability.md and docs/dicom_files.md from the tests")
+    parser.addoption("--write-methods", action="store_true", help="write docs/methods.md from the tests")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.outcome != "passed":
-        _outcomes[report.nodeid.partition("[")[0]].append(report.outcome)
+        _outcomes[report.nodeid].append(report.outcome)
+        _properties[report.nodeid].update(report.user_properties)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--write-docs"):
-        sys.path.insert(0, str(ROOT / "tests"))
         import reliability
 
-        reliability.PAGE.write_text(reliability.page(_outcomes), "utf-8")
+        functions: defaultdict[str, list[str]] = defaultdict(list)
+        for node, outcomes in _outcomes.items():
+            functions[node.partition("[")[0]] += outcomes
+        reliability.PAGE.write_text(reliability.page(functions), "utf-8")
+    if session.config.getoption("--write-methods"):
+        import methods_page
+
+        methods_page.PAGE.write_text(methods_page.page(_outcomes, _properties), "utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)

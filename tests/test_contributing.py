@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -27,8 +28,8 @@ def copy(tmp_path_factory, repository):
 
 def test_there_is_an_example_with_its_test_for_each_kind(copy):
     assert copy[1] == [
-        "medssl/methods/simclr.py",
-        "tests/methods/test_simclr.py",
+        "medssl/methods/spectral.py",
+        "tests/methods/test_spectral.py",
         "medssl/data/sources/tuberculosis.py",
         "tests/data/sources/test_tuberculosis.py",
         "medssl/backbones/plain.py",
@@ -36,30 +37,16 @@ def test_there_is_an_example_with_its_test_for_each_kind(copy):
     ]
 
 
-def test_the_examples_pass_their_tests_and_the_contract_tests(copy):
+def test_the_examples_pass_their_tests_the_contract_tests_and_catch_their_faults(copy):
     folder, paths = copy
+    run = partial(subprocess.run, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False)
+    curve = run([sys.executable, "-W", "ignore", "tests/curves.py", "spectral"])
+    assert curve.returncode == 0, curve.stderr
     tests = [path for path in paths if path.startswith("tests/")]
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-v",
-            "-p",
-            "no:cacheprovider",
-            "-k",
-            "simclr or tuberculosis or plain",
-            *tests,
-            "tests/contracts",
-        ],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    chosen = ["-k", "spectral or tuberculosis or plain", *tests, "tests/contracts", "tests/test_planted_faults.py"]
+    process = run([sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *chosen])
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-2000:]
-    for name in ("methods.simclr", "data.sources.tuberculosis", "backbones.plain"):
+    for name in ("methods.spectral", "data.sources.tuberculosis", "backbones.plain", "spectral: pairs swapped"):
         assert f"[{name}] PASSED" in process.stdout, f"the contract tests did not see {name}"
 
 

@@ -31,8 +31,8 @@ _ORDER = 2**31  # no row has this number: it sets the key of an epoch's order ap
 class Loader:
     """Iterates over the batches of the steps `start` to `steps`; every iteration gives the same ones.
 
-    `images`: the store's, uint8 or uint16. `rows`: those to train on. `make_views(image, key)` returns a view. `labels`: one for each row
-    of the store, used where the task has them. uint8 images give uint8 views, uint16 images float32 views.
+    `images`: the store's, uint8 or uint16. `rows`: those to train on. `make_views(image, key)` returns a view. `labels` and `patients`:
+    a number for each row of the store, where they are known. uint8 images give uint8 views, uint16 images float32 views.
     Raises UserError for a batch that the rows cannot fill.
     """
 
@@ -47,12 +47,13 @@ class Loader:
         start: int = 0,
         workers: int = 0,
         labels: Int[np.ndarray, " n"] | None = None,
+        patients: Int[np.ndarray, " n"] | None = None,
         n_views: int = 2,
     ) -> None:
         if batch_size < 2 or len(rows) < batch_size:
             remedy = f"Use a batch size from 2 to {len(rows)}." if len(rows) >= 2 else "At least 2 are needed."
             raise UserError(f"A batch of {batch_size} cannot be filled from {len(rows)} training images. {remedy}")
-        self._batches = _Batches(images, np.asarray(rows, np.int64), make_views, seed, batch_size, labels, n_views)
+        self._batches = _Batches(images, np.asarray(rows, np.int64), make_views, seed, batch_size, labels, patients, n_views)
         self._steps, self._workers = range(start, steps), workers
 
     @property
@@ -61,6 +62,10 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, made here and now."""
+        return self._batches[step]
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises UserError where a worker process dies or hangs."""
@@ -93,6 +98,7 @@ class _Batches(Dataset[Batch]):
     seed: int
     batch_size: int
     labels: np.ndarray | None
+    patients: np.ndarray | None
     n_views: int
 
     def __getitem__(self, step: int) -> Batch:
@@ -104,8 +110,10 @@ class _Batches(Dataset[Batch]):
             torch.from_numpy(np.stack([self.make_views(image, (self.seed, step, row, view)) for row, image in images]))
             for view in range(self.n_views)
         )
-        labels = None if self.labels is None else torch.from_numpy(np.asarray(self.labels[rows], np.int64))
-        return Batch(views, torch.from_numpy(rows), step, self.seed, labels)
+        labels, patients = (
+            None if known is None else torch.from_numpy(np.asarray(known[rows], np.int64)) for known in (self.labels, self.patients)
+        )
+        return Batch(views, torch.from_numpy(rows), step, self.seed, labels, patients)
 
     def __getstate__(self) -> dict[str, Any]:
         file = getattr(self.images, "filename", None)  # of a memory map

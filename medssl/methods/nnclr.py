@@ -15,29 +15,32 @@ except the widths and the size of Q, which belong to ImageNet there (2048-2048-2
 """
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from pydantic import Field
+from torch import nn
 
 from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
+from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import info_nce
-from medssl.nn.support_set import SupportSet, nearest
-from medssl.types import Batch, Step
+from medssl.nn.losses import info_nce, unit
+from medssl.nn.negatives import left_out
+from medssl.nn.support_set import Neighbours, SupportSet, tags_of
+from medssl.types import Batch, LookUp, Rows, Step
 
 
 class Config(PluginConfig):
+    """`neighbours` and `clusters`: see `SupportSet`. `mask_same_patient`: other images of the patient are no negatives. `cancel`: how many
+    likely false negatives of each image are none (`nn.negatives.likely_false`)."""
+
     name: str = "nnclr"
-    temperature: float = 0.1
-    support_size: int = 4096
-    hidden: int = 2048
-    width: int = 256
-
-
-def neighbour_of(z: Float[Tensor, "b d"], rows: Float[Tensor, "q d"]) -> Float[Tensor, "b d"]:
-    """NN(z, Q)."""
-    return rows[nearest(z, rows)[:, 0]]
+    temperature: float = Field(default=0.1, gt=0)
+    support_size: int = Field(default=4096, ge=1)
+    neighbours: Neighbours = "any"
+    clusters: int = Field(default=0, ge=0)
+    mask_same_patient: bool = False
+    cancel: int = Field(default=0, ge=0)
+    hidden: int = Field(default=2048, ge=1)
+    width: int = Field(default=256, ge=2)
 
 
 class NNCLR(nn.Module):
@@ -45,19 +48,23 @@ class NNCLR(nn.Module):
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
+        self.config = config
         self.encoder = encoder
         self.projector = mlp([encoder.num_features, config.hidden, config.hidden, config.width], last_norm=True)
         self.predictor = mlp([config.width, config.hidden, config.width])
-        self.support = SupportSet(config.support_size, config.width)
-        self.tau = config.temperature
+        self.support = SupportSet(config.support_size, config.width, config.neighbours, config.clusters)
 
     def forward(self, batch: Batch) -> Step:
         z = self.projector(self.encoder(torch.cat(batch.views)))
-        p1, p2 = F.normalize(self.predictor(z).float(), dim=1).chunk(2)
-        z1, z2 = F.normalize(z.float(), dim=1).chunk(2)
-        Q = self.support.rows
-        loss = (info_nce(neighbour_of(z1, Q), p2, self.tau) + info_nce(neighbour_of(z2, Q), p1, self.tau)) / 2
-        return Step(loss, {"embedding": z1.detach()}, push=z1.detach())
+        p1, p2 = map(gather, unit(self.predictor(z)).chunk(2))
+        z1, z2 = map(gather, unit(z).detach().chunk(2))
+        tags, Q, tau = tags_of(batch), self.support.rows, self.config.temperature
+        index = self.support.nearest(z1, tags)[:, 0]
+        nn1, nn2 = Q[index], Q[self.support.nearest(z2, tags)[:, 0]]
+        apart = left_out(tags, z1, z2, mask_same_patient=self.config.mask_same_patient, cancel=self.config.cancel)
+        loss = (info_nce(nn1, p2, tau, apart) + info_nce(nn2, p1, tau, apart)) / 2
+        found = LookUp(z1, nn1, nn1, index, tags, self.support.tags[index])
+        return Step(loss, embeddings=(z1, z2), push=Rows(z1, tags), lookup=found)
 
     def after_update(self, step: Step, progress: float) -> None:  # noqa: ARG002 - nothing here is scheduled
         assert step.push is not None

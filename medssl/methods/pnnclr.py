@@ -23,27 +23,31 @@ one term of NNCLR's eq. 3 (`terms`), where theirs averages four: pnn(a) b', b pn
 and m 0 this is NNCLR.
 """
 
+import copy
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
+from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import info_nce
+from medssl.nn.losses import exact, info_nce, unit
+from medssl.nn.negatives import left_out
 from medssl.nn.randomness import generator
-from medssl.nn.support_set import SupportSet, nearest
+from medssl.nn.support_set import Neighbours, SupportSet, tags_of
 from medssl.nn.target import momentum_at, target_of, update_target
-from medssl.types import Batch, Step
+from medssl.types import Batch, LookUp, Rows, Step
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(PluginConfig):
+    """The symbols stand above; `neighbours`, `clusters`, `mask_same_patient` and `cancel` are NNCLR's (`methods/nnclr.py`)."""
+
     name: str = "pnnclr"
     alpha: Share | tuple[Share, Share] = (0.5, 1.0)
     noise: float = Field(default=0.1, ge=0)
@@ -51,6 +55,10 @@ class Config(PluginConfig):
     temperature: float = Field(default=0.1, gt=0)
     momentum: Share = 0.99
     support_size: int = Field(default=4096, ge=1)
+    neighbours: Neighbours = "any"
+    clusters: int = Field(default=0, ge=0)
+    mask_same_patient: bool = False
+    cancel: int = Field(default=0, ge=0)
     hidden: int = Field(default=2048, ge=1)
     width: int = Field(default=256, ge=2)
     stop_gradient: bool = True
@@ -59,59 +67,79 @@ class Config(PluginConfig):
     terms: Literal[1, 4] = 1
 
 
-def pseudo_neighbour(x: Float[Tensor, "b d"], Q: Float[Tensor, "q d"], config: Config, random: torch.Generator) -> Float[Tensor, "b d"]:
-    """pnn(x): sampled on the way from x to its hard nearest neighbour in Q, and scattered around it."""
-    candidates = nearest(x, Q, config.top_k)
+Tags = Int[Tensor, "b 4"]
+
+
+def pseudo_neighbour(x: Float[Tensor, "b d"], tags: Tags, Q: SupportSet, config: Config, random: torch.Generator) -> LookUp:
+    """pnn(x): sampled on the way from x to its hard nearest neighbour in Q, and scattered around it. `tags`: of x."""
+    index = Q.nearest(x, tags, config.top_k)
     if config.top_k > 1:
         pick = torch.randint(config.top_k, (len(x), 1), generator=random, device=x.device)
-        candidates = candidates.gather(1, pick)
-    nn_x = Q[candidates[:, 0]]
+        index = index.gather(1, pick)
+    index = index[:, 0]
+    nn_x = Q.rows[index]
     low, high = config.alpha if isinstance(config.alpha, tuple) else (config.alpha, config.alpha)
     alpha = low + (high - low) * torch.rand(len(x), 1, generator=random, device=x.device, dtype=x.dtype) if high > low else low
     pnn = x + alpha * (nn_x - x)
     if config.noise > 0:
         e = torch.randn(x.shape, generator=random, device=x.device, dtype=x.dtype) / x.shape[1] ** 0.5
         pnn = pnn + config.noise * e
-    return F.normalize(pnn, dim=1) if config.renormalise else pnn
+    pnn = unit(pnn) if config.renormalise else pnn
+    return LookUp(x, nn_x, pnn, index, tags, Q.tags[index])
 
 
+@exact
 def pair_loss(
-    a: Float[Tensor, "b d"], b: Float[Tensor, "b d"], Q: Float[Tensor, "q d"], config: Config, random: torch.Generator
-) -> Float[Tensor, ""]:
-    """L(a, b) of the module's head: `a` predictions of one view, `b` target projections of the other, both of unit length."""
+    a: Float[Tensor, "b d"],
+    b: Float[Tensor, "b d"],
+    tags: Tags,
+    Q: SupportSet,
+    config: Config,
+    random: torch.Generator,
+    apart: Bool[Tensor, "b b"] | None = None,
+) -> tuple[Float[Tensor, ""], LookUp]:
+    """L(a, b) of the module's head, and what stood for b: `a` are predictions of one view, `b` target projections of the other, both of
+    unit length; `apart`: pairs that are no negatives."""
     tau = config.temperature
 
-    def pnn(x: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
-        y = pseudo_neighbour(x, Q, config, random)
-        return y.detach() if config.stop_gradient else y
+    def pnn(x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b d"], LookUp]:
+        found = pseudo_neighbour(x, tags, Q, config, random)
+        return (found.pnn.detach() if config.stop_gradient else found.pnn), found
 
-    pnn_b = pnn(b)
+    pnn_b, found = pnn(b)
     if config.terms == 1:
-        return info_nce(pnn_b, a, tau)
-    pnn_a = pnn(a)
-    return (info_nce(pnn_a, b, tau) + info_nce(b, pnn_a, tau) + info_nce(pnn_b, a, tau) + info_nce(a, pnn_b, tau)) / 4
+        return info_nce(pnn_b, a, tau, apart), found
+    pnn_a, _ = pnn(a)
+    pairs = ((pnn_a, b), (b, pnn_a), (pnn_b, a), (a, pnn_b))
+    return torch.stack([info_nce(u, v, tau, apart) for u, v in pairs]).mean(), found
 
 
+@exact
 def pnnclr_loss(
     p1: Float[Tensor, "b d"],
     p2: Float[Tensor, "b d"],
     t1: Float[Tensor, "b d"],
     t2: Float[Tensor, "b d"],
-    Q: Float[Tensor, "q d"],
+    tags: Tags,
+    Q: SupportSet,
     config: Config,
     random: torch.Generator,
-) -> tuple[Float[Tensor, ""], Float[Tensor, "n d"]]:
-    """L, and the rows to be pushed, oldest first. All inputs have unit length; `Q` holds the newest row first.
+) -> Step:
+    """L, the rows to be pushed, oldest first, and what was found for t2. All embeddings have unit length.
 
     Where predictions are pushed, the second half of the loss already sees p1 in Q, as the authors' code does.
     """
-    predictions = config.push == "predictions"
-    first = pair_loss(p1, t2, Q, config, random)
-    Q_second = torch.cat([p1.detach(), Q])[: len(Q)] if predictions else Q
-    second = pair_loss(p2, t1, Q_second, config, random)
-    # A pushed block lies in Q with its first row in front; the ring writes oldest first, so each block is turned round.
-    push = torch.cat([p1.flip(0), p2.flip(0)]) if predictions else t1
-    return (first + second) / 2, push.detach()
+    apart = left_out(tags, t1, t2, mask_same_patient=config.mask_same_patient, cancel=config.cancel)
+    first, found = pair_loss(p1, t2, tags, Q, config, random, apart)
+    push = Rows(t1.detach(), tags)
+    if config.push == "predictions":
+        # The authors' queue has a block's first row in front, and rows are pushed oldest first: each block is turned round.
+        turned = [Rows(p.detach().flip(0), tags.flip(0)) for p in (p1, p2)]
+        Q = copy.deepcopy(Q)
+        Q.push(turned[0])
+        push = Rows(*(torch.cat(parts) for parts in ([r.values for r in turned], [r.tags for r in turned])))
+    second, _ = pair_loss(p2, t1, tags, Q, config, random, apart)
+    return Step((first + second) / 2, embeddings=(p1.detach(), p2.detach()), push=push, lookup=found)
 
 
 class PNNCLR(nn.Module):
@@ -125,16 +153,15 @@ class PNNCLR(nn.Module):
         self.predictor = mlp([config.width, config.hidden, config.width])
         self.target_encoder = target_of(self.encoder)
         self.target_projector = target_of(self.projector)
-        self.support = SupportSet(config.support_size, config.width)
+        self.support = SupportSet(config.support_size, config.width, config.neighbours, config.clusters)
 
     def forward(self, batch: Batch) -> Step:
         views = torch.cat(batch.views)
-        p1, p2 = F.normalize(self.predictor(self.projector(self.encoder(views))).float(), dim=1).chunk(2)
+        p1, p2 = map(gather, unit(self.predictor(self.projector(self.encoder(views)))).chunk(2))
         with torch.no_grad():
-            t1, t2 = F.normalize(self.target_projector(self.target_encoder(views)).float(), dim=1).chunk(2)
+            t1, t2 = map(gather, unit(self.target_projector(self.target_encoder(views))).chunk(2))
         random = generator(p1.device, batch.seed, batch.step, "pseudo neighbours")
-        loss, push = pnnclr_loss(p1, p2, t1, t2, self.support.newest_first(), self.config, random)
-        return Step(loss, {"embedding": p1.detach()}, push=push)
+        return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random)
 
     def after_update(self, step: Step, progress: float) -> None:
         assert step.push is not None

@@ -28,5 +28,5 @@ class Encoder(nn.Module):
         return int(self.backbone.num_features)  # pyright: ignore[reportArgumentType] - every backbone states it
 
     def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        standard = (to_unit(images) - self.mean) / self.std
+        standard = (to_unit(images).to(self.mean.dtype) - self.mean) / self.std
         return self.backbone(standard.contiguous(memory_format=torch.channels_last))

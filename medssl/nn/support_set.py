@@ -1,45 +1,105 @@
-"""The support set Q: a ring of the latest unit embeddings, in which nearest neighbours are looked up (NNCLR, section 3.2).
+"""The support set Q: the latest unit embeddings, in which nearest neighbours are looked up (NNCLR, section 3.2).
 
-Its rows, the place of the oldest row and the number of rows ever pushed are buffers: they are in every checkpoint. Rows are looked
+Its rows, what is known of each (`tags`) and the number of rows ever pushed are buffers: they are in every checkpoint. Rows are looked
 up before the batch is pushed, or each sample would find itself; the training loop sees to that by pushing after the update.
 """
 
+from typing import Literal, get_args
+
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from medssl.nn.gather import gather
+from medssl.nn.losses import exact, unit
+from medssl.types import Batch, Rows
+
+ROW, PATIENT, LABEL, STEP = range(4)  # the columns of tags; -1 is "not known", and "never" in the rows that Q starts with
+Neighbours = Literal["any", "other_images", "other_patients", "same_patient"]
+_BLOCK = 8192  # rows of Q compared at once: 16 MB of scores for a batch of 512, where the whole product of 65,536 rows takes 134 MB
+
+
+def tags_of(batch: Batch) -> Int[Tensor, "b 4"]:
+    """Row, patient, label and step of each sample of the whole batch, that of all devices; a patient who is not known is the image."""
+    patients = batch.rows if batch.patients is None else batch.patients
+    labels = torch.full_like(batch.rows, -1) if batch.labels is None else batch.labels
+    return gather(torch.stack([batch.rows, patients, labels, torch.full_like(batch.rows, batch.step)], dim=1))
 
 
 class SupportSet(nn.Module):
-    """A first-in-first-out ring of `size` unit rows of `width` numbers; starts with random unit vectors, as NNCLR's does."""
+    """`size` unit rows of `width` numbers, random at the start as NNCLR's are; new rows take the place of the oldest.
+
+    `neighbours` says which rows may be found: "any"; "other_images", not the image's own earlier embeddings, which a set larger than
+    the data holds; "other_patients"; "same_patient", another image of the same patient where the set has one (as MICLe's positives,
+    Azizi et al. 2021), any other image where not. `clusters`: with k > 0, new rows take the place of the oldest rows of the largest of
+    k clusters of Q (spherical k-means, one Lloyd step a push), so that rare kinds of images stay; 0 is first in, first out.
+    """
 
     rows: Tensor
+    tags: Tensor
     pushed: Tensor
+    centroids: Tensor
 
-    def __init__(self, size: int, width: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, size: int, width: int, neighbours: Neighbours = "any", clusters: int = 0) -> None:
         super().__init__()
-        self.register_buffer("rows", F.normalize(torch.randn(size, width, generator=generator), dim=1))
+        assert neighbours in get_args(Neighbours), neighbours
+        self.neighbours: Neighbours = neighbours
+        self.register_buffer("rows", unit(torch.randn(size, width)))
+        self.register_buffer("tags", torch.full((size, 4), -1))
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("centroids", self.rows[: min(clusters, size)].clone())
 
-    def push(self, new: Float[Tensor, "n d"]) -> None:
-        """Write `new` over the oldest rows; of more rows than fit, the last ones stay. Works for every n, a divisor of the size or not.
+    def push(self, new: Rows) -> None:
+        """Write `new`, oldest first, over the oldest rows; of more rows than fit, the last ones stay. Works for every number of rows.
 
         Raises ValueError for rows that are not finite: one such row would be everybody's nearest neighbour.
         """
-        if not torch.isfinite(new).all():
+        values = unit(new.values.detach())[-len(self.rows) :]
+        if not torch.isfinite(values).all():
             raise ValueError("support set: the rows to be pushed are not finite; skip this step")
-        size = len(self.rows)
-        place = (self.pushed + torch.arange(len(new), device=new.device)) % size
-        self.rows[place[-size:]] = F.normalize(new.detach().float(), dim=1)[-size:]
-        self.pushed += len(new)
+        place = self._largest_clusters(len(values)) if len(self.centroids) else self._oldest(len(new.values))[-len(values) :]
+        self.rows[place] = values.to(self.rows.dtype)
+        self.tags[place] = new.tags[-len(values) :]
+        self.pushed += len(new.values)
 
-    def newest_first(self) -> Float[Tensor, "q d"]:
-        """All rows, the one pushed last at the front."""
-        size = len(self.rows)
-        place = (self.pushed - 1 - torch.arange(size, device=self.rows.device)) % size
-        return self.rows[place]
+    @exact
+    def nearest(self, z: Float[Tensor, "b d"], tags: Int[Tensor, "b 4"], k: int = 1) -> Int[Tensor, "b k"]:
+        """The k rows with the largest dot product with each z, best first: nearest in angle, as all are unit vectors. `tags`: of z."""
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(self.rows), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                scores = self._preferred(z @ self.rows[block].T, tags, self.tags[block])
+                best = scores.max(dim=1, keepdim=True) if k == 1 else scores.topk(min(k, scores.shape[1]), dim=1)
+                found.append((best[0], best[1] + start))
+            values, indices = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
+            return indices.gather(1, values.topk(k, dim=1).indices)
+
+    def _preferred(self, scores: Float[Tensor, "b n"], z_tags: Int[Tensor, "b 4"], tags: Int[Tensor, "n 4"]) -> Float[Tensor, "b n"]:
+        """Scores, which lie in [-1, 1], moved by 4 where `neighbours` forbids or prefers a row."""
+        if self.neighbours == "any":
+            return scores
+        same_image, same_patient = _same(z_tags, tags, ROW), _same(z_tags, tags, PATIENT)
+        if self.neighbours == "other_patients":
+            return scores - 4 * (same_patient | same_image)
+        return scores - 4 * same_image + (4 * (same_patient & ~same_image) if self.neighbours == "same_patient" else 0)
+
+    def _oldest(self, number: int) -> Int[Tensor, " n"]:
+        return (self.pushed + torch.arange(number, device=self.rows.device)) % len(self.rows)
+
+    def _largest_clusters(self, number: int) -> Int[Tensor, " n"]:
+        """The rows that have the most newer ones beside them in their cluster: taking those away levels the largest clusters."""
+        fit, cluster = (self.rows @ self.centroids.T).max(dim=1)
+        counts = torch.bincount(cluster, minlength=len(self.centroids))
+        means = unit(torch.zeros_like(self.centroids).index_add_(0, cluster, self.rows))
+        strangers = self.rows[fit.topk(len(means), largest=False).indices]  # an empty cluster begins anew at a row that fits nowhere
+        self.centroids.copy_(torch.where(counts[:, None] > 0, means, strangers))
+        order = torch.argsort(self.tags[:, STEP], descending=True, stable=True)  # newest first
+        order = order[torch.argsort(cluster[order], stable=True)]  # cluster after cluster
+        newer = torch.empty_like(order)
+        newer[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[cluster[order]]
+        return newer.topk(number).indices
 
 
-def nearest(z: Float[Tensor, "b d"], rows: Float[Tensor, "q d"], k: int = 1) -> Int[Tensor, "b k"]:
-    """The k rows with the largest dot product with each z, best first: nearest in angle, as all are unit vectors."""
-    return (z @ rows.T).topk(k, dim=1).indices
+def _same(z_tags: Int[Tensor, "b 4"], tags: Int[Tensor, "n 4"], column: int) -> Bool[Tensor, "b n"]:
+    return (z_tags[:, None, column] == tags[None, :, column]) & (tags[None, :, column] >= 0)

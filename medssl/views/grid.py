@@ -9,37 +9,37 @@ from PIL import Image, ImageDraw, ImageFont
 from medssl.views.executors import ViewMaker
 
 _VIEWS = 7
-_TILE = 160
-_GAP = 4
-_MARGIN = 14
-_HEAD = 30
-_PAPER = (245, 245, 245)
-_INK = (40, 40, 40)
+TILE = 160
+GAP = 4
+MARGIN = 14
+HEAD = 30
+PAPER = (245, 245, 245)
+INK = (40, 40, 40)
 
 
 def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Sequence[int], seed: int) -> None:
     """Write a PNG with a line for each of `rows` of `images` (uint8 or uint16 [N, C, H, W]): the stored image, then seven views of it,
     those of step 0 under `seed`."""
-    width = 3 * _MARGIN + (_VIEWS + 1) * _TILE + (_VIEWS - 1) * _GAP
-    height = _HEAD + len(rows) * (_TILE + _GAP) - _GAP + _MARGIN
-    grid = Image.new("RGB", (width, height), _PAPER)
-    first_view = 2 * _MARGIN + _TILE
+    width = 3 * MARGIN + (_VIEWS + 1) * TILE + (_VIEWS - 1) * GAP
+    height = HEAD + len(rows) * (TILE + GAP) - GAP + MARGIN
+    grid = Image.new("RGB", (width, height), PAPER)
+    first_view = 2 * MARGIN + TILE
     draw, font = ImageDraw.Draw(grid), ImageFont.load_default(15)
-    draw.text((_MARGIN, 7), "as stored", _INK, font)
-    draw.text((first_view, 7), "views, as the encoder sees them", _INK, font)
-    draw.line([(_MARGIN + _TILE + _MARGIN // 2, _HEAD), (_MARGIN + _TILE + _MARGIN // 2, height - _MARGIN)], _INK, 2)
+    draw.text((MARGIN, 7), "as stored", INK, font)
+    draw.text((first_view, 7), "views, as the encoder sees them", INK, font)
+    draw.line([(MARGIN + TILE + MARGIN // 2, HEAD), (MARGIN + TILE + MARGIN // 2, height - MARGIN)], INK, 2)
     for line, row in enumerate(map(int, rows)):
-        top = _HEAD + line * (_TILE + _GAP)
-        grid.paste(_tile(images[row]), (_MARGIN, top))
+        top = HEAD + line * (TILE + GAP)
+        grid.paste(tile(images[row]), (MARGIN, top))
         for view in range(_VIEWS):
-            grid.paste(_tile(make_views(images[row], (seed, 0, row, view))), (first_view + view * (_TILE + _GAP), top))
+            grid.paste(tile(make_views(images[row], (seed, 0, row, view))), (first_view + view * (TILE + GAP), top))
     grid.save(path)
 
 
-def _tile(image: np.ndarray) -> Image.Image:
+def tile(image: np.ndarray) -> Image.Image:
     """uint8, uint16 or float [0, 1] image [C, H, W] as a picture of fixed size; small ones keep their pixels visible."""
     full = {"uint8": 255, "uint16": 65535}.get(image.dtype.name, 1)
     pixels = np.round(np.asarray(image, np.float32) * (255 / full)).astype(np.uint8)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    enlarged = max(picture.size) < _TILE
-    return picture.convert("RGB").resize((_TILE, _TILE), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+    enlarged = max(picture.size) < TILE
+    return picture.convert("RGB").resize((TILE, TILE), Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)

@@ -1,33 +1,22 @@
 """What holds for every method: a finite loss, gradients, nothing changed before the update, the same step from the same state."""
 
+import inspect
+from dataclasses import replace
+
 import pytest
 import torch
+from small import batch_for, small_method
 
 from medssl import plugins
-from medssl.encoder.artefact import build_encoder
-from medssl.types import Batch
+from medssl.methods import learns_from_labels
 
-BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
 every_method = pytest.mark.parametrize("name", plugins.names("methods"))
-
-
-def built(name: str):
-    encoder = build_encoder(BACKBONE, 1, 16, torch.tensor([0.5]), torch.tensor([0.25]), seed=0)
-    module = plugins.find("methods", name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return module.build(module.Config(), encoder)
-
-
-def batch() -> Batch:
-    images = torch.randint(0, 256, (2, 6, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Batch((images[0], images[1]), torch.arange(6), step=0, seed=0)
 
 
 @every_method
 def test_a_step_has_a_finite_loss_and_gradients_that_reach_the_first_layer(name):
-    method = built(name)
-    step = method(batch())
+    method = small_method(name)
+    step = method(batch_for(method))
     step.loss.backward()
     assert step.loss.shape == ()
     assert torch.isfinite(step.loss)
@@ -38,9 +27,9 @@ def test_a_step_has_a_finite_loss_and_gradients_that_reach_the_first_layer(name)
 
 @every_method
 def test_nothing_but_running_statistics_changes_before_the_update(name):
-    method = built(name)
+    method = small_method(name)
     before = {key: value.clone() for key, value in method.state_dict().items()}
-    method(batch())
+    method(batch_for(method))
     changed = {key for key, value in method.state_dict().items() if not torch.equal(value, before[key])}
     assert all(key.rsplit(".", 1)[-1] in {"running_mean", "running_var", "num_batches_tracked"} for key in changed)
 
@@ -48,22 +37,65 @@ def test_nothing_but_running_statistics_changes_before_the_update(name):
 @every_method
 def test_the_same_state_gives_the_same_step_with_the_global_generator_untouched(name):
     state = torch.random.get_rng_state()
-    first, second = (built(name)(batch()).loss.detach() for _ in range(2))
+    first, second = (method(batch_for(method)).loss.detach() for method in (small_method(name), small_method(name)))
     assert torch.equal(first, second)
     assert torch.equal(state, torch.random.get_rng_state())
 
 
 @every_method
 def test_a_restored_method_goes_on_with_the_same_bits(name):
-    one, other = built(name), built(name)
-    one.after_update(one(batch()), progress=0.5)
+    one, other = small_method(name), small_method(name)
+    one.after_update(one(batch_for(one)), progress=0.5)
     other.load_state_dict(one.state_dict(), strict=True)
-    assert torch.equal(one(batch()).loss.detach(), other(batch()).loss.detach())
+    later = batch_for(one, step=1)
+    assert torch.equal(one(later).loss.detach(), other(later).loss.detach())
 
 
 @every_method
-def test_what_is_pushed_are_finite_unit_rows_without_gradient(name):
-    push = built(name)(batch()).push
+def test_what_is_pushed_are_finite_unit_rows_without_gradient_and_with_a_tag_for_each(name):
+    method = small_method(name)
+    push = method(batch_for(method)).push
     if push is not None:
-        assert not push.requires_grad
-        torch.testing.assert_close(push.norm(dim=1), torch.ones(len(push)))
+        assert not push.values.requires_grad
+        torch.testing.assert_close(push.values.norm(dim=1), torch.ones(len(push.values)))
+        assert push.tags.shape == (len(push.values), 4)
+
+
+@every_method
+def test_health_is_judged_by_unit_rows_of_both_views_without_gradient(name):
+    method = small_method(name)
+    embeddings = method(batch_for(method)).embeddings
+    assert embeddings is not None
+    for rows in embeddings:
+        assert not rows.requires_grad
+        assert len(rows) == 6
+        torch.testing.assert_close(rows.norm(dim=1), torch.ones(6))
+
+
+@every_method
+def test_the_loss_is_of_the_same_size_in_bfloat16(name):
+    method = small_method(name)
+    batch = batch_for(method)
+    exact = method(batch).loss.detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = method(batch).loss.detach()
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=0.2, atol=0.2)
+
+
+@every_method
+def test_products_of_matrices_in_its_losses_are_not_left_to_autocast(name):
+    module = plugins.find("methods", name)
+    functions = [f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__]
+    products = [f for f in functions if any(product in inspect.getsource(f) for product in (" @ ", "einsum", "matmul"))]
+    assert not [f.__name__ for f in products if not hasattr(f, "exact")]
+
+
+@every_method
+def test_labels_and_patients_change_no_step_by_default(name):
+    if learns_from_labels(name):
+        pytest.skip("learns from labels")
+    method = small_method(name)
+    batch = batch_for(method)
+    blind = replace(batch, labels=None, patients=None)
+    assert torch.equal(method(batch).loss.detach(), method(blind).loss.detach())

@@ -1,34 +1,22 @@
-"""A network and a batch small enough for a step in milliseconds."""
+"""What the tests of each method are given."""
+
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from medssl import plugins
-from medssl.encoder.artefact import build_encoder
-from medssl.types import Batch
-
 
 @pytest.fixture
-def make_batch():
-    """batch(step, size): two views of noise, the same for the same step."""
+def agrees(record_property) -> Callable[..., None]:
+    """agrees(found, expected): within 1e-6 of the expected number's size, or of 1 for smaller ones, in float64. The largest error of a
+    test goes into docs/methods.md."""
+    errors: list[float] = []
 
-    def make(step: int = 0, size: int = 6) -> Batch:
-        images = torch.rand(2, size, 1, 16, 16, generator=torch.Generator().manual_seed(step))
-        return Batch((images[0], images[1]), torch.arange(size), step, seed=0)
+    def check(found: torch.Tensor | float, expected: torch.Tensor | float) -> None:
+        found, expected = (torch.as_tensor(x).detach() for x in (found, expected))
+        assert found.dtype == torch.float64 == expected.dtype, "compared in float64"
+        errors.append(float(((found - expected).abs() / expected.abs().clamp(min=1)).max()))
+        assert errors[-1] < 1e-6
+        record_property("largest_error", max(errors))
 
-    return make
-
-
-@pytest.fixture
-def make_method():
-    """method(name, **options): with small heads, a support set of 40 rows, and the same weights each time."""
-
-    def make(name: str, **options):
-        backbone = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
-        encoder = build_encoder(backbone, 1, 16, torch.tensor([0.5]), torch.tensor([0.25]), seed=0)
-        module = plugins.find("methods", name)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return module.build(module.Config(**{"hidden": 32, "width": 16, "support_size": 40, **options}), encoder)
-
-    return make
+    return check

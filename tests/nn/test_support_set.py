@@ -2,30 +2,49 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from medssl.nn.support_set import SupportSet, nearest
+from medssl.nn import support_set
+from medssl.nn.losses import unit
+from medssl.nn.support_set import PATIENT, ROW, STEP, SupportSet
+from medssl.types import Rows
 
 
-def rows(n: int, seed: int, width: int = 4) -> torch.Tensor:
-    return F.normalize(torch.randn(n, width, generator=torch.Generator().manual_seed(seed)), dim=1)
+def rows(n: int, seed: int, width: int = 4) -> Rows:
+    """Random unit rows of step `seed`, each of an image and a patient of its own."""
+    numbers = torch.arange(n) + 1000 * seed
+    tags = torch.stack([numbers, numbers, torch.full((n,), -1), torch.full((n,), seed)], dim=1)
+    return Rows(unit(torch.randn(n, width, generator=torch.Generator().manual_seed(seed))), tags)
+
+
+def tags(*pairs: tuple[int, int]) -> torch.Tensor:
+    """Of (image, patient)."""
+    return torch.tensor([[row, patient, -1, 0] for row, patient in pairs])
+
+
+def newest_first(support: SupportSet) -> torch.Tensor:
+    size = len(support.rows)
+    return support.rows[(int(support.pushed) - 1 - torch.arange(size)) % size]
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (4, 4, 4), (7, 2, 5), (25, 3)])
-def test_it_holds_the_latest_rows_in_order_whatever_the_batch_size(sizes):
+def test_it_holds_the_latest_rows_and_their_tags_in_order_whatever_the_batch_size(sizes):
     support = SupportSet(10, 4)
-    history = list(support.rows.clone())
+    history = list(zip(support.rows.clone(), support.tags.clone(), strict=True))
     for seed, n in enumerate(sizes):
-        support.push(rows(n, seed))
-        history += list(rows(n, seed))
-        torch.testing.assert_close(support.newest_first(), torch.stack(history[-10:][::-1]))
+        new = rows(n, seed)
+        support.push(new)
+        history += list(zip(new.values, new.tags, strict=True))
+        latest = history[-10:][::-1]
+        torch.testing.assert_close(newest_first(support), torch.stack([value for value, _ in latest]))
+        place = (int(support.pushed) - 1 - torch.arange(10)) % 10
+        assert torch.equal(support.tags[place], torch.stack([tag for _, tag in latest]))
 
 
 def test_rows_that_are_not_finite_are_refused_and_nothing_is_written():
     support = SupportSet(10, 4)
     before = support.rows.clone()
     bad = rows(3, 0)
-    bad[1, 2] = float("nan")
+    bad.values[1, 2] = float("nan")
     with pytest.raises(ValueError, match="not finite"):
         support.push(bad)
     assert torch.equal(support.rows, before)
@@ -34,14 +53,40 @@ def test_rows_that_are_not_finite_are_refused_and_nothing_is_written():
 
 def test_it_starts_with_unit_rows_and_keeps_unit_rows():
     support = SupportSet(10, 4)
-    support.push(5 * rows(4, 0))
+    new = rows(4, 0)
+    support.push(Rows(5 * new.values, new.tags))
     torch.testing.assert_close(support.rows.norm(dim=1), torch.ones(10))
 
 
 def test_nearest_is_the_row_at_the_smallest_angle():
-    Q = torch.eye(4)
-    z = F.normalize(torch.tensor([[0.1, 0.9, 0.3, 0.0], [-1.0, 0.2, 0.1, 0.4]]), dim=1)
-    assert nearest(z, Q, 2).tolist() == [[1, 2], [3, 1]]
+    support = SupportSet(4, 4)
+    support.rows.copy_(torch.eye(4))
+    z = unit(torch.tensor([[0.1, 0.9, 0.3, 0.0], [-1.0, 0.2, 0.1, 0.4]]))
+    assert support.nearest(z, tags((0, 0), (1, 1)), 2).tolist() == [[1, 2], [3, 1]]
+
+
+@pytest.mark.parametrize("k", [1, 3, 20])
+def test_looking_up_block_by_block_finds_what_the_whole_product_finds(k, monkeypatch):
+    monkeypatch.setattr(support_set, "_BLOCK", 7)
+    support, z = SupportSet(50, 8), unit(torch.randn(30, 8))
+    whole = (z @ support.rows.T).topk(k, dim=1).indices
+    assert torch.equal(support.nearest(z, rows(30, 0).tags, k), whole)
+
+
+def test_the_policies_find_the_nearest_row_of_those_they_allow_and_prefer():
+    angles = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4])
+    of = [(7, 1), (8, 1), (7, 2), (9, 2), (10, 3)]  # the rows' images and patients, at growing angles from z
+    z, mine = torch.tensor([[1.0, 0.0]]), tags((7, 1))
+    found = {}
+    for policy in ("any", "other_images", "other_patients", "same_patient"):
+        support = SupportSet(5, 2, policy)
+        support.push(Rows(torch.stack([angles.cos(), angles.sin()], dim=1), tags(*of)))
+        found[policy] = int(support.nearest(z, mine))
+    assert found == {"any": 0, "other_images": 1, "other_patients": 3, "same_patient": 1}
+    support = SupportSet(5, 2, "same_patient")
+    support.push(Rows(torch.stack([angles.cos(), angles.sin()], dim=1), tags(*of)))
+    assert int(support.nearest(z, tags((9, 4)))) == 0, "a patient of whom the set has no other image: any other image"
+    assert int(support.nearest(z, tags((7, 4)))) == 1, "but not the image itself"
 
 
 def test_place_and_count_survive_a_state_dict():
@@ -50,4 +95,36 @@ def test_place_and_count_survive_a_state_dict():
     b.load_state_dict(a.state_dict())
     for support in (a, b):
         support.push(rows(4, 1))
-    assert torch.equal(a.newest_first(), b.newest_first())
+    assert torch.equal(newest_first(a), newest_first(b))
+
+
+def test_with_clusters_a_rare_kind_of_image_stays_which_first_in_first_out_forgets():
+    def stream(support: SupportSet) -> int:
+        """One row of a rare kind in the first step, then a hundred steps of the common kind; how many rare ones are left."""
+        for step in range(100):
+            new = rows(8, step + 1)
+            new.values[:, 0] = 8.0  # the common kind: along the first axis
+            if step == 0:
+                new.values[:2] = torch.tensor([0.0, 0.0, 0.0, 1.0])
+            support.push(Rows(unit(new.values), new.tags))
+        return int((support.rows[:, 3] > 0.99).sum())
+
+    kept = []
+    for seed in range(10):
+        torch.manual_seed(seed)
+        assert stream(SupportSet(32, 4)) == 0
+        kept.append(stream(SupportSet(32, 4, clusters=6)))
+    assert kept.count(2) >= 8, kept
+
+
+def test_with_clusters_the_rows_that_go_are_the_oldest_of_the_largest_cluster():
+    support = SupportSet(6, 2, clusters=2)
+    axes = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    kinds = [0, 0, 0, 0, 1, 1]
+    support.rows.copy_(axes[kinds])
+    support.centroids.copy_(axes)
+    support.tags.copy_(torch.tensor([[i, i, -1, i] for i in range(6)]))
+    support.push(Rows(axes[[1, 1]], torch.tensor([[10, 10, -1, 6], [11, 11, -1, 6]])))
+    assert sorted(support.tags[:, ROW].tolist()) == [2, 3, 4, 5, 10, 11]
+    assert sorted(support.tags[:, STEP].tolist()) == [2, 3, 4, 5, 6, 6]
+    assert support.tags[:, PATIENT].tolist() == support.tags[:, ROW].tolist()

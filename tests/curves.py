@@ -1,0 +1,26 @@
+"""Golden loss curves: 20 steps of each method in float64 on noise. `python tests/curves.py NAME...` writes those of new or changed methods.
+
+A curve says that a method still computes what it did when its loss was checked against its reference; it is no reference itself.
+"""
+
+import sys
+from pathlib import Path
+
+from small import shallow_encoder, small_method, train
+
+FOLDER = Path(__file__).parent / "golden" / "curves"
+STEPS, SAMPLES = 20, 8
+
+
+def curve(name: str) -> list[float]:
+    """The losses of 20 steps of gradient descent."""
+    return train(small_method(name, shallow_encoder()).double(), STEPS, lr=0.05, size=SAMPLES)
+
+
+def read(name: str) -> list[float]:
+    return [float(line) for line in (FOLDER / f"{name}.txt").read_text("utf-8").split()]
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        (FOLDER / f"{name}.txt").write_text("".join(f"{loss:.12g}\n" for loss in curve(name)), "utf-8")
