@@ -40,7 +40,7 @@ def _chosen(kind: str, value: Any) -> PluginConfig:
     """The `Config` of one plug-in of `kind`, from its name or from a mapping with `name`."""
     if isinstance(value, PluginConfig):
         return value
-    options = {"name": value} if isinstance(value, str) else dict(value)
+    options = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
     if "name" not in options:
         raise ValueError(f"needs a name; known: {', '.join(plugins.names(kind))}")
     model = plugins.find(kind, str(options["name"])).Config
@@ -111,11 +111,10 @@ class Data(Frozen):
     """`path`: what --data named. `size`: edge of the prepared square image in pixels. `spacing_mm`: edge of its pixels, where images are
     to be brought to one scale; else each is fitted. `window`: how grey values are scaled: header (the file's own window), percentile,
     none (the stored range), or windows in HU for CT, by name (lung, soft_tissue, bone, brain) or as centre/width; several, as in
-    lung,bone, become channels. `non_finite`: what to do with an image that holds NaN; `missing_decoder`: with files that no
-    installed decoder reads. `transforms`: replaces the preparation by MONAI's
-    transforms. `label`: the column that fine-tuning and the monitor use ("" where the data has one only). `split_seed` belongs to the
-    data, not to the run: an encoder and its fine-tuning share one split. `leaks`: what to do with training images of a test patient or
-    with a test image's pixels, in splits that come with the data: refuse, drop (them from training), allow."""
+    lung,bone, become channels. `non_finite`: what to do with an image that holds NaN; `missing_decoder`: with files that no installed
+    decoder reads. `transforms`: MONAI's, in place of the preparation. `label`: the column that fine-tuning and the monitor use ("" for
+    the only one). `split_seed` belongs to the data, not to the run: an encoder and its fine-tuning share one split. `leaks`: what to do
+    with training images of a test patient or with a test image's pixels, in the data's own splits: refuse, drop (from training), allow."""
 
     path: str = ""
     source: SourceChoice = "folder"
@@ -159,12 +158,15 @@ class Train(Frozen):
 
 
 class Monitor(Frozen):
-    """What is watched besides the loss, and how often. `collapse_std`: the alarm sounds below it; 1 is a sphere, 0 a point."""
+    """What is watched besides the loss, and how often; with the kNN go linear probe, RankMe and neighbours.png. `collapse_std`: below this
+    spread of the embeddings the alarm sounds; 1 is a sphere, 0 a point. Once it has for `collapse_steps`, `on_collapse` holds."""
 
     knn_every_epochs: int = Field(default=10, ge=1)
     knn_neighbours: int = Field(default=20, ge=1)
     log_every_steps: int = Field(default=10, ge=1)
     collapse_std: float = Field(default=0.1, ge=0)
+    collapse_steps: int = Field(default=100, ge=1)
+    on_collapse: Literal["stop", "warn"] = "stop"
 
 
 class Finetune(Frozen):

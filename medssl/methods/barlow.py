@@ -41,7 +41,6 @@ class Config(PluginConfig):
 
 
 @exact
-@exact
 def cross_correlation(z_a: Float[Tensor, "b d"], z_b: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
     """C of eq. 2, in [-1, 1]."""
     a, b = (F.batch_norm(z, None, None, training=True) for z in (z_a, z_b))

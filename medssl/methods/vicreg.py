@@ -51,7 +51,6 @@ def v(Z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 
 @exact
-@exact
 def c(Z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """The squares of all covariances between two columns, over d."""
     n, d = Z.shape

@@ -1,6 +1,6 @@
 """The configuration for new data: what the user said, over the preset that suits what the pictures look like."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medssl import plugins
@@ -11,6 +11,8 @@ from medssl.data.store import SETTINGS, Store
 from medssl.errors import UserError
 from medssl.run import presets
 from medssl.types import Reporter, Source
+
+_SIZES = ("hidden", "width", "support_size")
 
 
 def listed(data: Data) -> Source:
@@ -57,7 +59,22 @@ def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS}
-    return merged(merged(presets.load(preset), origin), said), source
+    chosen = presets.load(preset)
+    return merged(merged(merged(chosen, _sizes_kept(chosen, said)), origin), said), source
+
+
+def _sizes_kept(preset: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """The widths and the support set's size of the preset's method, for another method that was named: they belong to data and machine."""
+    own, named = _choice(preset.get("method")), _choice(said.get("method"))
+    if "name" not in own or named.get("name", own["name"]) == own["name"]:
+        return {}
+    known = plugins.find("methods", str(named["name"])).Config.model_fields
+    return {"method": {"name": named["name"], **{size: own[size] for size in _SIZES if size in own and size in known}}}
+
+
+def _choice(value: Any) -> Mapping[str, Any]:
+    """A plug-in's choice as a mapping; what is neither that nor a name is left for the model to refuse."""
+    return {"name": value} if isinstance(value, str) else value if isinstance(value, Mapping) else {}
 
 
 def _data(values: dict[str, Any]) -> Data:

@@ -1,6 +1,7 @@
 """From what --data names to a store with roles: shared by pretraining and fine-tuning."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from medssl.data.leaks import Leaks, find, settled
 from medssl.data.pool import end_workers
 from medssl.data.prepare import prepare
 from medssl.data.store import Store
+from medssl.evaluate.task import class_order
 from medssl.types import SPLITS, Reporter, Source
 
 _STATISTICS_ROWS = 2000
@@ -32,6 +34,26 @@ class Prepared:
     def pretraining(self) -> np.ndarray:
         """The rows that pretraining may see: of training patients that the monitor does not hold out."""
         return np.flatnonzero((self.roles == "train") & ~self.held)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes of the split's label column, in the order of their numbers; empty where there is no such column."""
+        return class_order(name for name in self._names if name) if self.stratum else ()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 [n]: each row's class, -1 where it is not known."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        return np.array([number.get(name, -1) for name in self._names])
+
+    @cached_property
+    def patients(self) -> np.ndarray:
+        """int64 [n]: each row's patient as a number."""
+        return np.unique(self.store.table["patient"].to_numpy(str), return_inverse=True)[1]
+
+    @property
+    def _names(self) -> list[str]:
+        return self.store.table[f"label:{self.stratum}"].to_numpy(str).tolist() if self.stratum else [""] * len(self.roles)
 
 
 def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> Prepared:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from medssl import plugins
+from medssl import methods, plugins
 from medssl.config import Config, Tracking, dumped, merged, overrides, read_yaml, resolve
 from medssl.data.loader import Loader, workers_here
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import Interrupted, UserError
+from medssl.nn.support_set import SupportSet
 from medssl.run.choose import configured, given, listed
 from medssl.run.data import Prepared, prepared, say, statistics
 from medssl.run.export import export
@@ -22,8 +24,8 @@ from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint, optimisers
 from medssl.train.loop import Plan, choose_device, choose_precision, fit, on_device
 from medssl.train.stop import stop_flag
-from medssl.types import Batch, Reporter, Source
-from medssl.views import executors, grid
+from medssl.types import Reporter, Source
+from medssl.views import grid, multi_crop
 
 
 def pretrain(
@@ -79,19 +81,21 @@ def assemble(folder: Path, config: Config, found: Prepared, start: int = 0) -> J
     """The parts of a pretraining; weights and all else follow from the configuration and the seed. `start`: the step to go on from."""
     device = choose_device(config.device)
     rows = found.pretraining
+    if methods.learns_from_labels(config.method.name):
+        rows = _labelled(rows, config.method.name, found)
     if not len(rows):
         raise UserError(f"None of the {len(found.roles)} images is left to pretrain on: they are for the test, held out, or leak.")
     mean, std = statistics(found.store, rows)
     encoder = build_encoder(config.backbone.model_dump(), config.data.channels, config.data.size, mean, std, config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        method = plugins.find("methods", config.method.name).build(config.method, encoder).to(device)
+        method = methods.build(config.method, encoder, len(found.classes)).to(device)
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
-    make_view = executors.make(config.views.executor, recipe, config.data.size)
+    make_view, n_views = multi_crop.make(config.views.executor, recipe, config.data.size, getattr(method, "local_views", None))
     if not (folder / "views.png").exists():
         grid.save_grid(folder / "views.png", found.store.images, make_view, rows[:6].tolist(), config.seed)
     train = config.train
-    batch_bytes = 2 * train.batch_size * config.data.channels * config.data.size**2 * 4
+    batch_bytes = n_views * train.batch_size * config.data.channels * config.data.size**2 * 4
     workers, note = workers_here(train.workers, batch_bytes)
     steps_per_epoch = max(1, len(rows) // train.batch_size)
     total = train.steps or train.epochs * steps_per_epoch
@@ -103,20 +107,43 @@ def assemble(folder: Path, config: Config, found: Prepared, start: int = 0) -> J
         choose_precision(train.precision, device),
         train.max_bad_steps,
     )
-    loader = Loader(found.store.images, rows, make_view, config.seed, train.batch_size, total, start=start, workers=workers)
-    _check_support(config.method, len(rows))
+    loader = Loader(
+        found.store.images,
+        rows,
+        make_view,
+        config.seed,
+        train.batch_size,
+        total,
+        start=start,
+        workers=workers,
+        labels=found.labels,
+        patients=found.patients,
+        n_views=n_views,
+    )
+    _check_support(method, len(rows))
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
     return Job(folder, config, found, method, optimiser, loader, plan, start, [note])
 
 
-def _check_support(method: Any, images: int) -> None:
-    """A support set larger than the data holds every image's own past: its nearest neighbour would be itself."""
-    size = getattr(method, "support_size", 0)
-    if size > images:
+def _labelled(rows: np.ndarray, method: str, found: Prepared) -> np.ndarray:
+    """The rows that have a label, for a method that learns from labels."""
+    if len(found.classes) < 2:
         raise UserError(
-            f"The support set of {size} embeddings is larger than the {images} training images: an image would find itself in it. "
-            f"Make it smaller: --set method.support_size={max(1, images // 2)}."
+            f"--method {method} learns from labels, and the data has none of two classes in one column. Name the column with "
+            "--set data.label=NAME, or choose a method that needs no labels, such as pnnclr."
         )
+    return rows[found.labels[rows] >= 0]
+
+
+def _check_support(method: torch.nn.Module, images: int) -> None:
+    """A support set or queue larger than the data holds every image's own past: its nearest neighbour, or negative, would be itself."""
+    for part in method.modules():
+        if isinstance(part, SupportSet) and part.neighbours == "any" and len(part.rows) > images:
+            raise UserError(
+                f"The support set of {len(part.rows)} embeddings is larger than the {images} training images: an image would find itself "
+                f"in it. Make it smaller: --set method.support_size={max(1, images // 2)}; or, with nnclr and pnnclr, let images find "
+                "others only: --set method.neighbours=other_images."
+            )
 
 
 def save(job: Job, done: int) -> None:
@@ -141,14 +168,19 @@ def restore(job: Job, state: dict[str, Any]) -> None:
 
 def _fixed(config: Config) -> Config:
     """The part of a configuration that makes the result: without the data's path and all that `--resume --set` may change."""
-    train = {"workers": -1, "save_every_steps": 1}
-    return resolve(
-        merged(config.model_dump(), {"data": {"path": ""}, "device": "auto", "tracking": Tracking().model_dump(), "train": train})
-    )
+    free = {
+        "data": {"path": ""},
+        "device": "auto",
+        "tracking": Tracking().model_dump(),
+        "train": {"workers": -1, "save_every_steps": 1},
+        "monitor": {"on_collapse": "stop"},
+    }
+    return resolve(merged(config.model_dump(), free))
 
 
 def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config:
-    """The run's own configuration with `sets` over it, which may change the data's path, the device, the workers, saving and tracking."""
+    """The run's own configuration with `sets` over it, which may change the data's path, the device, the workers, saving, tracking
+    and what follows on a collapse."""
     if (folder / "encoder.safetensors").is_file():
         raise UserError(f"The run in {folder} is finished: there is nothing to resume.")
     config_of(folder)
@@ -156,7 +188,8 @@ def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config
     if dumped(_fixed(config)) != state["config"]:
         raise UserError(
             f"The configuration is not the one that {folder} was started with (config.yaml or --set). A run goes on as it was; only "
-            "data.path, device, tracking, train.workers and train.save_every_steps may differ. Start a new run for anything else."
+            "data.path, device, tracking, train.workers, train.save_every_steps and monitor.on_collapse may differ. Start a new run for "
+            "anything else."
         )
     return config
 
@@ -175,12 +208,10 @@ def _announce(reporter: Reporter, job: Job, source: Source, notes: Sequence[str]
 
 
 def seconds_per_step(job: Job, steps: int = 3) -> float:
-    """Seconds for one step, measured on a copy of the method with noise for images; the job stays as it is."""
+    """Seconds for one step, measured on a copy of the method with the first batch; the job stays as it is."""
     trial = copy.deepcopy(job.method)
     optimiser = optimisers.make(job.config.train.optimiser, trial, job.plan.lr, job.config.train.weight_decay)
-    size = (job.config.train.batch_size, job.config.data.channels, job.config.data.size, job.config.data.size)
-    image = torch.rand(size)
-    batch = on_device(Batch((image, image.flip(-1)), torch.arange(size[0]), 0, 0), job.plan.device)
+    batch = on_device(job.loader.batch(job.start), job.plan.device)
     fit(trial, [batch], optimiser, Plan(1, job.plan.lr, 0, job.plan.device, job.plan.precision))
     began = time.monotonic()
     fit(trial, [batch] * steps, optimiser, Plan(steps, job.plan.lr, 0, job.plan.device, job.plan.precision))

@@ -24,7 +24,7 @@ class Plan:
     max_bad_steps: int = 10
 
 
-OnStep = Callable[[int, Step, float], bool]
+OnStep = Callable[[int, Step, float, bool], bool]
 
 
 def fit(
@@ -32,45 +32,65 @@ def fit(
 ) -> int:
     """Run steps `start` to `plan.total_steps`, one for each of `batches`; returns the number of steps done.
 
-    `on_step(done, step, lr)` is called after each step; True ends the loop there. A step whose loss or gradient is not finite is not
-    applied, to the weights, the target or the support set; UserError after `max_bad_steps` of them in a row.
+    `on_step(done, step, lr, applied)` is called after each step; True ends the loop there. A step whose loss or gradient is not finite is
+    not applied: weights, optimiser, target, support set and running statistics stay as they were. UserError after `max_bad_steps` of
+    them in a row.
     """
     method.train()
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    running = _running_statistics(method)
+    before = [buffer.clone() for buffer in running]
     done, bad = start, 0
     for batch in batches:
         lr = lr_at(done, base=plan.lr, warmup=plan.warmup_steps, total=plan.total_steps)
         for group in optimiser.param_groups:
             group["lr"] = lr
+        _copy(running, before)
         with torch.autocast(plan.device.type, plan.precision, enabled=plan.precision is not None):
             step = method(on_device(batch, plan.device))
         optimiser.zero_grad(set_to_none=True)
         step.loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if math.isfinite(step.loss.detach() + norm):
+        applied = math.isfinite(step.loss.detach() + norm)
+        if applied:
             bad = 0
             optimiser.step()
             method.after_update(step, (done + 1) / plan.total_steps)  # pyright: ignore[reportCallIssue]
         else:
             bad += 1
-            if bad >= plan.max_bad_steps:
-                raise UserError(
-                    f"{bad} steps in a row gave a loss or gradient that is not finite (step {done + 1}, lr {lr:.3g}). "
-                    "Nothing of them was applied. Try a lower train.lr or a longer train.warmup_epochs."
-                )
+            _copy(before, running)
         done += 1
-        if on_step is not None and on_step(done, step, lr):
+        if on_step is not None and on_step(done, step, lr, applied):
             break
+        if bad >= plan.max_bad_steps:
+            raise UserError(
+                f"{bad} steps in a row gave a loss or gradient that is not finite (step {done}, lr {lr:.3g}). "
+                "Nothing of them was applied. Try a lower train.lr or a longer train.warmup_epochs."
+            )
         if done >= plan.total_steps:
             break
     return done
 
 
+def _running_statistics(method: nn.Module) -> list[torch.Tensor]:
+    """The buffers of all batch normalisations, the only state that a forward pass changes: one NaN in them would stay for ever."""
+    return [buffer for part in method.modules() if hasattr(part, "running_mean") for buffer in part.buffers(recurse=False)]
+
+
+def _copy(source: list[torch.Tensor], target: list[torch.Tensor]) -> None:
+    if source:
+        torch._foreach_copy_(target, source)
+
+
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """The batch with its tensors on `device`; nothing moves where they are there already."""
-    views = tuple(view.to(device, non_blocking=True) for view in batch.views)
-    labels = None if batch.labels is None else batch.labels.to(device, non_blocking=True)
-    return replace(batch, views=views, labels=labels)
+
+    def there(x: torch.Tensor) -> torch.Tensor:
+        return x.to(device, non_blocking=True)
+
+    labels = None if batch.labels is None else there(batch.labels)
+    patients = None if batch.patients is None else there(batch.patients)
+    return replace(batch, views=tuple(map(there, batch.views)), rows=there(batch.rows), labels=labels, patients=patients)
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,38 +1,96 @@
 """Is the run healthy? The loss does not say: it falls while embeddings collapse. These numbers do; labels only watch."""
 
+import warnings
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 _RANKME_ROWS = 2048
+_RANK_ROWS, _PAIR_ROWS = 256, 1024  # of a batch: enough for a number that is looked at while training
+_PROBE_ROWS, _PROBE_C = 2000, 1e-2  # the C that evaluate.probe keeps where it has nothing to choose with
+
+Features = Float[np.ndarray, "_ d"]
+Labels = Int[np.ndarray, " _"]
 
 
-def embedding_std(z: Tensor) -> float:
-    """Standard deviation per dimension of unit rows z [B, D], times sqrt(D): about 1 for rows spread over the sphere, 0 for a point
+def embedding_std(z: Float[Tensor, "b d"]) -> float:
+    """Standard deviation per dimension of unit rows z, times sqrt(D): about 1 for rows spread over the sphere, 0 for a point
     (SimSiam, Chen and He 2021, section 4.1)."""
     return float(z.float().std(dim=0, correction=0).mean() * z.shape[1] ** 0.5)
 
 
-def rankme(features: np.ndarray) -> float:
-    """RankMe (Garrido et al. 2023, eq. 1): exp of the entropy of the singular values of features [N, D]; 1 is a line, min(N, D) best."""
-    s = np.linalg.svd(features[:_RANKME_ROWS].astype(np.float64), compute_uv=False)
-    p = s / s.sum() + 1e-7
+def embedding_rank(z: Float[Tensor, "b d"]) -> float:
+    """RankMe of a batch of embeddings around their mean: the directions in which they differ, counted. NaN for rows that are not finite."""
+    z = z[:_RANK_ROWS].double()
+    z = z - z.mean(dim=0)
+    gram = z @ z.T
+    if not torch.isfinite(gram).all():
+        return float("nan")
+    return _effective_rank(torch.linalg.eigvalsh(gram).clamp(min=0).sqrt().cpu().numpy())
+
+
+def alignment(x: Float[Tensor, "b d"], y: Float[Tensor, "b d"]) -> float:
+    """E |x - y|^2 over the two views of each image, unit rows: 0 where views meet (Wang and Isola 2020, section 4.1, alpha = 2)."""
+    return float((x - y).square().sum(dim=1).mean())
+
+
+def uniformity(x: Float[Tensor, "b d"], y: Float[Tensor, "b d"]) -> float:
+    """log E exp(-2 |u - v|^2) over pairs of images in the same view, averaged over the views: 0 at a point, about -4 on a sphere (Wang and
+    Isola 2020, section 4.1, t = 2)."""
+    return float(torch.stack([torch.pdist(u[:_PAIR_ROWS].float()).square().mul(-2).exp().mean().log() for u in (x, y)]).mean())
+
+
+def rankme(features: Float[np.ndarray, "n d"]) -> float:
+    """RankMe (Garrido et al. 2023, eq. 1): exp of the entropy of the features' singular values; 1 is a line, min(N, D) best."""
+    return _effective_rank(np.linalg.svd(features[:_RANKME_ROWS].astype(np.float64), compute_uv=False))
+
+
+def _effective_rank(s: Float[np.ndarray, " k"]) -> float:
+    p = s / max(s.sum(), np.finfo(np.float64).tiny) + 1e-7
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def knn_auroc(bank: np.ndarray, bank_labels: np.ndarray, query: np.ndarray, query_labels: np.ndarray, k: int) -> float:
+def knn_auroc(bank: Features, bank_labels: Labels, query: Features, query_labels: Labels, k: int) -> float:
     """AUROC (macro, one against the rest) of the k nearest neighbours' vote, by cosine similarity with weights exp(s / 0.07)
-    (Wu et al. 2018, section 3.4). Features [N, D], labels int [N]; NaN where a class is missing among the queries."""
+    (Wu et al. 2018, section 3.4). NaN where a class is missing among the queries."""
     classes = np.unique(bank_labels)
-    if not np.array_equal(np.unique(query_labels), classes) or len(classes) < 2:
+    if not _can_be_scored(classes, query_labels):
         return float("nan")
     b, q = (F.normalize(torch.from_numpy(x).float(), dim=1) for x in (bank, query))
     similarity, nearest = (q @ b.T).topk(min(k, len(b)), dim=1)
     weights = (similarity / 0.07).softmax(dim=1).double()
     near = torch.from_numpy(bank_labels)[nearest]
-    votes = torch.stack([(weights * (near == c)).sum(dim=1) for c in classes.tolist()], dim=1).numpy()
+    return _auroc(torch.stack([(weights * (near == c)).sum(dim=1) for c in classes.tolist()], dim=1).numpy(), query_labels, classes)
+
+
+def probe_auroc(bank: Features, bank_labels: Labels, query: Features, query_labels: Labels) -> float:
+    """AUROC (macro, one against the rest) of logistic regression with a fixed penalty on standardised features, fitted on 2000 rows of the
+    bank at most, evenly spread. NaN where a class is missing among the queries or those rows."""
+    few = np.linspace(0, len(bank) - 1, min(len(bank), _PROBE_ROWS)).astype(int)
+    classes = np.unique(bank_labels[few])
+    if not _can_be_scored(classes, query_labels):
+        return float("nan")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a hundred iterations are near enough for a curve
+        probe.fit(bank[few].astype(np.float64), bank_labels[few])
+    return _auroc(probe.predict_proba(query.astype(np.float64)), query_labels, classes)
+
+
+def _can_be_scored(classes: np.ndarray, query_labels: np.ndarray) -> bool:
+    return len(classes) > 1 and np.array_equal(np.unique(query_labels), classes)
+
+
+def _auroc(scores: Float[np.ndarray, "q k"], labels: Int[np.ndarray, " q"], classes: Int[np.ndarray, " k"]) -> float:
+    """Of two classes the second one's, of more the mean over one against the rest."""
     if len(classes) == 2:
-        return float(roc_auc_score(query_labels == classes[1], votes[:, 1]))
-    return float(np.mean([roc_auc_score(query_labels == c, votes[:, i]) for i, c in enumerate(classes)]))
+        return float(roc_auc_score(labels == classes[1], scores[:, 1]))
+    return float(np.mean([roc_auc_score(labels == c, scores[:, i]) for i, c in enumerate(classes)]))

@@ -1,7 +1,11 @@
 """The loop: what a bad step must not touch, when it ends, and which device and precision it chooses."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
+from small import noise_batch, small_method
 from torch import nn
 
 from medssl.errors import UserError
@@ -27,6 +31,19 @@ class Linear(nn.Module):
         self.updates.append(progress)
 
 
+class Heard:
+    """An `on_step` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.applied: list[bool] = []
+
+    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> bool:
+        self.losses.append(float(step.loss.detach()))
+        self.applied.append(applied)
+        return False
+
+
 def batches(*values: float):
     for step, value in enumerate(values):
         view = torch.full((2, 1, 1, 1), value)
@@ -48,9 +65,44 @@ def test_a_step_that_is_not_finite_changes_neither_weights_nor_what_follows_an_u
 
 
 def test_ten_bad_steps_in_a_row_end_the_run_with_a_remedy():
+    heard = Heard()
     with pytest.raises(UserError, match=r"10 steps in a row.*lower train\.lr"):
-        run(Linear(), [float("nan")] * 12)
+        fit(method := Linear(), batches(*[float("nan")] * 12), make("sgd", method, 0.1, 0.0), Plan(12, 0.1, 0, CPU), on_step=heard)
+    assert heard.applied == [False] * 10, "the last one is told, too"
     assert run(Linear(), ([float("nan")] * 9 + [1.0]) * 2) == 20
+
+
+@pytest.mark.parametrize("name", ["pnnclr", "nnclr", "byol"])
+def test_a_nan_in_a_batch_leaves_weights_optimiser_target_support_set_and_running_statistics_as_they_were_bit_for_bit(name):
+    method = small_method(name)
+    optimiser = make("adamw", method, 1e-3, 0.05)
+    good, bad = noise_batch(0), noise_batch(1)
+    bad.views[0][2, 0, 3, 3] = torch.nan
+    fit(method, [good], optimiser, Plan(9, 1e-3, 0, CPU))
+    before, momenta = copy.deepcopy(method.state_dict()), copy.deepcopy(optimiser.state_dict()["state"])
+    assert any("target" in key for key in before) == (name != "nnclr")
+    assert any("running_mean" in key for key in before)
+    heard = Heard()
+    fit(method, [bad], optimiser, Plan(9, 1e-3, 0, CPU), start=1, on_step=heard)
+    assert heard.applied == [False]
+    after = method.state_dict()
+    assert [key for key in before if not torch.equal(before[key], after[key])] == []
+    for number, state in optimiser.state_dict()["state"].items():
+        assert all(torch.equal(value, momenta[number][key]) for key, value in state.items())
+
+
+def test_a_gradient_that_is_not_finite_is_not_applied_though_the_loss_is():
+    class Root(Linear):
+        def forward(self, batch: Batch) -> Step:
+            step = super().forward(batch)
+            return replace(step, loss=step.loss.sqrt())
+
+    method = Root()
+    before = method.encoder.weight.detach().clone()
+    heard = Heard()
+    fit(method, batches(0.0), make("sgd", method, 0.1, 0.0), Plan(1, 0.1, 0, CPU), on_step=heard)
+    assert (heard.losses, heard.applied) == ([0.0], [False])
+    assert torch.equal(method.encoder.weight, before)
 
 
 def test_progress_runs_from_the_first_step_to_one():
@@ -61,7 +113,7 @@ def test_progress_runs_from_the_first_step_to_one():
 
 def test_the_loop_ends_where_on_step_says_so():
     method = Linear()
-    done = fit(method, batches(*[1.0] * 9), make("sgd", method, 0.1, 0), Plan(9, 0.1, 0, CPU), on_step=lambda done, step, lr: done == 3)
+    done = fit(method, batches(*[1.0] * 9), make("sgd", method, 0.1, 0), Plan(9, 0.1, 0, CPU), on_step=lambda done, *_: done == 3)
     assert done == 3
 
 
