@@ -1,5 +1,6 @@
-"""MoCo: momentum contrast (v2: He et al., CVPR 2020, section 3, with the head and temperature of Chen, Fan, Girshick, He, arXiv
-2003.04297; v3: Chen, Xie, He, ICCV 2021, section 3 and algorithm 1).
+"""MoCo: momentum contrast (v2: He et al., CVPR 2020, section 3, and arXiv 2003.04297; v3: Chen, Xie, He, ICCV 2021, section 3).
+
+v2 has the head and the temperature of Chen, Fan, Girshick, He (2003.04297); v3 follows its algorithm 1.
 
     symbol       here          meaning
     f_q          encoder, projector (v3: and predictor)

@@ -28,8 +28,8 @@ def quality(lookup: LookUp, step: int) -> dict[str, float]:
     z, nn, pnn = (x.detach() for x in (lookup.z, lookup.nn, lookup.pnn))
     of_z, of_nn = lookup.z_tags, lookup.nn_tags
     pushed, now = of_nn[:, STEP] >= 0, of_nn[:, STEP] == step
-    same_image = pushed & (of_nn[:, ROW] == of_z[:, ROW])
-    same_patient = pushed & (of_nn[:, PATIENT] == of_z[:, PATIENT]) & (of_z[:, PATIENT] >= 0)
+    same_image = of_nn[:, ROW] == of_z[:, ROW]
+    same_patient = (of_nn[:, PATIENT] == of_z[:, PATIENT]) & (of_z[:, PATIENT] >= 0)
     found = {
         "nn_start": _share(~pushed),
         "nn_distinct": len(lookup.index.unique()) / len(lookup.index),

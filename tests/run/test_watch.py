@@ -64,10 +64,11 @@ def alarms(said: Any) -> list[str]:
 
 
 def test_everything_that_is_measured_is_in_the_records_and_the_picture_in_the_folder(job, reporter):
-    this = job("train.steps=15", "monitor.knn_every_epochs=1", "monitor.log_every_steps=5")
+    this = job("train.steps=15", "monitor.knn_every_epochs=1", "monitor.log_every_steps=1")
     folder = run(reporter(), this)
     rows = {row["step"]: row for row in rows_of(folder)}
-    assert list(rows) == [5, 10, 15], "5 steps an epoch"
+    assert list(rows) == list(range(1, 16))
+    assert [step for step, row in rows.items() if "knn" in row] == [5, 10, 15], "5 steps an epoch"
     assert rows[15].keys() == {
         *("step", "epoch", "loss", "lr", "images_per_second", "bad_steps"),
         *("embedding_std", "embedding_rank", "alignment", "uniformity", "rankme", "knn", "probe"),
@@ -75,7 +76,8 @@ def test_everything_that_is_measured_is_in_the_records_and_the_picture_in_the_fo
         *("cos_z_nn", "cos_z_pnn", "cos_nn_pnn", "nn_label_agreement", "nn_label_chance"),
     }
     assert all(row["nn_self_now"] == 0 and row["bad_steps"] == 0 for row in rows.values())
-    assert 0 < rows[15]["nn_age"] <= 5, "40 rows, 8 a step: the oldest is of five steps before"
+    assert rows[2]["nn_age"] == 1, "what was pushed at all was pushed at the first step"
+    assert 1 <= rows[15]["nn_age"] <= 5, "40 rows, 8 a step: the oldest is of five steps before"
     assert {path.name for path in folder.glob("*.png")} == {"views.png", "neighbours.png"}
 
 
@@ -127,10 +129,9 @@ def test_an_alarm_that_is_to_warn_only_lets_the_run_end_and_sounds_once(job, rep
     assert len(alarms(said)) == 1
 
 
-def test_a_stopped_run_can_be_resumed_with_the_alarm_set_to_warn(job, reporter, monkeypatch):
-    this = job(
-        "train.steps=30", "train.save_every_steps=15", "monitor.collapse_std=1.5", "monitor.collapse_steps=20"
-    )  # no spread is enough for it
+def test_a_stopped_run_can_be_resumed_with_the_alarm_set_to_warn(job, reporter):
+    never_enough = "monitor.collapse_std=1.5"
+    this = job("train.steps=30", "train.save_every_steps=15", never_enough, "monitor.collapse_steps=20")
     with pytest.raises(UserError, match="Stopped at step 20"):
         run(reporter(), this)
     folder = pretrain(reporter(), resume=this.folder, sets=["monitor.on_collapse=warn"])
