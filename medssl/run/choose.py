@@ -59,7 +59,7 @@ def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS}
-    chosen = presets.load(preset)
+    chosen = _of_that_network(presets.load(preset), said)
     return merged(merged(merged(chosen, _sizes_kept(chosen, said)), origin), said), source
 
 
@@ -70,6 +70,14 @@ def _sizes_kept(preset: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
         return {}
     known = plugins.find("methods", str(named["name"])).Config.model_fields
     return {"method": {"name": named["name"], **{size: own[size] for size in _SIZES if size in own and size in known}}}
+
+
+def _of_that_network(preset: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """The preset without what it says of its network, where another one was named: stem and arguments are not that one's."""
+    own, named = _choice(preset.get("backbone")), _choice(said.get("backbone"))
+    if named.get("model", own.get("model")) == own.get("model"):
+        return preset
+    return {**preset, "backbone": {"name": own["name"]}} if "name" in own else preset
 
 
 def _choice(value: Any) -> Mapping[str, Any]:

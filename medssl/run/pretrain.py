@@ -121,6 +121,8 @@ def assemble(folder: Path, config: Config, found: Prepared, start: int = 0) -> J
         n_views=n_views,
     )
     _check_support(method, len(rows))
+    if n_views > 2:
+        _check_crops(encoder, loader.batch(start).views[-1][:1].to(device))
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
     return Job(folder, config, found, method, optimiser, loader, plan, start, [note])
 
@@ -144,6 +146,19 @@ def _check_support(method: torch.nn.Module, images: int) -> None:
                 f"in it. Make it smaller: --set method.support_size={max(1, images // 2)}; or, with nnclr and pnnclr, let images find "
                 "others only: --set method.neighbours=other_images."
             )
+
+
+@torch.no_grad()
+def _check_crops(encoder: torch.nn.Module, crop: torch.Tensor) -> None:
+    """A network that was built for one size of image refuses a method's smaller crops."""
+    try:
+        encoder.eval()(crop)
+    except (AssertionError, RuntimeError) as error:
+        raise UserError(
+            f"The encoder takes no crops of {crop.shape[-1]} pixels, which the method has beside its whole views: {error}. Give a vision "
+            "transformer --set backbone.arguments='{dynamic_img_size: true, dynamic_img_pad: true}', choose another network, or do without "
+            "crops: --set method.local_crops=0."
+        ) from None
 
 
 def save(job: Job, done: int) -> None:

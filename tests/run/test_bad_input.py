@@ -45,6 +45,13 @@ CASES = {
         ["pretrain", "--data", "good", "--set", "train.batch_size=4", "--set", "method.support_size=15"],
         ["support set of 15", "14 training images", "--set method.support_size=7"],
     ),
+    "crops that a transformer of one size refuses": (
+        [
+            *("pretrain", "--data", "good", "--method", "dino", "--set", "train.batch_size=4", "--set", "method.prototypes=16"),
+            *("--set", "backbone.model=vit_tiny_patch16_224", "--set", "backbone.arguments={depth: 1}"),
+        ],
+        ["no crops of 16 pixels", "dynamic_img_size", "method.local_crops=0"],
+    ),
     "labels in other words": (["finetune", "--labels", "10percent"], ["10percent", "10pct"]),
     "a fine-tuning without an encoder": (["finetune", "--labels", "10pct"], ["medssl pretrain"]),
     "an encoder file that is none": (["finetune", "--encoder", "text/a.png"], ["No encoder at"]),

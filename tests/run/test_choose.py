@@ -30,6 +30,17 @@ def test_what_is_set_goes_before_the_presets_sizes():
     assert method_of("chest_xray_cpu", None, ["method.name=nnclr", "method.hidden=64"]).hidden == 64
 
 
+def test_another_network_gets_neither_stem_nor_arguments_of_the_presets_network():
+    def backbone(*sets):
+        return configured(Silent(), "phantom", "chest_xray_cpu", given(None, None, None, sets))[0].backbone
+
+    assert backbone().arguments == {"channels": [32, 64, 128, 256]}
+    assert backbone("backbone.model=vit_tiny_patch16_224").arguments == {}
+    assert backbone("backbone.model=vit_tiny_patch16_224", "backbone.arguments={depth: 1}").arguments == {"depth": 1}
+    assert backbone("backbone.model=vit_tiny_patch16_224").stem == "auto"
+    assert backbone("backbone.stem=small").arguments == {"channels": [32, 64, 128, 256]}
+
+
 @pytest.mark.parametrize("wrong", ["method=5", "method=nnclrr", "method.widht=3"])
 def test_a_wrong_method_is_the_users_error(wrong):
     with pytest.raises(UserError):
