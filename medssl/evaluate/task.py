@@ -1,7 +1,7 @@
 """The question that a study asks of a table: which classes, which images may give labels, which are kept for the test."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,12 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(reversed(ordered)) if nothing == [False, True] else tuple(ordered)
 
 
+def numbered(names: Iterable[str], classes: Sequence[str]) -> np.ndarray:
+    """int64 [n]: the place of each name among the classes, -1 for one that is none."""
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index.get(name, -1) for name in names])
+
+
 def ask(table: pd.DataFrame, column: str, roles: np.ndarray) -> Task:
     """The task of predicting a label column; `roles` says "train", "val", "test" or "" (left out) for each row.
 
@@ -88,5 +94,4 @@ def ask(table: pd.DataFrame, column: str, roles: np.ndarray) -> Task:
                 f"No {what} image has the class {name!r}, which {int((text[rows] == name).sum())} others have. Every class needs patients "
                 "on both sides: join it with another class, leave it out, or change --set data.test_fraction."
             )
-    index = {name: i for i, name in enumerate(classes)}
-    return Task(column, classes, np.array([index.get(name, -1) for name in text]), patients, pool, test, int(copy.sum()))
+    return Task(column, classes, numbered(text, classes), patients, pool, test, int(copy.sum()))

@@ -28,7 +28,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, unit
+from medssl.nn.losses import exact, unit, wide
 from medssl.types import Batch, Step
 
 
@@ -66,7 +66,7 @@ class BarlowTwins(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         z = self.projector(self.encoder(torch.cat(batch.views)))
-        z_a, z_b = map(gather, (z if z.dtype == torch.float64 else z.float()).chunk(2))
+        z_a, z_b = map(gather, wide(z).chunk(2))
         return Step(barlow_loss(z_a, z_b, self.config.redundancy), embeddings=(unit(z_a.detach()), unit(z_b.detach())))
 
     def after_update(self, step: Step, progress: float) -> None:

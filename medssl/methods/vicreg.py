@@ -29,7 +29,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, unit
+from medssl.nn.losses import exact, unit, wide
 from medssl.types import Batch, Step
 
 EPS = 1e-4
@@ -75,7 +75,7 @@ class VICReg(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         z = self.expander(self.encoder(torch.cat(batch.views)))
-        Z1, Z2 = map(gather, (z if z.dtype == torch.float64 else z.float()).chunk(2))
+        Z1, Z2 = map(gather, wide(z).chunk(2))
         loss = vicreg_loss(Z1, Z2, self.config.invariance, self.config.variance, self.config.covariance)
         return Step(loss, embeddings=(unit(Z1.detach()), unit(Z2.detach())))
 

@@ -25,9 +25,14 @@ def exact(function: Function) -> Function:
     return precisely  # pyright: ignore[reportReturnType]
 
 
+def wide(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x in float32 where autocast gave less."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def unit(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Rows scaled to length 1, in float32 where autocast gave less."""
-    return F.normalize(x if x.dtype == torch.float64 else x.float(), dim=1)
+    """Rows scaled to length 1, in float32 at least."""
+    return F.normalize(wide(x), dim=1)
 
 
 @exact

@@ -4,13 +4,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from medssl.nn.support_set import PATIENT
+from medssl.nn.support_set import PATIENT, same
 
 
 def of_one_patient(tags: Int[Tensor, "b 4"], others: Int[Tensor, "n 4"]) -> Bool[Tensor, "b n"]:
     """True where i and k are images of one patient who is known, or one image."""
-    patient, other = tags[:, None, PATIENT], others[None, :, PATIENT]
-    return (patient == other) & (other >= 0)
+    return same(tags, others, PATIENT)
 
 
 def same_patient(tags: Int[Tensor, "b 4"]) -> Bool[Tensor, "b b"]:

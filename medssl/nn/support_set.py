@@ -79,7 +79,7 @@ class SupportSet(nn.Module):
         """Scores, which lie in [-1, 1], moved by 4 where `neighbours` forbids or prefers a row."""
         if self.neighbours == "any":
             return scores
-        same_image, same_patient = _same(z_tags, tags, ROW), _same(z_tags, tags, PATIENT)
+        same_image, same_patient = same(z_tags, tags, ROW), same(z_tags, tags, PATIENT)
         if self.neighbours == "other_patients":
             return scores - 4 * (same_patient | same_image)
         return scores - 4 * same_image + (4 * (same_patient & ~same_image) if self.neighbours == "same_patient" else 0)
@@ -101,5 +101,6 @@ class SupportSet(nn.Module):
         return newer.topk(number).indices
 
 
-def _same(z_tags: Int[Tensor, "b 4"], tags: Int[Tensor, "n 4"], column: int) -> Bool[Tensor, "b n"]:
+def same(z_tags: Int[Tensor, "b 4"], tags: Int[Tensor, "n 4"], column: int) -> Bool[Tensor, "b n"]:
+    """True where both have the same number in a column, and it is known."""
     return (z_tags[:, None, column] == tags[None, :, column]) & (tags[None, :, column] >= 0)

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from medssl.nn.gather import devices, total
+from medssl.nn.losses import wide
 
 
 class SyncNorm(nn.Module):
@@ -31,9 +32,9 @@ class SyncNorm(nn.Module):
             return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         axes = [0, *range(2, x.ndim)]
         shape = [1, -1] + [1] * (x.ndim - 2)
-        wide = x if x.dtype == torch.float64 else x.float()  # statistics of bfloat16 are float32, as torch's
-        mean = total(wide.mean(axes)) / devices()  # devices have equally many samples
-        centred = wide - mean.reshape(shape)
+        full = wide(x)  # statistics of bfloat16 are float32, as torch's
+        mean = total(full.mean(axes)) / devices()  # devices have equally many samples
+        centred = full - mean.reshape(shape)
         variance = total(centred.square().mean(axes)) / devices()
         with torch.no_grad():
             n = devices() * x.numel() / x.shape[1]

@@ -13,7 +13,7 @@ from medssl.data.leaks import Leaks, find, settled
 from medssl.data.pool import end_workers
 from medssl.data.prepare import prepare
 from medssl.data.store import Store
-from medssl.evaluate.task import class_order
+from medssl.evaluate.task import class_order, numbered
 from medssl.types import SPLITS, Reporter, Source
 
 _STATISTICS_ROWS = 2000
@@ -43,8 +43,7 @@ class Prepared:
     @cached_property
     def labels(self) -> np.ndarray:
         """int64 [n]: each row's class, -1 where it is not known."""
-        number = {name: i for i, name in enumerate(self.classes)}
-        return np.array([number.get(name, -1) for name in self._names])
+        return numbered(self._names, self.classes)
 
     @cached_property
     def patients(self) -> np.ndarray:
@@ -96,6 +95,11 @@ def say(found: Prepared, source: Source, reporter: Reporter) -> None:
 
 def statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation per channel of training images in [0, 1], over 2000 of them at most, spread evenly."""
-    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), _STATISTICS_ROWS)).astype(int)]
+    chosen = spread(rows, _STATISTICS_ROWS)
     images = store.images[np.sort(chosen)].astype(np.float64) / np.iinfo(store.images.dtype).max
     return torch.from_numpy(images.mean(axis=(0, 2, 3))).float(), torch.from_numpy(images.std(axis=(0, 2, 3)) + 1e-6).float()
+
+
+def spread(rows: np.ndarray, number: int) -> np.ndarray:
+    """At most `number` of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), number)).astype(int)]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from medssl.evaluate.features import extract
-from medssl.run.data import Prepared
+from medssl.run.data import Prepared, spread
 from medssl.train.monitor import alignment, embedding_rank, embedding_std, knn_auroc, probe_auroc, rankme, uniformity
 from medssl.train.support_quality import quality
 from medssl.types import Step
@@ -26,7 +26,7 @@ def of_step(step: Step, number: int) -> dict[str, float]:
 def of_encoder(encoder: nn.Module, found: Prepared, neighbours: int, device: torch.device) -> dict[str, float]:
     """RankMe of the features of images that are trained on; where there are labels, AUROC of kNN and linear probe: from those images to
     training patients who are held out."""
-    bank = _spread(found.pretraining)
+    bank = spread(found.pretraining, _BANK_ROWS)
     images, labels = found.store.images, found.labels
     features = extract(encoder, images, bank, device)
     row = {"rankme": rankme(features)}
@@ -36,8 +36,3 @@ def of_encoder(encoder: nn.Module, found: Prepared, neighbours: int, device: tor
         task = features[known], labels[bank[known]], extract(encoder, images, query, device), labels[query]
         row |= {"knn": knn_auroc(*task, neighbours), "probe": probe_auroc(*task)}
     return row
-
-
-def _spread(rows: np.ndarray) -> np.ndarray:
-    """5000 of the rows at most, evenly spread."""
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _BANK_ROWS)).astype(int)]

@@ -84,7 +84,7 @@ def save(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequenc
     high = TILE + _CAPTION
     picture = Image.new("RGB", (left[-1] + TILE + MARGIN, HEAD + len(lines) * high + MARGIN), PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(15)
-    for x, text in zip(left, _COLUMNS, strict=False):
+    for x, text in zip(left[: len(_COLUMNS)], _COLUMNS, strict=True):
         draw.text((x, 7), text, INK, font)
     for number, line in enumerate(lines):
         top = HEAD + number * high
@@ -92,7 +92,7 @@ def save(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequenc
         _write(draw, left[0], top, [_name(line.label, classes)])
         picture.paste(_drawing(line), (left[2], top))
         _write(draw, left[2], top, [f"cos {line.cos_z:.2f} with z", f"cos {line.cos_nn:.2f} with nn"])
-        for x, member in zip([left[1], *left[3:]], [line.nearest, *line.others], strict=False):
+        for x, member in zip([left[1], *left[3 : 3 + len(line.others)]], [line.nearest, *line.others], strict=True):
             picture.paste(_blank("random start") if member.row < 0 else tile(images[member.row]), (x, top))
             age = "" if member.row < 0 else f"age {member.age}"
             _write(draw, x, top, [f"cos {member.cosine:.2f}  {_name(member.label, classes)}", age], member.mark)

@@ -122,7 +122,8 @@ def assemble(folder: Path, config: Config, found: Prepared, start: int = 0) -> J
     )
     _check_support(method, len(rows))
     if n_views > 2:
-        _check_crops(encoder, loader.batch(start).views[-1][:1].to(device))
+        crop = make_view(found.store.images[rows[0]], (config.seed, 0, 0, n_views - 1))
+        _check_crops(encoder, torch.from_numpy(crop)[None].to(device))
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
     return Job(folder, config, found, method, optimiser, loader, plan, start, [note])
 

@@ -15,7 +15,7 @@ FAULTS = {
     "a view with itself": ("return a.T @ b / len(a)", "return a.T @ a / len(a)"),
     "diagonal counted among the redundancy": (" - C.diagonal().square().sum()", ""),
     "lambda dropped": ("lambda_ * off_diagonal", "off_diagonal"),
-    "views mixed in halves": ("map(gather, (z if z.dtype == torch.float64 else z.float()).chunk(2))", "z[::2], z[1::2]"),
+    "views mixed in halves": ("map(gather, wide(z).chunk(2))", "z[::2], z[1::2]"),
     "correlation in bfloat16": ("@exact\n", ""),
 }
 

@@ -18,7 +18,7 @@ FAULTS = {
     "covariance not divided by d": ("C.diagonal().square().sum()) / d", "C.diagonal().square().sum())"),
     "halved as in the authors' code": ("mu * (v(Z1) + v(Z2))", "mu * (v(Z1) + v(Z2)) / 2"),
     "weights swapped": ("self.config.variance, self.config.covariance", "self.config.covariance, self.config.variance"),
-    "unit rows": ("map(gather, (z if z.dtype == torch.float64 else z.float()).chunk(2))", "map(gather, unit(z).chunk(2))"),
+    "unit rows": ("map(gather, wide(z).chunk(2))", "map(gather, unit(z).chunk(2))"),
     "covariance in bfloat16": ("@exact\n", ""),
 }
 WEIGHTS = (25.0, 25.0, 1.0)  # the paper's
