@@ -1,32 +1,45 @@
-"""metrics.jsonl: one JSON object a line, on disk before anything else sees it. It is the source of truth; MLflow is fed from the same rows.
+"""metrics.jsonl: one JSON object a line, on disk before anything else sees it. It is the source of truth; MLflow is fed from it.
 
 Every line is valid JSON: NaN and infinities, which JSON does not have, are written as null.
 """
 
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from medssl.errors import UserError
+from medssl.files import write_whole
 
 
 class JsonLines:
-    """Appends rows to a file, one flushed line each, so that a killed process loses at most the line it was writing."""
+    """Appends rows to a file, each with a write of its own, so that a killed process loses at most the line it was writing."""
 
     def __init__(self, path: Path) -> None:
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             _rewrite(path, read(path))
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = path.open("ab", buffering=0)
+        self._waiting = b""
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a flat row of text, booleans and numbers (those of numpy and one-element tensors too)."""
-        self._file.write(_line(row))
+        """Appends a flat row of text, booleans and numbers (those of numpy and one-element tensors too).
+
+        Raises OSError where the disk takes no more. What it did not take is kept, and written before the next row.
+        """
+        self._waiting += _line(row)
+        self._flush()
 
     def close(self) -> None:
-        self._file.close()
+        """Raises OSError where rows are left that the disk does not take."""
+        try:
+            self._flush()
+        finally:
+            self._file.close()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -44,6 +57,26 @@ def read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def rows_from(path: Path, place: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """The rows that begin at byte `place` or later, each with the place behind it, without a last line that is still being written.
+
+    Raises UserError for a line that is damaged. A file that is not there has no rows.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(place)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise UserError(f"{path}, the line at byte {place}, is not JSON. Remove the line.") from None
+            place += len(line)
+            yield row, place
+
+
 def truncate_after(path: Path, step: int) -> None:
     """Drops the rows of later steps than `step`, in one atomic exchange: a run that goes on from there writes them again."""
     if path.exists():
@@ -51,16 +84,11 @@ def truncate_after(path: Path, step: int) -> None:
 
 
 def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("w", encoding="utf-8") as file:
-        file.writelines(_line(row) for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_whole(path, b"".join(map(_line, rows)))
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps({key: _plain(value) for key, value in row.items()}, ensure_ascii=False, allow_nan=False) + "\n"
+def _line(row: Mapping[str, Any]) -> bytes:
+    return (json.dumps({key: _plain(value) for key, value in row.items()}, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _plain(value: Any) -> str | bool | int | float | None:

@@ -1,8 +1,8 @@
-"""Forwards a run to MLflow from a thread of its own, so that a dead, slow or full tracking server never holds up the training.
+"""What MLflow is told of a run, by calls that block, that raise, and that may be repeated: each sends only what MLflow lacks.
 
-MLflow 3.17 blocks its caller for minutes when the server is down, and processes that create one sqlite store at the same time break it.
-Here every call happens in the thread and is repeated until it succeeds or the run ends, and an embedded store is created under a file lock.
-What is lost on the way still stands in metrics.jsonl. Only `MlflowClient` is used: no global active run, no login name, no script path.
+They are the same while a run goes on (from a thread, forwarder.py) and after it (`medssl track`). A call whose answer was lost may have
+done its work, so nothing is sent on trust: a run is looked for by its key before one is created, and numbers start behind the last step
+that MLflow has. Only `MlflowClient` is used: no global active run, no login name, no script path.
 """
 
 import fcntl
@@ -10,38 +10,37 @@ import json
 import logging
 import math
 import os
-import queue
 import re
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from medssl.config import Config
+from medssl.tracking import jsonl
 
-RETRY_SECONDS = 10.0
-CLOSE_SECONDS = 10.0
-UPLOAD_SECONDS = 60.0
-
+KEY = "medssl.run"
+_AT_ONCE = 1000  # numbers in one call, MLflow's limit
 _ABSOLUTE_PATH = re.compile(r'(^|")(/|~|\\|[A-Za-z]:[\\/]|file:)')
-_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+_CREDENTIALS = re.compile(r"//[^/\s]*@")
+_PASSING = (401, 403, 404, 408, 429)  # what a proxy, an expired password or a busy server says: an outage too
 
 
 @dataclass(frozen=True)
 class Run:
-    """What MLflow is told of a run. `parent` and `run_id` are MLflow's ids: of the run to nest it under, of the run to go on with."""
+    """What MLflow is told of a run. `key` is the run's own, `parent` that of the run to nest it under; `started` in ms since 1970."""
 
+    key: str
     name: str
     experiment: str
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    parent: str | None = None
-    run_id: str | None = None
+    parent: str = ""
+    started: int | None = None
 
 
 def public_params(config: Config) -> dict[str, str]:
@@ -50,175 +49,176 @@ def public_params(config: Config) -> dict[str, str]:
     return {key: text for key, text in flat.items() if key != "data.path" and not _ABSOLUTE_PATH.search(text)}
 
 
-class MlflowTracker:
-    """One MLflow run. Every method but `finish` returns at once, and none raises for anything that MLflow does.
+class Session:
+    """The calls for one run, in the order of their first use.
 
-    `runs`: the folder that holds the embedded store (mlflow.db, mlartifacts/), used where neither `uri` nor MLFLOW_TRACKING_URI names
-    another. `warn` hears of each outage once; `on_run` gets the run's id as soon as there is one. Both are called from the thread.
+    `folder`: the run's, with metrics.jsonl. The embedded store (mlflow.db, mlartifacts/) lies beside it, used where neither `uri` nor
+    MLFLOW_TRACKING_URI names another. `on_run` gets MLflow's id of the run as soon as there is one.
     """
 
-    def __init__(
-        self, run: Run, runs: Path, warn: Callable[[str], None], on_run: Callable[[str], None] = lambda _: None, uri: str | None = None
-    ) -> None:
+    def __init__(self, run: Run, folder: Path, on_run: Callable[[str], None] = lambda _: None, uri: str | None = None) -> None:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-        self._session = _Session(run, runs.resolve(), on_run, uri or os.environ.get("MLFLOW_TRACKING_URI"))
-        self._warn = warn
-        self._queue: queue.SimpleQueue[Mapping[str, Any] | Path | str] = queue.SimpleQueue()
-        self._closing = threading.Event()
-        self._down = False
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-        self._thread.start()
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """The numbers of a row, as metrics at its `step`."""
-        self._queue.put({**row, "timestamp": int(time.time() * 1000)})
-
-    def artifact(self, path: Path) -> None:
-        """A file or a folder, which must stay as it is until the run is finished."""
-        self._queue.put(path)
-
-    def finish(self, status: str = "FINISHED") -> None:
-        """Ends the run (FINISHED, FAILED or KILLED). Waits for what is on its way: 10 seconds, a minute more while MLflow answers."""
-        self._queue.put(status)
-        self._closing.set()
-        self._thread.join(CLOSE_SECONDS)
-        if not self._down:
-            self._thread.join(UPLOAD_SECONDS)
-        if self._thread.is_alive():
-            self._warn("MLflow did not take everything in time. metrics.jsonl holds all of it.")
-
-    def _work(self) -> None:
-        """Rounds of: take what has come, send it. What an outage leaves behind is sent in a later round, if the run lasts that long."""
-        session, status = self._session, None
-        rows: list[Mapping[str, Any]] = []
-        calls: list[Callable[[], None]] = [session.describe]
-        while status is None:
-            for item in self._take(wait=not (rows or calls)):
-                if isinstance(item, str):
-                    status = item
-                elif isinstance(item, Path):
-                    calls.append(partial(session.artifact, item))
-                else:
-                    rows.append(item)
-            if self._attempt(session.open) and self._attempt(partial(session.metrics, rows)):
-                rows = []
-                calls = [call for call in calls if not self._attempt(call)]
-                if status is not None:
-                    self._attempt(partial(session.end, status))
-            if rows or calls:
-                self._closing.wait(RETRY_SECONDS)
-            else:
-                self._down = False
-
-    def _take(self, wait: bool) -> Iterator[Mapping[str, Any] | Path | str]:
-        if wait:
-            yield self._queue.get()
-        while not self._queue.empty():
-            yield self._queue.get()
-
-    def _attempt(self, call: Callable[[], None]) -> bool:
-        """True when the call is done with: it succeeded, or MLflow refuses it for good. Warns once an outage."""
-        try:
-            call()
-        except Exception as error:  # whatever MLflow and its stores raise, the training goes on
-            if not self._down:
-                self._warn(f"MLflow: {_brief(error)}. The run goes on, and metrics.jsonl holds all of it.")
-            self._down = True
-            return self._session.run_id is not None and _is_refusal(error)
-        return True
-
-
-class _Session:
-    """The calls to MLflow for one run, in the order of their first use. They block, and they raise."""
-
-    def __init__(self, run: Run, runs: Path, on_run: Callable[[str], None], uri: str | None) -> None:
-        self._run = run
-        self._runs = runs
-        self._on_run = on_run
-        self._embedded = uri is None
-        self._uri = uri or f"sqlite:///{runs / 'mlflow.db'}"
-        self.run_id: str | None = None
+        self._run, self._on_run = run, on_run
+        self._rows, self._place = folder.resolve() / "metrics.jsonl", 0
+        self._sent: dict[str, int] | None = None  # the last step of each number; None where only MLflow can tell
+        runs = folder.resolve().parent
+        named = uri or os.environ.get("MLFLOW_TRACKING_URI")
+        self._uri = named or f"sqlite:///{runs / 'mlflow.db'}"
+        self._files = None if named else str(runs / "mlartifacts")
+        self.address = without_password(self._uri)
+        self.run_id = ""
 
     def open(self) -> None:
-        """Goes on with the run that is named, or creates one. Does nothing once there is a run."""
-        if self.run_id is not None:
+        """Finds the run and sets it running, or creates it. Does nothing once it is found."""
+        if self.run_id:
             return
         import mlflow
 
-        for name in ("mlflow", "urllib3"):  # what they have to say reaches the user through `warn`
+        for name in ("mlflow", "urllib3", "alembic"):  # what they have to say reaches the user through an exception
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with _locked(self._runs / ".mlflow.lock") if self._embedded else nullcontext():
-            self._client = mlflow.MlflowClient(tracking_uri=self._uri)
-            experiment = self._experiment()
-        self.run_id = self._known_run() or self._new_run(experiment)
-        self._on_run(self.run_id)
+        if self._uri.startswith("sqlite:///"):
+            _make_store(Path(self._uri.removeprefix("sqlite:///").partition("?")[0]))
+        self._client = mlflow.MlflowClient(tracking_uri=self._uri)
+        self._experiment = self._find_experiment()
+        run_id = self._find(self._run.key)
+        if run_id:
+            self._client.update_run(run_id, status="RUNNING")
+        else:
+            tags = {KEY: self._run.key, "mlflow.user": "medssl"}  # else MLflow asks the operating system
+            created = self._client.create_run(self._experiment, self._run.started, tags, self._run.name)
+            run_id, self._sent = created.info.run_id, {}
+        self.run_id = run_id
+        self._on_run(run_id)
 
-    def _experiment(self) -> str:
+    def _find_experiment(self) -> str:
         """The id of the experiment. Creating it comes first, so that two processes that both find none do no harm."""
         from mlflow.exceptions import MlflowException
 
-        name = self._run.experiment
         try:
-            return self._client.create_experiment(name, str(self._runs / "mlartifacts") if self._embedded else None)
-        except MlflowException:
-            found = self._client.get_experiment_by_name(name)
+            return self._client.create_experiment(self._run.experiment, self._files)
+        except MlflowException as error:
+            found = self._client.get_experiment_by_name(self._run.experiment) if refused(error) else None
             if found is None:
                 raise
             return found.experiment_id
 
-    def _known_run(self) -> str | None:
-        """The run to go on with, set running again; None where none is named or the store does not know it any more."""
-        from mlflow.exceptions import MlflowException
-
-        if self._run.run_id is None:
-            return None
-        try:
-            self._client.update_run(self._run.run_id, status="RUNNING")
-        except MlflowException as error:
-            if _is_refusal(error):
-                return None
-            raise
-        return self._run.run_id
-
-    def _new_run(self, experiment: str) -> str:
-        tags = {**self._run.tags, "mlflow.user": "medssl"}  # else MLflow asks the operating system
-        if self._run.parent is not None:
-            tags["mlflow.parentRunId"] = self._run.parent
-        return self._client.create_run(experiment, tags=tags, run_name=self._run.name).info.run_id
+    def _find(self, key: str) -> str:
+        """MLflow's id of the run with this key, "" where it has none."""
+        wanted = f"tags.`{KEY}` = '{key}'"
+        found = self._client.search_runs([self._experiment], wanted, max_results=1, order_by=["attributes.start_time ASC"])
+        return found[0].info.run_id if found else ""
 
     def describe(self) -> None:
-        """Logs the parameters that the run does not have yet: MLflow refuses to change one."""
-        from mlflow.entities import Param
+        """Sends the tags, and the parameters that MLflow does not have: it refuses to change one."""
+        from mlflow.entities import Param, RunTag
 
-        assert self.run_id is not None
-        known = self._client.get_run(self.run_id).data.params
-        self._client.log_batch(self.run_id, params=[Param(key, text) for key, text in self._run.params.items() if key not in known])
-
-    def metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Every number of the rows but infinities, which MLflow would store as 1.8e308."""
-        from mlflow.entities import Metric
-
-        assert self.run_id is not None
+        known = self._client.get_run(self.run_id).data
+        parent = self._find(self._run.parent) if self._run.parent else ""
+        tags = {**self._run.tags, **({"mlflow.parentRunId": parent} if parent else {})}
         self._client.log_batch(
             self.run_id,
-            metrics=[
-                Metric(key, float(value), row["timestamp"], int(row.get("step", 0)))
-                for row in rows
-                for key, value in row.items()
-                if key not in ("step", "timestamp") and isinstance(value, Real) and not math.isinf(value)
-            ],
+            params=[Param(key, text) for key, text in self._run.params.items() if key not in known.params],
+            tags=[RunTag(key, text) for key, text in tags.items() if known.tags.get(key) != text],
         )
 
-    def artifact(self, path: Path) -> None:
-        assert self.run_id is not None
+    def feed(self) -> int:
+        """Sends the numbers of metrics.jsonl that MLflow lacks, and returns how many. Rows come in the order of their steps.
+
+        What MLflow refuses for good is left out, and the refusal raised once all else is sent.
+        """
+        if self._sent is None:
+            self._sent = {last.key: last.step for last in self._client.get_run(self.run_id).data.to_proto().metrics}
+        sent, self._sent = self._sent, None  # until the call returns, nobody knows what arrived
+        count, refusal = 0, None
+        for metrics, place in self._batches(sent):
+            try:
+                self._client.log_batch(self.run_id, metrics=metrics)
+            except Exception as error:
+                if not refused(error):
+                    raise
+                refusal = error
+            self._place, count = place, count + len(metrics)
+            sent |= {metric.key: metric.step for metric in metrics}
+        self._sent = sent
+        if refusal is not None:
+            raise refusal
+        return count
+
+    def _batches(self, sent: Mapping[str, int]) -> Iterator[tuple[list[Any], int]]:
+        """Numbers behind those that were sent, and the place in the file up to which they reach."""
+        batch, place = [], self._place
+        for row, behind in jsonl.rows_from(self._rows, self._place):
+            metrics = [metric for metric in self._numbers(row) if metric.step > sent.get(metric.key, -1)]
+            if len(batch) + len(metrics) > _AT_ONCE:
+                yield batch, place
+                batch = []
+            batch, place = batch + metrics, behind
+        if place > self._place:
+            yield batch, place
+
+    def _numbers(self, row: Mapping[str, Any]) -> list[Any]:
+        """The numbers of a row as MLflow's, at the row's `time`. null, which is what JSON has for NaN and infinity, is NaN there."""
+        from mlflow.entities import Metric
+
+        step, seconds = int(row.get("step", 0)), row.get("time") or self._rows.stat().st_mtime
+        return [
+            Metric(re.sub(r"[^\w./ -]", "_", key), math.nan if value is None else float(value), round(seconds * 1000), step)
+            for key, value in row.items()
+            if key not in ("step", "time") and (value is None or isinstance(value, Real))
+        ]
+
+    def artifact(self, path: Path) -> bool:
+        """Sends a file, unless MLflow has one of its name and size, or all of a folder. Says whether it was sent."""
         if path.is_dir():
             self._client.log_artifacts(self.run_id, str(path), path.name)
-        else:
-            self._client.log_artifact(self.run_id, str(path))
+            return True
+        if (path.name, path.stat().st_size) in [(there.path, there.file_size) for there in self._client.list_artifacts(self.run_id)]:
+            return False
+        self._client.log_artifact(self.run_id, str(path))
+        return True
 
-    def end(self, status: str) -> None:
-        assert self.run_id is not None
-        self._client.set_terminated(self.run_id, status)
+    def end(self, status: str, ended: int | None = None) -> None:
+        """The run is FINISHED, FAILED or KILLED, now or at `ended` (ms since 1970)."""
+        self._client.set_terminated(self.run_id, status, ended)
+
+
+def refused(error: Exception) -> bool:
+    """Whether the same call would fail again: no such file, or what HTTP calls the client's error. All else is an outage."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+    else:
+        status = getattr(getattr(error, "response", None), "status_code", 500)
+    return isinstance(error, FileNotFoundError) or (400 <= status < 500 and status not in _PASSING)
+
+
+def brief(error: Exception) -> str:
+    """The first line of an error, without a password that may stand in an address."""
+    first = (str(error).splitlines() or [""])[0] or type(error).__name__
+    return without_password(first)[:200].rstrip(".")
+
+
+def without_password(address: str) -> str:
+    """`address` without the user and password of "http://user:password@host"."""
+    return _CREDENTIALS.sub("//", address)
+
+
+def _make_store(database: Path) -> None:
+    """Creates MLflow's sqlite store under a file lock and a draft's name: two processes at once, a kill or a full disk would leave one
+    that MLflow can neither use nor mend. Raises where it cannot be opened, which MLflow would try for 100 seconds."""
+    with _locked(database.with_name(".mlflow.lock")):
+        if not database.exists():
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            for left in database.parent.glob(f".{database.name}.*.part*"):
+                left.unlink()
+            draft = database.with_name(f".{database.name}.{uuid.uuid4().hex}.part")  # MLflow keeps what it opened by name, even in vain
+            store = SqlAlchemyStore(f"sqlite:///{draft}", str(database.parent / "mlartifacts"))
+            store.engine.dispose()
+            draft.replace(database)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA schema_version")
 
 
 @contextmanager
@@ -228,19 +228,6 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether the same call would fail again: no such file, or what HTTP calls a client error. All else is an outage."""
-    from mlflow.exceptions import MlflowException
-
-    return isinstance(error, FileNotFoundError) or (isinstance(error, MlflowException) and 400 <= error.get_http_status_code() < 500)
-
-
-def _brief(error: Exception) -> str:
-    """The first line of an error, without a password that may stand in an address."""
-    first = (str(error).splitlines() or [""])[0] or type(error).__name__
-    return _CREDENTIALS.sub("//", first)[:200].rstrip(".")
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

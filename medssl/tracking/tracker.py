@@ -1,23 +1,29 @@
 """The records of one run: every row goes to metrics.jsonl, and from there on to MLflow where that is wanted."""
 
+import contextlib
 import json
+import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from medssl.config import Config
-from medssl.errors import Interrupted
+from medssl.errors import Interrupted, UserError
+from medssl.files import cannot_write
+from medssl.tracking import note
+from medssl.tracking.forwarder import Forwarder
 from medssl.tracking.jsonl import JsonLines, truncate_after
-from medssl.tracking.mlflow_client import MlflowTracker, Run, public_params
+from medssl.tracking.mlflow_client import Run, Session, public_params
 
 
 class Tracker:
     """Rows, figures and files of the run in `folder`. Leaving the context ends the MLflow run with the right status.
 
-    A run that goes on from `step` drops the later rows and keeps its MLflow run, whose id stands in `folder`/mlflow.json. `parent`: the
+    A run that goes on from `step` drops the later rows and keeps its MLflow run, by the key in `folder`/mlflow.json. `parent`: the
     folder of the run to nest this one under. `tags` describe the run ({"kind": "pretrain"}); no path and no name of a person goes there.
-    The embedded MLflow store lies beside the run folders.
+    `stop` is true once the process was asked to end: then `finish` is brief. The embedded MLflow store lies beside the run folders.
     """
 
     def __init__(
@@ -28,27 +34,27 @@ class Tracker:
         step: int = 0,
         parent: Path | None = None,
         tags: Mapping[str, str] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._folder, self._warn, self._full = folder, warn, False
         truncate_after(folder / "metrics.jsonl", step)
         self._rows = JsonLines(folder / "metrics.jsonl")
-        self._mlflow: MlflowTracker | None = None
-        if config.tracking.mlflow:
-            run = Run(
-                name=folder.name,
-                experiment=config.tracking.experiment,
-                params=public_params(config),
-                tags=tags or {},
-                parent=_run_id(parent) if parent else None,
-                run_id=_run_id(folder),
-            )
-            note = folder / "mlflow.json"
-            self._mlflow = MlflowTracker(run, folder.parent, warn, on_run=lambda run_id: _write(note, run_id))
+        above = note.read(parent) if parent else None
+        note.change(folder, tags=dict(tags or {}), parent=above.key if above else "", status="")
+        self._mlflow = Forwarder(session_of(folder, config), folder, warn, stop) if config.tracking.mlflow else None
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One row of text and numbers, with its `step`."""
-        self._rows.write(row)
+        """One row of text and numbers, with its `step`; `time` (seconds since 1970) is added. A full disk is warned of, once, and the
+        rows are kept until there is room."""
+        try:
+            self._rows.write({**row, "time": round(time.time(), 3)})
+            self._full = False
+        except OSError as error:
+            if not self._full:
+                self._warn(f"{cannot_write(self._folder / 'metrics.jsonl', error)} The run keeps its rows until it can.")
+            self._full = True
         if self._mlflow:
-            self._mlflow.log(row)
+            self._mlflow.row()
 
     def artifact(self, path: Path) -> None:
         """A file or folder of the run that MLflow should have too."""
@@ -57,25 +63,45 @@ class Tracker:
 
     def finish(self, status: str = "FINISHED") -> None:
         """Ends the run: FINISHED, FAILED or KILLED."""
-        self._rows.close()
+        with contextlib.suppress(UserError):  # a disk that is full
+            note.change(self._folder, status=status)
         if self._mlflow:
             self._mlflow.finish(status)
+        try:
+            self._rows.close()
+        except OSError as error:
+            self._warn(f"{cannot_write(self._folder / 'metrics.jsonl', error)} The rows since then are lost.")
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        stopped = isinstance(error, Interrupted) or not isinstance(error, Exception)  # Ctrl-C, and SIGTERM as SystemExit
         self.finish("FINISHED" if error is None else "KILLED" if stopped else "FAILED")
 
 
-def _run_id(folder: Path) -> str | None:
-    """MLflow's id of the run in a folder, None where MLflow never heard of it."""
-    note = folder / "mlflow.json"
-    return json.loads(note.read_text("utf-8"))["run_id"] if note.exists() else None
+def session_of(folder: Path, config: Config) -> Session:
+    """The calls that bring a run folder with a note to MLflow."""
+    known = note.read(folder)
+    assert known is not None
+    started = folder / "environment.json"
+    run = Run(
+        key=known.key,
+        name=folder.resolve().name,
+        experiment=config.tracking.experiment,
+        params=public_params(config),
+        tags=known.tags,
+        parent=known.parent,
+        started=_milliseconds(json.loads(started.read_text("utf-8"))["started"]) if started.is_file() else None,
+    )
+
+    def remember(run_id: str) -> None:
+        with contextlib.suppress(UserError):  # a disk that is full; the key finds the run again
+            note.change(folder, run_id=run_id)
+
+    return Session(run, folder, remember)
 
 
-def _write(note: Path, run_id: str) -> None:
-    draft = note.with_name(".mlflow.json.part")
-    draft.write_text(json.dumps({"run_id": run_id}), "utf-8")
-    draft.replace(note)
+def _milliseconds(moment: str) -> int:
+    """ "2026-11-24T03:36:00Z" in milliseconds since 1970."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)

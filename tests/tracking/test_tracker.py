@@ -1,42 +1,17 @@
-"""A run's records: the rows are in metrics.jsonl whatever MLflow does, and a resumed run goes on in both."""
+"""A run's records: the rows are in metrics.jsonl whatever else happens, and mlflow.json says how MLflow knows the run again."""
 
-import json
+import time
 
 import pytest
+from notes import noted
 
 from medssl.config import resolve
 from medssl.errors import Interrupted
-from medssl.tracking import tracker as tracker_module
+from medssl.tracking import note
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
 
-
-class Forwarder:
-    """Stands in for MlflowTracker, and remembers what it is told."""
-
-    made: list["Forwarder"]
-
-    def __init__(self, run, runs, warn, on_run):
-        self.run, self.runs, self.warn = run, runs, warn
-        self.rows, self.files, self.status = [], [], None
-        on_run(f"id-of-{run.name}")
-        Forwarder.made.append(self)
-
-    def log(self, row):
-        self.rows.append(row)
-
-    def artifact(self, path):
-        self.files.append(path)
-
-    def finish(self, status):
-        self.status = status
-
-
-@pytest.fixture(autouse=True)
-def made(monkeypatch):
-    Forwarder.made = []
-    monkeypatch.setattr(tracker_module, "MlflowTracker", Forwarder)
-    return Forwarder.made
+QUIET = resolve({"tracking": {"mlflow": False}})
 
 
 @pytest.fixture
@@ -45,47 +20,66 @@ def folder(tmp_path):
     return tmp_path / "runs" / "first"
 
 
-def test_every_row_goes_to_the_file_and_to_mlflow(folder, made):
-    with Tracker(folder, resolve({"tracking": {"experiment": "lungs"}}), print, tags={"kind": "pretrain"}) as tracker:
+def test_every_row_is_in_the_file_with_its_time(folder):
+    began = time.time()
+    with Tracker(folder, QUIET, print) as tracker:
         tracker.log({"step": 1, "loss": 2.5})
-        tracker.artifact(folder / "views.png")
-    (mlflow,) = made
-    assert read(folder / "metrics.jsonl") == mlflow.rows == [{"step": 1, "loss": 2.5}]
-    assert (mlflow.files, mlflow.runs, mlflow.status) == ([folder / "views.png"], folder.parent, "FINISHED")
-    assert (mlflow.run.name, mlflow.run.experiment, mlflow.run.tags) == ("first", "lungs", {"kind": "pretrain"})
-    assert mlflow.run.params["tracking.experiment"] == "lungs"
-    assert json.loads((folder / "mlflow.json").read_text()) == {"run_id": "id-of-first"}
+        tracker.artifact(folder)
+    (row,) = read(folder / "metrics.jsonl")
+    assert began - 0.001 <= row.pop("time") <= time.time() + 0.001
+    assert row == {"step": 1, "loss": 2.5}
+    assert sorted(file.name for file in folder.iterdir()) == ["metrics.jsonl", "mlflow.json"]
 
 
-@pytest.mark.parametrize(("error", "status"), [(Interrupted, "KILLED"), (KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
-def test_the_status_tells_a_stop_from_a_failure(folder, made, error, status):
-    with pytest.raises(error), Tracker(folder, resolve({}), print):
-        raise error
-    assert made[0].status == status
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Interrupted("stop"), "KILLED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(143), "KILLED"),
+        (RuntimeError(), "FAILED"),
+        (None, "FINISHED"),
+    ],
+)
+def test_the_status_tells_a_stop_from_a_failure(folder, error, status):
+    try:
+        with Tracker(folder, QUIET, print):
+            assert noted(folder).status == "", "it goes on"
+            if error is not None:
+                raise error
+    except BaseException as raised:
+        assert raised is error
+    assert noted(folder).status == status
 
 
-def test_a_resumed_run_goes_on_in_its_file_and_in_its_mlflow_run(folder, made):
+def test_a_resumed_run_goes_on_in_its_file_and_keeps_its_key(folder):
+    keys = []
     for step in (0, 20):
-        with Tracker(folder, resolve({}), print, step=step) as tracker:
+        with Tracker(folder, QUIET, print, step=step, tags={"kind": "pretrain"}) as tracker:
             tracker.log({"step": step + 10})
             tracker.log({"step": step + 30})
+            keys.append(noted(folder).key)
     assert [row["step"] for row in read(folder / "metrics.jsonl")] == [10, 30, 50]
-    assert [mlflow.run.run_id for mlflow in made] == [None, "id-of-first"]
+    assert keys[0] == keys[1]
+    assert len(keys[0]) == 32
 
 
-def test_a_run_is_nested_under_its_parent_where_mlflow_knows_that_one(folder, made):
-    other = folder.with_name("second")
-    other.mkdir()
-    for _ in range(2):
-        with Tracker(other, resolve({}), print, parent=folder):
-            pass
-        (folder / "mlflow.json").write_text('{"run_id": "p"}')
-    assert [mlflow.run.parent for mlflow in made] == [None, "p"]
+def test_a_run_knows_the_key_of_its_parent(folder):
+    second, stranger = folder.with_name("second"), folder.with_name("stranger")
+    for other in (second, stranger):
+        other.mkdir()
+    with Tracker(folder, QUIET, print):
+        pass
+    with Tracker(second, QUIET, print, parent=folder):
+        pass
+    assert noted(second).parent == noted(folder).key != noted(second).key
+    with Tracker(second, QUIET, print, parent=stranger):
+        pass
+    assert noted(second).parent == ""
 
 
-def test_without_mlflow_the_rows_are_written_all_the_same(folder, made):
-    with Tracker(folder, resolve({"tracking": {"mlflow": False}}), print) as tracker:
-        tracker.log({"step": 1})
-        tracker.artifact(folder)
-    assert read(folder / "metrics.jsonl") == [{"step": 1}]
-    assert (made, [file.name for file in folder.iterdir()]) == ([], ["metrics.jsonl"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"run_id": "1"}', '{"key": "1", "other": 2}'])
+def test_a_note_that_cannot_be_read_is_begun_anew(folder, damage):
+    (folder / "mlflow.json").write_text(damage)
+    assert note.read(folder) is None
+    assert len(note.change(folder, status="KILLED").key) == 32
