@@ -1,5 +1,6 @@
 """Where prepared data is kept on this machine, and the site's secret key that turns identities into keyed hashes."""
 
+import contextlib
 import os
 import secrets
 import time
@@ -7,22 +8,35 @@ from pathlib import Path
 
 from medssl.errors import UserError
 
+MAKESHIFT = Path(".medssl")
 _KEY_BYTES = 32
 
 
 def cache_folder() -> Path:
-    """$MEDSSL_CACHE, else $XDG_CACHE_HOME/medssl, else ~/.cache/medssl. Not created here.
+    """$MEDSSL_CACHE, else $XDG_CACHE_HOME/medssl, else ~/.cache/medssl, else .medssl/.cache/medssl here. Not created here.
 
-    Raises UserError where none of them can be determined (no home folder).
+    The last one is for users without a home that they can write in, as in containers and on some clusters' nodes.
     """
     if own := os.environ.get("MEDSSL_CACHE"):
         return Path(own).expanduser().absolute()
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base).absolute() / "medssl"
-    try:
-        return Path.home() / ".cache" / "medssl"
-    except RuntimeError:
-        raise UserError("There is no home folder to keep prepared data in. Set MEDSSL_CACHE to a folder that can be written.") from None
+    with contextlib.suppress(RuntimeError):  # no HOME, and a user that the machine does not know
+        at_home = Path.home() / ".cache" / "medssl"
+        if _usable(at_home):
+            return at_home
+    return MAKESHIFT.absolute() / ".cache" / "medssl"
+
+
+def is_makeshift(cache: Path) -> bool:
+    """Whether the cache is where it is only because there is no home for it."""
+    return cache.is_relative_to(MAKESHIFT.absolute())
+
+
+def _usable(folder: Path) -> bool:
+    """Whether the folder is there, if only to read what was prepared before, or can be made."""
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    return os.access(there, os.X_OK if there == folder else os.W_OK | os.X_OK)
 
 
 def private_folder(folder: Path) -> Path:
@@ -45,7 +59,7 @@ def site_key(cache: Path) -> bytes:
         return _read(file)
     except OSError as error:
         remedy = "Correct MEDSSL_KEY_FILE." if named else "Set MEDSSL_CACHE to a folder that can be written."
-        raise UserError(f"The site key {file} cannot be used: {error.strerror}. {remedy}") from None
+        raise UserError(f"The site key {file} cannot be used by user {os.getuid()}: {error.strerror}. {remedy}") from None
 
 
 def _create(file: Path) -> None:

@@ -7,7 +7,6 @@ silent random weights. The probe is an image written as a formula; the card hold
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from safetensors.torch import save as dump_tensors
 
 from medssl import plugins
 from medssl.errors import UserError
+from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 
 FORMAT = 1
@@ -50,7 +50,10 @@ def build_encoder(backbone: dict[str, Any], channels: int, size: int, mean: torc
 
 
 def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: int, size: int, card: dict[str, Any]) -> None:
-    """Write weights and card into `folder`, each whole or not at all. `card` adds what the run knows: data, method, provenance, hashes."""
+    """Write weights and card into `folder`, each whole or not at all. The card comes last: with it the folder holds an encoder.
+
+    `card` adds what the run knows: data, method, provenance, hashes.
+    """
     weights = dump_tensors({name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()})
     full = {
         "format": FORMAT,
@@ -96,13 +99,3 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
             f"{weights_file}: the probe image gives other features than the card says. Weights and card do not belong together."
         )
     return encoder.eval(), card
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medssl.encoder.artefact import write_whole
 from medssl.evaluate.figures import NAMES, NARROW, WIDE, figure_png, figure_svg, spoken
+from medssl.files import write_whole
 
 __all__ = ["figure_png", "render", "write_report"]
 

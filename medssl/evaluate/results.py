@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.encoder.artefact import write_whole
 from medssl.evaluate.intervals import Resamples, interval, resampled
 from medssl.evaluate.metrics import METRICS, Scores, score
 from medssl.evaluate.task import Task
+from medssl.files import write_whole
 
 FORMAT = 1
 LEVEL = 0.95

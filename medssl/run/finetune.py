@@ -19,10 +19,12 @@ from medssl.errors import UserError
 from medssl.evaluate import task as tasks
 from medssl.evaluate.report import figure_png, write_report
 from medssl.evaluate.study import Request, refuse_leak, run_study
+from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 from medssl.run.choose import listed
 from medssl.run.data import Prepared, prepared, say
 from medssl.run.folder import RUNS, config_of, create, describe, newest_encoder
+from medssl.run.lock import held
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
 from medssl.types import Reporter
@@ -71,12 +73,13 @@ def finetune(
     command = _command(labels, mode, encoder, data, seed, device, sets)
     facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
     request = _request(config, found, question, {"pretrained": network, "random": _random(card, config)}, fractions, facts)
-    with Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode}) as tracker:
+    tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
+    with held(folder, reporter.warn), tracking as tracker:
         results = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
         results.write(folder)
         tracker.log({"step": 0, **results.scores()})
         write_report(results.document, folder / "report.html")
-        (folder / "label_efficiency.png").write_bytes(figure_png(results.document))
+        write_whole(folder / "label_efficiency.png", figure_png(results.document))
         for name in ("results.json", "splits.json", "report.html", "label_efficiency.png"):
             tracker.artifact(folder / name)
     _summary(reporter, results.document)

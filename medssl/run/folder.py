@@ -5,14 +5,19 @@ import platform
 import shutil
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 
 from medssl import __version__
-from medssl.config import Config, dumped, read_yaml, resolve
+from medssl.config import Config, dumped, resolve
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
+from medssl.files import cannot_write, write_whole
+from medssl.plain_yaml import read_yaml
+from medssl.run.lock import LOCK, held
 
 RUNS = Path("runs")
+CONFIG = "config.yaml"
 _PACKAGES = ("torch", "torchvision", "timm", "monai", "medmnist", "pydicom", "albumentations", "mlflow", "numpy", "scikit-learn", "pillow")
 
 
@@ -22,27 +27,42 @@ def now() -> str:
 
 
 def create(out: Path | None, kind: str, name: str, overwrite: bool) -> Path:
-    """A new, empty run folder, `runs/<time>-<kind>-<name>` unless `out` says where. Raises UserError for one that exists."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = out or RUNS / f"{stamp}-{kind}-{name}"
+    """A new, empty run folder, `runs/<time>-<kind>-<name>` unless `out` says where.
+
+    Raises UserError for one that exists, is in use (`--overwrite` or not), or cannot be written.
+    """
+    folder = out or _unnamed(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file. Name a folder.")
-    if folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise UserError(f"The output folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
-        if not (folder / "config.yaml").is_file():
-            raise UserError(f"{folder} is no run folder (it has no config.yaml), so --overwrite leaves it alone. Name another --out.")
-        shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            content = [path for path in folder.iterdir() if path.name != LOCK]
+            if content and not overwrite:
+                raise UserError(f"The run folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
+            if content and folder / CONFIG not in content:
+                raise UserError(f"{folder} is no run folder (it has no {CONFIG}), so --overwrite leaves it alone. Name another --out.")
+            for path in sorted(content, key=_last_to_go):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
-        raise UserError(f"Cannot make the output folder {folder}: {error.strerror}. Name another one with --out.") from None
+        raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
     return folder
+
+
+def _unnamed(name: str) -> Path:
+    """A folder below `runs` that is not there yet: two runs may start in one second."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(folder for folder in (RUNS / name for name in names) if not folder.exists())
+
+
+def _last_to_go(path: Path) -> int:
+    """A run that is half taken away is not finished any more, and is still a run."""
+    return {CARD: 0, CONFIG: 2}.get(path.name, 1)
 
 
 def describe(folder: Path, config: Config, kind: str) -> None:
     """Write config.yaml, complete and resolved, and environment.json."""
-    (folder / "config.yaml").write_text(f"# medssl {kind}\n{dumped(config)}", "utf-8")
+    write_whole(folder / CONFIG, f"# medssl {kind}\n{dumped(config)}".encode())
     environment = {
         "kind": kind,
         "started": now(),
@@ -51,23 +71,32 @@ def describe(folder: Path, config: Config, kind: str) -> None:
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {package: metadata.version(package) for package in _PACKAGES},
     }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=1) + "\n", "utf-8")
+    write_whole(folder / "environment.json", f"{json.dumps(environment, indent=1)}\n".encode())
 
 
 def config_of(folder: Path) -> Config:
     """The configuration of a run. Raises UserError where the folder holds none."""
-    path = folder / "config.yaml"
+    path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"{folder} is no run folder: it has no config.yaml. Name a folder that `medssl pretrain` made.")
+        raise UserError(f"{folder} is no run folder: it has no {CONFIG}. Name a folder that `medssl pretrain` made.")
     return resolve(read_yaml(path))
+
+
+def finished(folder: Path) -> bool:
+    """Whether the folder holds a pretraining's encoder. Its card is written last."""
+    return all((folder / name).is_file() for name in (CONFIG, WEIGHTS, CARD))
 
 
 def newest_encoder(runs: Path) -> Path:
     """The pretraining run below `runs` that finished last. Raises UserError where there is none."""
-    finished = {}
-    for card in runs.glob(f"*/{CARD}"):
-        if (card.parent / WEIGHTS).is_file() and (card.parent / "config.yaml").is_file():
-            finished[card.parent] = json.loads(card.read_text("utf-8"))["provenance"]["finished"]
-    if not finished:
+    ended = {card.parent: _ended(card) for card in runs.glob(f"*/{CARD}") if finished(card.parent)}
+    if not ended:
         raise UserError(f"There is no finished pretraining in {runs}/. Run `medssl pretrain --data ...` first, or name one with --encoder.")
-    return max(finished, key=lambda folder: (finished[folder], folder.name))
+    return max(ended, key=lambda folder: (ended[folder], folder.name))
+
+
+def _ended(card: Path) -> str:
+    try:
+        return json.loads(card.read_text("utf-8"))["provenance"]["finished"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{card} is damaged ({type(error).__name__}). Delete that run, or name another one with --encoder.") from None

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from medssl.files import whole
 from medssl.nn.support_set import LABEL, PATIENT, ROW, STEP, SupportSet
 from medssl.types import LookUp
 from medssl.views.grid import GAP, HEAD, INK, MARGIN, PAPER, TILE, tile
@@ -96,9 +97,8 @@ def save(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequenc
             picture.paste(_blank("random start") if member.row < 0 else tile(images[member.row]), (x, top))
             age = "" if member.row < 0 else f"age {member.age}"
             _write(draw, x, top, [f"cos {member.cosine:.2f}  {_name(member.label, classes)}", age], member.mark)
-    draft = path.with_name(f".{path.name}.part")
-    picture.save(draft, "PNG")
-    draft.replace(path)
+    with whole(path) as file:
+        picture.save(file, "PNG")
 
 
 def _name(label: int, classes: Sequence[str]) -> str:

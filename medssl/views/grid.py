@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from medssl.files import whole
 from medssl.views.executors import ViewMaker
 
 _VIEWS = 7
@@ -19,7 +20,7 @@ INK = (40, 40, 40)
 
 def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Sequence[int], seed: int) -> None:
     """Write a PNG with a line for each of `rows` of `images` (uint8 or uint16 [N, C, H, W]): the stored image, then seven views of it,
-    those of step 0 under `seed`."""
+    those of step 0 under `seed`. The file is whole or not there."""
     width = 3 * MARGIN + (_VIEWS + 1) * TILE + (_VIEWS - 1) * GAP
     height = HEAD + len(rows) * (TILE + GAP) - GAP + MARGIN
     grid = Image.new("RGB", (width, height), PAPER)
@@ -33,7 +34,8 @@ def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Seque
         grid.paste(tile(images[row]), (MARGIN, top))
         for view in range(_VIEWS):
             grid.paste(tile(make_views(images[row], (seed, 0, row, view))), (first_view + view * (TILE + GAP), top))
-    grid.save(path)
+    with whole(path) as file:
+        grid.save(file, "PNG")
 
 
 def tile(image: np.ndarray) -> Image.Image:
