@@ -1,6 +1,7 @@
-"""Who applies a recipe's operations: "auto" is albumentations on the CPU; one that works on the device fits behind the same recipes."""
+"""Who applies a recipe's operations: albumentations on the CPU, in the loader's processes, or torch, batched, on the device."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -8,11 +9,24 @@ from medssl.views.operations import Operation
 
 # Makes the view of an image [C, H, W] that belongs to a key: a pure function of both, and picklable.
 ViewMaker = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+Executor = Literal["auto", "albumentations", "torch"]
 
 
-def make(executor: str, operations: Sequence[Operation], size: int) -> ViewMaker:
-    """The `executor` ("auto" or "albumentations") of `operations` for views of `size` x `size` pixels."""
-    from medssl.views.albumentations_executor import ViewMaker as AlbumentationsViewMaker  # albumentations takes a second to import
+def chosen(executor: Executor, device_type: str) -> Literal["albumentations", "torch"]:
+    """What "auto" stands for on a device, by torch's name of it: "torch" on "cuda", else "albumentations"."""
+    if executor == "auto":
+        return "torch" if device_type == "cuda" else "albumentations"
+    return executor
 
-    assert executor in ("auto", "albumentations"), executor
-    return AlbumentationsViewMaker(operations, size)
+
+def make(executor: Executor, operations: Sequence[Operation], size: int) -> ViewMaker:
+    """The maker of views of `size` x `size` pixels, one image at a time on the CPU, by the `executor`."""
+    match chosen(executor, "cpu"):
+        case "albumentations":
+            from medssl.views.albumentations_executor import ViewMaker as AlbumentationsViewMaker  # takes a second to import
+
+            return AlbumentationsViewMaker(operations, size)
+        case "torch":
+            from medssl.views.torch_executor import ViewMaker as TorchViewMaker
+
+            return TorchViewMaker(operations, size)

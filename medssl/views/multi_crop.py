@@ -1,25 +1,65 @@
 """Multi-crop: two whole views and, after them, smaller crops of little pieces (SwAV, Caron et al. 2020, section 3.2), for methods that ask
 for `local_views`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from medssl.types import LocalViews
-from medssl.views import executors
+from medssl.views import executors, keyed
 from medssl.views.operations import Operation, ResizedCrop
+from medssl.views.torch_executor import ViewMaker
+
+# (images, rows, step, seed): all views of a batch, each [B, C, edge, edge], made where the images [B, C, H, W] are.
+BatchMaker = Callable[[Tensor, Tensor, int, int], tuple[Tensor, ...]]
 
 _STEP = 8  # crops' edges are multiples of it
 
 
-def make(executor: str, operations: Sequence[Operation], size: int, local: LocalViews | None) -> tuple[executors.ViewMaker, int]:
+def make(
+    executor: executors.Executor, operations: Sequence[Operation], size: int, local: LocalViews | None
+) -> tuple[executors.ViewMaker, int]:
     """The maker of a recipe's views, of `size` pixels, and the number of views: two, and the local ones where there are any."""
+    kinds = _kinds(operations, size, local)
+    makers = [executors.make(executor, kind.operations, kind.edge) for kind in kinds]
+    return _MultiCrop(*makers) if len(makers) == 2 else makers[0], sum(kind.number for kind in kinds)
+
+
+def on_device(operations: Sequence[Operation], size: int, local: LocalViews | None, compiled: bool = False) -> tuple[BatchMaker, int]:
+    """The same for whole batches, with torch: what `make("torch", ...)` makes of each image. `compiled`: as in `torch_executor.ViewMaker`.
+
+    Views of one size are made together, which is one call for all local views.
+    """
+    kinds = _kinds(operations, size, local)
+    makers = [ViewMaker(kind.operations, kind.edge, compiled) for kind in kinds]
+
+    def views(images: Tensor, rows: Tensor, step: int, seed: int) -> tuple[Tensor, ...]:
+        made: list[Tensor] = []
+        for kind, maker in zip(kinds, makers, strict=True):
+            keys = torch.cat([keyed.keys(seed, step, rows, len(made) + view) for view in range(kind.number)])
+            made += maker.views(images.repeat(kind.number, 1, 1, 1), keys).chunk(kind.number)
+        return tuple(made)
+
+    return views, sum(kind.number for kind in kinds)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Views that differ by chance only: how many there are and what makes them."""
+
+    operations: Sequence[Operation]
+    edge: int
+    number: int
+
+
+def _kinds(operations: Sequence[Operation], size: int, local: LocalViews | None) -> list[_Kind]:
     if local is None or local.number == 0:
-        return executors.make(executor, operations, size), 2
+        return [_Kind(operations, size, 2)]
     edge = max(_STEP, round(local.edge * size / _STEP) * _STEP)
-    whole = executors.make(executor, _cropped(operations, local.whole_area), size)
-    return _MultiCrop(whole, executors.make(executor, _cropped(operations, local.area), edge)), 2 + local.number
+    return [_Kind(_cropped(operations, local.whole_area), size, 2), _Kind(_cropped(operations, local.area), edge, local.number)]
 
 
 def _cropped(operations: Sequence[Operation], area: tuple[float, float]) -> list[Operation]:

@@ -17,6 +17,11 @@ LOCAL = LocalViews(6, 96 / 224, area=(0.05, 0.4), whole_area=(0.4, 1.0))
 TEXTURE = np.random.default_rng(0).integers(0, 256, (1, 80, 80), np.uint8)
 
 
+@pytest.fixture(params=["albumentations", "torch"])
+def executor(request: pytest.FixtureRequest) -> executors.Executor:
+    return request.param
+
+
 def share_of_area(view: np.ndarray) -> float:
     """Of a view of `where`: how far neighbouring pixels lie apart, times the view's edge, is the box's width and height."""
     columns, rows = view[0] * 65535 / 300, view[1] * 65535 / 300
@@ -37,10 +42,10 @@ def test_the_edge_of_local_views_is_the_multiple_of_8_next_to_its_share(size: in
     assert make(TEXTURE, (0, 0, 0, 2)).shape == (1, edge, edge)
 
 
-def test_each_kind_of_view_shows_its_own_shares_of_the_image_whatever_the_recipe_says() -> None:
+def test_each_kind_of_view_shows_its_own_shares_of_the_image_whatever_the_recipe_says(executor: executors.Executor) -> None:
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint16) * 300, (200, 200))
     where = np.stack([ramp, ramp.T, ramp])  # channel 0 tells the column, channel 1 the row
-    make, _ = multi_crop.make("auto", RECIPE, 112, LOCAL)
+    make, _ = multi_crop.make(executor, RECIPE, 112, LOCAL)
     for views, low, high in (((0, 1), 0.4, 1.0), (range(2, 8), 0.05, 0.4)):
         shares = np.array([share_of_area(make(where, (0, step, 0, view))) for step in range(240 // len(views)) for view in views])
         assert 0.95 * low < shares.min() < 1.25 * low  # boxes have whole pixels
@@ -65,8 +70,8 @@ def test_without_local_views_there_are_the_recipes_own_two(local: LocalViews | N
         np.testing.assert_array_equal(make(TEXTURE, key), own(TEXTURE, key))
 
 
-def test_the_key_alone_decides_and_no_two_keys_give_one_crop() -> None:
-    make, number = multi_crop.make("auto", RECIPE, 64, LOCAL)
+def test_the_key_alone_decides_and_no_two_keys_give_one_crop(executor: executors.Executor) -> None:
+    make, number = multi_crop.make(executor, RECIPE, 64, LOCAL)
     keys = [(seed, step, row, view) for seed in (0, 1) for step in (0, 1) for row in (0, 1) for view in range(number)]
     first = {key: make(TEXTURE, key).tobytes() for key in keys}
     assert len(set(first.values())) == len(keys)
@@ -74,9 +79,9 @@ def test_the_key_alone_decides_and_no_two_keys_give_one_crop() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_batch_holds_views_of_both_sizes_of_the_same_images_from_any_process(workers: int) -> None:
+def test_a_batch_holds_views_of_both_sizes_of_the_same_images_from_any_process(executor: executors.Executor, workers: int) -> None:
     images = np.random.default_rng(1).integers(0, 256, (9, 1, 48, 48), np.uint8)
-    make, number = multi_crop.make("auto", RECIPE, 32, LOCAL)
+    make, number = multi_crop.make(executor, RECIPE, 32, LOCAL)
     for batch in Loader(images, np.arange(9), make, 7, batch_size=4, steps=2, workers=workers, n_views=number):
         assert [tuple(view.shape) for view in batch.views] == [(4, 1, 32, 32)] * 2 + [(4, 1, 16, 16)] * 6
         for v, views in enumerate(batch.views):
@@ -89,3 +94,20 @@ def test_the_maker_survives_a_pickle_as_a_spawned_worker_gets_it() -> None:
     again = pickle.loads(pickle.dumps(make))  # noqa: S301
     for view in range(number):
         np.testing.assert_array_equal(again(TEXTURE, (0, 0, 0, view)), make(TEXTURE, (0, 0, 0, view)))
+
+
+@pytest.mark.parametrize("local", [None, LOCAL])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_batch_made_on_the_device_is_what_the_torch_executor_makes_of_each_image(local: LocalViews | None, dtype: type) -> None:
+    images = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (4, 3, 48, 48), dtype, endpoint=True)
+    rows = [5, 2, 9, 1]
+    recipe = natural.build(natural.Config(blur_p=0.5))
+    (make, number), (make_batch, number_on_device) = (
+        multi_crop.make("torch", recipe, 32, local),
+        multi_crop.on_device(recipe, 32, local),
+    )
+    views = make_batch(torch.from_numpy(images), torch.tensor(rows), 3, 7)
+    assert len(views) == number == number_on_device
+    for v, view in enumerate(views):
+        for row, image, found in zip(rows, images, view, strict=True):
+            np.testing.assert_allclose(found.numpy(), make(image, (7, 3, row, v)), rtol=0, atol=1e-6)

@@ -1,0 +1,146 @@
+"""Crops, flips and rotations of a batch, however many follow each other, as one bilinear sampling of the images.
+
+The pixels of the view are carried back through the operations, the last one first, to where they lie in the image. Pixel i lies at i, so
+that an edge of n pixels reaches from -1/2 to n - 1/2. As with OpenCV a crop never shows what lies beside its box, and a rotation brings in
+black: `light` is the share of a pixel that comes from inside.
+
+Shrinking averages as OpenCV's INTER_AREA does, which takes the image's pixels for squares: a pixel of the view, s of them wide, shows their
+mean. A bilinear sample is such a mean over one pixel, so s samples, one pixel apart, are INTER_AREA. Here n samples are taken, the same n
+for all views, as far apart as gives them the box's variance, d^2 (n^2 - 1) = s^2 - 1: exactly that for s = n, nearly for 1 < s < n, plain
+bilinear sampling for s <= 1. In contrast to a pyramid this needs no case of its own for boxes that are turned, stretched or of any size;
+and n is 1 wherever the stored images have the size of the views.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+from torch.nn import functional as F
+
+from medssl.views.keyed import between
+from medssl.views.operations import HorizontalFlip, ResizedCrop, Rotation, VerticalFlip
+
+_TRIES = 10  # for a box that fits into the image, as in torchvision and albumentations
+NUMBERS = 2 * _TRIES + 2  # the most that an operation draws
+Frame = tuple[int, int]  # height and width in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """The whole image becomes the view."""
+
+
+Geometry = Resize | ResizedCrop | HorizontalFlip | VerticalFlip | Rotation
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where the samples lie: `x` and `y` broadcast to [b, rows, columns]. `along_x` and `along_y` tell the samples of one pixel apart."""
+
+    x: Tensor
+    y: Tensor
+    along_x: Tensor
+    along_y: Tensor
+    light: Tensor | float = 1.0
+
+
+def sample(
+    images: Float32[Tensor, "b c h w"], operations: Sequence[tuple[Geometry, Float32[Tensor, "b numbers"]]], size: int
+) -> Float32[Tensor, "b c rows columns"]:
+    """`images` after the `operations`, each with the numbers in [0, 1) that it chooses by; crops are resized to `size` pixels."""
+    if not operations:
+        return images
+    steps, frame = [], (images.shape[2], images.shape[3])
+    for operation, drawn in operations:
+        steps.append((operation, drawn, frame))
+        frame = (size, size) if isinstance(operation, Resize | ResizedCrop) else frame
+    n = max(math.ceil(_longest(operation, frame) / size) for operation, _, frame in steps)
+    at = _places(frame, n, images.device)
+    for operation, drawn, frame in reversed(steps):
+        at = _before(operation, at, drawn, frame, size)
+    pixels = _bilinear(images, at)
+    return F.avg_pool2d(pixels, n) if n > 1 else pixels
+
+
+def box(drawn: Float32[Tensor, "b numbers"], crop: ResizedCrop, frame: Frame) -> Float32[Tensor, "4 b"]:
+    """Left, top, width and height of each crop, in whole pixels: the first of ten that fits into `frame`, or else the largest, centred."""
+    (height, width), (low, high) = frame, crop.aspect
+    area = height * width * between(drawn[:, :_TRIES], *crop.area)
+    aspect = between(drawn[:, _TRIES : 2 * _TRIES], math.log(low), math.log(high)).exp()
+    wide, tall = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (wide >= 1) & (wide <= width) & (tall >= 1) & (tall <= height)
+    one_fits, first = fits.any(1, keepdim=True), fits.int().argmax(1, keepdim=True)
+    wide = torch.where(one_fits, wide.gather(1, first), min(width, round(height * high)))
+    tall = torch.where(one_fits, tall.gather(1, first), min(height, round(width / low)))
+    x, y = torch.where(one_fits, drawn[:, 2 * _TRIES :], 0.5).chunk(2, dim=1)
+    return torch.cat((((width - wide + 1) * x).floor(), ((height - tall + 1) * y).floor(), wide, tall), dim=1).T
+
+
+def _longest(operation: Geometry, frame: Frame) -> float:
+    """The edge in pixels of the largest box that becomes a view, but for the centred ones; 1 where none does."""
+    match operation:
+        case Resize():
+            return max(frame)
+        case ResizedCrop((_, area), (low, high)):
+            return min(max(frame), math.sqrt(area * math.prod(frame) * max(high, 1 / low)))
+        case _:
+            return 1
+
+
+def _places(frame: Frame, n: int, device: torch.device) -> _Places:
+    """The pixels of a view, each `n` times in both directions."""
+    y, x = (torch.arange(edge, device=device).repeat_interleave(n).float() for edge in frame)
+    along = torch.linspace(-0.5, 0.5, n, device=device) * math.sqrt((n - 1) / (n + 1))
+    along_y, along_x = (along.repeat(edge) for edge in frame)
+    return _Places(x, y[:, None], along_x, along_y[:, None])
+
+
+def _before(operation: Geometry, at: _Places, drawn: Tensor, frame: Frame, size: int) -> _Places:
+    """Where the places `at` in what `operation` makes of images of the size `frame` lie in these images."""
+    height, width = frame
+    match operation:
+        case HorizontalFlip(p):
+            return replace(at, x=torch.where(drawn[:, :1, None] < p, width - 1 - at.x, at.x))
+        case VerticalFlip(p):
+            return replace(at, y=torch.where(drawn[:, :1, None] < p, height - 1 - at.y, at.y))
+        case Rotation(degrees, p):
+            applied, share = drawn[:, :2].T[..., None, None]
+            angle = between(share, -math.radians(degrees), math.radians(degrees))
+            return _turned(at, torch.where(applied < p, angle, 0), frame)
+        case ResizedCrop():
+            left, top, wide, tall = box(drawn, operation, frame)[..., None, None]
+        case Resize():
+            left, top, wide, tall = (at.x.new_full((), edge) for edge in (0, 0, width, height))
+    return replace(at, x=_cut(at.x, at.along_x, left, wide, size), y=_cut(at.y, at.along_y, top, tall, size))
+
+
+def _cut(at: Tensor, along: Tensor, start: Tensor, side: Tensor, size: int) -> Tensor:
+    """Along one axis from a view of `size` pixels to the image, where its box begins at `start` and is `side` pixels long."""
+    scale = side / size
+    inside = (at + 0.5) * scale - 0.5 + along * (scale**2 - 1).clamp(min=0).sqrt()
+    return start + torch.minimum(inside.clamp(min=0), side - 1)
+
+
+def _turned(at: _Places, angle: Tensor, frame: Frame) -> _Places:
+    """Before a turn about the centre of `frame` by `angle`, in radians, to the left where it is positive."""
+    (height, width), cos, sin = frame, angle.cos(), angle.sin()
+    x, y = at.x - (width - 1) / 2, at.y - (height - 1) / 2
+    x, y = cos * x - sin * y + (width - 1) / 2, sin * x + cos * y + (height - 1) / 2
+    light = at.light * _inside(x, width) * _inside(y, height)
+    return replace(at, x=x.clamp(0, width - 1), y=y.clamp(0, height - 1), light=light)
+
+
+def _inside(at: Tensor, edge: int) -> Tensor:
+    """How much of a pixel lies between the first and the last one of an edge, beyond which all is black."""
+    return torch.minimum(at + 1, edge - at).clamp(0, 1)
+
+
+def _bilinear(images: Tensor, at: _Places) -> Tensor:
+    height, width = images.shape[2:]
+    x, y = torch.broadcast_tensors((2 * at.x + 1) / width - 1, (2 * at.y + 1) / height - 1)
+    grid = torch.stack((x, y), dim=-1).expand(len(images), -1, -1, -1)
+    pixels = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return pixels * at.light[:, None] if isinstance(at.light, Tensor) else pixels
