@@ -1,21 +1,23 @@
 """The command line: what it accepts, and how a command ends. The work is in `medssl.run`.
 
-Exit codes: 0 done; 2 the input is wrong (one message); 3 stopped with a checkpoint to resume from; 130 stopped without one; 1 a fault of
-medssl (traceback). Only Typer is imported to answer `--help`, and its rich help is off: it would cost 0.4 seconds.
+Exit codes: 0 done; 2 the input is wrong (one message); 128 + n ended by signal n (130 Ctrl-C, 143 docker stop), a pretraining with a
+checkpoint to go on from; 1 a fault of medssl (traceback), or another process of the same training is gone. Only Typer is imported to
+answer `--help`, and its rich help is off: it would cost 0.4 seconds.
 """
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medssl import __version__
-from medssl.errors import Interrupted, UserError
+from medssl.errors import Interrupted, LostProcess, UserError
 
 if TYPE_CHECKING:
     from medssl.console import Console
@@ -47,12 +49,17 @@ Set = Annotated[
 def main() -> None:
     """The entry point of the command."""
     os.umask(0o077)  # what a run writes is for its user alone
+    signal.signal(signal.SIGTERM, _end)  # as process 1 of a container nothing would happen otherwise
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None) is not None:
         print("warning: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: it would let a model file run code.", file=sys.stderr)
     app()
+
+
+def _end(number: int, frame: object) -> None:  # noqa: ARG001 - the signature of a handler
+    sys.exit(128 + number)
 
 
 def _print_version(wanted: bool) -> None:
@@ -173,21 +180,65 @@ def demo(out: Out = None, overwrite: Overwrite = False) -> None:
         command(console, out=out, overwrite=overwrite)
 
 
+@app.command()
+def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of them.")]) -> None:
+    """Send what MLflow lacks of finished or stopped runs: its server was down. Sent again, nothing is doubled.
+
+    Example: medssl track runs
+    """
+    with _outcome() as console:
+        from medssl.run.track import track as command
+
+        command(console, runs=runs)
+
+
 @contextmanager
 def _outcome() -> Iterator["Console"]:
     """A console for the command, and its exit code."""
     from medssl.console import Console
+    from medssl.train.launch import launched
 
     console = Console()
     try:
+        launch = launched()
+        console = Console(launch.rank, launch.size)
+        _settle_home(console)
         with console:
             yield console
     except UserError as error:
         console.fail(str(error))
+        _tell_torchrun(error)
         raise typer.Exit(2) from None
+    except LostProcess as error:
+        console.fail(str(error))
+        raise typer.Exit(1) from None
     except Interrupted as stop:
         console.warn(str(stop))
-        raise typer.Exit(3) from None
+        raise typer.Exit(128 + stop.signal if stop.signal else 3) from None
     except KeyboardInterrupt:
         console.warn("Stopped. There is no checkpoint to go on from.")
         raise typer.Exit(130) from None
+    except Exception as error:
+        _tell_torchrun(error)
+        raise
+
+
+def _settle_home(console: "Console") -> None:
+    """MLflow cannot even be imported by a user without a home that he may write in, as containers and some nodes have them."""
+    from medssl.data.cache import MAKESHIFT, cache_folder
+
+    with suppress(RuntimeError):
+        if os.access(Path.home(), os.W_OK):
+            return
+    os.environ |= {"MEDSSL_CACHE": str(cache_folder()), "HOME": str(MAKESHIFT.absolute())}
+    with suppress(OSError):  # what cannot be written there says so itself
+        MAKESHIFT.mkdir(exist_ok=True)
+    console.warn(f"There is no home folder that can be written: {MAKESHIFT.absolute()} takes its place. Set HOME to another one.")
+
+
+def _tell_torchrun(error: Exception) -> None:
+    """What torchrun shows as the root cause, of the process that failed first."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        get_error_handler().record_exception(error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
@@ -17,8 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from medssl import plugins
 from medssl.errors import UserError, nearest
-
-_MAX_YAML_BYTES = 1_000_000
+from medssl.plain_yaml import parse_yaml
 
 
 class Frozen(BaseModel):
@@ -135,18 +133,22 @@ class Data(Frozen):
 
 
 class Views(Frozen):
-    """The recipe says what a view changes, the executor who carries it out."""
+    """The recipe says what a view changes, the executor who carries it out: albumentations in the loader's processes, torch on the device;
+    auto is torch on a GPU."""
 
     recipe: RecipeChoice = "chest_xray"
-    executor: Literal["auto", "albumentations"] = "auto"
+    executor: Literal["auto", "albumentations", "torch"] = "auto"
 
 
 class Train(Frozen):
-    """`lr` belongs to the batch size as it stands here: it is not scaled. `workers` -1: chosen from the cores there are."""
+    """`batch_size`: of all devices together. `lr` belongs to it as it stands here: it is not scaled. `micro_batch`: images that go through
+    the encoder at once, where memory is short; the loss stays that of the whole batch. `workers` -1: chosen from the cores there are."""
 
     epochs: int = Field(default=100, ge=1)
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=256, ge=2)
+    micro_batch: int | None = Field(default=None, ge=2)
+    compile: bool = False
     lr: float = Field(default=1e-3, gt=0)
     optimiser: Literal["adamw", "sgd", "lars"] = "adamw"
     warmup_epochs: float = Field(default=10, ge=0)
@@ -203,42 +205,6 @@ class Config(Frozen):
     preset: str = ""
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without surprises: 1e-3 is a number, a key that stands twice is an error."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
-            raise UserError(f"The key {sorted(twice)[0]!r} stands twice, line {node.start_mark.line + 1}. Keep one of them.")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """YAML text as plain Python values. Raises UserError that names `where` for anything else than plain YAML."""
-    if len(text) > _MAX_YAML_BYTES or text.count("*") > 1000:
-        raise UserError(f"{where} is too large for a configuration (1 MB, 1000 aliases). Is it the right file?")
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping."""
-    value = parse_yaml(path.read_text("utf-8"), str(path))
-    if not isinstance(value, dict):
-        raise UserError(f"{path} holds no configuration. It should be keys and values such as 'seed: 0'.")
-    return value
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,13 @@ class _Task:
 
 
 class Console:
-    """A `medssl.types.Reporter`. Used as a context manager, so that the bar is closed whatever ends the command."""
+    """A `medssl.types.Reporter`. Used as a context manager, so that the bar is closed whatever ends the command.
 
-    def __init__(self) -> None:
+    Of several processes (`rank` of `size`) the first speaks; the others only say why they failed.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self._silent, self._who = rank > 0, f"process {rank} of {size}: " if size > 1 else ""
         self._out = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._err = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
         self._bars = _bars(self._out) if self._out.is_interactive and sys.stdout.isatty() else None
@@ -43,21 +47,27 @@ class Console:
 
     def say(self, text: str) -> None:
         """A message on the standard output."""
+        if self._silent:
+            return
         self._out.print(printable(text))
 
     def warn(self, text: str) -> None:
         """A message on the standard error, yellow on a terminal."""
+        if self._silent:
+            return
         self._err.print(Text(f"warning: {printable(text)}", "yellow"))
 
     def fail(self, text: str) -> None:
         """The one message of a command that failed, red on a terminal."""
-        self._err.print(Text(f"error: {printable(text)}", "red"))
+        self._err.print(Text(f"error: {self._who}{printable(text)}", "red"))
 
     def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
         """The state of a task: ten frames a second at most on a terminal, elsewhere a line every ten seconds, and one when it is done.
 
         `facts` ("epoch", "loss", "knn", "images_per_second", ...) stay until others of the same name replace them.
         """
+        if self._silent:
+            return
         now = time.monotonic()
         state = self._tasks.setdefault(task, _Task(now, done, -math.inf if self._bars else now))
         state.facts.update(facts or {})

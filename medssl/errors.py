@@ -10,7 +10,15 @@ class UserError(ValueError):
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and has saved its state; ends the command with exit code 3."""
+    """The run was asked to stop and has saved its state; ends the command with exit code 128 + `signal`, 3 where it was no signal."""
+
+    def __init__(self, message: str, signal: int = 0) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
+class LostProcess(Exception):
+    """Another process of the same training is gone; ends the command with exit code 1."""
 
 
 class ReadError(Exception):

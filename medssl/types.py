@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor, nn
 
 _NOTHING: Mapping[str, str] = {}  # one for all records: there may be millions
@@ -66,7 +67,8 @@ class Decoded:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`views`: tensors [B, C, H, W], uint8 (0..255) or float32 in [0, 1], one per view of the same B samples; smaller crops, where the
-    method asks for them, come after the two whole views.
+    method asks for them, come after the two whole views. On its way to the device, where views are made there, it has one: the images as
+    they are stored; or none, where those are on the device already.
 
     `rows`: int64 [B], the samples' rows in the store. `labels`: int64 [B], -1 where there is none; they watch, and train nothing but
     `supervised` and fine-tuning. `patients`: int64 [B], equal numbers for images of one patient.
@@ -78,6 +80,18 @@ class Batch:
     seed: int
     labels: Tensor | None = None
     patients: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on `device`, from pinned memory without waiting; nothing moves where they are there already."""
+        return self._each(lambda x: x.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """torch's DataLoader calls this in a thread of its own."""
+        return self._each(lambda x: x.pin_memory())
+
+    def _each(self, changed: Callable[[Tensor], Tensor]) -> Batch:
+        labels, patients = (None if known is None else changed(known) for known in (self.labels, self.patients))
+        return replace(self, views=tuple(map(changed, self.views)), rows=changed(self.rows), labels=labels, patients=patients)
 
 
 @dataclass(frozen=True, slots=True)

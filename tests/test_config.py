@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from medssl.config import Config, dumped, merged, overrides, parse_yaml, read_yaml, resolve
+from medssl.config import Config, dumped, merged, overrides, resolve
 from medssl.errors import UserError
+from medssl.plain_yaml import parse_yaml, read_yaml
 from medssl.run import presets
 
 

@@ -31,16 +31,18 @@ _ORDER = 2**31  # no row has this number: it sets the key of an epoch's order ap
 class Loader:
     """Iterates over the batches of the steps `start` to `steps`; every iteration gives the same ones.
 
-    `images`: the store's, uint8 or uint16. `rows`: those to train on. `make_views(image, key)` returns a view. `labels` and `patients`:
-    a number for each row of the store, where they are known. uint8 images give uint8 views, uint16 images float32 views.
-    Raises UserError for a batch that the rows cannot fill.
+    `images`: the store's, uint8 or uint16; None where the device has them, and batches name their rows only. `rows`: those to train on.
+    `make_views(image, key)` returns a view; None where the device makes them, and batches hold the images as stored. `labels` and
+    `patients`: a number for each row of the store, where they are known. `share`: (rank, number of processes), the part of each batch
+    that this process makes. `pin`: in page-locked memory, for a GPU.
+    Raises UserError for a batch that the rows cannot fill, or that the processes cannot share evenly.
     """
 
     def __init__(
         self,
-        images: UInt8[np.ndarray, "n c h w"] | UInt16[np.ndarray, "n c h w"],
+        images: UInt8[np.ndarray, "n c h w"] | UInt16[np.ndarray, "n c h w"] | None,
         rows: Int[np.ndarray, " rows"],
-        make_views: MakeView,
+        make_views: MakeView | None,
         seed: int,
         batch_size: int,
         steps: int,
@@ -49,12 +51,17 @@ class Loader:
         labels: Int[np.ndarray, " n"] | None = None,
         patients: Int[np.ndarray, " n"] | None = None,
         n_views: int = 2,
+        share: tuple[int, int] = (0, 1),
+        pin: bool = False,
     ) -> None:
         if batch_size < 2 or len(rows) < batch_size:
             remedy = f"Use a batch size from 2 to {len(rows)}." if len(rows) >= 2 else "At least 2 are needed."
             raise UserError(f"A batch of {batch_size} cannot be filled from {len(rows)} training images. {remedy}")
-        self._batches = _Batches(images, np.asarray(rows, np.int64), make_views, seed, batch_size, labels, patients, n_views)
-        self._steps, self._workers = range(start, steps), workers
+        if batch_size % share[1]:
+            up = -(-batch_size // share[1]) * share[1]
+            raise UserError(f"A batch of {batch_size} cannot be shared evenly by {share[1]} processes. Use --set train.batch_size={up}.")
+        self._batches = _Batches(images, np.asarray(rows, np.int64), make_views, seed, batch_size, labels, patients, n_views, share)
+        self._steps, self._workers, self._pin = range(start, steps), workers, pin
 
     @property
     def steps_per_epoch(self) -> int:
@@ -78,6 +85,7 @@ class Loader:
             prefetch_factor=_AHEAD if self._workers else None,
             timeout=_HUNG_SECONDS if self._workers else 0,
             worker_init_fn=_start_worker,
+            pin_memory=self._pin,
             generator=torch.Generator(),  # it draws a seed for each iteration: not from the global generator
         )
         try:
@@ -92,28 +100,39 @@ class Loader:
 class _Batches(Dataset[Batch]):
     """Item s is the batch of step s. A pickled copy, in a worker that was spawned, opens the store's file again instead of carrying it."""
 
-    images: np.ndarray
+    images: np.ndarray | None
     rows: np.ndarray
-    make_views: MakeView
+    make_views: MakeView | None
     seed: int
     batch_size: int
     labels: np.ndarray | None
     patients: np.ndarray | None
     n_views: int
+    share: tuple[int, int]
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, len(self.rows) // self.batch_size)
         order = _order(self.seed, epoch, len(self.rows))
-        rows = self.rows[order[position * self.batch_size : (position + 1) * self.batch_size]]
-        images = [(row, np.asarray(self.images[row])) for row in rows.tolist()]
-        views = tuple(
-            torch.from_numpy(np.stack([self.make_views(image, (self.seed, step, row, view)) for row, image in images]))
-            for view in range(self.n_views)
-        )
+        whole = self.rows[order[position * self.batch_size : (position + 1) * self.batch_size]]
+        rank, processes = self.share
+        part = self.batch_size // processes
+        rows = whole[rank * part : (rank + 1) * part]
         labels, patients = (
             None if known is None else torch.from_numpy(np.asarray(known[rows], np.int64)) for known in (self.labels, self.patients)
         )
-        return Batch(views, torch.from_numpy(rows), step, self.seed, labels, patients)
+        return Batch(self._views(rows, step), torch.from_numpy(rows), step, self.seed, labels, patients)
+
+    def _views(self, rows: Int[np.ndarray, " b"], step: int) -> tuple[torch.Tensor, ...]:
+        if self.images is None:
+            return ()
+        images = self.images[rows]
+        if self.make_views is None:
+            return (torch.from_numpy(images),)
+        pairs = list(zip(rows.tolist(), images, strict=True))
+        return tuple(
+            torch.from_numpy(np.stack([self.make_views(image, (self.seed, step, row, view)) for row, image in pairs]))
+            for view in range(self.n_views)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         file = getattr(self.images, "filename", None)  # of a memory map

@@ -1,8 +1,13 @@
 """The encoder: intensity standardisation with the training images' statistics, then a backbone. What pretraining makes and users keep."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def to_unit(images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
@@ -11,10 +16,16 @@ def to_unit(images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 
 
 class Encoder(nn.Module):
-    """`mean` and `std` (length C, of images in [0, 1]) are buffers, so the weights file carries the intensity contract."""
+    """`mean` and `std` (length C, of images in [0, 1]) are buffers, so the weights file carries the intensity contract.
+
+    `micro_batch`: in training this many images at most go through the backbone at once; the backward pass computes their activations
+    again, so that memory is that of one part. Unlike accumulated gradients, the loss still compares all images with one another (as
+    GradCache, Gao et al. 2021); a batch normalisation sees the parts.
+    """
 
     mean: Tensor
     std: Tensor
+    micro_batch: int | None = None
 
     def __init__(self, backbone: nn.Module, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]) -> None:
         super().__init__()
@@ -28,5 +39,32 @@ class Encoder(nn.Module):
         return int(self.backbone.num_features)  # pyright: ignore[reportArgumentType] - every backbone states it
 
     def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        if not self.training or self.micro_batch is None or len(images) <= self.micro_batch:
+            return self._features(images)
+        parts = images.split(self.micro_batch)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._features(part) for part in parts])
+        return torch.cat([checkpoint(self._features, part, use_reentrant=False, context_fn=self._twice) for part in parts])
+
+    def _features(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         standard = (to_unit(images).to(self.mean.dtype) - self.mean) / self.std
         return self.backbone(standard.contiguous(memory_format=torch.channels_last))
+
+    def _twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """The surroundings of the forward pass, and of its repetition: which leaves the running statistics alone."""
+        return nullcontext(), _statistics_stay(self)
+
+
+@contextmanager
+def _statistics_stay(module: nn.Module) -> Iterator[None]:
+    """Batch normalisations count their batches, but learn nothing of them: with momentum 0. (They must compute what they did before.)"""
+    norms: list[Any] = [part for part in module.modules() if getattr(part, "running_mean", None) is not None]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked -= 1

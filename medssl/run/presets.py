@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from medssl.config import read_yaml
 from medssl.errors import UserError, nearest
+from medssl.plain_yaml import read_yaml
 
 _SMALL_EDGE = 64
 

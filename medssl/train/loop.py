@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -28,14 +28,22 @@ OnStep = Callable[[int, Step, float, bool], bool]
 
 
 def fit(
-    method: nn.Module, batches: Iterable[Batch], optimiser: torch.optim.Optimizer, plan: Plan, start: int = 0, on_step: OnStep | None = None
+    method: nn.Module,
+    batches: Iterable[Batch],
+    optimiser: torch.optim.Optimizer,
+    plan: Plan,
+    start: int = 0,
+    on_step: OnStep | None = None,
+    forward: Callable[[Batch], Step] | None = None,
 ) -> int:
-    """Run steps `start` to `plan.total_steps`, one for each of `batches`; returns the number of steps done.
+    """Run steps `start` to `plan.total_steps`, one for each of `batches`; returns the number of steps done. `forward`: the method in a
+    wrapper, as DistributedDataParallel; the method itself where none is given.
 
     `on_step(done, step, lr, applied)` is called after each step; True ends the loop there. A step whose loss or gradient is not finite is
     not applied: weights, optimiser, target, support set and running statistics stay as they were. UserError after `max_bad_steps` of
     them in a row.
     """
+    forward = forward or method
     method.train()
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     running = _running_statistics(method)
@@ -47,7 +55,7 @@ def fit(
             group["lr"] = lr
         _copy(running, before)
         with torch.autocast(plan.device.type, plan.precision, enabled=plan.precision is not None):
-            step = method(on_device(batch, plan.device))
+            step = forward(batch.to(plan.device))
         optimiser.zero_grad(set_to_none=True)
         step.loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -80,17 +88,6 @@ def _running_statistics(method: nn.Module) -> list[torch.Tensor]:
 def _copy(source: list[torch.Tensor], target: list[torch.Tensor]) -> None:
     if source:
         torch._foreach_copy_(target, source)
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on `device`; nothing moves where they are there already."""
-
-    def there(x: torch.Tensor) -> torch.Tensor:
-        return x.to(device, non_blocking=True)
-
-    labels = None if batch.labels is None else there(batch.labels)
-    patients = None if batch.patients is None else there(batch.patients)
-    return replace(batch, views=tuple(map(there, batch.views)), rows=there(batch.rows), labels=labels, patients=patients)
 
 
 def choose_device(name: str) -> torch.device:

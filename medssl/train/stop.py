@@ -1,33 +1,55 @@
-"""A wish to stop (SIGINT, SIGTERM) becomes a flag, which the run reads between two steps; a second wish ends the process at once."""
+"""A wish to stop (Ctrl-C, docker stop, SLURM's preemption) becomes a flag, which the run reads between two steps; a second wish ends the
+process at once."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# SIGUSR1 is what `sbatch --signal=USR1@60` sends ahead of a time limit, SIGHUP what a closed terminal does
+_WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+class BrokenOff(BaseException):
+    """Raised where the flag is set within `StopFlag.breaks_off`."""
+
 
 class StopFlag:
-    """True once a stop was asked for."""
+    """True once a stop was asked for; `signal`: by which one, 0 before."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.signal = 0
+        self._breaks_off = False
 
     def __bool__(self) -> bool:
-        return self.asked
+        return self.signal > 0
+
+    @contextmanager
+    def breaks_off(self) -> Iterator[None]:
+        """What stands in the block may take long and changes nothing: a wish ends it with BrokenOff."""
+        self._breaks_off = True
+        try:
+            if self:
+                raise BrokenOff
+            yield
+        finally:
+            self._breaks_off = False
+
+    def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+        if self:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.signal = number
+        if self._breaks_off:
+            raise BrokenOff
 
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
-    """Within the block SIGINT and SIGTERM set the flag; afterwards the former handlers are back."""
+    """Within the block the signals set the flag; afterwards the former handlers are back. What is ignored (nohup) stays ignored."""
     flag = StopFlag()
-
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        if flag.asked:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        flag.asked = True
-
-    former = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in _WISHES if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, flag.ask) for number in heard}
     try:
         yield flag
     finally:

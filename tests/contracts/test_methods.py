@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from small import batch_for, small_method
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from medssl import plugins
 from medssl.methods import learns_from_labels
@@ -99,3 +100,29 @@ def test_labels_and_patients_change_no_step_by_default(name):
     batch = batch_for(method)
     blind = replace(batch, labels=None, patients=None)
     assert torch.equal(method(batch).loss.detach(), method(blind).loss.detach())
+
+
+class HostAsks(TorchDispatchMode):
+    """Notes each operation whose result the host must know to go on: on a GPU it would wait for all that is queued."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._schema.name in {"aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::_unique2"}:
+            self.asked.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@every_method
+def test_no_step_and_no_update_of_target_and_support_set_makes_the_host_wait(name):
+    method = small_method(name)
+    batch = batch_for(method)
+    with HostAsks() as host:
+        step = method(batch)
+        method.after_update(step, 0.5)
+    assert host.asked == []
+    with HostAsks() as host:
+        float(step.loss.detach())
+    assert host.asked, "the test hears what it listens for"

@@ -35,6 +35,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
     )
 
 
+@pytest.mark.fault("R23")
 def test_two_workers_two_epochs_and_two_views_all_differ() -> None:
     one_picture = np.repeat(IMAGES[:1], len(IMAGES), axis=0)  # so that nothing but the draws can differ
     batches = list(loader(images=one_picture, workers=2))
@@ -50,6 +51,7 @@ def test_each_view_has_its_own_key() -> None:
     assert len(keys) == len(set(keys))
 
 
+@pytest.mark.fault("R22")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_nothing(workers: int) -> None:
     assert same(list(loader(workers=workers)), list(loader(workers=0)))
@@ -129,6 +131,7 @@ def killed(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
     return image
 
 
+@pytest.mark.fault("R11")
 def test_a_worker_that_dies_ends_the_run_with_a_remedy() -> None:
     with pytest.raises(UserError, match="workers=0"):
         next(iter(loader(make_views=killed, workers=1)))
@@ -156,6 +159,7 @@ def test_a_bug_in_the_views_stays_a_bug(workers: int) -> None:
 MB = 2**20
 
 
+@pytest.mark.fault("R12")
 @pytest.mark.parametrize(
     ("requested", "cores", "batch_mb", "shm_mb", "workers"),
     [

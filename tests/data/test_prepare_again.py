@@ -43,6 +43,7 @@ def test_a_store_that_is_there_is_used_again(make_source: MakeSource, cache: Pat
     assert prepare(source, DATA, cache).path == first.path
 
 
+@pytest.mark.fault("R18")
 @pytest.mark.parametrize(
     "change",
     [
@@ -66,6 +67,7 @@ def test_settings_that_change_no_pixel_keep_the_store(make_source: MakeSource) -
     assert fingerprint(radiographs, same) != fingerprint(radiographs, DATA)
 
 
+@pytest.mark.fault("R18")
 def test_changed_files_labels_and_readers_make_another_store(make_source: MakeSource, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source()
     seen = {fingerprint(source, DATA)}
@@ -82,6 +84,7 @@ def test_changed_files_labels_and_readers_make_another_store(make_source: MakeSo
     assert all(len(value) == 16 and int(value, 16) >= 0 for value in seen)
 
 
+@pytest.mark.fault("R18")
 def test_a_damaged_store_is_made_again(make_source: MakeSource, cache: Path, pictures: np.ndarray) -> None:
     source = make_source()
     path = prepare(source, DATA, cache).path
@@ -100,6 +103,7 @@ def test_a_store_of_another_site_key_is_made_again(make_source: MakeSource, cach
     assert prepare(source, DATA, cache).table["patient"].tolist() == second.table["patient"].tolist()
 
 
+@pytest.mark.fault("R25")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_preparation_leaves_its_parts_and_goes_on_from_them(
     make_source: MakeSource, cache: Path, pictures: np.ndarray, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
@@ -217,6 +221,7 @@ def test_progress_counts_every_record(make_source: MakeSource, cache: Path) -> N
     assert seen == [(0, 5), (1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
+@pytest.mark.fault("R19")
 def test_the_later_of_two_preparations_takes_the_store_of_the_earlier(make_source: MakeSource, cache: Path) -> None:
     source, stores = make_source(), []
 

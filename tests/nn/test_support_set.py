@@ -40,17 +40,6 @@ def test_it_holds_the_latest_rows_and_their_tags_in_order_whatever_the_batch_siz
         assert torch.equal(support.tags[place], torch.stack([tag for _, tag in latest]))
 
 
-def test_rows_that_are_not_finite_are_refused_and_nothing_is_written():
-    support = SupportSet(10, 4)
-    before = support.rows.clone()
-    bad = rows(3, 0)
-    bad.values[1, 2] = float("nan")
-    with pytest.raises(ValueError, match="not finite"):
-        support.push(bad)
-    assert torch.equal(support.rows, before)
-    assert int(support.pushed) == 0
-
-
 def test_it_starts_with_unit_rows_and_keeps_unit_rows():
     support = SupportSet(10, 4)
     new = rows(4, 0)

@@ -162,6 +162,7 @@ def test_ctrl_c_ends_with_3_and_the_same_command_goes_on_without_reading_again(m
     assert (store_in(cache) / "images.npy").read_bytes() == (store_in(calm[0]) / "images.npy").read_bytes()
 
 
+@pytest.mark.fault("R25")
 def test_killed_three_times_it_makes_the_same_store_and_leaves_no_process_behind(many: Path, key: Path, calm, tmp_path: Path) -> None:
     arguments, codes = ("prepare", "--data", many, *SETTINGS), []
     for pause in (random.SystemRandom().uniform(0, 0.1) for _ in range(3)):

@@ -10,8 +10,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from medssl.config import read_yaml
 from medssl.errors import UserError
+from medssl.plain_yaml import read_yaml
 from medssl.run.finetune import finetune
 from medssl.run.pretrain import pretrain
 

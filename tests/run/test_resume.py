@@ -5,8 +5,8 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,29 +17,12 @@ from medssl.run import pretrain as pretraining
 from medssl.run.pretrain import pretrain
 from medssl.train import checkpoint
 
-QUIET = ["--set", "tracking.mlflow=false"]
-CODE_KILLED, CODE_INTERRUPTED = -signal.SIGKILL, 3
+QUIET = ["tracking.mlflow=false"]
 
 
-def command(*arguments: str, sets: list[str]) -> list[str]:
-    return [sys.executable, "-m", "medssl", "pretrain", *arguments, *QUIET, *(part for item in sets for part in ("--set", item))]
-
-
-def killed_at(step: int, folder: Path, arguments: list[str], number: signal.Signals = signal.SIGKILL) -> int:
-    """Start the command, send the signal once metrics.jsonl tells of the step, and return the exit code."""
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    metrics = folder / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if metrics.exists() and metrics.read_text().count("\n") >= step:
-            process.send_signal(number)
-            break
-        time.sleep(0.002)
-    return process.wait(timeout=60)
-
-
-def final_state(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load(folder)[0]["method"]
+@pytest.fixture(scope="module")
+def kills(script):
+    return script("benchmarks/kills.py")
 
 
 @pytest.fixture(scope="module")
@@ -48,40 +31,97 @@ def uninterrupted(pictures, small, reporter, tmp_path_factory):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("calm") / "run"
-    pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", "tracking.mlflow=false"])
+    pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", *QUIET])
     torch.set_num_threads(threads)
-    return final_state(folder)
+    return checkpoint.load(folder)[0]["method"]
 
 
+@pytest.mark.fault("R1", "R22")
 def test_killed_at_three_random_steps_and_resumed_with_other_workers_the_weights_are_the_same_bits(
-    uninterrupted, pictures, small, tmp_path
+    uninterrupted, pictures, small, kills, tmp_path
 ):
     folder = tmp_path / "run"
     steps = sorted(random.SystemRandom().sample(range(3, 38), 3))
-    arguments = command("--data", str(pictures), "--out", str(folder), sets=[*small, "train.steps=40"])
+    arguments = kills.command("--data", str(pictures), "--out", str(folder), sets=[*small, "train.steps=40", *QUIET])
     codes = []
     for workers, step in zip((1, 2, 0), steps, strict=True):
-        codes.append(killed_at(step, folder, arguments))
-        arguments = command("--resume", str(folder), sets=[f"train.workers={workers}"])
-    last = subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, check=False)
+        codes.append(kills.killed_after(step, folder, arguments))
+        arguments = kills.command("--resume", str(folder), sets=[f"train.workers={workers}"])
+    last = subprocess.run(arguments, capture_output=True, text=True, env=kills.ONE_THREAD, timeout=120, check=False)
     assert last.returncode == 0, last.stderr
-    assert codes.count(CODE_KILLED) >= 2, f"killed at {steps}: {codes}"
-    ours = final_state(folder)
-    assert ours.keys() == uninterrupted.keys()
-    different = [name for name in ours if not torch.equal(ours[name], uninterrupted[name])]
-    assert not different, f"killed at {steps}: {different}"
+    assert codes.count(-signal.SIGKILL) >= 2, f"killed at {steps}: {codes}"
+    assert not kills.differing(kills.state(folder), uninterrupted), f"killed at {steps}"
     rows = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows == list(range(1, 41)), "each step is told once"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_wish_to_stop_saves_the_state_and_says_how_to_go_on(number, pictures, small, tmp_path):
+@pytest.mark.fault("R3")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 128 + signal.SIGUSR1), (signal.SIGHUP, 129)]
+)
+def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_signals_code(
+    number, code, pictures, small, kills, tmp_path
+):
     folder = tmp_path / "run"
-    arguments = command("--data", str(pictures), "--out", str(folder), sets=[*small, "train.steps=4000", "train.save_every_steps=5000"])
-    assert killed_at(5, folder, arguments, number) == CODE_INTERRUPTED
+    sets = [*small, "train.steps=4000", "train.save_every_steps=5000"]  # MLflow is on: its thread must not hold up the end
+    process = subprocess.Popen(
+        kills.command("--data", str(pictures), "--out", str(folder), sets=sets), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    try:
+        while kills.told(folder) < 5 and process.poll() is None:
+            time.sleep(0.02)
+        asked = time.monotonic()
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1].decode()
+    finally:
+        process.kill()
+    assert process.returncode == code, said
+    assert time.monotonic() - asked < 8
+    step = checkpoint.load(folder)[0]["step"]
+    assert step >= 5
+    assert f"Stopped at step {step} of 4000. Go on with: medssl pretrain --resume {folder}" in said
+
+
+@pytest.mark.fault("R3", "R4")
+def test_as_process_1_of_a_container_it_saves_too(pictures, small, kills, tmp_path):
+    folder = tmp_path / "run"
+    inside = kills.command("--data", str(pictures), "--out", str(folder), sets=[*small, "train.steps=4000", *QUIET])
+    outside = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*outside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make a process namespace")
+    process = subprocess.Popen([*outside, *inside], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while kills.told(folder) < 5 and process.poll() is None:
+            time.sleep(0.02)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        os.kill(int(children.read_text()), signal.SIGTERM)
+        assert process.wait(timeout=8) == 143
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
     assert checkpoint.load(folder)[0]["step"] >= 5
 
 
+@pytest.mark.fault("R3")
+def test_a_second_ctrl_c_ends_it_at_once(pictures, small, kills, tmp_path):
+    folder = tmp_path / "run"
+    sets = [*small, "train.steps=4000", *QUIET, "train.save_every_steps=4000"]
+    process = subprocess.Popen(
+        kills.command("--data", str(pictures), "--out", str(folder), sets=sets), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while kills.told(folder) < 5 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGSTOP)  # so that both wishes are waiting when it goes on
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(timeout=8) in (-signal.SIGINT, -signal.SIGTERM)
+    finally:
+        process.kill()
+
+
+@pytest.mark.fault("R2")
 @pytest.mark.parametrize(
     "lost",
     ["support.rows", "support.pushed", "target_encoder.backbone.conv1.weight", "encoder.backbone.bn1.running_mean", "optimiser", "step"],
@@ -99,7 +139,7 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
 
     monkeypatch.setattr(checkpoint, "save", stop_at_20)
     with pytest.raises(Interrupted):
-        pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", "tracking.mlflow=false"])
+        pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", *QUIET])
     monkeypatch.undo()
     restore = pretraining.restore
 
@@ -115,15 +155,17 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
     monkeypatch.setattr(pretraining, "restore", forgetful)
     if lost == "step":
         state, _ = checkpoint.load(folder)
+        for file in folder.glob("*.ckpt"):
+            file.unlink()
         whole(folder, {**state, "step": 15})
     pretrain(reporter(), resume=folder)
-    ours = final_state(folder)
+    ours = checkpoint.load(folder)[0]["method"]
     assert any(not torch.equal(ours[name], uninterrupted[name]) for name in ours)
 
 
 def test_a_finished_run_a_changed_configuration_and_other_data_are_not_resumed(pictures, small, reporter, tmp_path):
     folder = tmp_path / "run"
-    sets = [*small, "tracking.mlflow=false"]
+    sets = [*small, *QUIET]
     pretrain(reporter(), data=str(pictures), out=folder, sets=sets)
     with pytest.raises(UserError, match="finished"):
         pretrain(reporter(), resume=folder)

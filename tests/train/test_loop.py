@@ -63,6 +63,7 @@ def test_a_step_that_is_not_finite_changes_neither_weights_nor_what_follows_an_u
     assert torch.equal(method.encoder.weight, same.encoder.weight)
 
 
+@pytest.mark.fault("R9")
 def test_ten_bad_steps_in_a_row_end_the_run_with_a_remedy():
     heard = Heard()
     with pytest.raises(UserError, match=r"10 steps in a row.*lower train\.lr"):
@@ -71,6 +72,7 @@ def test_ten_bad_steps_in_a_row_end_the_run_with_a_remedy():
     assert run(Linear(), ([float("nan")] * 9 + [1.0]) * 2) == 20
 
 
+@pytest.mark.fault("R9")
 @pytest.mark.parametrize("name", ["pnnclr", "nnclr", "byol"])
 def test_a_nan_in_a_batch_leaves_weights_optimiser_target_support_set_and_running_statistics_as_they_were_bit_for_bit(name):
     spoilt = noise_batch(1)

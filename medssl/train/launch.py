@@ -1,0 +1,69 @@
+"""Which process of how many this is, as torchrun or SLURM's srun says in the environment. Imports no torch: the command line asks too."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medssl.errors import UserError
+
+_FIRST_HOST = re.compile(r"(?:[^,\[]|\[[^]]*\])*")  # up to the first comma that stands in no brackets
+_NUMBERS = re.compile(r"\[(\d+)[^]]*\]")
+_PORTS = 20_000, 10_000  # SLURM names no port: jobs, and the steps of a job, take different ones by their numbers
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Process `rank` of `size`, the `local`-th on its machine; all meet at `address`:`port`."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    address: str = "127.0.0.1"
+    port: int = 0
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> Launch:
+    """Raises UserError where the launcher's variables are incomplete. A job step of one task, and a shell in a job, are one process."""
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        return _read(environment, "torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":  # srun's own; SLURM_NTASKS stands in a batch script too
+        return _read({**_met(environment), **environment}, "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+    if "RANK" in environment or "WORLD_SIZE" in environment:
+        return _read(environment, "A launcher", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+    return Launch()
+
+
+def first_host(nodes: str) -> str:
+    """The first machine of SLURM's list: "gpu03" of "gpu[03-05,9],login1"."""
+    found = _FIRST_HOST.match(nodes)
+    return _NUMBERS.sub(r"\1", found[0]) if found else ""
+
+
+def _met(environment: Mapping[str, str]) -> dict[str, str]:
+    """Where the tasks of a step meet, unless the user says. On one machine the name of the node need not be known to its resolver."""
+    alone = environment.get("SLURM_STEP_NUM_NODES") == "1"
+    job, step = (environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    first, count = _PORTS
+    return {
+        "MASTER_ADDR": "127.0.0.1" if alone else first_host(environment.get("SLURM_STEP_NODELIST", "")),
+        "MASTER_PORT": str(first + (31 * int(job) + int(step)) % count) if job.isdecimal() and step.isdecimal() else "",
+    }
+
+
+def _read(environment: Mapping[str, str], launcher: str, *names: str) -> Launch:
+    """`names`: of the variables for rank, size and local rank."""
+    try:
+        rank, size, local, port = (int(environment[name]) for name in (*names, "MASTER_PORT"))
+        found = Launch(rank, size, local, environment["MASTER_ADDR"], port)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{launcher} started this process, but {', '.join(names)}, MASTER_ADDR and MASTER_PORT do not say where it belongs ({error}). "
+            "Start it with torchrun or srun, or unset these variables."
+        ) from None
+    if not (0 <= rank < size and 0 <= local < size and found.address):
+        raise UserError(
+            f"{launcher} says that this is process {rank} of {size}, {local} on its machine, at {found.address or 'no address'}. "
+            "Start it with torchrun or srun, or set MASTER_ADDR to a name of the first machine."
+        )
+    return found

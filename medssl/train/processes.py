@@ -1,0 +1,129 @@
+"""Many processes, one training: they meet, agree after each step whether to stop, and wait for one another.
+
+Each process sees the whole configuration and makes its share of every batch; the method gathers the embeddings (`nn/gather.py`), so the
+numbers are those of one process. The first one alone speaks, writes and watches.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from medssl.errors import LostProcess, UserError
+from medssl.train.launch import Launch, launched
+
+_STUCK = timedelta(minutes=10)  # a step that takes longer is taken for a process that hangs
+_PATIENT = timedelta(days=7)  # one prepares or watches while the others wait
+_LOST = ("closed by peer", "reset by peer", "Broken pipe", "NCCL", "Timed out", "timed out", "Connection", "gloo", "Socket")
+T = TypeVar("T")
+
+
+class Team:
+    """This process among the others. One alone is a team too, and costs nothing."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.rank, self.size, self.local = launch.rank, launch.size, launch.local
+        group = dist.new_group(backend="gloo", timeout=_PATIENT) if self.size > 1 else None
+        assert not isinstance(group, int), "every process is a member"
+        self._patient = group
+        self._asked: tuple[dist.Work, torch.Tensor] | None = None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def agreed(self, wish: int) -> int:
+        """The largest wish of all processes, once every step; of several processes, those of the step before, so that nobody waits."""
+        if self.size == 1:
+            return wish
+        wishes = torch.tensor(wish)
+        work = dist.all_reduce(wishes, dist.ReduceOp.MAX, group=self._patient, async_op=True)
+        assert work is not None
+        before, self._asked = self._asked, (work, wishes)
+        if before is None:
+            return 0
+        before[0].wait()
+        return int(before[1])
+
+    def least(self, number: int) -> int:
+        """The smallest of all processes' numbers."""
+        value = torch.tensor(number)
+        if self.size > 1:
+            dist.all_reduce(value, dist.ReduceOp.MIN, group=self._patient)
+        return int(value)
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        if self.size > 1:
+            dist.barrier(group=self._patient)
+
+    def of_first(self, value: T) -> T:
+        """The first process's value, for all."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, src=0, group=self._patient)
+        return values[0]
+
+    @contextmanager
+    def one_first(self) -> Iterator[None]:
+        """One process of each machine does what follows, then the others, which find it done."""
+        if self.local:
+            self.wait()
+        yield
+        if not self.local:
+            self.wait()
+
+
+@contextmanager
+def team(device: torch.device) -> Iterator[Team]:
+    """The processes that the launcher started, met. Raises UserError where they do not meet, LostProcess where one is gone later."""
+    launch = launched()
+    if launch.size == 1:
+        yield Team(launch)
+        return
+    os.environ |= {"MASTER_ADDR": launch.address, "MASTER_PORT": str(launch.port)}
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=launch.rank, world_size=launch.size, timeout=_STUCK)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"The {launch.size} processes did not meet at {launch.address}:{launch.port}: {_first_line(error)}.") from None
+    try:
+        yield Team(launch)
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in _LOST):
+            raise
+        raise LostProcess(f"Another process of this training is gone ({_first_line(error)}); its own message says why.") from error
+    finally:
+        dist.destroy_process_group()
+
+
+def distributed(method: nn.Module) -> nn.Module:
+    """The method in DistributedDataParallel: gradients are summed while the rest of them is computed. Its buffers are the same on all
+    devices already (`nn/sync_norm.py`, `nn/gather.py`)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has another name for broadcast_buffers, which 2.10 does not know
+        return DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The GPU of this process: one each. Raises UserError where a machine has fewer GPUs than processes."""
+    launch = launched()
+    if device.type != "cuda" or launch.size == 1:
+        return device
+    if launch.local >= torch.cuda.device_count():
+        raise UserError(
+            f"Process {launch.local} of this machine has no GPU: torch sees {torch.cuda.device_count()}. Start as many processes as GPUs."
+        )
+    return torch.device("cuda", launch.local)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
