@@ -1,128 +1,233 @@
-"""`make bench`: speed beside lightly, a peer, in the same run, on the same images, backbone, batch and threads. Prints one table.
+"""`make bench`: pretraining beside lightly's NNCLR in the same run, from files to trained images; same network, images, batch, threads.
 
-    rows: pretraining images/s of nnclr and pnnclr against lightly's NNCLR (float32, ResNet-18, AdamW); views/s of one core against
-    lightly's SimCLR transform; host overhead of the loop per step.
+    python benchmarks/bench.py [--data ../shared/data] [--rounds 7] [--only 32 96 224]
 
-Each ratio is the median of interleaved rounds, so that a busy machine slows both sides. Images: phantoms, 8 bit, grey.
+One table for each size: images/s with views made (interleaved rounds, so that a busy machine slows all sides; the ratio is the median of
+the rounds' ratios), the share of a step spent waiting for its batch, and for each command on its own the seconds to its first step and
+its peak memory. Then views of one core and the loop's own time. --data: the folder with chestxray/nih_pneumonia_224 and
+natural/cifar10_jpeg.tar.gz; without it, phantoms and noise. Both sides make views in the training process, as two cores leave no third.
 """
 
 import argparse
+import os
 import platform
 import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import peer
 import torch
-from lightly.loss import NTXentLoss
-from lightly.models.modules import NNCLRPredictionHead, NNCLRProjectionHead, NNMemoryBankModule
-from lightly.transforms.simclr_transform import SimCLRTransform
 from PIL import Image
-from torch import nn
+from views import CASES, measure
 
-from medssl import plugins
+from medssl.console import Console
 from medssl.data.phantom import radiograph
-from medssl.encoder.artefact import build_encoder
-from medssl.nn.encoder import to_unit
-from medssl.train import optimisers
+from medssl.run.choose import configured, given
+from medssl.run.data import prepared
+from medssl.run.job import assemble
 from medssl.train.loop import Plan, fit
-from medssl.types import Batch
-from medssl.views import executors
+from medssl.train.processes import team
+from medssl.types import Batch, Step
 
-HIDDEN, WIDTH, SUPPORT = 2048, 256, 4096
 CPU = torch.device("cpu")
 
 
-class LightlyNNCLR(nn.Module):
-    """lightly's NNCLR as its documentation builds it, behind the same call as ours."""
+class Case(NamedTuple):
+    """`preset`: whose views are made. `steps`: of a round."""
 
-    def __init__(self, encoder: nn.Module, features: int) -> None:
+    size: int
+    batch: int
+    preset: str
+    channels: int
+    steps: int
+
+
+CASES_OF_TRAINING = (Case(32, 128, "natural_cpu", 3, 2), Case(96, 64, "chest_xray_cpu", 1, 1), Case(224, 32, "chest_xray_cpu", 1, 1))
+
+
+def settings(case: Case, steps: int) -> list[str]:
+    stem = "small" if case.size < 64 else "own"
+    network = f"backbone={{name: timm, model: resnet18, stem: {stem}, arguments: {{channels: [64, 128, 256, 512]}}}}"
+    method = f"method={{name: NAME, hidden: {peer.HIDDEN}, width: {peer.WIDTH}, support_size: {peer.SUPPORT}}}"
+    train = [f"train.batch_size={case.batch}", f"train.steps={steps}", "train.workers=0"]
+    return [f"data.size={case.size}", network, method, *train, "tracking.mlflow=false"]
+
+
+class Trained:
+    """One side of the comparison: `round` trains some steps; times are kept."""
+
+    def __init__(self, network: torch.nn.Module, batches: Iterator[Any], step: Callable[[Any], None]) -> None:
+        self._batches, self._step = batches, step
+        self.parameters = sum(p.numel() for p in network.parameters())
+        self.seconds: list[float] = []
+        self.waiting: list[float] = []
+
+    def round(self, steps: int) -> None:
+        began, waited = time.perf_counter(), 0.0
+        for _ in range(steps):
+            asked = time.perf_counter()
+            batch = next(self._batches)
+            waited += time.perf_counter() - asked
+            self._step(batch)
+        self.seconds.append(time.perf_counter() - began)
+        self.waiting.append(waited)
+
+
+def ours(name: str, case: Case, folder: Path, stack: ExitStack) -> Trained:
+    sets = [text.replace("NAME", name) for text in settings(case, 10_000)]
+    console = stack.enter_context(Console(rank=1))  # a silent one
+    config, source = configured(console, str(folder), case.preset, given(None, None, "cpu", sets))
+    place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    job = assemble(place, config, prepared(source, config, console), stack.enter_context(team(CPU)))
+
+    def step(batch: Batch) -> None:
+        fit(job.method, [batch], job.optimiser, Plan(1, 1e-3, 0, CPU, job.plan.precision))
+
+    return Trained(job.method.encoder.backbone, iter(job.feed), step)
+
+
+def lightlys(case: Case, folder: Path) -> Trained:
+    theirs = peer.Peer(case.channels, case.size < 64)
+    return Trained(theirs.backbone, peer.batches(folder, case.size, case.channels, case.batch), theirs.step)
+
+
+def training(case: Case, folder: Path, rounds: int) -> Iterator[str]:
+    """The table's rows of one size."""
+    with ExitStack() as stack:
+        sides = {name: ours(name, case, folder, stack) for name in ("nnclr", "pnnclr")} | {"lightly": lightlys(case, folder)}
+        assert len({side.parameters for side in sides.values()}) == 1, "the same network"
+        for _ in range(rounds + 1):
+            for side in sides.values():
+                side.round(case.steps)
+    alone = {name: first_step(name, case, folder) for name in sides}
+    for name, side in sides.items():
+        rate = case.steps * case.batch / statistics.median(side.seconds[1:])
+        ratio = statistics.median(theirs / own for theirs, own in zip(sides["lightly"].seconds[1:], side.seconds[1:], strict=True))
+        share = 100 * sum(side.waiting[1:]) / sum(side.seconds[1:])
+        start, mib = alone[name]
+        yield f"| {case.size} px, batch {case.batch} | {name} | {rate:.1f} | {ratio:.2f} | {share:.1f} % | {start:.1f} | {mib:.0f} |"
+
+
+def first_step(name: str, case: Case, folder: Path, steps: int = 3) -> tuple[float, float]:
+    """Seconds from the command to its first trained step, and the peak of its memory in MiB after some more; images are prepared before."""
+    with tempfile.TemporaryDirectory() as place:
+        run, said = Path(place) / "run", Path(place) / "said"
+        if name == "lightly":
+            options = {"size": case.size, "channels": case.channels, "batch": case.batch, "steps": steps}
+            line = [peer.__file__, str(folder), *(part for key, value in options.items() for part in (f"--{key}", str(value)))]
+        else:
+            sets = [
+                text.replace("NAME", name)
+                for text in [*settings(case, steps), "monitor.log_every_steps=1", "monitor.knn_every_epochs=1000"]
+            ]
+            line = ["-m", "medssl", "pretrain", "--data", str(folder), "--preset", case.preset, "--out", str(run), "--device", "cpu"]
+            line += [part for text in sets for part in ("--set", text)]
+        began, first, peak = time.perf_counter(), 0.0, 0.0
+        with said.open("wb") as output:
+            process = subprocess.Popen([sys.executable, *line], stdout=output, stderr=output, env=os.environ)
+        while process.poll() is None:
+            told = said if name == "lightly" else run / "metrics.jsonl"
+            if not first and told.exists() and told.stat().st_size:
+                first = time.perf_counter() - began
+            peak = max(peak, high_water_mib(process.pid))
+            time.sleep(0.02)
+        assert process.returncode == 0 and first, said.read_text()
+        return first, peak
+
+
+def high_water_mib(process: int) -> float:
+    try:
+        return float(Path(f"/proc/{process}/status").read_text("utf-8").partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, IndexError):  # it has just ended
+        return 0.0
+
+
+class Nothing(torch.nn.Module):
+    """A method that does next to nothing: what a step takes is the loop's."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.projector = NNCLRProjectionHead(features, HIDDEN, WIDTH)
-        self.predictor = NNCLRPredictionHead(WIDTH, HIDDEN, WIDTH)
-        self.bank = NNMemoryBankModule(size=(SUPPORT, WIDTH))
-        self.loss = NTXentLoss(temperature=0.1)
+        self.layer = torch.nn.Linear(1, 1)
 
-    def step(self, views: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        projections = [self.projector(self.encoder(to_unit(view))) for view in views]
-        (z0, z1), (p0, p1) = projections, [self.predictor(z) for z in projections]
-        z0, z1 = self.bank(z0.detach(), update=False), self.bank(z1.detach(), update=True)
-        return (self.loss(z0, p1) + self.loss(z1, p0)) / 2
+    def forward(self, batch: Batch) -> Step:
+        x = self.layer(batch.views[0])
+        return Step(x.sum(), {}, embeddings=(x, x))
+
+    def after_update(self, step: Step, progress: float) -> None:
+        pass
 
 
-def ours(name: str, size: int, batch: Batch) -> Callable[[], None]:
-    encoder = build_encoder({"name": "timm", "stem": "own"}, 1, size, torch.tensor([0.5]), torch.tensor([0.25]), 0)
-    module = plugins.find("methods", name)
-    method = module.build(module.Config(hidden=HIDDEN, width=WIDTH, support_size=SUPPORT), encoder)
-    optimiser = optimisers.make("adamw", method, 1e-3, 0.05)
-
-    def step() -> None:
-        fit(method, [batch], optimiser, Plan(1, 1e-3, 0, CPU))
-
-    return step
-
-
-def lightlys(size: int, batch: Batch) -> Callable[[], None]:
-    encoder = build_encoder({"name": "timm", "stem": "own"}, 1, size, torch.tensor([0.5]), torch.tensor([0.25]), 0)
-    model = LightlyNNCLR(encoder.backbone.to(memory_format=torch.contiguous_format), encoder.num_features)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
-
-    def step() -> None:
+def loop_microseconds(steps: int = 2000) -> tuple[float, float]:
+    """Microseconds of a step: of the loop, and of the four lines that any loop has."""
+    method, batch = Nothing(), Batch((torch.ones(1, 1),), torch.arange(1), 0, 0)
+    optimiser = torch.optim.AdamW(method.parameters())
+    began = time.perf_counter()
+    fit(method, [batch] * steps, optimiser, Plan(steps, 1e-3, 0, CPU))
+    middle = time.perf_counter()
+    for _ in range(steps):
         optimiser.zero_grad()
-        model.step(batch.views).backward()
+        method(batch).loss.backward()
         optimiser.step()
-
-    return step
-
-
-def rates(work: dict[str, Callable[[], None]], amount: int, rounds: int) -> dict[str, list[float]]:
-    """Units per second of each piece of work, one value a round; a first round warms up."""
-    found: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(rounds + 1):
-        for name, run in work.items():
-            began = time.perf_counter()
-            run()
-            if turn:
-                found[name].append(amount / (time.perf_counter() - began))
-    return found
+    return 1e6 * (middle - began) / steps, 1e6 * (time.perf_counter() - middle) / steps
 
 
-def row(title: str, found: dict[str, list[float]], ours_name: str, peer: str) -> str:
-    ratio = statistics.median(a / b for a, b in zip(found[ours_name], found[peer], strict=True))
-    return f"| {title} | {statistics.median(found[ours_name]):.1f} | {statistics.median(found[peer]):.1f} | {ratio:.2f} |"
-
-
-def training(size: int, batch_size: int, rounds: int) -> list[str]:
-    image = torch.randint(0, 256, (batch_size, 1, size, size), dtype=torch.uint8)
-    batch = Batch((image, image.flip(-1)), torch.arange(batch_size), 0, 0)
-    work = {"nnclr": ours("nnclr", size, batch), "pnnclr": ours("pnnclr", size, batch), "lightly": lightlys(size, batch)}
-    found = rates(work, batch_size, rounds)
-    return [row(f"{name} training, images/s, {size} px, batch {batch_size}", found, name, "lightly") for name in ("nnclr", "pnnclr")]
-
-
-def views(size: int, rounds: int) -> str:
-    pixels = (255 * radiograph((1,), 1, size, lesion=False)).astype(np.uint8)
-    recipe = plugins.find("views.recipes", "chest_xray")
-    make = executors.make("auto", recipe.build(recipe.Config()), size)
-    peer, picture = SimCLRTransform(input_size=size), Image.fromarray(pixels).convert("RGB")
-    work = {
-        "ours": lambda: [make(pixels[None], (0, 0, i, 0)) for i in range(100)] and None,
-        "lightly": lambda: [peer(picture) for _ in range(50)] and None,  # two views a call
-    }
-    return row(f"views of one core, views/s, {size} px (chest_xray against SimCLRTransform)", rates(work, 100, rounds), "ours", "lightly")
+def images_for(case: Case, data: Path | None, place: Path) -> Path:
+    """A folder of pictures: NIH radiographs, 2000 of CIFAR-10, or phantoms where there are none."""
+    if data and case.preset == "chest_xray_cpu":
+        return data / "chestxray/nih_pneumonia_224"
+    folder = place / case.preset
+    if folder.exists():
+        return folder
+    folder.mkdir()
+    if data:
+        with tarfile.open(data / "natural/cifar10_jpeg.tar.gz") as archive:
+            members = (member for member in archive if member.isfile() and "train/" in member.name)
+            archive.extractall(folder, islice(members, 2000), filter="data")
+        return folder
+    for number in range(600):
+        grey = (255 * radiograph((number,), 1, 224, lesion=False)).astype(np.uint8)
+        Image.fromarray(grey if case.channels == 1 else np.stack([grey] * 3, -1)[:32, :32]).save(folder / f"{number}.jpg")
+    return folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rounds} rounds\n")
-    print("| what | medssl | lightly | ratio |\n|---|---|---|---|")
-    for size, batch_size in ((32, 64), (96, 32)):
-        print("\n".join(training(size, batch_size, rounds)), flush=True)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", type=int, nargs="*", default=[case.size for case in CASES_OF_TRAINING])
+    options = parser.parse_args()
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds\n")
+    head = ("images", "trained by", "images/s", "times lightly", "waiting for data", "s to the first step", "peak MiB")
+    print("| " + " | ".join(head) + " |\n" + len(head) * "|---" + "|")
+    with tempfile.TemporaryDirectory() as place:
+        os.environ["MEDSSL_CACHE"] = str(Path(place) / "cache")
+        for case in CASES_OF_TRAINING:
+            if case.size in options.only:
+                folder = images_for(case, options.data if options.data.is_dir() else None, Path(place))
+                print(*training(case, folder, options.rounds), sep="\n", flush=True)
+    print("\nThe loop takes {:.0f} microseconds a step, of which {:.0f} are the lines that any loop has.".format(*loop_microseconds()))
     torch.set_num_threads(1)
-    print(views(224, rounds))
+    print("\nViews of one core:\n\n| recipe | executor | views/s | times lightly | first batch, s |\n|---|---|---|---|---|")
+    for recipe, size, channels in CASES:
+        images = np.stack([255 * radiograph((i,), 1, size, lesion=False) for i in range(64)]).astype(np.uint8)
+        kinds = ("albumentations", "lightly")
+        print(*measure(recipe, images[:, None].repeat(channels, axis=1), "cpu", options.rounds, kinds), sep="\n", flush=True)
+
+
+def processor() -> str:
+    """The model of the processor (Linux), and what torch knows of it."""
+    info = Path("/proc/cpuinfo")
+    model = info.read_text("utf-8").partition("model name\t: ")[2].partition("\n")[0] if info.exists() else platform.machine()
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 if __name__ == "__main__":

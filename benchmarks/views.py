@@ -61,9 +61,9 @@ def seconds(work: Work) -> float:
     return time.perf_counter() - began
 
 
-def measure(recipe: str, images: np.ndarray, device: str, rounds: int) -> list[str]:
-    """The rows of the table for one recipe and size."""
-    compared = works(recipe, images, device)
+def measure(recipe: str, images: np.ndarray, device: str, rounds: int, kinds: tuple[str, ...] = ()) -> list[str]:
+    """The rows of the table for one recipe and size; of these `kinds`, if any are named, lightly among them."""
+    compared = {name: work for name, work in works(recipe, images, device).items() if not kinds or name in kinds}
     first = {name: seconds(work) for name, work in compared.items()}
     times: dict[str, list[float]] = {name: [] for name in compared}
     for turn in range(rounds + 1):

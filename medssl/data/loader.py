@@ -5,8 +5,10 @@ out. The view v of row r in step s is made under the key (seed, s, r, v). So no 
 """
 
 import math
+import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -154,9 +156,21 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    """A key press on Ctrl-C reaches every process of the terminal; the workers serve on while the main process saves its state."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the handler of the main process, which only notes the wish
+    """Ctrl-C reaches every process of the terminal, SLURM's signals every process of the job; the workers serve on while the main process
+    saves its state, and heed its own SIGTERM only, which ends a worker that hangs."""
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS has none: there a SIGTERM to all ends the workers, too
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_told, daemon=True).start()
+    else:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_when_told() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def workers_for(requested: int, cores: int, batch_bytes: int, shm_bytes: int) -> tuple[int, str]:

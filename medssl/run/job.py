@@ -48,9 +48,11 @@ def assemble(folder: Path, config: Config, found: Prepared, team: Team, start: i
     if not len(rows):
         raise UserError(f"None of the {len(found.roles)} images is left to pretrain on: they are for the test, held out, or leak.")
     method = _method(config, found, rows, device)
-    feed, total, note = _feed(folder, config, found, team, rows, device, getattr(method, "local_views", None), start)
+    local = getattr(method, "local_views", None)
+    feed, total, note = _feed(folder, config, found, team, rows, device, local, start)
     _check_support(method, len(rows))
-    _check_crops(method.encoder, feed.batch(start).views[2:3])
+    if local and local.number:
+        _check_crops(method.encoder, feed.batch(start).views[2])
     if team.size > 1:
         method = synchronised(method)
     train, per_epoch = config.train, feed.steps_per_epoch
@@ -130,14 +132,13 @@ def _check_support(method: torch.nn.Module, images: int) -> None:
 
 
 @torch.no_grad()
-def _check_crops(encoder: torch.nn.Module, crops: tuple[torch.Tensor, ...]) -> None:
+def _check_crops(encoder: torch.nn.Module, crops: torch.Tensor) -> None:
     """A network that was built for one size of image refuses a method's smaller crops."""
     try:
-        for crop in crops:
-            encoder.eval()(crop[:1])
+        encoder.eval()(crops[:1])
     except (AssertionError, RuntimeError) as error:
         raise UserError(
-            f"The encoder takes no crops of {crops[0].shape[-1]} pixels, which the method has beside its whole views: {error}. Give a "
+            f"The encoder takes no crops of {crops.shape[-1]} pixels, which the method has beside its whole views: {error}. Give a "
             "vision transformer --set backbone.arguments='{dynamic_img_size: true, dynamic_img_pad: true}', choose another network, or do "
             "without crops: --set method.local_crops=0."
         ) from None

@@ -1,7 +1,5 @@
 """`medssl pretrain`: from pictures to an encoder in a run folder."""
 
-import copy
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,8 +17,8 @@ from medssl.run.job import Job, assemble, fixed, restore, state_of
 from medssl.run.lock import held
 from medssl.run.watch import AfterStep, Watch
 from medssl.tracking.tracker import Tracker
-from medssl.train import checkpoint, optimisers
-from medssl.train.loop import Plan, choose_device, fit
+from medssl.train import checkpoint
+from medssl.train.loop import choose_device, fit
 from medssl.train.processes import distributed, own_device, team
 from medssl.train.stop import BrokenOff, StopFlag, stop_flag
 from medssl.types import Batch, Reporter, Source
@@ -88,6 +86,7 @@ def run(reporter: Reporter, job: Job) -> Path:
         done = fit(job.method, batches, job.optimiser, job.plan, start=job.start, on_step=after, forward=forward)
         if us.first:
             checkpoint.save(folder, state_of(job, done))
+        us.wait()  # where one process ends, launchers end the others: not before the state is saved
         if done < job.plan.total_steps:
             wish = after.signal or stop.signal
             raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: medssl pretrain --resume {folder}", wish)
@@ -140,17 +139,5 @@ def _announce(reporter: Reporter, job: Job, source: Source, notes: Sequence[str]
     reporter.say(f"method    {config.method.name}, encoder of {parameters / 1e6:.1f} million parameters, {plan.device}, {precision}")
     if us.size > 1:
         reporter.say(f"processes {us.size}, each with {config.train.batch_size // us.size} of the {config.train.batch_size} of a batch")
-    minutes = seconds_per_step(job) * (plan.total_steps - job.start) / 60
     left = f"steps {job.start} to {plan.total_steps}" if job.start else f"{plan.total_steps} steps"
-    reporter.say(f"training  {left}, {len(job.found.pretraining)} images, about {minutes:.0f} min; run folder {job.folder}")
-
-
-def seconds_per_step(job: Job, steps: int = 3) -> float:
-    """Seconds for one step, measured on a copy of the method with the first batch; the job stays as it is."""
-    trial = copy.deepcopy(job.method)
-    optimiser = optimisers.make(job.config.train.optimiser, trial, job.plan.lr, job.config.train.weight_decay)
-    batch = job.feed.batch(job.start)
-    fit(trial, [batch], optimiser, Plan(1, job.plan.lr, 0, job.plan.device, job.plan.precision))
-    began = time.monotonic()
-    fit(trial, [batch] * steps, optimiser, Plan(steps, job.plan.lr, 0, job.plan.device, job.plan.precision))
-    return (time.monotonic() - began) / steps
+    reporter.say(f"training  {left}, {len(job.found.pretraining)} images; run folder {job.folder}")

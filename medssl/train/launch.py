@@ -14,11 +14,12 @@ _PORTS = 20_000, 10_000  # SLURM names no port: jobs, and the steps of a job, ta
 
 @dataclass(frozen=True)
 class Launch:
-    """Process `rank` of `size`, the `local`-th on its machine; all meet at `address`:`port`."""
+    """Process `rank` of `size`, the `local`-th on its machine, with its `gpu`-th GPU of those it sees; all meet at `address`:`port`."""
 
     rank: int = 0
     size: int = 1
     local: int = 0
+    gpu: int = 0
     address: str = "127.0.0.1"
     port: int = 0
 
@@ -55,7 +56,7 @@ def _read(environment: Mapping[str, str], launcher: str, *names: str) -> Launch:
     """`names`: of the variables for rank, size and local rank."""
     try:
         rank, size, local, port = (int(environment[name]) for name in (*names, "MASTER_PORT"))
-        found = Launch(rank, size, local, environment["MASTER_ADDR"], port)
+        found = Launch(rank, size, local, _gpu(environment, local), environment["MASTER_ADDR"], port)
     except (KeyError, ValueError) as error:
         raise UserError(
             f"{launcher} started this process, but {', '.join(names)}, MASTER_ADDR and MASTER_PORT do not say where it belongs ({error}). "
@@ -67,3 +68,10 @@ def _read(environment: Mapping[str, str], launcher: str, *names: str) -> Launch:
             "Start it with torchrun or srun, or set MASTER_ADDR to a name of the first machine."
         )
     return found
+
+
+def _gpu(environment: Mapping[str, str], local: int) -> int:
+    """srun --gpus-per-task=1 shows each process its own GPU only, of the several that the job has on the machine."""
+    of_job = environment.get("SLURM_GPUS_ON_NODE", "0")
+    one_seen = environment.get("CUDA_VISIBLE_DEVICES", ",").count(",") == 0
+    return 0 if one_seen and of_job.isdecimal() and int(of_job) > local else local

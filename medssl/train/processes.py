@@ -5,6 +5,7 @@ numbers are those of one process. The first one alone speaks, writes and watches
 """
 
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ def team(device: torch.device) -> Iterator[Team]:
     os.environ |= {"MASTER_ADDR": launch.address, "MASTER_PORT": str(launch.port)}
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    _known(launch.address)
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=launch.rank, world_size=launch.size, timeout=_STUCK)
     except (RuntimeError, ValueError) as error:
@@ -118,11 +120,22 @@ def own_device(device: torch.device) -> torch.device:
     launch = launched()
     if device.type != "cuda" or launch.size == 1:
         return device
-    if launch.local >= torch.cuda.device_count():
+    if launch.gpu >= torch.cuda.device_count():
         raise UserError(
             f"Process {launch.local} of this machine has no GPU: torch sees {torch.cuda.device_count()}. Start as many processes as GPUs."
         )
-    return torch.device("cuda", launch.local)
+    return torch.device("cuda", launch.gpu)
+
+
+def _known(address: str) -> None:
+    """torch would look for a name that nobody knows for more than ten minutes, without a word."""
+    try:
+        socket.getaddrinfo(address, None)
+    except socket.gaierror as error:
+        raise UserError(
+            f"{address} is no name that this machine knows ({error.strerror}), and the processes are to meet there. Set MASTER_ADDR to a "
+            "name or number of the first machine that all machines know."
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

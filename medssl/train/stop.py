@@ -1,5 +1,5 @@
-"""A wish to stop (Ctrl-C, docker stop, SLURM's preemption) becomes a flag, which the run reads between two steps; a second wish ends the
-process at once."""
+"""A wish to stop (Ctrl-C, docker stop, SLURM's preemption) becomes a flag, which the run reads between two steps; a second Ctrl-C ends the
+process at once. A second SIGTERM does not: SLURM sends it twice within 10 ms, torchrun sends its own after the first process has ended."""
 
 import signal
 from collections.abc import Iterator
@@ -36,10 +36,10 @@ class StopFlag:
             self._breaks_off = False
 
     def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
-        if self:
+        if self and number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.signal = number
+        self.signal = self.signal or number
         if self._breaks_off:
             raise BrokenOff
 

@@ -1,8 +1,10 @@
 """Batches and views are functions of (seed, step, row, view), of nothing else."""
 
+import multiprocessing
 import os
 import pickle
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -137,13 +139,30 @@ def test_a_worker_that_dies_ends_the_run_with_a_remedy() -> None:
         next(iter(loader(make_views=killed, workers=1)))
 
 
-def interrupted(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-    os.kill(os.getpid(), signal.SIGINT)
+def hung(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    time.sleep(600)
     return image
 
 
-def test_workers_serve_on_after_an_interrupt_from_the_keyboard() -> None:
-    assert len(list(loader(make_views=interrupted, workers=1, steps=2))) == 2
+@pytest.mark.fault("R11")
+def test_a_worker_that_hangs_ends_the_run_with_a_remedy_and_is_ended_itself(monkeypatch) -> None:
+    monkeypatch.setattr("medssl.data.loader._HUNG_SECONDS", 1)
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"timed out.*workers=0"):
+        next(iter(loader(make_views=hung, workers=1)))
+    assert time.monotonic() - began < 30
+    assert not multiprocessing.active_children()
+
+
+def signalled(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+    return image
+
+
+@pytest.mark.fault("R3")
+def test_workers_serve_on_after_ctrl_c_and_after_signals_to_all_processes_of_a_job() -> None:
+    assert len(list(loader(make_views=signalled, workers=1, steps=2))) == 2
 
 
 def broken(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:

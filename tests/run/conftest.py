@@ -14,6 +14,7 @@ SMALL = (
     "train.batch_size=8",
     "train.steps=12",
     "train.save_every_steps=2",
+    "train.precision=fp32",  # the same numbers on every CPU
     "monitor.log_every_steps=1",
     "finetune.bootstraps=100",
     "finetune.draws=2",

@@ -57,7 +57,7 @@ def test_where_memory_grows_faster_than_two_small_batches_told_smaller_ones_are_
 
 def test_the_peak_of_a_gigabyte_that_is_let_go_is_a_gigabyte():
     grown = memory.peak_bytes(lambda: torch.ones(GIB // 4), torch.device("cpu"))
-    assert GIB <= grown < 1.1 * GIB
+    assert 0.999 * GIB <= grown < 1.1 * GIB  # some of its first pages may have been the process's already
     assert memory.free_bytes(torch.device("cpu")) > GIB / 2
 
 

@@ -98,7 +98,7 @@ def test_an_old_picture_stays_until_the_new_one_is_whole(tmp_path: Path, monkeyp
     path.write_bytes(b"old")
 
     def full_disk(self, file, *_):
-        Path(file).write_bytes(b"half")
+        file.write(b"half")
         raise OSError("no space left")
 
     monkeypatch.setattr(Image.Image, "save", full_disk)

@@ -11,9 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
+from medssl.errors import UserError
 from medssl.run.pretrain import pretrain
 from medssl.train import checkpoint
+from medssl.train.processes import team
 
 QUIET = ["tracking.mlflow=false", "train.workers=0"]
 SECONDS = 60
@@ -116,3 +119,11 @@ def test_a_batch_that_the_processes_cannot_share_evenly_is_refused(pictures, sma
     assert process.returncode != 0
     assert "A batch of 7 cannot be shared evenly by 2 processes. Use --set train.batch_size=8." in said
     assert "exitcode  : 2" in said
+
+
+def test_a_machine_to_meet_at_that_nobody_knows_is_told_at_once(monkeypatch):
+    """torch would look for the name for more than ten minutes, without a word."""
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "node7.invalid", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=r"node7\.invalid is no name that this machine knows"), team(torch.device("cpu")):
+        raise AssertionError("they met")

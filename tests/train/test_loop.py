@@ -127,9 +127,13 @@ def test_cuda_without_a_device_is_the_users_error():
     assert choose_device("auto") == CPU
 
 
-def test_bfloat16_is_chosen_on_the_cpu_only_where_it_has_amx(monkeypatch):
-    for amx, expected in ((True, torch.bfloat16), (False, None)):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        assert choose_precision("auto", CPU) == expected
+@pytest.mark.parametrize(("amx", "avx512_bf16"), [(True, True), (True, False), (False, True), (False, False)])
+def test_bfloat16_is_chosen_on_a_cpu_that_computes_in_it(amx, avx512_bf16, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    assert choose_precision("auto", CPU) == (torch.bfloat16 if amx or avx512_bf16 else None)
+
+
+def test_precision_elsewhere():
     assert choose_precision("auto", torch.device("cuda")) == torch.bfloat16
     assert choose_precision("fp32", torch.device("cuda")) is None
