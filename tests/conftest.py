@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ["OMP_NUM_THREADS"] = str(min(2, int(os.environ.get("OMP_NUM_THREADS", "2"))))
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and all that they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,5 +1,7 @@
 """neighbours.png: who is shown beside an image, and what the picture says of them."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from medssl.errors import UserError
 from medssl.nn.losses import unit
 from medssl.nn.support_set import SupportSet
 from medssl.run.neighbours import Line, Member, lines, save
@@ -99,9 +102,9 @@ def test_an_old_picture_stays_until_the_new_one_is_whole(tmp_path: Path, monkeyp
 
     def full_disk(self, file, *_):
         file.write(b"half")
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match="No space left"):
         save(path, [], np.zeros((1, 1, 16, 16), np.uint8), ())
     assert path.read_bytes() == b"old"

@@ -83,6 +83,7 @@ def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_
         said = process.communicate(timeout=60)[1].decode()
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == code, said
     assert time.monotonic() - asked < 8
     step = checkpoint.load(folder)[0]["step"]
@@ -128,6 +129,7 @@ def test_a_second_ctrl_c_ends_it_at_once(pictures, small, kills, tmp_path):
         assert process.wait(timeout=3) == -signal.SIGINT
     finally:
         process.kill()
+        process.wait()
 
 
 @pytest.mark.fault("R2")
