@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from medssl.config import Config
-from medssl.data import split
 from medssl.data.cache import cache_folder
-from medssl.data.leaks import Leaks, find, settled
+from medssl.data.leaks import Leaks
 from medssl.data.pool import end_workers
 from medssl.data.prepare import prepare
+from medssl.data.sides import sides
 from medssl.data.store import Store
 from medssl.evaluate.task import class_order, numbered
 from medssl.types import SPLITS, Reporter, Source
@@ -48,7 +48,7 @@ class Prepared:
     @cached_property
     def patients(self) -> np.ndarray:
         """int64 [n]: each row's patient as a number."""
-        return np.unique(self.store.table["patient"].to_numpy(str), return_inverse=True)[1]
+        return self.store.table["patient"].factorize()[0]
 
     @property
     def _names(self) -> list[str]:
@@ -65,11 +65,8 @@ def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | 
     if stratum is None:
         columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
         stratum = config.data.label or (columns[0] if len(columns) == 1 else "")
-    roles = split.assign(store.table, stratum, config.data.split_seed, config.data.test_fraction)
-    leaks = find(store.table, store.images, roles)
-    roles = settled(leaks, roles, config.data.leaks)
-    held = split.holdout(store.table, roles, stratum, config.data.split_seed, config.data.holdout_fraction)
-    return Prepared(store, roles, held, stratum, leaks)
+    found = sides(store, stratum, config.data, cache_folder())
+    return Prepared(store, found.roles, found.held, stratum, found.leaks)
 
 
 def say(found: Prepared, source: Source, reporter: Reporter) -> None:
@@ -85,8 +82,8 @@ def say(found: Prepared, source: Source, reporter: Reporter) -> None:
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
-    sides = {role: table["patient"].to_numpy(str)[found.roles == role] for role in SPLITS}
-    reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in sides.items() if len(p)))
+    patients = {role: found.patients[found.roles == role] for role in SPLITS}
+    reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in patients.items() if len(p)))
     for sentence in found.leaks.sentences():
         reporter.warn(sentence)
     if out := int((found.roles == "").sum()):

@@ -122,3 +122,16 @@ def test_breastmnist_has_one_image_in_train_and_test_with_opposite_labels(shared
     assert leaks.contradictions.tolist() == leaks.pixels.tolist()
     assert set(table["label:label"].to_numpy(str)[leaks.pixels[0]]) == {"malignant", "normal, benign"}
     assert "" not in settled(leaks, roles, "drop")[roles == "test"]
+
+
+def test_of_many_images_near_duplicates_are_looked_for_among_some_of_val_and_test_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8).repeat(8, 0).repeat(8, 1)
+    images = np.stack([original] * 5)[:, None]
+    table = a_table(perceptual_hash=[f"{dhash(image):016x}" for image in images])
+    assert looked(table, images).unsearched == 0
+    assert len(looked(table, images).near) == 8  # of two in train with three, and of one in val with two
+    monkeypatch.setattr("medssl.data.leaks._COMPARED", 3)  # three on weaker sides with one of three
+    leaks = looked(table, images)
+    assert leaks.near.tolist() == [[0, 2], [1, 2]]
+    assert leaks.unsearched == 2
+    assert "near duplicates of 2 images of val and test were not looked for" in leaks.sentences()[-1]
