@@ -83,7 +83,7 @@ def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small,
 @pytest.mark.fault("R20", "R21")
 def test_when_one_process_is_killed_all_end_and_one_alone_goes_on_from_the_checkpoint(pictures, small, reporter, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
-    process = started(log, "--data", str(pictures), "--out", str(folder), sets=[*small, "train.steps=4000"])
+    process = started(log, "--data", str(pictures), "--out", str(folder), sets=[*small, "train.steps=150"])
     trained(process, folder, 6)
     os.kill(members(process)[1], signal.SIGKILL)
     assert ended(process, SECONDS) < SECONDS
@@ -91,10 +91,10 @@ def test_when_one_process_is_killed_all_end_and_one_alone_goes_on_from_the_check
     assert "Root Cause (first observed failure)" in said
     assert re.search(r"rank\s+: 1 \(local_rank: 1\)\s+exitcode\s+: -9", said), said
     assert "Another process of this training is gone" in said or "SIGTERM" in said
-    step = checkpoint.load(folder)[0]["step"]
-    assert step >= 2
-    with pytest.raises(Exception, match="configuration"):  # a run of 4000 steps stays one
-        pretrain(reporter(), resume=folder, sets=["train.steps=8"])
+    assert 2 <= checkpoint.load(folder)[0]["step"] < 150
+    pretrain(reporter(), resume=folder)
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == list(range(1, 151))
+    assert (folder / "encoder.safetensors").exists()
 
 
 @pytest.mark.fault("R3", "R20")
