@@ -42,23 +42,25 @@ CPU = torch.device("cpu")
 
 
 class Case(NamedTuple):
-    """`preset`: whose views are made. `steps`: of a round."""
+    """`preset`: whose views are made. `steps`: of a round. `precision`: of medssl."""
 
     size: int
     batch: int
     preset: str
     channels: int
     steps: int
+    precision: str = "auto"
 
 
 CASES_OF_TRAINING = (Case(32, 128, "natural_cpu", 3, 2), Case(96, 64, "chest_xray_cpu", 1, 1), Case(224, 32, "chest_xray_cpu", 1, 1))
 
 
 def settings(case: Case, steps: int) -> list[str]:
+    """Of a run, as for --set; NAME stands for the method."""
     stem = "small" if case.size < 64 else "own"
     network = f"backbone={{name: timm, model: resnet18, stem: {stem}, arguments: {{channels: [64, 128, 256, 512]}}}}"
     method = f"method={{name: NAME, hidden: {peer.HIDDEN}, width: {peer.WIDTH}, support_size: {peer.SUPPORT}}}"
-    train = [f"train.batch_size={case.batch}", f"train.steps={steps}", "train.workers=0"]
+    train = [f"train.batch_size={case.batch}", f"train.steps={steps}", "train.workers=0", f"train.precision={case.precision}"]
     return [f"data.size={case.size}", network, method, *train, "tracking.mlflow=false"]
 
 
@@ -204,8 +206,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", type=int, nargs="*", default=[case.size for case in CASES_OF_TRAINING])
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of medssl: train.precision")
     options = parser.parse_args()
-    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds\n")
+    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds, {options.precision}\n")
     head = ("images", "trained by", "images/s", "times lightly", "waiting for data", "s to the first step", "peak MiB")
     print("| " + " | ".join(head) + " |\n" + len(head) * "|---" + "|")
     with tempfile.TemporaryDirectory() as place:
@@ -213,7 +216,7 @@ def main() -> None:
         for case in CASES_OF_TRAINING:
             if case.size in options.only:
                 folder = images_for(case, options.data if options.data.is_dir() else None, Path(place))
-                print(*training(case, folder, options.rounds), sep="\n", flush=True)
+                print(*training(case._replace(precision=options.precision), folder, options.rounds), sep="\n", flush=True)
     print("\nThe loop takes {:.0f} microseconds a step, of which {:.0f} are the lines that any loop has.".format(*loop_microseconds()))
     torch.set_num_threads(1)
     print("\nViews of one core:\n\n| recipe | executor | views/s | times lightly | first batch, s |\n|---|---|---|---|---|")

@@ -90,15 +90,15 @@ class Training:
 
 def seconds(work: Callable[[int], None], device: torch.device, budget: float) -> float:
     """Of one step: as many as fit into `budget` seconds, after three."""
-    steps = 3
-    for _ in range(2):
+
+    def spent(steps: int) -> float:
         synchronise(device)
         began = time.perf_counter()
         work(steps)
         synchronise(device)
-        spent = (time.perf_counter() - began) / steps
-        steps = max(3, int(budget / spent))
-    return spent
+        return (time.perf_counter() - began) / steps
+
+    return spent(max(3, int(budget / spent(3))))
 
 
 def synchronise(device: torch.device) -> None:
