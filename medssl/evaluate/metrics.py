@@ -7,6 +7,7 @@
 Every function returns one score per weighting, float64 [b]. Two classes: class 1 is the positive one. More: the unweighted mean over
 classes of one class against the rest. A score that needs every class is nan where the weights leave a class out. Definitions are those of
 scikit-learn with `sample_weight`; ECE is that of Guo et al. 2017 (arXiv 1706.04599, section 2) with 15 bins of equal width.
+The two scores at a fixed point of the ROC curve read it as it stands, without interpolation between its points.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,8 @@ Weights = Float[np.ndarray, "b n"]
 Scores = Float[np.ndarray, " b"]
 
 ECE_BINS = 15
+HELD = 0.95  # the specificity, or sensitivity, at which the other one is read
+_ROUNDING = 1e-12  # of sums of weights: a point that lies exactly on the line is on the right side of it
 
 
 def auroc(y: Y, prob: Prob, w: Weights) -> Scores:
@@ -45,6 +48,30 @@ def balanced_accuracy(y: Y, prob: Prob, w: Weights) -> Scores:
     return recall.mean(1)
 
 
+def f1(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Harmonic mean of precision and recall of the most probable class; 0 where no image of a class is found."""
+    truth, called = _one_hot(y, prob.shape[1]), _one_hot(prob.argmax(1), prob.shape[1])
+    members = w @ truth
+    per_class = np.divide(2 * (w @ (truth * called)), members + w @ called, out=np.full_like(members, np.nan), where=members > 0)
+    return per_class[:, 1] if prob.shape[1] == 2 else per_class.mean(1)
+
+
+def sensitivity_at_95_specificity(y: Y, prob: Prob, w: Weights) -> Scores:
+    """The largest sensitivity of the thresholds whose specificity is at least 0.95."""
+    return _over_classes(y, prob, w, _sensitivity_at)
+
+
+def specificity_at_95_sensitivity(y: Y, prob: Prob, w: Weights) -> Scores:
+    """The largest specificity of the thresholds whose sensitivity is at least 0.95."""
+    return _over_classes(y, prob, w, lambda positive, negative: _sensitivity_at(negative[:, ::-1], positive[:, ::-1]))
+
+
+def brier(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Mean squared distance of the probability from the truth: of the positive class, or summed over more than two classes."""
+    squares = (prob - _one_hot(y, prob.shape[1])) ** 2
+    return w @ (squares[:, 1] if prob.shape[1] == 2 else squares.sum(1)) / w.sum(1)
+
+
 def ece(y: Y, prob: Prob, w: Weights) -> Scores:
     """Expected calibration error: mean distance of accuracy from confidence over the bins ((i-1)/15, i/15] of the confidence."""
     confidence = prob.max(1)
@@ -54,9 +81,13 @@ def ece(y: Y, prob: Prob, w: Weights) -> Scores:
 
 METRICS: dict[str, Callable[[Y, Prob, Weights], Scores]] = {
     "auroc": auroc,
+    "auprc": auprc,
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
-    "auprc": auprc,
+    "f1": f1,
+    "sensitivity_at_95_specificity": sensitivity_at_95_specificity,
+    "specificity_at_95_sensitivity": specificity_at_95_sensitivity,
+    "brier": brier,
     "ece": ece,
 }
 
@@ -77,6 +108,15 @@ def _average_precision(positive: Weights, negative: Weights) -> Scores:
     hits, calls = np.cumsum(positive[:, ::-1], axis=1), np.cumsum((positive + negative)[:, ::-1], axis=1)
     precision = np.divide(hits, calls, out=np.zeros_like(hits), where=calls > 0)
     return _ratio((positive[:, ::-1] * precision).sum(1), np.where(negative.sum(1) > 0, positive.sum(1), 0))
+
+
+def _sensitivity_at(positive: Weights, negative: Weights) -> Scores:
+    """Thresholds lie below each distinct value: what is not below is called positive; one above all values calls nothing."""
+    called = np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
+    wrongly = np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]
+    negatives = wrongly[:, :1]
+    allowed = wrongly <= (1 - HELD + _ROUNDING) * negatives
+    return _ratio(np.where(allowed, called, 0).max(1), np.where(negatives[:, 0] > 0, called[:, 0], 0))
 
 
 def _over_classes(y: Y, prob: Prob, w: Weights, of_groups: Callable[[Weights, Weights], Scores]) -> Scores:

@@ -15,6 +15,15 @@ __all__ = ["figure_png", "render", "write_report"]
 
 INITS = {"pretrained": "Pretrained encoder", "random": "Same network, random start", "pixels": "Raw pixels, no network"}
 MODES = {"linear": "a linear classifier on its frozen features", "full": "the whole network, its pretrained weights included,"}
+TABLES = {
+    "All scores": {"auroc": "AUROC", "auprc": "AUPRC", "accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "f1": "F1"},
+    "Operating points and calibration": {
+        "sensitivity_at_95_specificity": "Sensitivity at 95% specificity",
+        "specificity_at_95_sensitivity": "Specificity at 95% sensitivity",
+        "brier": "Brier score",
+        "ece": "ECE",
+    },
+}
 _HEADLINE = "10pct"
 _SHOWN_ITEMS = 8
 _PAPER_NAMES = {"pnnclr": "pNNCLR", "nnclr": "NNCLR"}
@@ -49,6 +58,7 @@ def render(document: Mapping[str, Any]) -> str:
         "spoken": spoken,
         "count": lambda n: f"{n:,}",
         "range": _range,
+        "p": lambda p: "" if p is None else "under 0.001" if p < 0.001 else f"{p:.3f}",
     }
     fractions = list(dict.fromkeys(row["labels"] for row in document["summary"]))
     headline = _HEADLINE if _HEADLINE in fractions else fractions[0]
@@ -62,6 +72,8 @@ def render(document: Mapping[str, Any]) -> str:
         ours=_row(document, headline),
         gains=[row for row in document["paired"] if row["labels"] == headline],
         paired=document["paired"],
+        saved=document["labels_saved"],
+        tables=TABLES,
         task=document["task"],
         interval=document["interval"],
         inits=INITS,

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medssl.evaluate.delong import p_value
 from medssl.evaluate.intervals import Resamples, interval, resampled
 from medssl.evaluate.metrics import METRICS, Scores, score
 from medssl.evaluate.task import Task
@@ -22,6 +24,8 @@ LEVEL = 0.95
 RESULTS, PREDICTIONS, SPLITS = "results.json", "predictions.parquet", "splits.json"
 
 Group = tuple[float, str, str, str]  # fraction, its name, mode, init
+Means = Mapping[Group, Mapping[str, float]]  # each metric's mean over the draws
+Values = Mapping[Group, Mapping[str, Scores]]  # the same in every resample
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ def gather(
         "interval": {"level": LEVEL, "bootstraps": bootstraps, "over": "patients and draws"},
         "cells": [_cell(cell, y) for cell in cells],
         "summary": [_summary(group, members, means[group], values[group]) for group, members in groups.items()],
-        "paired": _paired(means, values),
+        "paired": _paired(task, groups, means, values),
+        "labels_saved": _labels_saved(means, values),
     }
     return Results(document, _predictions(task, table, cells), _splits(task, table, drawn))
 
@@ -126,19 +131,43 @@ def _summary(group: Group, cells: Sequence[Cell], means: Mapping[str, float], va
     return row
 
 
-def _paired(means: Mapping[Group, Mapping[str, float]], values: Mapping[Group, Mapping[str, Scores]]) -> list[dict[str, Any]]:
-    """The AUROC that the first initialisation gains over every other one at the same fraction."""
+def _paired(task: Task, groups: Mapping[Group, Sequence[Cell]], means: Means, values: Values) -> list[dict[str, Any]]:
+    """The AUROC that the first initialisation gains over every other one at the same fraction, on the same test patients."""
     rows = []
     first = next(iter(means))[3]
     for ours in (group for group in means if group[3] == first):
         fraction, labels, mode, _ = ours
         for theirs in (group for group in means if group[1] == labels and group[3] != first):
-            low, high = interval(values[ours]["auroc"] - values[theirs]["auroc"], LEVEL)
-            gain = means[ours]["auroc"] - means[theirs]["auroc"]
-            rows.append(
-                {"fraction": fraction, "labels": labels, "mode": mode, "versus": theirs[3], "auroc_gain": gain, "low": low, "high": high}
-            )
+            versus = {"fraction": fraction, "labels": labels, "mode": mode, "versus": theirs[3]}
+            rows.append({**versus, **_gain(ours, theirs, means, values), "p_delong": _p(task, groups[ours], groups[theirs])})
     return rows
+
+
+def _labels_saved(means: Means, values: Values) -> dict[str, Any] | None:
+    """How the first initialisation compares, fraction by fraction, with the random one given all labels; `reached`: the first fraction
+    with an AUROC at least as large, None where there is none. None without a random start at all labels or without a smaller fraction."""
+    *_, mode, first = next(iter(means))
+    full = next((group for group in means if group[0] == 1 and group[2:] == (mode, "random")), None)
+    ours = [group for group in means if group[3] == first]
+    if full is None or first == "random" or len(ours) < 2:
+        return None
+    rows = [{"fraction": group[0], "labels": group[1], **_gain(group, full, means, values)} for group in ours]
+    reached = next((row["labels"] for row in rows if row["auroc_gain"] >= 0), None)
+    return {"versus": "random", "at": full[1], "mode": mode, "auroc": means[full]["auroc"], "reached": reached, "by_fraction": rows}
+
+
+def _gain(ours: Group, theirs: Group, means: Means, values: Values) -> dict[str, float]:
+    low, high = interval(values[ours]["auroc"] - values[theirs]["auroc"], LEVEL)
+    return {"auroc_gain": means[ours]["auroc"] - means[theirs]["auroc"], "low": low, "high": high}
+
+
+def _p(task: Task, ours: Sequence[Cell], theirs: Sequence[Cell]) -> float | None:
+    """DeLong's p of two classes; None with more of them, for which there is no one test, and where nothing can be told."""
+    if len(task.classes) != 2:
+        return None
+    scores = [[cell.prob[:, 1] for cell in cells] for cells in (ours, theirs)]
+    p = p_value(task.y[task.test] == 1, scores[0], scores[1], task.patients[task.test])
+    return None if math.isnan(p) else p
 
 
 def _predictions(task: Task, table: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:

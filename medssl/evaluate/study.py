@@ -25,6 +25,7 @@ from medssl.evaluate.results import Cell, Results, gather
 from medssl.evaluate.task import Task
 
 PIXELS = "pixels"
+_SMALL, _DRAWS_ABOVE = 0.1, 3  # draws of a larger fraction differ less, and overlap: three will do
 _HASH_LETTERS = 16
 
 OnProgress = Callable[[int, int], None]
@@ -84,6 +85,7 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Result
 
 def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed: int) -> list[Draw]:
     """All draws, asserted: whole patients out of the pool, as many as the fraction says, a smaller fraction inside every larger one.
+    `draws` of each fraction up to a tenth of the patients, at most three of a larger one.
 
     Raises UserError for a fraction that cannot be drawn.
     """
@@ -96,12 +98,15 @@ def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed:
         for wanted in sorted(set(fractions), key=lambda f: (f.share is None, f.share or f.shots or 0)):
             rows = task.pool[split.draw(patients, labels, wanted, number, seed)]
             chosen = np.unique(task.patients[rows])
+            fraction = float(wanted.share or len(chosen) / everyone)
+            if fraction > _SMALL and number >= _DRAWS_ABOVE:
+                continue
             target = everyone * wanted.share if wanted.share else len(task.classes) * (wanted.shots or 0)
             assert abs(len(chosen) - target) <= len(task.classes), f"{wanted}: {len(chosen)} patients instead of {float(target):.1f}"
             assert np.isin(task.patients[task.pool], chosen).sum() == len(rows), "a patient was cut in two"
             assert wanted.share is None or np.isin(inner, rows).all(), "a smaller fraction lies outside a larger one"
             inner = rows if wanted.share else inner
-            planned.append(Draw(wanted, float(wanted.share or len(chosen) / everyone), number, rows))
+            planned.append(Draw(wanted, fraction, number, rows))
     return planned
 
 

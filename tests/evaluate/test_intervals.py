@@ -31,7 +31,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medssl.evaluate.intervals._CHUNK", 7 * len(y))
     parts = resampled(y, [prob], Resamples(patients, 50, seed=1))
     for name in whole:
-        np.testing.assert_array_equal(whole[name], parts[name])
+        np.testing.assert_allclose(whole[name], parts[name], rtol=0, atol=1e-12)  # products sum in another order
 
 
 def test_a_constant_gain_has_an_interval_of_no_width_because_resamples_are_shared() -> None:
@@ -61,11 +61,11 @@ def test_ninety_five_percent_intervals_cover_the_true_auroc_as_often_as_they_say
     # binormal scores: AUROC = Phi(gap / sqrt 2), here with patient noise var 1 + 0.01; gap 1 gives Phi(0.7036) = 0.7592
     generator = np.random.default_rng(4)
     covered = 0
-    for trial in range(250):
+    for trial in range(1000):
         y, prob, patients = separable(generator, patients=100, images=2, gap=1)
         low, high = interval(resampled_auroc(y, prob, patients, seed=trial))
         covered += low <= 0.7592 <= high
-    assert 0.92 <= covered / 250 <= 0.98  # two binomial standard errors: 0.028
+    assert 0.93 <= covered / 1000 <= 0.97  # three binomial standard errors: 0.021
 
 
 def resampled_auroc(y: np.ndarray, prob: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:

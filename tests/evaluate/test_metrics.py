@@ -2,7 +2,15 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from medssl.evaluate import metrics
 
@@ -28,6 +36,12 @@ def one_hot(y: np.ndarray, k: int) -> np.ndarray:
     return np.eye(k)[y]
 
 
+def curves(y: np.ndarray, prob: np.ndarray, w: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """False and true positive rates of each class against the rest."""
+    classes = [1] if prob.shape[1] == 2 else range(prob.shape[1])
+    return [roc_curve(y == c, prob[:, c], sample_weight=w, drop_intermediate=False)[:2] for c in classes]
+
+
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_every_weighting_gives_what_scikit_learn_gives(k: int) -> None:
     y, prob, weights = made_up(k)
@@ -36,6 +50,16 @@ def test_every_weighting_gives_what_scikit_learn_gives(k: int) -> None:
         (metrics.auroc, lambda w: roc_auc_score(y, tied, sample_weight=w, multi_class="ovr", average="macro")),
         (metrics.accuracy, lambda w: accuracy_score(y, prob.argmax(1), sample_weight=w)),
         (metrics.balanced_accuracy, lambda w: balanced_accuracy_score(y, prob.argmax(1), sample_weight=w)),
+        (metrics.f1, lambda w: f1_score(y, prob.argmax(1), sample_weight=w, average="binary" if k == 2 else "macro")),
+        (metrics.brier, lambda w: brier_score_loss(y, tied, sample_weight=w)),
+        (
+            metrics.sensitivity_at_95_specificity,
+            lambda w: np.mean([tpr[fpr <= 0.05 + 1e-12].max() for fpr, tpr in curves(y, prob, w)]),
+        ),
+        (
+            metrics.specificity_at_95_sensitivity,
+            lambda w: np.mean([1 - fpr[tpr >= 0.95 - 1e-12].min() for fpr, tpr in curves(y, prob, w)]),
+        ),
         (
             metrics.auprc,
             lambda w: average_precision_score(y if k == 2 else one_hot(y, k), tied, sample_weight=w, average="macro"),
@@ -61,6 +85,29 @@ def test_a_weight_of_two_equals_the_image_standing_twice() -> None:
         np.testing.assert_allclose(metric(y, prob, weights), copied, rtol=0, atol=1e-12, err_msg=name)
 
 
+def test_operating_points_worked_by_hand() -> None:
+    # negatives 0.05, 0.10 ... 1.00, twenty of them: a specificity of 0.95 allows one above the threshold, which then lies at 0.96 or
+    # above; of the positives 0.97, 0.96, 0.95, 0.2 two are there. To find all four, 17 negatives from 0.2 on are called positive.
+    y = np.array([0] * 20 + [1] * 4)
+    prob = two_columns([i / 20 for i in range(1, 21)] + [0.97, 0.96, 0.95, 0.2])
+    once = np.ones((1, 24))
+    assert metrics.sensitivity_at_95_specificity(y, prob, once) == pytest.approx([2 / 4])
+    assert metrics.specificity_at_95_sensitivity(y, prob, once) == pytest.approx([3 / 20])
+
+
+def test_scores_are_those_of_the_medmnist_evaluator() -> None:
+    from medmnist.evaluator import getACC, getAUC
+
+    for k, task in ((2, "binary-class"), (4, "multi-class"), (5, "ordinal-regression")):
+        y, prob, _ = made_up(k)
+        clear = np.diff(np.sort(prob, axis=1)[:, -2:], axis=1)[:, 0] > 1e-9  # rounding decides ties, here and there
+        y, prob = y[clear], prob[clear]
+        scores = metrics.score(y, prob)
+        given = prob[:, 1] if k == 2 else prob
+        assert scores["auroc"] == pytest.approx(getAUC(y[:, None], given, task), abs=1e-9)
+        assert scores["accuracy"] == pytest.approx(getACC(y[:, None], given, task), abs=1e-9)
+
+
 def test_ece_worked_by_hand() -> None:
     # one bin holds 0.9 (right) and 0.9 (wrong): |0.5 - 0.9| * 2/4; the bin (0.6, 0.667] 0.61 and 0.65, both right: |1 - 0.63| * 2/4
     y = np.array([1, 0, 1, 0])
@@ -83,14 +130,17 @@ def test_a_resample_without_a_class_is_nan_and_the_others_are_untouched() -> Non
     y = np.array([0, 0, 1, 1])
     prob = two_columns([0.2, 0.6, 0.7, 0.9])
     weights = np.array([[1.0, 1, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1]])
-    for metric in (metrics.auroc, metrics.balanced_accuracy, metrics.auprc):
+    ranking = (metrics.auroc, metrics.auprc, metrics.sensitivity_at_95_specificity, metrics.specificity_at_95_sensitivity)
+    for metric in (*ranking, metrics.balanced_accuracy):
         assert np.isnan(metric(y, prob, weights)).tolist() == [True, False, True], metric.__name__
+    assert np.isnan(metrics.f1(y, prob, weights)).tolist() == [True, False, False]  # of the positive class, which is there
     assert metrics.accuracy(y, prob, weights) == pytest.approx([0.5, 0.75, 1.0])
 
 
 def test_score_names_every_metric() -> None:
     y = np.array([0, 0, 1, 1])
     result = metrics.score(y, two_columns([0.1, 0.4, 0.6, 0.9]))
-    assert list(result) == ["auroc", "accuracy", "balanced_accuracy", "auprc", "ece"]
-    assert result["auroc"] == result["accuracy"] == 1.0
+    assert list(result) == list(metrics.METRICS)
+    assert all(score == 1.0 for name, score in result.items() if name not in ("brier", "ece"))
+    assert result["brier"] == pytest.approx((0.1**2 + 0.4**2) * 2 / 4)
     assert result["ece"] == pytest.approx(0.25)  # four confidences, mean 0.75, all right, each bin on the same side

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from medssl.evaluate.figures import WIDE, figure_png, figure_svg
+from medssl.evaluate.metrics import METRICS
 from medssl.evaluate.report import render, write_report
 
 SCRIPT = "<script>alert(1)</script>"
@@ -18,7 +19,7 @@ def row(labels: str, fraction: float, init: str, auroc: float, draws: int) -> di
     used = {"1pct": (5, 7), "10pct": (58, 66), "100pct": (609, 609)}[labels]
     scores = {
         name: {"mean": value, "low": value - 0.05, "high": value + 0.04}
-        for name, value in {"auroc": auroc, "accuracy": 0.7, "balanced_accuracy": 0.69, "auprc": 0.75, "ece": 0.1}.items()
+        for name, value in {**dict.fromkeys(METRICS, 0.7), "auroc": auroc, "balanced_accuracy": 0.69, "brier": 0.2345}.items()
     }
     where = {"fraction": fraction, "labels": labels, "mode": "linear", "init": init, "draws": draws}
     return {**where, "n_labels": {"low": used[0], "high": used[1]}, "n_patients": {"low": 4, "high": 4}, **scores}
@@ -30,8 +31,13 @@ def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict
     summary = [row(f, share[f], init, aurocs[init][f], 1 if f == "100pct" else 5) for f in fractions for init in aurocs]
     paired = [
         {"fraction": share[f], "labels": f, "mode": "linear", "versus": "random", "auroc_gain": 0.1634, "low": 0.05, "high": 0.27}
+        | {"p_delong": {"1pct": None, "10pct": 0.0123, "100pct": 0.0004}[f]}
         for f in fractions
     ]
+    by_fraction = [
+        {"fraction": share[f], "labels": f, "auroc_gain": aurocs["pretrained"][f] - 0.72, "low": -0.1, "high": 0.2} for f in fractions
+    ]
+    saved = {"versus": "random", "at": "100pct", "mode": "linear", "auroc": 0.72, "reached": "10pct", "by_fraction": by_fraction}
     return {
         "data": {"name": "nih", "counts": {"images": 761}},
         "encoder": {
@@ -52,6 +58,7 @@ def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict
         "cells": [],
         "summary": summary,
         "paired": paired,
+        "labels_saved": saved if len(fractions) > 1 else None,
     }
 
 
@@ -163,6 +170,24 @@ def test_the_table_holds_every_score_with_its_interval_and_the_command_stands_at
         assert number in page.shown, number
     assert "medssl finetune --labels 10pct" in page.shown
     assert "100 entries" in page.shown
+
+
+def test_scores_at_operating_points_and_the_test_of_the_gain_stand_on_the_page() -> None:
+    page = Page(render(a_document()))
+    for text in ("Sensitivity at 95% specificity", "Brier score", "0.234", "p (DeLong)", "0.012", "under 0.001"):
+        assert text in page.shown, text
+
+
+def test_labels_saved_are_told_either_way() -> None:
+    document = a_document()
+    told = (
+        "With 10% of the labels the pretrained encoder first reaches the 0.720 that the same network from a random start reaches with 100%."
+    )
+    assert told in Page(render(document)).shown
+    assert "1% \N{MINUS SIGN}0.019 (\N{MINUS SIGN}0.100 to +0.200); 10% +0.103" in Page(render(document)).shown
+    document["labels_saved"]["reached"] = None
+    assert "With none of these fractions does the pretrained encoder reach the 0.720" in Page(render(document)).shown
+    assert "random start reaches with" not in Page(render(a_document(("100pct",)))).shown
 
 
 def test_a_single_fraction_is_drawn_as_dots_and_said_without_a_list() -> None:

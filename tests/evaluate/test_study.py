@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from medssl.config import Finetune
 from medssl.data.split import parse_labels
 from medssl.errors import UserError
 from medssl.evaluate import study
-from medssl.evaluate.results import Results
+from medssl.evaluate.results import Results, _p
 from medssl.evaluate.study import Request, plan_draws, refuse_leak, run_study
 from medssl.evaluate.task import ask
 
@@ -104,6 +105,14 @@ def test_each_fraction_draw_and_start_has_one_cell_and_all_labels_only_one_draw(
     assert summary_row(results, labels="100pct", init="pretrained")["draws"] == 1
 
 
+def test_small_fractions_are_drawn_five_times_and_larger_ones_three_times() -> None:
+    request = a_request()  # 40 training patients: one of each class is 5 percent of them, three are 15
+    draws = plan_draws(request.task, parse_labels("1shot,3shot,10pct,11pct,100pct"), 5, seed=0)
+    counts = {name: sum(str(draw.wanted) == name for draw in draws) for name in ("1shot", "3shot", "10pct", "11pct", "100pct")}
+    assert counts == {"1shot": 5, "3shot": 3, "10pct": 5, "11pct": 3, "100pct": 3}
+    assert len(plan_draws(request.task, parse_labels("100pct"), 1, seed=0)) == 1
+
+
 def test_labels_and_patients_are_counted_from_what_was_fitted(results: Results) -> None:
     # 40 training patients with 2 images each: 20 percent are 8 patients, 4 of each class
     for cell in results.document["cells"]:
@@ -118,6 +127,32 @@ def test_the_good_encoder_wins_and_the_interval_of_its_gain_says_so(results: Res
     gain = next(row for row in results.document["paired"] if row["versus"] == "random" and row["labels"] == "100pct")
     assert 0 < gain["low"] < gain["auroc_gain"] < gain["high"]
     assert {row["versus"] for row in results.document["paired"]} == {"random", "pixels"}
+
+
+def test_the_delong_test_agrees_with_the_interval_and_needs_two_classes(results: Results) -> None:
+    p = {(row["labels"], row["versus"]): row["p_delong"] for row in results.document["paired"]}
+    assert p["100pct", "random"] < 0.001
+    for row in results.document["paired"]:
+        assert (row["p_delong"] < 0.01) <= (row["low"] > 0 or row["high"] < 0), row
+    task = replace(a_request().task, classes=("normal", "sick", "very sick"))
+    assert _p(task, [], []) is None
+
+
+def test_labels_saved_is_the_first_fraction_that_reaches_the_random_start_with_all_labels(results: Results) -> None:
+    saved = results.document["labels_saved"]
+    assert (saved["reached"], saved["at"], saved["versus"]) == ("20pct", "100pct", "random")
+    assert saved["auroc"] == summary_row(results, labels="100pct", init="random")["auroc"]["mean"]
+    full = next(row for row in results.document["paired"] if row["versus"] == "random" and row["labels"] == "100pct")
+    assert saved["by_fraction"][1] == {key: full[key] for key in ("fraction", "labels", "auroc_gain", "low", "high")}
+    gain = summary_row(results, labels="20pct", init="pretrained")["auroc"]["mean"] - saved["auroc"]
+    assert saved["by_fraction"][0]["auroc_gain"] == pytest.approx(gain, abs=1e-12) and gain > 0
+
+
+def test_an_encoder_that_never_gets_there_has_saved_no_labels() -> None:
+    request = a_request()
+    swapped = run_study(replace(request, inits={"pretrained": Noise(), "random": Corner()})).document["labels_saved"]
+    assert swapped["reached"] is None and all(row["high"] < 0 for row in swapped["by_fraction"])
+    assert run_study(a_request(labels="100pct")).document["labels_saved"] is None
 
 
 def test_shuffled_labels_give_chance_within_the_interval() -> None:
