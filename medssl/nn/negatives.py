@@ -9,7 +9,7 @@ from medssl.nn.support_set import PATIENT, same
 
 def of_one_patient(tags: Int[Tensor, "b 4"], others: Int[Tensor, "n 4"]) -> Bool[Tensor, "b n"]:
     """True where i and k are images of one patient who is known, or one image."""
-    return same(tags, others, PATIENT)
+    return same(tags[:, None], others, PATIENT)
 
 
 def same_patient(tags: Int[Tensor, "b 4"]) -> Bool[Tensor, "b b"]:

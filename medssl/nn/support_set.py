@@ -17,6 +17,7 @@ from medssl.types import Batch, Rows
 ROW, PATIENT, LABEL, STEP = range(4)  # the columns of tags; -1 is "not known", and "never" in the rows that Q starts with
 Neighbours = Literal["any", "other_images", "other_patients", "same_patient"]
 _BLOCK = 4096  # rows of Q compared at once: 8 MB of scores for a batch of 512, where the whole product of 65,536 rows takes 134 MB
+_GROUP = 16  # rows of which the largest score is kept; divides _BLOCK
 
 
 def tags_of(batch: Batch) -> Int[Tensor, "b 4"]:
@@ -63,18 +64,25 @@ class SupportSet(nn.Module):
 
     @exact
     def nearest(self, z: Float[Tensor, "b d"], tags: Int[Tensor, "b 4"], k: int = 1) -> Int[Tensor, "b k"]:
-        """The k rows with the largest dot product with each z, best first: nearest in angle, as all are unit vectors. `tags`: of z."""
-        found = []
-        with torch.no_grad():
-            for start in range(0, len(self.rows), _BLOCK):
-                block = slice(start, start + _BLOCK)
-                scores = self._preferred(z @ self.rows[block].T, tags, self.tags[block])
-                value, place = _largest(scores) if k == 1 else scores.topk(min(k, scores.shape[1]), dim=1)
-                found.append((value, place + start))
-            values, indices = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-            return indices.gather(1, values.topk(k, dim=1).indices)
+        """The k rows with the largest dot product with each z, best first: nearest in angle, as all are unit vectors. `tags`: of z.
 
-    def _preferred(self, scores: Float[Tensor, "b n"], z_tags: Int[Tensor, "b 4"], tags: Int[Tensor, "n 4"]) -> Float[Tensor, "b n"]:
+        Of each group of neighbouring rows only the largest score is kept; the k best rows lie in the k best groups, whose scores are
+        computed once more. So the search reads few numbers, and the product is never held whole.
+        """
+        group = _GROUP if len(self.rows) % _GROUP == 0 else 1
+        with torch.no_grad():
+            of_z = z.T.contiguous()
+            room, best = of_z.new_empty(min(_BLOCK, len(self.rows)), len(z)), []
+            for rows, of_rows in zip(self.rows.split(_BLOCK), self.tags.split(_BLOCK), strict=True):
+                scores = torch.mm(rows, of_z, out=room[: len(rows)])
+                best.append(self._preferred(scores, tags, of_rows[:, None]).unflatten(0, (-1, group)).amax(dim=1))
+            of_groups = torch.cat(best)
+            best_groups = of_groups.max(dim=0, keepdim=True) if k == 1 else of_groups.topk(min(k, len(of_groups)), dim=0)
+            rows = (best_groups.indices.T[:, :, None] * group + torch.arange(group, device=z.device)).flatten(1)
+            scores = self._preferred((self.rows[rows] @ z[:, :, None])[..., 0], tags[:, None], self.tags[rows])
+            return rows.gather(1, scores.topk(k, dim=1).indices)
+
+    def _preferred(self, scores: Float[Tensor, "m n"], z_tags: Int[Tensor, "*m 4"], tags: Int[Tensor, "*n 4"]) -> Float[Tensor, "m n"]:
         """Scores, which lie in [-1, 1], moved by 4 where `neighbours` forbids or prefers a row."""
         if self.neighbours == "any":
             return scores
@@ -100,15 +108,6 @@ class SupportSet(nn.Module):
         return newer.topk(number).indices
 
 
-def _largest(scores: Float[Tensor, "b n"]) -> tuple[Float[Tensor, "b 1"], Int[Tensor, "b 1"]]:
-    """Each row's largest score and its place: of 16 columns that lie far apart together first, which a CPU does many at once."""
-    if scores.shape[1] % 16:
-        return scores.max(dim=1, keepdim=True)
-    groups = scores.unflatten(1, (16, -1))
-    value, group = groups.amax(dim=1).max(dim=1, keepdim=True)
-    return value, groups.take_along_dim(group[:, None], dim=2).argmax(dim=1) * groups.shape[2] + group
-
-
-def same(z_tags: Int[Tensor, "b 4"], tags: Int[Tensor, "n 4"], column: int) -> Bool[Tensor, "b n"]:
-    """True where both have the same number in a column, and it is known."""
-    return (z_tags[:, None, column] == tags[None, :, column]) & (tags[None, :, column] >= 0)
+def same(z_tags: Int[Tensor, "*m 4"], tags: Int[Tensor, "*n 4"], column: int) -> Bool[Tensor, "..."]:
+    """True where both have the same number in a column, and it is known. The two are broadcast against each other."""
+    return (z_tags[..., column] == tags[..., column]) & (tags[..., column] >= 0)

@@ -54,11 +54,12 @@ def test_nearest_is_the_row_at_the_smallest_angle():
     assert support.nearest(z, tags((0, 0), (1, 1)), 2).tolist() == [[1, 2], [3, 1]]
 
 
-@pytest.mark.parametrize("block", [7, 64])  # the second is searched in groups of 16 columns, but for the last part of it
+@pytest.mark.parametrize("size", [150, 160])  # 160 rows are searched in groups, 150 are no whole number of them
+@pytest.mark.parametrize("block", [32, 64])
 @pytest.mark.parametrize("k", [1, 3, 20])
-def test_looking_up_block_by_block_finds_what_the_whole_product_finds(k, block, monkeypatch):
+def test_looking_up_block_by_block_finds_what_the_whole_product_finds(k, block, size, monkeypatch):
     monkeypatch.setattr(support_set, "_BLOCK", block)
-    support, z = SupportSet(150, 8), unit(torch.randn(30, 8))
+    support, z = SupportSet(size, 8), unit(torch.randn(30, 8))
     whole = (z @ support.rows.T).topk(k, dim=1).indices
     assert torch.equal(support.nearest(z, rows(30, 0).tags, k), whole)
 
