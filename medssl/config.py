@@ -172,15 +172,24 @@ class Monitor(Frozen):
 
 
 class Finetune(Frozen):
-    """`steps` and `lr` are those of --mode full, the same number of steps at every fraction."""
+    """`versus`: encoders to compare with, by run folder, encoder file, or file of a timm network's weights. `ordered`: the classes have an
+    order. `balance`: all classes count alike, however rare. `neighbours`: of the kNN. `steps`, `batch_size`, `lr`, `weight_decay`,
+    `layer_decay` (of the rate, from each layer of a pretrained network to the one before) and `early_stopping` (at a fifth of the drawn
+    patients) are those of --mode full, with the same number of steps at every fraction."""
 
     labels: str = "10pct"
-    mode: Literal["linear", "full"] = "linear"
+    mode: Literal["linear", "knn", "full"] = "linear"
     draws: int = Field(default=5, ge=1)
+    versus: tuple[str, ...] = ()
+    ordered: bool = False
+    balance: bool = False
+    neighbours: int = Field(default=20, ge=1)
     steps: int = Field(default=300, ge=1)
     batch_size: int = Field(default=32, ge=2)
     lr: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
+    layer_decay: float = Field(default=0.8, gt=0, le=1)
+    early_stopping: bool = True
     bootstraps: int = Field(default=1000, ge=100)
 
 

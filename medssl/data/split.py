@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
@@ -113,7 +114,7 @@ def draw(
     _refuse_too_few(wanted, {name: len(of_class) for name, of_class in classes.items()})
     drawn: list[str] = []
     for of_class in classes.values():
-        drawn += _ranked(of_class, "draw", seed, draw)[: max(1, wanted.of(len(of_class)))]
+        drawn += ranked(of_class, "draw", seed, draw)[: max(1, wanted.of(len(of_class)))]
     return np.flatnonzero(np.isin(patients, drawn) & (labels != ""))
 
 
@@ -123,8 +124,13 @@ def _refuse_too_few(wanted: LabelFraction, counts: dict[str, int]) -> None:
         raise UserError(f"--labels {wanted}: a class has fewer patients. {there} The largest that works is {min(counts.values())}shot.")
     total = sum(counts.values())
     if wanted.shots is None and wanted.of(total) < len(counts):
-        least = math.ceil(Fraction(1000 * len(counts), total)) / 10
-        raise UserError(f"--labels {wanted} is less than one patient for each class. {there} The smallest that works is {least:g}pct.")
+        refuse_fewer(wanted, total, len(counts), f"less than one patient for each class. {there}".rstrip("."))
+
+
+def refuse_fewer(wanted: LabelFraction, patients: int, needed: int, why: str) -> NoReturn:
+    """Raise UserError: `wanted` of `patients` is less than `needed`, with the smallest share that works."""
+    least = math.ceil(Fraction(1000 * needed, patients)) / 10
+    raise UserError(f"--labels {wanted} is {why}. The smallest that works is {least:g}pct.")
 
 
 def _part(strata: dict[str, list[str]], fraction: float, purpose: tuple[str, int]) -> list[str]:
@@ -132,7 +138,7 @@ def _part(strata: dict[str, list[str]], fraction: float, purpose: tuple[str, int
     part: list[str] = []
     for patients in strata.values():
         number = max(1, math.floor(fraction * len(patients) + 0.5))
-        part += _ranked(patients, *purpose)[: min(number, len(patients) - 1)]
+        part += ranked(patients, *purpose)[: min(number, len(patients) - 1)]
     return part
 
 
@@ -171,5 +177,6 @@ def _classes(patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, "
     return members
 
 
-def _ranked(patients: Iterable[str], *purpose: str | int) -> list[str]:
+def ranked(patients: Iterable[str], *purpose: str | int) -> list[str]:
+    """The patients in the order of sha256(purpose, patient)."""
     return sorted(patients, key=lambda patient: hashlib.sha256("\0".join([*map(str, purpose), patient]).encode()).digest())

@@ -7,14 +7,14 @@ resamples: their difference in each resample is a paired difference. With few dr
 by (draws - 1) / draws.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 
-from medssl.evaluate.metrics import METRICS, Prob, Scores, Weights, Y
+from medssl.evaluate.metrics import METRICS, Metric, Prob, Scores, Weights, measured
 
 _CHUNK = 4_000_000  # weights held at once (32 MB): the bootstrap's memory does not grow with the test set
 _KEY = {"patients": 0, "draws": 1}
@@ -50,14 +50,16 @@ class Resamples:
 
 
 def interval(values: Scores, level: float = 0.95) -> tuple[float, float]:
-    """The central percentile interval of the resamples' values; those in which a class was missing (nan) are left out."""
+    """The central percentile interval of the resamples' values; those without a class (nan) are left out, nan where all are."""
+    if not np.isfinite(values).any():
+        return float("nan"), float("nan")
     tail = (1 - level) / 2
     low, high = np.nanquantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def resampled(y: Y, draws: Sequence[Prob], resamples: Resamples) -> dict[str, Scores]:
+def resampled(y: np.ndarray, draws: Sequence[Prob], resamples: Resamples, metrics: Mapping[str, Metric] = METRICS) -> dict[str, Scores]:
     """Per metric the mean over the label draws in every resample, [count]. `draws`: the test probabilities of each draw."""
-    chunks = [np.stack([[metric(y, prob, w) for metric in METRICS.values()] for prob in draws]) for w in resamples.weights()]
+    chunks = [np.stack([[measured(metric, y, prob, w) for metric in metrics.values()] for prob in draws]) for w in resamples.weights()]
     means = np.einsum("bd,dmb->mb", resamples.draws(len(draws)), np.concatenate(chunks, axis=-1))
-    return dict(zip(METRICS, means, strict=True))
+    return dict(zip(metrics, means, strict=True))

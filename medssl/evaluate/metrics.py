@@ -7,10 +7,12 @@
 Every function returns one score per weighting, float64 [b]. Two classes: class 1 is the positive one. More: the unweighted mean over
 classes of one class against the rest. A score that needs every class is nan where the weights leave a class out. Definitions are those of
 scikit-learn with `sample_weight`; ECE is that of Guo et al. 2017 (arXiv 1706.04599, section 2) with 15 bins of equal width.
-The two scores at a fixed point of the ROC curve read it as it stands, without interpolation between its points.
+The two scores at a fixed point of the ROC curve read it as it stands, without interpolation between its points. Of several labels
+(`measured`: y [n, k] of 0, 1 and -1 for not known, prob [n, k] each for itself) a score is the mean over the labels of the score of two
+classes. AUROC and accuracy are thereby those of MedMNIST's Evaluator for each of its tasks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -79,7 +81,19 @@ def ece(y: Y, prob: Prob, w: Weights) -> Scores:
     return np.abs(w @ (bins * (_correct(y, prob) - confidence)[:, None])).sum(1) / w.sum(1)
 
 
-METRICS: dict[str, Callable[[Y, Prob, Weights], Scores]] = {
+def quadratic_kappa(y: Y, prob: Prob, w: Weights) -> Scores:
+    """Cohen's kappa of the most probable class with quadratic weights: for classes that have an order (Cohen 1968)."""
+    k = prob.shape[1]
+    truth, called = _one_hot(y, k), _one_hot(prob.argmax(1), k)
+    seen = w @ (truth[:, :, None] * called[:, None, :]).reshape(len(y), k * k)
+    chance = ((w @ truth)[:, :, None] * (w @ called)[:, None, :]).reshape(len(w), k * k) / w.sum(1)[:, None]
+    distance = ((np.arange(k)[:, None] - np.arange(k)) ** 2).ravel()
+    return 1 - _ratio(seen @ distance, chance @ distance)
+
+
+Metric = Callable[[Y, Prob, Weights], Scores]
+
+METRICS: dict[str, Metric] = {
     "auroc": auroc,
     "auprc": auprc,
     "accuracy": accuracy,
@@ -92,10 +106,32 @@ METRICS: dict[str, Callable[[Y, Prob, Weights], Scores]] = {
 }
 
 
-def score(y: Y, prob: Prob) -> dict[str, float]:
+def measured(metric: Metric, y: Int[np.ndarray, "n ..."], prob: Prob, w: Weights) -> Scores:
+    """The metric of classes, y [n], or its mean over several labels, y [n, k]; labels that cannot be scored under a weighting are left out
+    of that mean, nan where none can be."""
+    if y.ndim == 1:
+        return metric(y, prob, w)
+    values = np.array([metric(truth, p, w[:, known]) for truth, p, known in labels_apart(y, prob)])
+    scored = np.isfinite(values)
+    return _ratio(np.where(scored, values, 0).sum(0), scored.sum(0).astype(np.float64))
+
+
+def labels_apart(y: Int[np.ndarray, "n k"], prob: Prob) -> Iterator[tuple[Y, Prob, np.ndarray]]:
+    """Each of several labels as a question of two classes, on the images where it is known: truth, probabilities, and which images."""
+    for truth, p in zip(y.T, prob.T, strict=True):
+        known = truth >= 0
+        yield truth[known], two_classes(p[known]), known
+
+
+def two_classes(p: Float[np.ndarray, " n"]) -> Prob:
+    """The probabilities [n, 2] of "no" and "yes"."""
+    return np.stack([1 - p, p], axis=1)
+
+
+def score(y: Int[np.ndarray, "n ..."], prob: Prob, metrics: Mapping[str, Metric] = METRICS) -> dict[str, float]:
     """Every metric with all images counting once."""
     once = np.ones((1, len(y)))
-    return {name: float(metric(y, prob, once)[0]) for name, metric in METRICS.items()}
+    return {name: float(measured(metric, y, prob, once)[0]) for name, metric in metrics.items()}
 
 
 def _auroc(positive: Weights, negative: Weights) -> Scores:

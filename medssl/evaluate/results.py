@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medssl.evaluate.calibration import tempered
 from medssl.evaluate.delong import p_value
 from medssl.evaluate.intervals import Resamples, interval, resampled
-from medssl.evaluate.metrics import METRICS, Scores, score
+from medssl.evaluate.metrics import METRICS, Metric, Scores, auprc, auroc, ece, quadratic_kappa, score
+from medssl.evaluate.subgroups import groups_of, subgroups
 from medssl.evaluate.task import Task
 from medssl.files import write_whole
 
@@ -40,6 +42,7 @@ class Cell:
     n_labels: int
     n_patients: int
     prob: np.ndarray
+    temperature: float = 1.0
 
     @property
     def group(self) -> Group:
@@ -66,7 +69,7 @@ class Results:
         """The summary as flat numbers for a tracker: "linear.10pct.pretrained.auroc_low", "linear.10pct.gain_over_random" and so on."""
         flat = {}
         for row in self.document["summary"]:
-            for name in METRICS:
+            for name in metrics_of(self.document["task"]["kind"]):
                 for part, suffix in (("mean", ""), ("low", "_low"), ("high", "_high")):
                     flat[f"{row['mode']}.{row['labels']}.{row['init']}.{name}{suffix}"] = row[name][part]
         for row in self.document["paired"]:
@@ -84,51 +87,107 @@ def gather(
     the others are compared with.
     """
     y, patients = task.y[task.test], task.patients[task.test]
-    tested = {"n_labels": len(y), "n_patients": len(np.unique(patients))}
-    in_test = np.bincount(y, minlength=len(task.classes)).tolist()
-    in_pool = np.bincount(task.y[task.pool], minlength=len(task.classes)).tolist()
+    metrics = metrics_of(task.kind)
     resamples = Resamples(patients, bootstraps, seed)
     groups = {group: list(members) for group, members in groupby(cells, lambda cell: cell.group)}
-    values = {group: resampled(y, [cell.prob for cell in members], resamples) for group, members in groups.items()}
+    values = {group: _resampled(task, y, members, resamples) for group, members in groups.items()}
     means = {
-        group: {name: float(np.mean([score(y, cell.prob)[name] for cell in members])) for name in METRICS}
+        group: {name: float(np.mean([_scored(task, y, cell)[name] for cell in members])) for name in metrics}
         for group, members in groups.items()
     }
+    divided = groups_of(table.iloc[task.test])
+    first = cells[0].init
     document = {
         "format": FORMAT,
         **facts,
-        "task": {
-            "column": task.column,
-            "classes": [{"name": name, "pool": p, "test": t} for name, p, t in zip(task.classes, in_pool, in_test, strict=True)],
-            "pool": {"n_labels": len(task.pool), "n_patients": len(np.unique(task.patients[task.pool]))},
-            "test": tested,
-            "copies_left_out": task.copies,
-        },
+        "task": _question(task),
         "interval": {"level": LEVEL, "bootstraps": bootstraps, "over": "patients and draws"},
-        "cells": [_cell(cell, y) for cell in cells],
-        "summary": [_summary(group, members, means[group], values[group]) for group, members in groups.items()],
+        "cells": [_cell(task, cell, y) for cell in cells],
+        "summary": [_summary(task, group, members, means[group], values[group], resamples) for group, members in groups.items()],
         "paired": _paired(task, groups, means, values),
         "labels_saved": _labels_saved(means, values),
+        "subgroups": [
+            {**row, "labels": group[1], "mode": group[2], "init": first}
+            for group, members in groups.items()
+            if group[3] == first
+            for row in subgroups(task, divided, [cell.prob for cell in members], METRICS, seed=seed, level=LEVEL)
+        ],
     }
     return Results(document, _predictions(task, table, cells), _splits(task, table, drawn))
 
 
-def _cell(cell: Cell, y: np.ndarray) -> dict[str, Any]:
+def metrics_of(kind: str) -> dict[str, Metric]:
+    """Those of a task: for classes that have an order a kappa, too. "ece_scaled" is the ECE of the tempered probabilities."""
+    return {**METRICS, "ece_scaled": ece, **({"quadratic_kappa": quadratic_kappa} if kind == "ordered" else {})}
+
+
+def _scored(task: Task, y: np.ndarray, cell: Cell) -> dict[str, float]:
+    metrics = metrics_of(task.kind)
+    return {**score(y, cell.prob, metrics), "ece_scaled": score(y, _tempered(task, cell), {"ece": ece})["ece"]}
+
+
+def _resampled(task: Task, y: np.ndarray, cells: Sequence[Cell], resamples: Resamples) -> Mapping[str, Scores]:
+    metrics = {name: metric for name, metric in metrics_of(task.kind).items() if name != "ece_scaled"}
+    plain = resampled(y, [cell.prob for cell in cells], resamples, metrics)
+    return plain | resampled(y, [_tempered(task, cell) for cell in cells], resamples, {"ece_scaled": ece})
+
+
+def _tempered(task: Task, cell: Cell) -> np.ndarray:
+    return tempered(cell.prob, cell.temperature, task.several)
+
+
+def _question(task: Task) -> dict[str, Any]:
+    """The task as the document tells it. A class's numbers are those of its images, of several labels those where it is present."""
+    pool, test = (
+        (task.y[rows] == 1).sum(0) if task.several else np.bincount(task.y[rows], minlength=len(task.classes))
+        for rows in (task.pool, task.test)
+    )
+    return {
+        "column": task.column,
+        "kind": task.kind,
+        "classes": [{"name": name, "pool": p, "test": t} for name, p, t in zip(task.classes, pool.tolist(), test.tolist(), strict=True)],
+        "pool": {"n_labels": len(task.pool), "n_patients": len(np.unique(task.patients[task.pool]))},
+        "test": {"n_labels": len(task.test), "n_patients": len(np.unique(task.patients[task.test]))},
+        "copies_left_out": task.copies,
+    }
+
+
+def _cell(task: Task, cell: Cell, y: np.ndarray) -> dict[str, Any]:
     counts = {"n_labels": cell.n_labels, "n_patients": cell.n_patients}
     where = {"fraction": cell.fraction, "labels": cell.labels, "draw": cell.draw, "mode": cell.mode, "init": cell.init}
-    return {**where, **counts, "test": score(y, cell.prob)}
+    return {**where, **counts, "temperature": cell.temperature, "test": _scored(task, y, cell)}
 
 
-def _summary(group: Group, cells: Sequence[Cell], means: Mapping[str, float], values: Mapping[str, Scores]) -> dict[str, Any]:
+def _summary(
+    task: Task, group: Group, cells: Sequence[Cell], means: Mapping[str, float], values: Mapping[str, Scores], resamples: Resamples
+) -> dict[str, Any]:
     fraction, labels, mode, init = group
     row: dict[str, Any] = {"fraction": fraction, "labels": labels, "mode": mode, "init": init, "draws": len(cells)}
     for count in ("n_labels", "n_patients"):
         numbers = [getattr(cell, count) for cell in cells]
         row[count] = {"low": min(numbers), "high": max(numbers)}
-    for name, mean in means.items():
-        low, high = interval(values[name], LEVEL)
-        row[name] = {"mean": mean, "low": low, "high": high}
-    return row
+    row |= {name: _number(mean, values[name]) for name, mean in means.items()}
+    return {**row, "per_class": _per_class(task, cells, resamples)}
+
+
+def _per_class(task: Task, cells: Sequence[Cell], resamples: Resamples) -> list[dict[str, Any]]:
+    """AUROC and AUPRC of each of several labels, or of each of more than two classes against the rest."""
+    if len(task.classes) == 2 and not task.several:
+        return []
+    y, metrics = task.y[task.test], {"auroc": auroc, "auprc": auprc}
+    rows = []
+    for c, name in enumerate(task.classes):
+        truth = y[:, [c]] if task.several else (y == c).astype(int)[:, None]
+        draws = [cell.prob[:, [c]] for cell in cells]
+        values = resampled(truth, draws, resamples, metrics)
+        means = {key: float(np.mean([score(truth, prob, metrics)[key] for prob in draws])) for key in metrics}
+        rows.append({"name": name, **{key: _number(means[key], values[key]) for key in metrics}})
+    return rows
+
+
+def _number(mean: float, values: Scores) -> dict[str, float]:
+    low, high = interval(values, LEVEL)
+    return {"mean": mean, "low": low, "high": high}
 
 
 def _paired(task: Task, groups: Mapping[Group, Sequence[Cell]], means: Means, values: Values) -> list[dict[str, Any]]:
@@ -163,7 +222,7 @@ def _gain(ours: Group, theirs: Group, means: Means, values: Values) -> dict[str,
 
 def _p(task: Task, ours: Sequence[Cell], theirs: Sequence[Cell]) -> float | None:
     """DeLong's p of two classes; None with more of them, for which there is no one test, and where nothing can be told."""
-    if len(task.classes) != 2:
+    if len(task.classes) != 2 or task.several:
         return None
     scores = [[cell.prob[:, 1] for cell in cells] for cells in (ours, theirs)]
     p = p_value(task.y[task.test] == 1, scores[0], scores[1], task.patients[task.test])
@@ -172,11 +231,15 @@ def _p(task: Task, ours: Sequence[Cell], theirs: Sequence[Cell]) -> float | None
 
 def _predictions(task: Task, table: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     test = table.iloc[task.test]
-    truth = [task.classes[c] for c in task.y[task.test]]
+    if task.several:
+        truth = {f"true_{name}": task.y[task.test, k] for k, name in enumerate(task.classes)}
+    else:
+        truth = {"y_true": [task.classes[c] for c in task.y[task.test]]}
     parts = []
     for cell in cells:
-        who = {"key": test["key"].to_numpy(), "patient": test["patient"].to_numpy(), "y_true": truth}
+        who = {"key": test["key"].to_numpy(), "patient": test["patient"].to_numpy(), **truth}
         where = {"fraction": cell.fraction, "labels": cell.labels, "draw": cell.draw, "mode": cell.mode, "init": cell.init}
+        where["temperature"] = cell.temperature
         columns = {f"prob_{name}": cell.prob[:, c] for c, name in enumerate(task.classes)}
         parts.append(pd.DataFrame({**who, **where, **columns}))
     return pd.concat(parts, ignore_index=True)

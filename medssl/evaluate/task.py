@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,14 @@ _NOTHING_FOUND = re.compile(
 )
 
 
+Kind = Literal["classes", "ordered", "labels"]
+
+
 @dataclass(frozen=True)
 class Task:
-    """`y`: class index per row of the table, -1 where it has no label. `pool`: rows whose labels may be used. `test`: rows for the score.
+    """`kind`: one of several classes for each image; of classes that have an order (scored alike, and by a kappa); or several labels, each
+    present or not. `y`: int64 [n], the class of each row of the table, -1 where it has no label; of several labels [n, k] of 1, 0, and -1
+    where it is not known. `pool`: rows whose labels may be used. `test`: rows for the score.
 
     `copies`: how many labelled training images were left out of the pool because they are a test patient's, or have the pixels of a test
     image.
@@ -30,18 +36,36 @@ class Task:
     pool: np.ndarray
     test: np.ndarray
     copies: int
+    kind: Kind = "classes"
+
+    @property
+    def several(self) -> bool:
+        return self.kind == "labels"
 
 
-def label_column(table: pd.DataFrame, wanted: str = "") -> str:
-    """The name of the label column: `wanted`, or the only one there is. Raises UserError that lists the columns otherwise."""
+def label_columns(table: pd.DataFrame, wanted: str = "") -> list[str]:
+    """The names of the label columns: those of `wanted` (with commas between), or the only one there is, or all where each says 0 or 1.
+
+    Raises UserError that lists the columns otherwise.
+    """
     known = [str(name).removeprefix(_PREFIX) for name in table.columns if str(name).startswith(_PREFIX)]
     if not known:
         raise UserError("The data has no labels, so there is nothing to fine-tune for. Name data with class folders or a table of labels.")
-    if not wanted and len(known) > 1:
+    if wanted in known:  # a name may hold a comma itself
+        return [wanted]
+    chosen = [name.strip() for name in wanted.split(",")] if wanted else known
+    if not wanted and len(known) > 1 and not all(_is_finding(table, name) for name in known):
         raise UserError(f"The data has {len(known)} label columns: {', '.join(known)}. Choose one with --set data.label=NAME.")
-    if wanted and wanted not in known:
-        raise UserError(f"There is no label column {wanted!r}. {nearest(wanted, known)}")
-    return wanted or known[0]
+    for name in chosen:
+        if name not in known:
+            raise UserError(f"There is no label column {name!r}. {nearest(name, known)}")
+        if len(chosen) > 1 and not _is_finding(table, name):
+            raise UserError(f"Label column {name!r} says more than 0 and 1, so it cannot be learnt beside others. Choose it alone.")
+    return chosen
+
+
+def _is_finding(table: pd.DataFrame, name: str) -> bool:
+    return set(table[_PREFIX + name].tolist()) <= {"0", "1", ""}
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -66,32 +90,46 @@ def numbered(names: Iterable[str], classes: Sequence[str]) -> np.ndarray:
     return np.array([index.get(name, -1) for name in names])
 
 
-def ask(table: pd.DataFrame, column: str, roles: np.ndarray) -> Task:
-    """The task of predicting a label column; `roles` says "train", "val", "test" or "" (left out) for each row.
+def ask(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, ordered: bool = False) -> Task:
+    """The task of predicting a label column, or several of 0 and 1; `roles` says "train", "val", "test" or "" (left out) for each row.
 
     Official validation images give no labels: the fraction is one of the training images. Neither do images of test patients and copies of
     test images, even where `data.leaks` allows pretraining to see them. Raises UserError for a single class and for a class that the
     training or the test images lack, naming the count.
     """
-    text = table[_PREFIX + column].to_numpy(dtype=str)
+    text = table[[_PREFIX + column for column in columns]].to_numpy(dtype=str)
     patients, pixels = (table[name].to_numpy(dtype=str) for name in ("patient", "pixel_hash"))
-    labelled, tested = text != "", roles == "test"
+    labelled, tested, named = (text != "").any(axis=1), roles == "test", ", ".join(columns)
     leaking = np.isin(pixels, pixels[tested]) | np.isin(patients, patients[tested])
     copy = labelled & np.isin(roles, ["train", ""]) & leaking
     pool, test = np.flatnonzero(labelled & (roles == "train") & ~leaking), np.flatnonzero(labelled & tested)
     if not len(pool) or not len(test):
         raise UserError(
-            f"Of {int(labelled.sum())} images with a label in {column!r}, {len(pool)} are for training and {len(test)} for the test. "
+            f"Of {int(labelled.sum())} images with a label in {named!r}, {len(pool)} are for training and {len(test)} for the test. "
             "Both need some: choose another column with --set data.label=NAME, or another --set data.test_fraction."
         )
-    classes = class_order(text[pool].tolist())
-    if len(classes) == 1:
-        only = classes[0]
-        raise UserError(f"All {len(pool)} training labels in {column!r} are {only!r}. Two classes are needed; is it the right column?")
-    for rows, others, what in ((pool, test, "test"), (test, pool, "training")):
-        for name in sorted(set(text[rows].tolist()) - set(text[others].tolist())):
+    for column, said in zip(columns, text.T, strict=True):
+        _refuse_missing(column, said[pool], said[test])
+    if len(columns) > 1:
+        return Task(
+            named, tuple(columns), numbered(text.ravel(), ("0", "1")).reshape(text.shape), patients, pool, test, int(copy.sum()), "labels"
+        )
+    classes = class_order(text[pool, 0].tolist())
+    kind = "ordered" if ordered and len(classes) > 2 else "classes"
+    return Task(named, classes, numbered(text[:, 0], classes), patients, pool, test, int(copy.sum()), kind)
+
+
+def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:
+    """Each class must be among the labels of the training images and of the test images; "" is no label."""
+    known = set(pool.tolist()) - {""}
+    if len(known) < 2:
+        only = next(iter(known), "")
+        raise UserError(
+            f"All {int((pool != '').sum())} training labels in {column!r} are {only!r}. Two classes are needed; is it the right column?"
+        )
+    for side, other, what in ((pool, test, "test"), (test, pool, "training")):
+        for name in sorted(set(side.tolist()) - set(other.tolist()) - {""}):
             raise UserError(
-                f"No {what} image has the class {name!r}, which {int((text[rows] == name).sum())} others have. Every class needs patients "
-                "on both sides: join it with another class, leave it out, or change --set data.test_fraction."
+                f"No {what} image has the class {name!r} of {column!r}, which {int((side == name).sum())} others have. Every class needs "
+                "patients on both sides: join it with another class, leave it out, or change --set data.test_fraction."
             )
-    return Task(column, classes, numbered(text, classes), patients, pool, test, int(copy.sum()))

@@ -64,7 +64,8 @@ def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | 
     end_workers()  # each holds some 150 MB, and a training takes days
     if stratum is None:
         columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
-        stratum = config.data.label or (columns[0] if len(columns) == 1 else "")
+        several = config.data.label and config.data.label not in columns  # names with commas between: no one column to stratify by
+        stratum = "" if several and "," in config.data.label else config.data.label or (columns[0] if len(columns) == 1 else "")
     found = sides(store, stratum, config.data, cache_folder())
     return Prepared(store, found.roles, found.held, stratum, found.leaks)
 

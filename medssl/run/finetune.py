@@ -1,36 +1,38 @@
 """`medssl finetune`: from an encoder and few labels to a classifier, and to what the encoder gained over starting from nothing."""
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from medssl import plugins
 from medssl.config import Config, merged, overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
+from medssl.data.sources.medmnist import ordinal
 from medssl.data.split import parse_labels
-from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import task as tasks
+from medssl.evaluate.leak import refuse_leak
 from medssl.evaluate.report import figure_png, write_report
-from medssl.evaluate.study import Request, refuse_leak, run_study
+from medssl.evaluate.results import LEVEL
+from medssl.evaluate.study import Findings, Request, run_study
+from medssl.evaluate.subgroups import site_probe
 from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 from medssl.run.choose import listed
 from medssl.run.data import Prepared, prepared, say
 from medssl.run.folder import RUNS, config_of, create, describe, newest_encoder
 from medssl.run.lock import held
+from medssl.run.starts import of_the_same_images, starts
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
 from medssl.types import Reporter
 from medssl.views import executors
-
-_RANDOM = 1000  # sets the seed of the random encoder apart from the one that pretraining started from
 
 
 def finetune(
@@ -45,10 +47,12 @@ def finetune(
     device: str | None = None,
     overwrite: bool = False,
     sets: Sequence[str] = (),
+    cells: Path | None = None,
 ) -> Path:
     """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
 
-    Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. Raises UserError for wrong input.
+    Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. `cells`: a folder in which finished
+    classifiers are kept, and found again. Raises UserError for wrong input.
     """
     origin = Path(encoder) if encoder else newest_encoder(RUNS)
     network, card = artefact.load(origin)
@@ -60,7 +64,8 @@ def finetune(
     folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
     describe(folder, config, "finetune")
     found = prepared(source, config, reporter, stratum=card["stratum"])
-    question = tasks.ask(found.store.table, tasks.label_column(found.store.table, config.data.label), found.roles)
+    columns = tasks.label_columns(found.store.table, config.data.label)
+    question = tasks.ask(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
     reporter.say(f"encoder   {origin}")
     say(found, source, reporter)
     test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
@@ -72,10 +77,12 @@ def finetune(
         reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
     command = _command(labels, mode, encoder, data, seed, device, sets)
     facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
-    request = _request(config, found, question, {"pretrained": network, "random": _random(card, config)}, fractions, facts)
+    request = _request(config, found, question, starts(config, network, card, test), fractions, facts, cells)
     tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
     with held(folder, reporter.warn), tracking as tracker:
-        results = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
+        findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
+        results = findings.results
+        results.document["site_probe"] = _site_probe(findings, request)
         results.write(folder)
         tracker.log({"step": 0, **results.scores()})
         write_report(results.document, folder / "report.html")
@@ -98,22 +105,18 @@ def _configured(card: dict[str, Any], origin: Path, data: str | None, given: dic
             raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
         where = {"path": config_of(run).data.path}
     config = resolve(merged(merged(values, {"data": where}), given))
-    asked = config.data.model_dump(mode="json")
-    for key in SETTINGS:
-        old, new = card["config"]["data"][key], asked[key]
-        if old != new:
-            raise UserError(f"data.{key} is {new}, but the encoder was pretrained with {old}. Leave it as the encoder knows it.")
+    of_the_same_images(card, config)
     return config
 
 
-def _random(card: dict[str, Any], config: Config) -> Encoder:
-    """The same architecture and intensity standardisation with weights that were never trained."""
-    mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
-    return artefact.build_encoder(card["backbone"], card["channels"], card["size"], mean, std, config.seed + _RANDOM).eval()
-
-
 def _request(
-    config: Config, found: Prepared, question: tasks.Task, inits: dict[str, Encoder], fractions: Sequence[Any], facts: dict[str, Any]
+    config: Config,
+    found: Prepared,
+    question: tasks.Task,
+    inits: dict[str, Encoder],
+    fractions: Sequence[Any],
+    facts: dict[str, Any],
+    cells: Path | None,
 ) -> Request:
     device = choose_device(config.device)
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
@@ -128,16 +131,29 @@ def _request(
         seed=config.seed,
         device=device,
         make_views=executors.make(config.views.executor, recipe, config.data.size),
+        views=config.views.model_dump_json(),
         precision=choose_precision(config.train.precision, device),
         workers=workers_here(config.train.workers, batch_bytes)[0],
+        cells=cells,
         facts=facts,
     )
+
+
+def _site_probe(findings: Findings, request: Request) -> dict[str, Any] | None:
+    """On the training images that were drawn: the test images are asked one question, once."""
+    table = request.table
+    drawn = ~np.isin(findings.rows, request.task.test)
+    rows = findings.rows[drawn]
+    sites = table["site"].to_numpy(dtype=str)[rows]
+    return site_probe(findings.features[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
 
 
 def _facts(card: dict[str, Any], found: Prepared, config: Config, kind: str, command: str) -> dict[str, Any]:
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
     name = Path(config.data.path).stem or kind
+    audit = found.store.path / "audit.json"
     return {
+        "audit": json.loads(audit.read_text("utf-8")) if audit.is_file() else None,
         "data": {
             "name": name,
             "source": kind,

@@ -52,7 +52,7 @@ def fit(
     for batch in batches:
         lr = lr_at(done, base=plan.lr, warmup=plan.warmup_steps, total=plan.total_steps)
         for group in optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         _copy(running, before)
         with torch.autocast(plan.device.type, plan.precision, enabled=plan.precision is not None):
             step = forward(batch.to(plan.device))

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -12,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+
+from medssl.nn.knn import vote
 
 _RANKME_ROWS = 2048
 _RANK_ROWS, _PAIR_ROWS = 256, 1024  # of a batch: enough for a number that is looked at while training
@@ -64,11 +65,8 @@ def knn_auroc(bank: Features, bank_labels: Labels, query: Features, query_labels
     classes = np.unique(bank_labels)
     if not _can_be_scored(classes, query_labels):
         return float("nan")
-    b, q = (F.normalize(torch.from_numpy(x).float(), dim=1) for x in (bank, query))
-    similarity, nearest = (q @ b.T).topk(min(k, len(b)), dim=1)
-    weights = (similarity / 0.07).softmax(dim=1).double()
-    near = torch.from_numpy(bank_labels)[nearest]
-    return _auroc(torch.stack([(weights * (near == c)).sum(dim=1) for c in classes.tolist()], dim=1).numpy(), query_labels, classes)
+    targets = torch.from_numpy((bank_labels[:, None] == classes).astype(np.float64))
+    return _auroc(vote(torch.from_numpy(bank), targets, torch.from_numpy(query), k).numpy(), query_labels, classes)
 
 
 def probe_auroc(bank: Features, bank_labels: Labels, query: Features, query_labels: Labels) -> float:

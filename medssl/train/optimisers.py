@@ -18,9 +18,25 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def make(name: str, module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW, SGD with momentum 0.9, or LARS (You et al. 2017; timm's, where groups without decay take plain SGD steps)."""
-    groups = parameter_groups(module, weight_decay)
+def layerwise(backbone: nn.Module, head: nn.Module, weight_decay: float, decay: float) -> list[dict[str, Any]]:
+    """Groups whose rate falls by `decay` from each layer of the backbone to the one before it, the head at the full rate (BEiT, Bao et al.
+    2022). What a layer is, a network of timm says itself; one that does not is a single layer.
+
+    The loop multiplies the rate by a group's "lr_scale".
+    """
+    if decay == 1 or not hasattr(backbone, "group_matcher"):
+        return [{**g, "lr_scale": decay} for g in parameter_groups(backbone, weight_decay)] + parameter_groups(head, weight_decay)
+    from timm.optim._param_groups import param_groups_layer_decay
+
+    layers = param_groups_layer_decay(backbone, weight_decay, layer_decay=decay)
+    top = max(group["lr_scale"] for group in layers)
+    return [{**g, "lr_scale": g["lr_scale"] / top * decay} for g in layers] + parameter_groups(head, weight_decay)
+
+
+def make(name: str, module: nn.Module, lr: float, weight_decay: float, groups: list[dict[str, Any]] | None = None) -> torch.optim.Optimizer:
+    """AdamW, SGD with momentum 0.9, or LARS (You et al. 2017; timm's, where groups without decay take plain SGD steps). `groups`: other
+    ones than those of `parameter_groups`."""
+    groups = groups or parameter_groups(module, weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=True)
     if name == "sgd":

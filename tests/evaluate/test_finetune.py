@@ -10,7 +10,7 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.errors import UserError
 from medssl.evaluate import finetune
-from medssl.evaluate.finetune import Classifier, fit_full, predict
+from medssl.evaluate.finetune import Classifier, Fitted, fit_full, predict
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -43,9 +43,17 @@ def unchanged(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
     return image
 
 
-def trained(rows: np.ndarray, y: np.ndarray, images: np.ndarray, *, steps: int = 40, seed: int = 0, **more: Any) -> Classifier:
-    settings = Finetune.model_validate({"steps": steps, "batch_size": 16, "lr": 5e-3})
-    return fit_full(an_encoder(), images, rows, y, 2, settings, unchanged, device=CPU, seed=seed, **more)
+def patients(n: int) -> np.ndarray:
+    return np.array([f"p{i}" for i in range(n)])
+
+
+def fitted(rows: np.ndarray, y: np.ndarray, images: np.ndarray, steps: int = 40, early: bool = False, **more: Any) -> Fitted:
+    settings = Finetune.model_validate({"steps": steps, "batch_size": 16, "lr": 5e-3, "early_stopping": early})
+    return fit_full(an_encoder(), images, rows, y, patients(len(y)), 2, settings, unchanged, device=CPU, **more)
+
+
+def trained(rows: np.ndarray, y: np.ndarray, images: np.ndarray, **more: Any) -> Classifier:
+    return fitted(rows, y, images, **more).classifier
 
 
 def test_it_learns_what_a_filter_must_be_learnt_for() -> None:
@@ -76,7 +84,7 @@ def test_the_encoder_that_is_given_keeps_its_weights_and_mode_while_its_copy_is_
     encoder = an_encoder().eval().requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     settings = Finetune.model_validate({"steps": 5, "batch_size": 8})
-    classifier = fit_full(encoder, images, np.arange(16), y, 2, settings, unchanged, device=CPU)
+    classifier = fit_full(encoder, images, np.arange(16), y, patients(16), 2, settings, unchanged, device=CPU).classifier
     assert not encoder.training
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, before[name]), name

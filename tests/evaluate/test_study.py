@@ -17,9 +17,13 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.data.split import parse_labels
 from medssl.errors import UserError
+from medssl.evaluate import draws as plans
 from medssl.evaluate import study
+from medssl.evaluate.cells import Fit
+from medssl.evaluate.draws import plan_draws
+from medssl.evaluate.leak import refuse_leak
 from medssl.evaluate.results import Results, _p
-from medssl.evaluate.study import Request, plan_draws, refuse_leak, run_study
+from medssl.evaluate.study import Request, run_study
 from medssl.evaluate.task import ask
 
 EDGE = 30
@@ -51,7 +55,7 @@ def a_request(signal: float = 25, patients: int = 60, mode: str = "linear", labe
     return Request(
         images=images.clip(0, 255).astype(np.uint8),
         table=table,
-        task=ask(table, "finding", roles),
+        task=ask(table, ["finding"], roles),
         inits=inits,
         fractions=parse_labels(labels),
         settings=settings,
@@ -70,6 +74,10 @@ class Corner(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images / 255 if images.max() > 1 else images.float()
@@ -91,7 +99,7 @@ def request_() -> Request:
 
 @pytest.fixture(scope="module")
 def results(request_: Request) -> Results:
-    return run_study(request_)
+    return run_study(request_).results
 
 
 def summary_row(results: Results, **wanted: object) -> dict:
@@ -150,13 +158,13 @@ def test_labels_saved_is_the_first_fraction_that_reaches_the_random_start_with_a
 
 def test_an_encoder_that_never_gets_there_has_saved_no_labels() -> None:
     request = a_request()
-    swapped = run_study(replace(request, inits={"pretrained": Noise(), "random": Corner()})).document["labels_saved"]
+    swapped = run_study(replace(request, inits={"pretrained": Noise(), "random": Corner()})).results.document["labels_saved"]
     assert swapped["reached"] is None and all(row["high"] < 0 for row in swapped["by_fraction"])
-    assert run_study(a_request(labels="100pct")).document["labels_saved"] is None
+    assert run_study(a_request(labels="100pct")).results.document["labels_saved"] is None
 
 
 def test_shuffled_labels_give_chance_within_the_interval() -> None:
-    score = summary_row(run_study(a_request(signal=0, labels="100pct")), init="pretrained")["auroc"]
+    score = summary_row(run_study(a_request(signal=0, labels="100pct")).results, init="pretrained")["auroc"]
     assert score["low"] < 0.5 < score["high"]
 
 
@@ -181,7 +189,7 @@ def test_predictions_and_splits_reproduce_the_document(results: Results, request
 
 
 def test_the_same_request_gives_the_same_results(results: Results) -> None:
-    again = run_study(a_request())
+    again = run_study(a_request()).results
     assert again.document == results.document and again.splits == results.splits
     pd.testing.assert_frame_equal(again.predictions, results.predictions)
 
@@ -212,7 +220,7 @@ def test_progress_ends_at_its_total() -> None:
 
 
 def test_the_full_mode_trains_every_draw_at_every_fraction_and_keeps_the_pixels_beside_it() -> None:
-    document = run_study(a_request(mode="full")).document
+    document = run_study(a_request(mode="full")).results.document
     cells = [(c["mode"], c["labels"], c["init"], c["draw"]) for c in document["cells"]]
     assert [c for c in cells if c[0] == "full" and c[1] == "100pct"] == [
         ("full", "100pct", init, d) for init in ("pretrained", "random") for d in (0, 1)
@@ -225,13 +233,13 @@ def test_the_full_mode_trains_every_draw_at_every_fraction_and_keeps_the_pixels_
 
 def test_shots_are_patients_of_each_class() -> None:
     request = a_request(labels="3shot", draws=1)
-    (cell,) = [c for c in run_study(request).document["cells"] if c["init"] == "pretrained"]
+    (cell,) = [c for c in run_study(request).results.document["cells"] if c["init"] == "pretrained"]
     assert (cell["n_patients"], cell["n_labels"], cell["fraction"]) == (6, 12, pytest.approx(6 / 40))
 
 
 def planted(rows_of: Callable[[Any, int], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws as `rows_of` (the fraction, the size of the pool) gives them."""
-    monkeypatch.setattr(study.split, "draw", lambda patients, labels, wanted, draw, seed: rows_of(wanted.share, len(patients)))
+    monkeypatch.setattr(plans.split, "draw", lambda patients, labels, wanted, draw, seed: rows_of(wanted.share, len(patients)))
     request = a_request()
     plan_draws(request.task, request.fractions, 2, seed=0)
 
@@ -249,7 +257,7 @@ def test_a_number_of_labels_that_differs_from_the_draw_is_caught() -> None:
     request = a_request()
     (draw, *_) = plan_draws(request.task, request.fractions, 1, seed=0)
     with pytest.raises(AssertionError, match="80 labels were used where 16 were drawn"):
-        study._cell(request, draw, "linear", "pretrained", 80, np.zeros((40, 2)))
+        study._cell(request, draw, "linear", "pretrained", Fit(np.zeros((40, 2)), 1.0, labels=80))
 
 
 @pytest.mark.fault("L4")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medssl.errors import UserError
-from medssl.evaluate.task import ask, class_order, label_column
+from medssl.evaluate.task import ask, class_order, label_columns
 
 
 def a_table(labels: list[str], patients: list[str] | None = None, pixels: list[str] | None = None) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def test_the_abnormal_class_is_the_positive_one_and_the_rest_is_sorted(names: li
 
 def test_unlabelled_and_validation_images_neither_give_labels_nor_are_tested() -> None:
     table = a_table(["sick", "normal", "", "sick", "normal", "", "normal"])
-    task = ask(table, "finding", np.array(["train", "train", "train", "test", "test", "test", "val"]))
+    task = ask(table, ["finding"], np.array(["train", "train", "train", "test", "test", "test", "val"]))
     assert task.pool.tolist() == [0, 1] and task.test.tolist() == [3, 4]
     assert task.classes == ("normal", "sick")
     assert task.y.tolist() == [1, 0, -1, 1, 0, -1, 0]
@@ -48,7 +48,7 @@ def test_unlabelled_and_validation_images_neither_give_labels_nor_are_tested() -
 @pytest.mark.parametrize("role", ["train", ""])
 def test_a_training_image_of_a_test_patient_or_with_a_test_images_pixels_gives_no_label(column: str, role: str) -> None:
     table = a_table(["sick", "normal", "sick", "sick", "normal"], **{column: ["same", "b", "c", "same", "d"]})
-    task = ask(table, "finding", np.array([role, "train", "train", "test", "test"]))
+    task = ask(table, ["finding"], np.array([role, "train", "train", "test", "test"]))
     assert task.pool.tolist() == [1, 2] and task.copies == 1
 
 
@@ -58,25 +58,60 @@ def test_a_training_image_of_a_test_patient_or_with_a_test_images_pixels_gives_n
     [
         (["sick", "sick", "sick"], ["train", "train", "test"], "All 2 training labels in 'finding' are 'sick'"),
         (["sick", "normal", "", ""], ["train", "train", "test", "test"], "0 for the test"),
-        (["sick", "normal", "sick"], ["train", "train", "test"], "No test image has the class 'normal', which 1 others have"),
+        (["sick", "normal", "sick"], ["train", "train", "test"], "No test image has the class 'normal' of 'finding', which 1 others have"),
         (
             ["sick", "normal", "sick", "rare", "normal"],
             ["train", "train", "test", "test", "test"],
-            "No training image has the class 'rare'",
+            "No training image has the class 'rare' of 'finding'",
         ),
     ],
 )
 def test_classes_that_cannot_be_learnt_or_tested_are_refused(labels: list[str], roles: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        ask(a_table(labels), "finding", np.array(roles))
+        ask(a_table(labels), ["finding"], np.array(roles))
 
 
 def test_the_only_label_column_needs_no_name_and_a_wrong_name_gets_the_nearest() -> None:
     table = a_table(["a"])
-    assert label_column(table) == label_column(table, "finding") == "finding"
+    assert label_columns(table) == label_columns(table, "finding") == ["finding"]
     with pytest.raises(UserError, match=r"no label column 'findin'.*Did you mean 'finding'"):
-        label_column(table, "findin")
+        label_columns(table, "findin")
     with pytest.raises(UserError, match=r"2 label columns: finding, view.*data\.label"):
-        label_column(table.assign(**{"label:view": "PA"}))
+        label_columns(table.assign(**{"label:view": "PA"}))
     with pytest.raises(UserError, match="no labels"):
-        label_column(table.drop(columns="label:finding"))
+        label_columns(table.drop(columns="label:finding"))
+
+
+def several(**columns: str) -> pd.DataFrame:
+    """Columns of labels, a letter for each row: 1, 0, and - for not known."""
+    rows = len(next(iter(columns.values())))
+    labels = {f"label:{name}": ["" if letter == "-" else letter for letter in letters] for name, letters in columns.items()}
+    return pd.DataFrame({"patient": [f"p{i}" for i in range(rows)], "pixel_hash": [f"h{i}" for i in range(rows)], **labels})
+
+
+def test_columns_of_0_and_1_are_one_question_of_several_labels_and_what_is_not_known_is_masked() -> None:
+    table = several(mass="10-1010", effusion="0110011")
+    assert label_columns(table) == ["mass", "effusion"] and label_columns(table, "effusion,mass") == ["effusion", "mass"]
+    task = ask(table, ["mass", "effusion"], np.array(["train"] * 4 + ["test"] * 3))
+    assert (task.kind, task.classes, task.column) == ("labels", ("mass", "effusion"), "mass, effusion")
+    assert task.y.T.tolist() == [[1, 0, -1, 1, 0, 1, 0], [0, 1, 1, 0, 0, 1, 1]]
+    assert task.pool.tolist() == [0, 1, 2, 3] and task.test.tolist() == [4, 5, 6]
+
+
+def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> None:
+    table = several(mass="10-1", view="2011")
+    with pytest.raises(UserError, match="Label column 'view' says more than 0 and 1"):
+        label_columns(table, "mass,view")
+    assert label_columns(table, "view") == ["view"]
+
+
+def test_a_label_that_is_never_present_in_the_test_is_refused_by_name() -> None:
+    with pytest.raises(UserError, match="No test image has the class '1' of 'effusion', which 1 others have"):
+        ask(several(mass="1010", effusion="0100"), ["mass", "effusion"], np.array(["train", "train", "test", "test"]))
+
+
+def test_classes_are_in_order_where_the_user_says_so_and_there_are_more_than_two() -> None:
+    table = a_table(["2", "10", "1"] * 2)
+    roles = np.repeat(["train", "test"], 3)
+    assert (task := ask(table, ["finding"], roles, ordered=True)).kind == "ordered" and task.classes == ("1", "2", "10")
+    assert ask(a_table(["0", "1"] * 2), ["finding"], np.repeat(["train", "test"], 2), ordered=True).kind == "classes"

@@ -107,6 +107,14 @@ def build(config: Config, data: str) -> Source:
     return Source("medmnist", file.parent.resolve(), tuple(records), tuple(notes))
 
 
+def ordinal(data: str) -> bool:
+    """Whether MedMNIST calls the classes of that data set an order (RetinaMNIST's grades)."""
+    official = None
+    if recognises(data):
+        official = _named(data) if data.startswith(_PREFIX) else _official(Path(data).stem)
+    return official is not None and official.info["task"] == "ordinal-regression"
+
+
 @lru_cache(maxsize=1)
 def _info() -> Mapping[str, Mapping[str, Any]]:
     """medmnist's INFO without the rest of the package, which takes seconds to import."""

@@ -1,0 +1,98 @@
+"""A timm network with weights from a file, as model hubs give them out: ImageNet's, or those of another self-supervised method.
+
+The architecture is the file's name up to its first dot, as timm names its weights (resnet50.a1_in1k.safetensors), or `architecture` in
+the config.json beside it. Loading is strict but for the classifier, which is left out, and the first convolution, which timm adapts to
+the number of channels. Images are standardised as the network was trained, by timm's record; grey images by the mean over its colours.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models import adapt_input_conv
+from torch import Tensor
+
+from medssl.encoder.artefact import build_encoder
+from medssl.errors import UserError, nearest
+from medssl.nn.encoder import Encoder
+
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")
+_HUB = ("model.safetensors", "pytorch_model.bin")
+
+
+def load_timm(path: Path, channels: int, size: int) -> Encoder:
+    """The network of a weights file, or of a folder with config.json and the weights, for images of `channels` channels and `size` pixels.
+
+    Raises UserError where there is no such file, where its name names no network, or where tensors are missing, left over or of another
+    shape.
+    """
+    file, model = _file(path), _model(path)
+    record: Any = timm.models.get_pretrained_cfg(model)
+    mean, std = (_for(channels, getattr(record, name, None) or usual) for name, usual in zip(("mean", "std"), _IMAGENET, strict=True))
+    encoder = build_encoder({"name": "timm", "model": model, "stem": "own"}, channels, size, mean, std, seed=0)
+    tensors = _without_classifier(_read(file), record)
+    wanted = encoder.backbone.state_dict()
+    first = record.first_conv if record and isinstance(record.first_conv, str) else ""
+    if (key := f"{first}.weight") in tensors and key in wanted and tensors[key].shape[1] != channels:
+        tensors[key] = adapt_input_conv(channels, tensors[key])
+    wrong = sorted(
+        (wanted.keys() ^ tensors.keys()) | {name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape}
+    )
+    if wrong:
+        raise UserError(
+            f"{path.name} does not fit timm's {model}: {len(wrong)} tensors are missing, left over or of another shape, as {wrong[0]!r}. "
+            "Is it the right architecture? A file is named after it, as in resnet50.mine.safetensors."
+        )
+    encoder.backbone.load_state_dict(tensors, strict=True)
+    return encoder.eval()
+
+
+def _file(path: Path) -> Path:
+    files = [path] if path.is_file() else [path / name for name in _HUB if (path / name).is_file()]
+    if not files:
+        raise UserError(f"No encoder at {path}: neither a run folder, nor a file of weights, nor a folder with {' or '.join(_HUB)}.")
+    if files[0].suffix not in _SUFFIXES:
+        raise UserError(f"{files[0].name} is no file of weights that is known: {', '.join(_SUFFIXES)}.")
+    return files[0]
+
+
+def _model(path: Path) -> str:
+    said = (path if path.is_dir() else path.parent) / "config.json"
+    try:
+        name = json.loads(said.read_text("utf-8"))["architecture"]
+    except (OSError, ValueError, KeyError, TypeError):
+        name = path.name.partition(".")[0]
+    if name not in timm.list_models():
+        raise UserError(
+            f"{path.name}: timm has no model {name!r}. {nearest(str(name), timm.list_models())} A file is named after its architecture, "
+            "as in resnet50.mine.safetensors, or has a config.json beside it that says architecture."
+        )
+    return str(name)
+
+
+def _for(channels: int, colours: tuple[float, ...]) -> Tensor:
+    values = torch.tensor(colours)
+    return values if len(values) == channels else values.mean().repeat(channels)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{file.name} cannot be read as weights: {type(error).__name__}. Only tensors are loaded, never code.") from None
+    for key in ("state_dict", "model"):
+        loaded = loaded[key] if isinstance(loaded, dict) and isinstance(loaded.get(key), dict) else loaded
+    tensors = {name: value for name, value in loaded.items() if isinstance(value, Tensor)} if isinstance(loaded, dict) else {}
+    return {name.removeprefix("module."): value for name, value in tensors.items()}
+
+
+def _without_classifier(tensors: dict[str, Tensor], record: Any) -> dict[str, Tensor]:
+    heads = (record.classifier if record and record.classifier else "head",)
+    heads = heads if isinstance(heads[0], str) else heads[0]
+    return {name: value for name, value in tensors.items() if not name.startswith(tuple(f"{head}." for head in heads))}

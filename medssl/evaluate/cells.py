@@ -1,0 +1,90 @@
+"""What is kept of finished cells, so that a study that was interrupted, or grows, fits none of them twice.
+
+A cell lies in a folder under the hash of all that it depends on: the data's fingerprint, the rows that were drawn and tested, the weights
+that it started from, the settings of its mode, the seed and the code. A cell that cannot be read is fitted again.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+import medssl
+from medssl.files import write_whole
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What fitting one classifier gave: probabilities [n, k] of the test images, temperature, how many labels it was given, and, where it
+    is to be used later, its tensors: "weight" [k, d] and "bias" [k] of the head, and after full fine-tuning "encoder.*"."""
+
+    prob: np.ndarray
+    temperature: float
+    labels: int
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The folder of finished cells; None keeps nothing."""
+
+    folder: Path | None
+
+    def find(self, key: Mapping[str, Any], tensors: bool) -> Fit | None:
+        """The cell with that key, with its tensors where they are wanted; None where it is not there whole."""
+        try:
+            with np.load(io.BytesIO(self._path(key, ".npz").read_bytes()), allow_pickle=False) as kept:
+                prob, temperature, labels = kept["prob"], float(kept["temperature"]), int(kept["labels"])
+            found = load(self._path(key, ".safetensors").read_bytes()) if tensors else {}
+            return Fit(prob, temperature, labels, found)
+        except Exception:  # absent, torn, or of another make: fit it again
+            return None
+
+    def keep(self, key: Mapping[str, Any], fit: Fit) -> None:
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez(buffer, prob=fit.prob, temperature=fit.temperature, labels=fit.labels)
+        if fit.tensors:
+            write_whole(self._path(key, ".safetensors"), save(dict(fit.tensors)))
+        write_whole(self._path(key, ".npz"), buffer.getvalue())
+
+    def _path(self, key: Mapping[str, Any], suffix: str) -> Path:
+        if self.folder is None:
+            raise FileNotFoundError
+        return self.folder / (digest(key, _code()) + suffix)
+
+
+def digest(*values: Any) -> str:
+    """Of numbers, texts, lists and mappings of them, and of arrays."""
+    whole = hashlib.sha256()
+    for value in values:
+        whole.update(value.tobytes() if isinstance(value, np.ndarray) else json.dumps(value, sort_keys=True, default=str).encode())
+    return whole.hexdigest()
+
+
+def weights_digest(network: nn.Module) -> str:
+    """Of all tensors of a network and its kind."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    whole = hashlib.sha256(type(network).__qualname__.encode())
+    for name, tensor in sorted(tensors.items()):
+        whole.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Of the modules that fit and predict: another version of them fits anew."""
+    here = Path(medssl.__file__).parent
+    files = sorted([*(here / "evaluate").glob("*.py"), *(here / "train").glob("*.py"), *(here / "nn").glob("*.py")])
+    return digest(medssl.__version__, *(file.read_text("utf-8") for file in files))
