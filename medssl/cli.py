@@ -132,7 +132,7 @@ def finetune(
     labels: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="10pct, or 1pct,10pct,100pct, or 50shot (patients a class), or all.")
     ] = None,
-    mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features) or full.")] = None,
+    mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features), knn or full.")] = None,
     encoder: Annotated[
         str | None, typer.Option(metavar="PATH", help="A run folder or an encoder file.  [default: the newest finished pretraining]")
     ] = None,
