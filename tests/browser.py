@@ -7,16 +7,24 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+]
 
 
 def chromium() -> str | None:
@@ -41,7 +49,15 @@ class Browser:
         there, self._write = os.pipe()
         self._read, back = os.pipe()
         # Chromium reads commands from descriptor 3 and answers on 4
-        command = ["bash", "-c", f'exec "$0" "$@" 3<&{there} 4>&{back}', program, *FLAGS, f"--user-data-dir={self.folder.name}", "about:blank"]
+        command = [
+            "bash",
+            "-c",
+            f'exec "$0" "$@" 3<&{there} 4>&{back}',
+            program,
+            *FLAGS,
+            f"--user-data-dir={self.folder.name}",
+            "about:blank",
+        ]
         self._process = subprocess.Popen(command, pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(there)
         os.close(back)
@@ -131,10 +147,3 @@ def _said(events: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{params['type']}: {params['args']}"
         elif event.get("method") == "Runtime.exceptionThrown":
             yield f"exception: {params['exceptionDetails']['text']}"
-
-
-@contextmanager
-def opened(program: str) -> Iterator[Browser]:
-    """A browser for as long as it is needed."""
-    with Browser(program) as browser:
-        yield browser

@@ -32,7 +32,9 @@ def cases(kind: str, y: np.ndarray, prob: np.ndarray, most: int) -> list[Case]:
     if kind == "labels":
         for c in range(prob.shape[1]):
             for value, wanted in ((1, True), (0, False)):
-                found += _surest(np.flatnonzero((y[:, c] == value) & (prob[:, c] > 0.5)), prob[:, c], [c if wanted else -1] * len(y), [c] * len(y))
+                found += _surest(
+                    np.flatnonzero((y[:, c] == value) & (prob[:, c] > 0.5)), prob[:, c], [c if wanted else -1] * len(y), [c] * len(y)
+                )
         return found[:most]
     called = prob.argmax(1)
     for c in range(prob.shape[1]):
@@ -41,7 +43,9 @@ def cases(kind: str, y: np.ndarray, prob: np.ndarray, most: int) -> list[Case]:
     return found[:most]
 
 
-def _surest(places: np.ndarray, confidence: np.ndarray, truth: Sequence[int] | np.ndarray, called: Sequence[int] | np.ndarray) -> list[Case]:
+def _surest(
+    places: np.ndarray, confidence: np.ndarray, truth: Sequence[int] | np.ndarray, called: Sequence[int] | np.ndarray
+) -> list[Case]:
     if not len(places):
         return []
     at = int(places[confidence[places].argmax()])
@@ -88,7 +92,7 @@ def grad_cam(classifier: nn.Module, images: np.ndarray, called: Sequence[int]) -
         return None
     from monai.visualize.class_activation_maps import GradCAM  # seconds
 
-    network.requires_grad_(True)
+    batch.requires_grad_(True)  # so that gradients flow through a frozen network as well
     look = GradCAM(network, target, postprocessing=lambda x: x)  # its own would turn the map upside down
     found = np.stack([look(batch[i : i + 1], class_idx=c)[0, 0].detach().cpu().numpy() for i, c in enumerate(called)])
     return found / np.maximum(found.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
@@ -101,3 +105,15 @@ def overlaid(picture: np.ndarray, strength: np.ndarray) -> np.ndarray:
     colour = colormaps["viridis"](strength)[..., :3] * 255
     weight = (_STRONGEST * strength)[..., None]
     return (picture * (1 - weight) + colour * weight).round().astype(np.uint8)
+
+
+def linear_on(encoder: nn.Module, mean: np.ndarray, scale: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> nn.Module:
+    """images to logits [B, k]: `encoder`, then a linear classifier of features standardised by `mean` and `scale` [d], all in one layer.
+
+    `weight` [k, d], `bias` [k]. Of two classes with one vector w between them: -w/2 and w/2, so that either class has a voice.
+    """
+    layer = nn.Linear(len(mean), len(bias))
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(weight / scale))
+        layer.bias.copy_(torch.from_numpy(bias - weight @ (mean / scale)))
+    return nn.Sequential(encoder, layer.to(next(iter(encoder.parameters())).device))

@@ -30,7 +30,6 @@ from medssl.evaluate.drawing import (
     SERIES,
     Chart,
     blank,
-    chart,
     legend,
     short,
     style,
@@ -55,18 +54,21 @@ def performance(kind: str, classes: Sequence[str], y: np.ndarray, probs: Draws, 
     asked = questions(kind, y, len(classes))
     first = next(iter(probs.values()))[0]
     with style():
-        charts = {"confusion": chart(_confusion(kind, classes, y, asked, first), "confusion")}
-        charts["reliability"] = chart(_reliability(kind, y, first, temperature), "reliability")
+        charts = {"confusion": Chart(_confusion(kind, classes, y, asked, first), "confusion")}
+        charts["reliability"] = Chart(_reliability(kind, y, first, temperature), "reliability")
         if not asked:
             return charts
-        curves = {"roc": chart(_roc(asked, classes, probs), "roc"), "precision_recall": chart(_precision_recall(asked, classes, probs), "pr")}
+        curves = {
+            "roc": Chart(_roc(asked, classes, probs), "roc"),
+            "precision_recall": Chart(_precision_recall(asked, classes, probs), "pr"),
+        }
     return curves | charts
 
 
 def _roc(asked: Sequence[Question], classes: Sequence[str], probs: Draws) -> "Figure":
     from sklearn.metrics import roc_auc_score
 
-    figure, axes = _square("ROC curve", "false alarms (1 − specificity)", "sensitivity")
+    figure, axes = _square("ROC curve (area)", "false alarms (1 − specificity)", "sensitivity")
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
     legend(figure, *_lines(axes, asked, classes, probs, roc, roc_auc_score, (0.0,)))
     return figure
@@ -75,7 +77,7 @@ def _roc(asked: Sequence[Question], classes: Sequence[str], probs: Draws) -> "Fi
 def _precision_recall(asked: Sequence[Question], classes: Sequence[str], probs: Draws) -> "Figure":
     from sklearn.metrics import average_precision_score
 
-    figure, axes = _square("Precision and recall", "recall (sensitivity)", "precision (positive predictive value)")
+    figure, axes = _square("Precision and recall (average precision)", "recall (sensitivity)", "precision (positive predictive value)")
     if len(asked) == 1:
         axes.axhline(asked[0].truth.mean(), color=MUTED, linewidth=1, linestyle=DOTTED)
     legend(figure, *_lines(axes, asked, classes, probs, precision_recall, average_precision_score, ()))
@@ -100,12 +102,12 @@ def _lines(
         if len(draws) > 1 and (len(asked) == 1 or i == 0):
             axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.13, linewidth=0)
         handles.append(line)
-        names.append(f"{short(name)}  {over_draws(area, about, draws).mean():.3f}")
+        names.append(f"{short(name)} ({over_draws(area, about, draws).mean():.3f})")
     return handles, names
 
 
 def _square(title: str, x: str, y: str) -> tuple["Figure", "Axes"]:
-    figure, axes = blank((SIDE, 4.5))
+    figure, axes = blank((SIDE, 3.95))
     titled(axes, title, x, y)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), box_aspect=1)
     axes.grid(color=LINE, linewidth=0.8)
@@ -123,9 +125,9 @@ def _confusion(kind: str, classes: Sequence[str], y: np.ndarray, asked: Sequence
             _matrix(each, counts, ["no", "yes"])
             titled(each, short(classes[question.column], 20), "called", "is")
         return figure
-    figure, axes = blank((SIDE, 4.5))
+    figure, axes = blank((SIDE, 4.2))
     _matrix(axes, confusion(y, prob), [short(name, 14) for name in classes])
-    titled(axes, "Confusion matrix", "called", "is")
+    titled(axes, "Confusion matrix", "what it was called", "what it is")
     return figure
 
 
@@ -155,7 +157,7 @@ def _matrix(axes: "Axes", counts: np.ndarray, names: Sequence[str]) -> None:
 
 def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float | None) -> "Figure":
     """Observed against stated, over the histogram of what was stated."""
-    figure, (upper, lower) = blank((SIDE, 4.5), 2, 1, sharex=True, height_ratios=[3.2, 1])
+    figure, (upper, lower) = blank((SIDE, 4.0), 2, 1, sharex=True, height_ratios=[3.2, 1])
     versions = {"as stated": prob} | ({} if temperature is None else {f"temperature {temperature:.2f}": tempered(kind, prob, temperature)})
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
     handles, names = [], []
@@ -163,8 +165,9 @@ def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float 
         bins = reliability(*answers(kind, y, stated))
         marker = {"marker": MARKERS[i], "markersize": 5.5, "markeredgecolor": PAPER, "markeredgewidth": 0.6}
         handles += upper.plot(bins.confidence, bins.right, color=SERIES[i], linewidth=1.6, linestyle=DASHES[i], **marker)
-        names.append(name if kind == "labels" else f"{name}  ECE {bins.ece:.3f}")
-        lower.vlines(bins.confidence, 0, bins.share, color=SERIES[i], linewidth=4.5 - 2 * i)
+        names.append(name if kind == "labels" else f"{name} (ECE {bins.ece:.3f})")
+        beside = 0.012 * (i - (len(versions) - 1) / 2)
+        lower.vlines(bins.confidence + beside, 0, bins.share, color=SERIES[i], linewidth=3.2)
     titled(upper, "Reliability", "", "share that was right")
     titled(lower, "", "stated confidence", "images" if kind != "labels" else "answers")
     least = 0.5 if kind == "labels" or prob.shape[1] == 2 else 0.0
@@ -186,7 +189,7 @@ def embedding(features: np.ndarray, groups: Mapping[str, tuple[Sequence[str], np
         return {}
     at = places(features[rows], seed)
     with style():
-        return {f"map_by_{by}": chart(_map(at, by, names, index[rows]), f"map-{by}") for by, (names, index) in groups.items()}
+        return {f"map_by_{by}": Chart(_map(at, by, names, index[rows]), f"map-{by}") for by, (names, index) in groups.items()}
 
 
 def places(features: np.ndarray, seed: int) -> np.ndarray:
@@ -199,7 +202,7 @@ def places(features: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _map(at: np.ndarray, by: str, names: Sequence[str], index: np.ndarray) -> "Figure":
-    figure, axes = blank((SIDE, 4.5))
+    figure, axes = blank((SIDE, 3.7))
     handles, said, size = [], [], 16 if len(at) > 500 else 24
     for i in [-1, *range(len(names))]:
         own = at[index == i]
@@ -209,9 +212,9 @@ def _map(at: np.ndarray, by: str, names: Sequence[str], index: np.ndarray) -> "F
         dots = partial(axes.scatter, color=colour, marker=marker, edgecolors=PAPER, linewidths=0.4)
         dots(*own.T, s=size, alpha=0.85)
         handles.append(dots([], [], s=36))
-        said.append("unknown" if i < 0 else f"{short(names[i], 24)} ({len(own):,})")
+        said.append(f"{'unknown' if i < 0 else short(names[i], 24)} ({len(own):,})")
     titled(axes, f"Coloured by {by}")
-    axes.set(xticks=[], yticks=[], box_aspect=1)
+    axes.set(xticks=[], yticks=[])
     axes.spines["bottom"].set_visible(False)
     legend(figure, handles, said, columns=2 if len(said) > 4 else 1)
     return figure

@@ -30,14 +30,25 @@ _STYLE: dict[Any, Any] = {
 }
 _DPI = 200
 _LONGEST = 30
+_ROW = 0.17  # inches of a legend's row
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure as an `<svg>` element to stand inside the page, and as PNG on white."""
+    """A figure and what is drawn from it. `salt` keeps the ids of two figures on one page apart."""
 
-    svg: str
-    png: bytes
+    figure: "Figure"
+    salt: str
+
+    @property
+    def svg(self) -> str:
+        """As an `<svg>` element to stand inside the page."""
+        return svg(self.figure, self.salt)
+
+    @property
+    def png(self) -> bytes:
+        """For a tracker, on white."""
+        return png(self.figure)
 
 
 def blank(size: tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> tuple["Figure", Any]:
@@ -68,7 +79,55 @@ def titled(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
 
 
 def legend(figure: "Figure", handles: Sequence[Any], names: Sequence[str], columns: int = 1) -> None:
-    """Names below the figure."""
+    """Names below the figure, which grows by their room."""
+    figure.set_figheight(figure.get_figheight() + _ROW * -(-len(names) // columns))
+    said = [f"\N{ZERO WIDTH SPACE}{name}" for name in names]  # matplotlib leaves out a name that begins with an underscore
+    figure.legend(
+        list(handles), said, loc="outside lower left", ncols=columns, frameon=False, labelcolor=INK, fontsize=8.5, handlelength=2.4,
+        columnspacing=1.2,
+    )  # fmt: skip
+
+
+def short(name: str, longest: int = _LONGEST) -> str:
+    """A foreign name in the room that a figure has."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def png(self) -> bytes:
+    """For a tracker, on white."""
+    return png(self.figure)
+
+
+def blank(size: tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> tuple["Figure", Any]:
+    """A figure of `size` inches and its axes, without frame and ticks. To be drawn on inside `style()`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
+    axes = figure.subplots(rows, columns, subplot_kw={"facecolor": PAPER}, **options)
+    for each in [axes] if rows == columns == 1 else axes.flat:
+        each.tick_params(colors=MUTED, labelcolor=MUTED, length=0, pad=6)
+        each.spines[["top", "right", "left"]].set_visible(False)
+        each.set_axisbelow(True)
+    return figure, axes
+
+
+def style() -> Any:
+    """The context in which figures are drawn and saved."""
+    from matplotlib import rc_context
+
+    return rc_context(_STYLE)
+
+
+def titled(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
+    """Title at the left, axes named in the muted colour."""
+    axes.set_title(title, loc="left", color=INK, fontsize=9)
+    axes.set_xlabel(x, color=MUTED)
+    axes.set_ylabel(y, color=MUTED)
+
+
+def legend(figure: "Figure", handles: Sequence[Any], names: Sequence[str], columns: int = 1) -> None:
+    """Names below the figure, which grows by their room."""
+    figure.set_figheight(figure.get_figheight() + _ROW * -(-len(names) // columns))
     said = [f"\N{ZERO WIDTH SPACE}{name}" for name in names]  # matplotlib leaves out a name that begins with an underscore
     figure.legend(
         list(handles), said, loc="outside lower left", ncols=columns, frameon=False, labelcolor=INK, fontsize=8.5, handlelength=2.4,

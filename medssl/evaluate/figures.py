@@ -92,10 +92,10 @@ def _curve(axes: "Axes", summary: Rows) -> None:
         )  # fmt: skip
         ends.append((y[-1], name, i))
     axes.set_xscale("log")
-    ticks = {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):,.0f} labels" for row in summary}
+    ticks = {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):,.0f}" for row in summary}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
-    titled(axes, "AUROC on unseen patients", "share of the labelled training patients used")
+    titled(axes, "AUROC on unseen patients", "share of the training patients, number of labels")
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     low, high = axes.get_ylim()
     axes.set_ylim(low, min(high, 1.005) if high > 1 else high)
@@ -139,28 +139,29 @@ def _direct_labels(axes: "Axes", ends: Sequence[tuple[float, str, int]]) -> None
 def _subgroups(groups: Rows, summary: Rows, width: float) -> "Figure":
     """A dot and its interval for each group, those of too few patients hollow and grey; the line is the score of all test patients."""
     shown = groups[:_GROUPS]
-    places, at, kind = [], 0.0, None
-    for row in shown:
-        at, kind = at - (1 if row["by"] == kind or kind is None else 1.6), row["by"]
-        places.append(at)
-    figure, axes = blank((width, 0.9 + 0.3 * -at))
-    for y, row in zip(places, shown, strict=True):
+    rows = [row for kind in dict.fromkeys(row["by"] for row in shown) for row in (kind, *(row for row in shown if row["by"] == kind))]
+    figure, axes = blank((width, 0.6 + 0.28 * len(rows)))
+    for y, row in enumerate(rows):
+        if isinstance(row, str):
+            continue
         colour = MUTED if row["small"] else SERIES[0]
         if row["auroc"] is None:
-            axes.annotate("not both classes", (0, y), (6, 0), ("axes fraction", "data"), "offset points", va="center", color=MUTED, fontsize=8)
+            axes.annotate(
+                "not both classes", (0, y), (6, 0), ("axes fraction", "data"), "offset points", va="center", color=MUTED, fontsize=8
+            )
             continue
         axes.errorbar(
             row["auroc"]["mean"], y, xerr=_whiskers([row]), fmt="o", color=colour, markersize=6, elinewidth=1.4,
-            markerfacecolor=PAPER if row["small"] else colour, linestyle="none",
+            markerfacecolor=PAPER if row["small"] else colour,
         )  # fmt: skip
     everyone = next(r for r in summary if all(r[key] == shown[0][key] for key in ("labels", "mode", "init")))
     axes.axvline(everyone["auroc"]["mean"], color=MUTED, linewidth=1, linestyle=DOTTED)
-    axes.set_yticks(places, [f"{short(str(row['value']), 18)}  ({row['n_patients']:,})" for row in shown], color=INK)
-    for y, row in zip(places, shown, strict=True):
-        if row["small"]:
-            axes.get_yticklabels()[places.index(y)].set_color(MUTED)
-    axes.set_ylim(at - 0.7, places[0] + 0.7)
-    titled(axes, "", "AUROC (dotted line: all test patients)")
+    named = [row.replace("_", " ") if isinstance(row, str) else f"{short(str(row['value']), 18)} ({row['n_patients']:,})" for row in rows]
+    axes.set_yticks(range(len(rows)), named, color=INK)
+    for row, label in zip(rows, axes.get_yticklabels(), strict=True):
+        label.set(weight="bold" if isinstance(row, str) else "normal", color=MUTED if not isinstance(row, str) and row["small"] else INK)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    titled(axes, "", "AUROC")
     axes.grid(axis="x", color=LINE, linewidth=0.8)
     return figure
 

@@ -51,6 +51,7 @@ TABLES = {
         "ece_scaled": "ECE after temperature",
     },
 }
+COUNTED = ("modality", "view", "sex", "scanner", "site", "size", "bits")
 _HEADLINE = "10pct"
 _SHOWN_ITEMS = 8
 _PAPER_NAMES = {"pnnclr": "pNNCLR", "nnclr": "NNCLR"}
@@ -128,6 +129,7 @@ def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
         "kinds": {by: list(rows) for by, rows in groupby(groups, lambda row: row["by"])},
         "site_probe": document.get("site_probe"),
         "audit": _audited(document.get("audit")),
+        "counted": _counted(document.get("audit")),
         "task": task,
         "interval": document["interval"],
         "provenance": {s: list(_flat(document[s])) for s in ("data", "encoder", "leak_check", "run") if s in document},
@@ -155,12 +157,19 @@ def _contents(document: Mapping[str, Any], pictures: "Pictures | None") -> list[
 
 
 def _audited(audit: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The audit's lines, those of one heading together under it."""
+    """The audit's sentences, but for what is counted by value."""
     if not audit:
         return []
     from medssl.data.audit import lines
 
-    return list(lines(audit))
+    return [(heading, said) for heading, said in lines(audit) if heading not in {*COUNTED, "label"}]
+
+
+def _counted(audit: Mapping[str, Any] | None) -> dict[str, Mapping[str, int]]:
+    """How many images have each value of what the audit counted."""
+    if not audit:
+        return {}
+    return {name: audit[name] for name in COUNTED if name in audit} | {f"label {name}": counts for name, counts in audit["labels"].items()}
 
 
 def _alike(gallery: Sequence[Sequence[Any]]) -> str:
@@ -231,7 +240,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         elif isinstance(item, Sequence) and not isinstance(item, str):
             yield name, ", ".join(map(str, item)) if len(item) <= _SHOWN_ITEMS else f"{len(item):,} entries"
         else:
-            yield name, str(item)
+            yield name, f"{item:.4g}" if isinstance(item, float) else str(item)
 
 
 def _score(value: float) -> str:

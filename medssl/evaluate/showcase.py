@@ -128,15 +128,16 @@ def _attention(showcase: Showcase) -> tuple[list[list[Tile]], str]:
     images = np.stack([showcase.images[row] for row in rows]).astype(np.float32) / full
     maps = attention.grad_cam(showcase.classifier, images, [case.called for case in chosen])
     if maps is None:
-        return [], "This network has no feature map of convolutions at its end, which Grad-CAM needs: a transformer mixes places on the way."
+        return (
+            [],
+            "This network has no feature map of convolutions at its end, which Grad-CAM needs: a transformer mixes places on the way.",
+        )
     pairs = []
     for case, row, strength in zip(chosen, rows, maps, strict=True):
         picture = _shown(showcase, row)
         truth = showcase.classes[case.truth] if case.truth >= 0 else f"not {showcase.classes[case.called]}"
         called = f"called {showcase.classes[case.called]}"
-        pairs.append(
-            [Tile(picture, truth), Tile(attention.overlaid(picture, strength), called, case.right, f"{case.probability:.0%}")]
-        )
+        pairs.append([Tile(picture, truth), Tile(attention.overlaid(picture, strength), called, case.right, f"{case.probability:.0%}")])
     return pairs, ""
 
 
