@@ -83,7 +83,8 @@ def grad_cam(classifier: nn.Module, images: np.ndarray, called: Sequence[int]) -
     None for a network without a feature map to look at. An image in which nothing spoke for its class is 0 everywhere.
     """
     network = copy.deepcopy(classifier).eval().float()  # MONAI leaves hooks and gradients behind
-    for part in network.modules():
+    parts: list[Any] = list(network.modules())
+    for part in parts:
         if getattr(part, "inplace", False):
             part.inplace = False  # which a hook on gradients does not bear
     device = next(iter(network.parameters())).device

@@ -31,6 +31,7 @@ from medssl.evaluate.drawing import (
     Chart,
     blank,
     legend,
+    settled,
     short,
     style,
     titled,
@@ -54,13 +55,13 @@ def performance(kind: str, classes: Sequence[str], y: np.ndarray, probs: Draws, 
     asked = questions(kind, y, len(classes))
     first = next(iter(probs.values()))[0]
     with style():
-        charts = {"confusion": Chart(_confusion(kind, classes, y, asked, first), "confusion")}
-        charts["reliability"] = Chart(_reliability(kind, y, first, temperature), "reliability")
+        charts = {"confusion": settled(_confusion(kind, classes, y, asked, first), "confusion")}
+        charts["reliability"] = settled(_reliability(kind, y, first, temperature), "reliability")
         if not asked:
             return charts
         curves = {
-            "roc": Chart(_roc(asked, classes, probs), "roc"),
-            "precision_recall": Chart(_precision_recall(asked, classes, probs), "pr"),
+            "roc": settled(_roc(asked, classes, probs), "roc"),
+            "precision_recall": settled(_precision_recall(asked, classes, probs), "pr"),
         }
     return curves | charts
 
@@ -91,7 +92,7 @@ def _lines(
     """One question: a line for each starting point. Several: their mean for the first one, and a thin line for each of up to 8."""
     wanted = [(NAMES.get(init, init), asked, draws) for init, draws in probs.items()]
     if len(asked) > 1:
-        wanted = [("mean of the classes", asked, wanted[0][2])]
+        wanted = [("mean of all", asked, wanted[0][2])]
         wanted += [(classes[q.column], [q], wanted[0][2]) for q in asked] if len(asked) <= _MOST_CLASSES else []
     handles, names = [], []
     for i, (name, about, draws) in enumerate(wanted):
@@ -189,7 +190,7 @@ def embedding(features: np.ndarray, groups: Mapping[str, tuple[Sequence[str], np
         return {}
     at = places(features[rows], seed)
     with style():
-        return {f"map_by_{by}": Chart(_map(at, by, names, index[rows]), f"map-{by}") for by, (names, index) in groups.items()}
+        return {f"map_by_{by}": settled(_map(at, by, names, index[rows]), f"map-{by}") for by, (names, index) in groups.items()}
 
 
 def places(features: np.ndarray, seed: int) -> np.ndarray:

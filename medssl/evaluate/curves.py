@@ -6,6 +6,7 @@ several labels, does it have this one. Images whose answer is not known are left
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +65,7 @@ def precision_recall(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
     return there[np.searchsorted(rising, GRID - _EXACT)]
 
 
-def over_draws(
-    of: Callable[[np.ndarray, np.ndarray], np.ndarray | float], asked: Sequence[Question], draws: Sequence[np.ndarray]
-) -> np.ndarray:
+def over_draws(of: Callable[[np.ndarray, np.ndarray], Any], asked: Sequence[Question], draws: Sequence[np.ndarray]) -> np.ndarray:
     """`of(truth, score)` of each draw [draws, ...], the plain mean over the questions."""
     return np.array([np.mean([of(q.truth, prob[q.rows, q.column]) for q in asked], axis=0) for prob in draws])
 

@@ -1,7 +1,7 @@
 """How all figures of the report are drawn: by matplotlib, once, and kept as SVG for the page and as PNG for a tracker.
 
-In the SVG every colour is a CSS variable of the page, so that a figure follows light and dark, and text stays text. Colours begin with those
-of Okabe and Ito; what they tell is told by a marker's shape or a line's dashes as well.
+In the SVG every colour is a CSS variable of the page, so that a figure follows light and dark, and text stays text. Colours begin with
+those of Okabe and Ito; what they tell is told by a marker's shape or a line's dashes as well.
 """
 
 import io
@@ -35,7 +35,7 @@ _ROW = 0.17  # inches of a legend's row
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure and what is drawn from it. `salt` keeps the ids of two figures on one page apart."""
+    """A figure, its layout settled (`settled`), and what is made of it. `salt` keeps the ids of two figures on one page apart."""
 
     figure: "Figure"
     salt: str
@@ -56,7 +56,7 @@ def blank(size: tuple[float, float], rows: int = 1, columns: int = 1, **options:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
-    axes = figure.subplots(rows, columns, subplot_kw={"facecolor": PAPER}, **options)
+    axes: Any = figure.subplots(rows, columns, subplot_kw={"facecolor": PAPER}, **options)
     for each in [axes] if rows == columns == 1 else axes.flat:
         each.tick_params(colors=MUTED, labelcolor=MUTED, length=0, pad=6)
         each.spines[["top", "right", "left"]].set_visible(False)
@@ -69,6 +69,14 @@ def style() -> Any:
     from matplotlib import rc_context
 
     return rc_context(_STYLE)
+
+
+def settled(figure: "Figure", salt: str) -> Chart:
+    """The figure as a chart. Each drawing would move the parts of a figure a little; this one's stay, so that it can be saved twice."""
+    figure.draw_without_rendering()
+    figure.draw_without_rendering()  # axes of a fixed shape find their place at the second time
+    figure.set_layout_engine("none")
+    return Chart(figure, salt)
 
 
 def titled(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
@@ -91,58 +99,6 @@ def legend(figure: "Figure", handles: Sequence[Any], names: Sequence[str], colum
 def short(name: str, longest: int = _LONGEST) -> str:
     """A foreign name in the room that a figure has."""
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
-def png(self) -> bytes:
-    """For a tracker, on white."""
-    return png(self.figure)
-
-
-def blank(size: tuple[float, float], rows: int = 1, columns: int = 1, **options: Any) -> tuple["Figure", Any]:
-    """A figure of `size` inches and its axes, without frame and ticks. To be drawn on inside `style()`."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, facecolor=PAPER, layout="constrained")
-    axes = figure.subplots(rows, columns, subplot_kw={"facecolor": PAPER}, **options)
-    for each in [axes] if rows == columns == 1 else axes.flat:
-        each.tick_params(colors=MUTED, labelcolor=MUTED, length=0, pad=6)
-        each.spines[["top", "right", "left"]].set_visible(False)
-        each.set_axisbelow(True)
-    return figure, axes
-
-
-def style() -> Any:
-    """The context in which figures are drawn and saved."""
-    from matplotlib import rc_context
-
-    return rc_context(_STYLE)
-
-
-def titled(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
-    """Title at the left, axes named in the muted colour."""
-    axes.set_title(title, loc="left", color=INK, fontsize=9)
-    axes.set_xlabel(x, color=MUTED)
-    axes.set_ylabel(y, color=MUTED)
-
-
-def legend(figure: "Figure", handles: Sequence[Any], names: Sequence[str], columns: int = 1) -> None:
-    """Names below the figure, which grows by their room."""
-    figure.set_figheight(figure.get_figheight() + _ROW * -(-len(names) // columns))
-    said = [f"\N{ZERO WIDTH SPACE}{name}" for name in names]  # matplotlib leaves out a name that begins with an underscore
-    figure.legend(
-        list(handles), said, loc="outside lower left", ncols=columns, frameon=False, labelcolor=INK, fontsize=8.5, handlelength=2.4,
-        columnspacing=1.2,
-    )  # fmt: skip
-
-
-def short(name: str, longest: int = _LONGEST) -> str:
-    """A foreign name in the room that a figure has."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
-def chart(figure: "Figure", salt: str) -> Chart:
-    """Both forms of a figure. `salt` keeps the ids of two figures on one page apart."""
-    return Chart(svg(figure, salt), png(figure))
 
 
 def png(figure: "Figure") -> bytes:

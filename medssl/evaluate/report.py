@@ -169,12 +169,12 @@ def _counted(audit: Mapping[str, Any] | None) -> dict[str, Mapping[str, int]]:
     """How many images have each value of what the audit counted."""
     if not audit:
         return {}
-    return {name: audit[name] for name in COUNTED if name in audit} | {f"label {name}": counts for name, counts in audit["labels"].items()}
+    return {name: audit[name] for name in COUNTED if name in audit} | {f"label: {name}": counts for name, counts in audit["labels"].items()}
 
 
 def _alike(gallery: Sequence[Sequence[Any]]) -> str:
     marks = [tile.good for row in gallery for tile in row if tile.good is not None]
-    return f"{sum(marks)} of these {len(marks)} neighbours have the class of their test image."
+    return f"{sum(marks)} of these {len(marks)} neighbours are labelled like their test image."
 
 
 def _sentences(document: Mapping[str, Any], headline: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -12,6 +13,7 @@ from medssl.evaluate.tiles import Tile
 
 _MOST_CASES = 8
 _MOST_NAMES = 8  # colours of a map
+_NONE = "none of them"
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def illustrate(showcase: Showcase, seed: int) -> Pictures:
         showcase.mode,
         charts.performance(showcase.kind, showcase.classes, showcase.y, showcase.probs, showcase.temperature)
         | charts.embedding(showcase.features, coloured, seed),
-        _gallery(showcase, names, groups),
+        _gallery(showcase, groups),
         looked,
         why,
     )
@@ -87,7 +89,7 @@ def _groups(kind: str, classes: Sequence[str], y: np.ndarray) -> tuple[tuple[str
         return tuple(classes), y
     has = (y == 1).sum(1)
     one = np.where(has == 1, (y == 1).argmax(1), np.where(has == 0, len(classes), len(classes) + 1))
-    return (*classes, "none of them", "several"), one
+    return (*classes, _NONE, "several"), one
 
 
 def _largest(names: Sequence[str], index: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -98,23 +100,30 @@ def _largest(names: Sequence[str], index: np.ndarray) -> tuple[list[str], np.nda
     kept = np.sort(np.argsort(-counts, kind="stable")[: _MOST_NAMES - 1])
     place = np.full(len(names), len(kept))
     place[kept] = np.arange(len(kept))
-    return [*(names[i] for i in kept), "others"], np.where(index < 0, -1, place[index])
+    return [*(str(names[int(i)]) for i in kept), "others"], np.where(index < 0, -1, place[index])
 
 
-def _gallery(showcase: Showcase, names: Sequence[str], groups: np.ndarray) -> list[list[Tile]]:
+def _gallery(showcase: Showcase, groups: np.ndarray) -> list[list[Tile]]:
     if not len(showcase.pool):
         return []
-    of_pool = _groups(showcase.kind, showcase.classes, showcase.pool_y)[1]
-    chosen = tiles.spread(groups)
+    chosen: list[int] = tiles.spread(groups).tolist()
     found, cosines = tiles.nearest(showcase.features[chosen], showcase.pool_features)
     rows = []
-    for query, near, alike in zip(chosen, found, cosines, strict=True):
-        row = [Tile(_shown(showcase, showcase.test[query]), names[groups[query]])]
-        for n, cosine in zip(near, alike, strict=True):
-            said = names[of_pool[n]] if of_pool[n] >= 0 else "unknown"
-            row.append(Tile(_shown(showcase, showcase.pool[n]), said, bool(of_pool[n] == groups[query]), f"{cosine:.2f}"))
+    for i, query in enumerate(chosen):
+        truth = _said(showcase, showcase.y[query])
+        row = [Tile(_shown(showcase, showcase.test[query]), truth)]
+        for n, cosine in zip(found[i], cosines[i], strict=True):
+            said = _said(showcase, showcase.pool_y[n])
+            row.append(Tile(_shown(showcase, showcase.pool[n]), said, said == truth, f"{cosine:.2f}"))
         rows.append(row)
     return rows
+
+
+def _said(showcase: Showcase, y: Any) -> str:
+    """The class of an image; of several labels all that it has."""
+    if showcase.kind == "labels":
+        return ", ".join(name for name, has in zip(showcase.classes, y, strict=True) if has == 1) or _NONE
+    return showcase.classes[y] if y >= 0 else "unknown"
 
 
 def _attention(showcase: Showcase) -> tuple[list[list[Tile]], str]:
@@ -141,5 +150,5 @@ def _attention(showcase: Showcase) -> tuple[list[list[Tile]], str]:
     return pairs, ""
 
 
-def _shown(showcase: Showcase, row: int) -> np.ndarray:
+def _shown(showcase: Showcase, row: Any) -> np.ndarray:
     return tiles.displayed(np.asarray(showcase.images[row]))

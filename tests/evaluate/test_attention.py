@@ -13,11 +13,10 @@ class LooksAtOneQuadrant(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(1, 2, 3, stride=2, padding=1)
+        self.conv = nn.Conv2d(1, 2, 3, stride=2, padding=1, bias=False)
         self.act = nn.ReLU(inplace=True)
         with torch.no_grad():
             self.conv.weight.fill_(1 / 9)
-            self.conv.bias.zero_()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         maps = self.act(self.conv(images.contiguous(memory_format=torch.channels_last)))

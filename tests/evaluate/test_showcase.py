@@ -1,6 +1,7 @@
 """The pictures of a showcase: which there are for each kind of task, that a seed repeats them, and that names in them stay names."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -91,8 +92,20 @@ def test_several_labels_and_many_classes_have_their_pictures(kind: str, classes:
     pictures = illustrate(a_showcase(kind, classes, classifier=None), seed=0)
     assert list(pictures.charts) == [*PERFORMANCE, *MAPS]
     text = Drawn(pictures.charts["roc"].svg).text
-    assert "mean of the classes" in text
+    assert "mean of all" in text
     assert (len(classes) <= 8) == (re.search(rf"\b{classes[1]} \(0\.\d{{3}}\)", text) is not None)
+
+
+def test_of_several_labels_a_neighbour_is_alike_that_has_all_of_them_and_no_other() -> None:
+    y, pool_y = np.array([[1, 1, 0], [0, 0, 0]]), np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, -1]])
+    showcase = a_showcase("labels", ("a", "b", "c"), classifier=None)
+    of_two = {"y": y, "features": np.eye(2), "sites": np.array(["", ""]), "test": np.arange(2), "probs": {"x": [np.full((2, 3), 0.5)]}}
+    of_four = {"pool": np.arange(60, 64), "pool_y": pool_y, "pool_features": np.ones((4, 2))}
+    rows = illustrate(replace(showcase, **of_two, **of_four), seed=0).gallery
+    assert {row[0].said: [(tile.said, tile.good) for tile in row[1:]] for row in rows} == {
+        "a, b": [("a, b", True), ("a", False), ("b, c", False), ("none of them", False)],
+        "none of them": [("a, b", False), ("a", False), ("b, c", False), ("none of them", True)],
+    }
 
 
 @pytest.mark.parametrize(
