@@ -10,7 +10,8 @@ _MODALITIES = {"CT", "MR", "PT"}
 
 def in_store(store: Store) -> bool:
     """Whether some of the store's images are slices of volumes."""
-    return _sliced(store.card["versions"]["readers"], store.table["series"], set(store.table.get("extra:modality", ())))
+    modalities = set(store.table["extra:modality"]) if "extra:modality" in store.table.columns else set()
+    return _sliced(store.card["versions"]["readers"], store.table["series"], modalities)
 
 
 def in_source(source: Source) -> bool:

@@ -65,11 +65,10 @@ class Classifier(nn.Module):
         scaled = logits / self.temperature
         return scaled.sigmoid() if self.kind == "labels" else scaled.softmax(dim=1)
 
-    def out_of_distribution(self, features: Float[Tensor, "b d"]) -> Float64[Tensor, " b"]:
-        """The share of the training images that lie nearer to their middle, from 0 to 1."""
-        distances = ((features.double() - self.mean) @ self.whitening.T).norm(dim=1)
-        shares = np.interp(distances.cpu(), self.quantiles.cpu(), np.linspace(0, 1, QUANTILES))
-        return torch.from_numpy(shares).to(features.device)
+    @property
+    def statistics(self) -> Statistics:
+        """What tells how far out an image lies."""
+        return Statistics(*(part.cpu().numpy() for part in (self.mean, self.whitening, self.quantiles)))
 
 
 def folded(probe: Any, classes: int) -> tuple[Float64[np.ndarray, "k d"], Float64[np.ndarray, " k"]]:

@@ -39,6 +39,14 @@ class Statistics:
     whitening: Float64[np.ndarray, "d d"]
     quantiles: Float64[np.ndarray, " q"]
 
+    def distances(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+        """How far each image lies from the middle of the training images."""
+        return np.linalg.norm((features.astype(np.float64) - self.mean) @ self.whitening.T, axis=1)
+
+    def shares(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+        """The share of the training images that lie nearer to their middle than each image, from 0 to 1."""
+        return np.interp(self.distances(features), self.quantiles, np.linspace(0, 1, QUANTILES))
+
 
 def fit(
     features: Float[np.ndarray, "n d"], patients: Shaped[np.ndarray, " n"], held_out: Float[np.ndarray, "m d"] | None = None
@@ -60,8 +68,8 @@ def fit(
     deviations = lambda images: np.sqrt((1 - a) * squares.clip(0) / images + a * mu)  # noqa: E731
     whitening = V.T / deviations(n)[:, None]
     if held_out is not None:
-        distances = np.linalg.norm((held_out.astype(np.float64) - mean) @ whitening.T, axis=1)
-        return Statistics(mean, whitening, _quantiles(distances))
+        known = Statistics(mean, whitening, np.zeros(QUANTILES))
+        return Statistics(mean, whitening, _quantiles(known.distances(held_out)))
     turned, distances = x @ V, np.empty(n)
     for rows in _groups(patients):
         held, others = turned[rows], n - len(rows)

@@ -26,7 +26,8 @@ INTENDED_USE = (
 )
 PREDICTIONS_USE = (
     "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: no "
-    "decision on a patient may rest on it. Its weights may hold traces of single training images: treat them as you treat the data they come from."
+    "decision on a patient may rest on it. The weights may hold traces of single training images: treat them as you treat the data they "
+    "come from."
 )
 
 

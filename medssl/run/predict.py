@@ -149,11 +149,11 @@ def _computed(reporter: Reporter, network: classifier.Classifier, store: Store, 
     """Calibrated probabilities [n, k], and how far out each image lies [n]."""
     prob, far = [], []
     for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _AT_ONCE)):
-        features = torch.from_numpy(extract(network.encoder, store.images, rows, device))
-        prob.append(network.probabilities(network.logits(features)))
-        far.append(network.out_of_distribution(features))
+        features = extract(network.encoder, store.images, rows, device)
+        prob.append(network.probabilities(network.logits(torch.from_numpy(features))).numpy())
+        far.append(network.statistics.shares(features))
         reporter.progress("predict", int(rows[-1]) + 1, len(store.images))
-    return torch.cat(prob).numpy(), torch.cat(far).numpy()
+    return np.concatenate(prob), np.concatenate(far)
 
 
 def _table(card: Mapping[str, Any], store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
