@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from medssl.encoder.artefact import build_encoder, probe_image
 from medssl.errors import UserError
-from medssl.evaluate.outlying import QUANTILES, Statistics
+from medssl.evaluate.outlying import EDGE, QUANTILES, Statistics
 from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 
@@ -48,7 +48,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder, self.temperature, self.kind = encoder, temperature, kind
         d = encoder.num_features
-        shapes = {"weight": (outputs, d), "bias": (outputs,), "mean": (d,), "whitening": (d, d), "quantiles": (QUANTILES,)}
+        D = d + encoder.mean.numel() * EDGE**2
+        shapes = {"weight": (outputs, d), "bias": (outputs,), "mean": (D,), "whitening": (D, D), "quantiles": (QUANTILES,)}
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
@@ -67,7 +68,7 @@ class Classifier(nn.Module):
 
     @property
     def statistics(self) -> Statistics:
-        """What tells how far out an image lies."""
+        """What tells how far out an image lies, by what `outlying.Described` makes of it with the encoder."""
         return Statistics(*(part.cpu().numpy() for part in (self.mean, self.whitening, self.quantiles)))
 
 

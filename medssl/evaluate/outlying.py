@@ -2,15 +2,18 @@
 regard to classes, under a covariance shrunk by Ledoit and Wolf's formula (J. Multivariate Analysis 88:365, 2004), so that fewer images than
 features do.
 
+Deviation: beside the encoder's features stands the picture itself, averaged down to 7 x 7. An encoder learns to overlook brightness and
+contrast, and hardly tells a negative; and lower layers, of which Lee et al. take all, have other names in each network.
+
     symbol   here        meaning
-    x        x           [n, d] features of the training images, less their mean
+    x        x           [n, d] features of the training images, less their mean, in units of their deviation
     C        -           (1/n) x^T x = V diag(l / n) V^T
     a, mu    a, mu       shrinkage in [0, 1]; trace(C) / d
     S        -           (1 - a) C + a mu I
-    W        whitening   S^-1 = W^T W;   distance(f) = |W (f - mean)|
+    W        whitening   S^-1 = W^T W, in the features' own units;   distance(f) = |W (f - mean)|
 
 A training image lies nearer than a new one of the same kind, for mean and S have seen it. So a new distance is compared with distances of
-left-out images: each patient's under mean and C of all others (a and mu stay), which is a change of S of low rank:
+left-out images: each patient's under mean and C of all others (a, mu and units stay), which is a change of S of low rank:
 
     H, h     held        the patient's rows of x, and one of them; n' = n - len(H)
     m        m           -sum(H) / n', the others' mean
@@ -25,10 +28,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float64, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl.nn.encoder import to_unit
 
 QUANTILES = 1001
+EDGE = 7
 _LEAST_A, _LEAST_MU = 1e-6, 1e-12  # so that S can be inverted, where all images are equal too
+_LEAST_DEVIATION = 1e-6  # of the largest one: a feature that varies less is constant
+
+
+class Described(nn.Module):
+    """An encoder's features, and behind them the picture averaged down to 7 x 7."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        return torch.cat([self.encoder(images), functional.adaptive_avg_pool2d(to_unit(images), EDGE).flatten(1)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,7 @@ class Statistics:
 def fit(
     features: Float[np.ndarray, "n d"], patients: Shaped[np.ndarray, " n"], held_out: Float[np.ndarray, "m d"] | None = None
 ) -> Statistics:
-    """The statistics of the training images' features; `patients`: one key per image.
+    """The statistics of the training images' features, as `Described` has them; `patients`: one key per image.
 
     `held_out`: features of images that the network was not trained on. A network that was trained on the labels of `features` (mode full)
     knows these images better than new ones, whoever is left out here: the quantiles are those of `held_out` then.
@@ -60,13 +81,15 @@ def fit(
 
     x = features.astype(np.float64)
     mean = x.mean(axis=0)
-    x -= mean
+    deviation = x.std(axis=0)
+    units = np.where(deviation > _LEAST_DEVIATION * deviation.max(), deviation, 1)
+    x = (x - mean) / units
     n, d = x.shape
     squares, V = np.linalg.eigh(x.T @ x)
     mu = max(float(squares.sum()) / n / d, _LEAST_MU)
     a = max(float(ledoit_wolf_shrinkage(x, assume_centered=True)), _LEAST_A)
     deviations = lambda images: np.sqrt((1 - a) * squares.clip(0) / images + a * mu)  # noqa: E731
-    whitening = V.T / deviations(n)[:, None]
+    whitening = V.T / deviations(n)[:, None] / units
     if held_out is not None:
         known = Statistics(mean, whitening, np.zeros(QUANTILES))
         return Statistics(mean, whitening, _quantiles(known.distances(held_out)))

@@ -22,6 +22,7 @@ from medssl.data.store import SETTINGS, Store
 from medssl.errors import UserError, counted
 from medssl.evaluate import classifier
 from medssl.evaluate.features import extract
+from medssl.evaluate.outlying import Described
 from medssl.evaluate.predictions import FAR, columns, said
 from medssl.files import write_whole
 from medssl.run.choose import listed
@@ -149,9 +150,10 @@ def _computed(reporter: Reporter, network: classifier.Classifier, store: Store, 
     """Calibrated probabilities [n, k], and how far out each image lies [n]."""
     prob, far = [], []
     for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _AT_ONCE)):
-        features = extract(network.encoder, store.images, rows, device)
-        prob.append(network.probabilities(network.logits(torch.from_numpy(features))).numpy())
-        far.append(network.statistics.shares(features))
+        described = extract(Described(network.encoder), store.images, rows, device)
+        features = torch.from_numpy(described[:, : network.encoder.num_features])
+        prob.append(network.probabilities(network.logits(features)).numpy())
+        far.append(network.statistics.shares(described))
         reporter.progress("predict", int(rows[-1]) + 1, len(store.images))
     return np.concatenate(prob), np.concatenate(far)
 

@@ -32,7 +32,7 @@ def fitted(y: np.ndarray) -> Pipeline:
 
 
 def saved(folder, weight, bias, temperature=1.0, kind="classes", names="abc"):
-    statistics = outlying.fit(FEATURES, ROWS.astype(str))
+    statistics = outlying.fit(extract(outlying.Described(encoder()), IMAGES, ROWS, CPU), ROWS.astype(str))
     card = {"backbone": BACKBONE, "channels": 1, "size": 16, "intended_use": "a test"}
     given = {"weight": weight, "bias": bias, "temperature": temperature, "kind": kind, "classes": names[: len(bias)]}
     classifier.save(folder, encoder=encoder(), statistics=statistics, card=card, **given)

@@ -56,7 +56,8 @@ def model(pictures, reporter, tmp_path_factory) -> Model:
     _, origin = artefact.load(folder)
     (folder / artefact.CARD).unlink()
     rows = np.flatnonzero(found.roles == "train")
-    features = extract(encoder, found.store.images, rows, CPU)
+    described = extract(outlying.Described(encoder), found.store.images, rows, CPU)
+    features = described[:, : encoder.num_features]
     probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
     weight, bias = classifier.folded(probe, 2)
     auroc = {"mean": 0.875, "low": 0.75, "high": 1.0}
@@ -71,7 +72,7 @@ def model(pictures, reporter, tmp_path_factory) -> Model:
         temperature=1.0,
         kind="classes",
         classes=found.classes,
-        statistics=outlying.fit(features, found.patients[rows].astype(str)),
+        statistics=outlying.fit(described, found.patients[rows].astype(str)),
         training={
             "labels": "100pct",
             "fraction": 1.0,
