@@ -19,10 +19,11 @@ def patients_of(n: int, each: int) -> np.ndarray:
 
 
 def drawn(n: int, d: int, each: int, seed: int, decay: float = 1.0) -> np.ndarray:
-    """Gaussian features whose spread falls off, `each` of a patient being alike."""
+    """Gaussian features, correlated, whose spread falls off from one direction to the next; `each` of a patient are alike."""
     random = np.random.default_rng(seed)
     of_patient = np.repeat(random.normal(size=(-(-n // each), d)), each, axis=0)[:n] if each > 1 else 0
-    return ((random.normal(size=(n, d)) + of_patient) * np.arange(1, d + 1) ** -decay + 3).astype(np.float32)
+    turn = np.linalg.qr(np.random.default_rng(99).normal(size=(d, d)))[0]
+    return ((random.normal(size=(n, d)) + of_patient) * np.arange(1, d + 1) ** -decay @ turn + 3).astype(np.float32)
 
 
 def test_the_distance_is_mahalanobis_under_scikit_learns_ledoit_wolf() -> None:
@@ -84,19 +85,19 @@ def test_two_images_one_patient_and_equal_images_give_numbers(x: np.ndarray, eac
 def test_held_out_radiographs_are_ordinary_and_noise_negatives_and_ultrasound_are_not(shared_data) -> None:
     """PneumoniaMNIST's training images in two halves, and BreastMNIST; the network was never trained."""
     with np.load(shared_data / "medmnist/pneumoniamnist.npz") as file:
-        images = np.random.default_rng(0).permutation(file["train_images"])[:1600, None]
+        images = np.random.default_rng(0).permutation(file["train_images"])[:900, None]
     with np.load(shared_data / "medmnist/breastmnist.npz") as file:
-        ultrasound = file["test_images"][:, None]
+        ultrasound = file["test_images"][:60, None]
     encoder = build_encoder(BACKBONE, 1, 28, torch.tensor([0.5]), torch.tensor([0.25]), seed=0)
     described = Described(encoder)
     features = lambda some: extract(described, some, np.arange(len(some)), torch.device("cpu"))  # noqa: E731
-    found = fit(features(images[:800]), patients_of(800, 1))
-    shares = found.shares(features(images[800:]))
-    assert kstest(shares, "uniform").statistic < 0.068, "two samples of 800 differ by more in one of twenty"
-    assert (shares > 0.99).mean() < 0.03
+    found = fit(features(images[:500]), patients_of(500, 1))
+    shares = found.shares(features(images[500:]))
+    assert kstest(shares, "uniform").statistic < 0.091, "samples of 500 and 400 differ by more in one of twenty"
+    assert (shares > 0.99).mean() < 0.04
     strange = {
-        "noise": np.random.default_rng(1).integers(0, 256, (100, 1, 28, 28), np.uint8),
-        "negatives": 255 - images[800:900],
+        "noise": np.random.default_rng(1).integers(0, 256, (60, 1, 28, 28), np.uint8),
+        "negatives": 255 - images[500:560],
         "ultrasound": ultrasound,
     }
     far = {name: float(np.median(found.shares(features(some)))) for name, some in strange.items()}
