@@ -97,7 +97,7 @@ def _settings(card: Mapping[str, Any], path: str, given: Mapping[str, Any]) -> D
     kind = "folder" if _is_one_image(path) else detect(path)
     kept = {key: value for key, value in old["source"].items() if key in _WHICH_IMAGES and kind == old["source"]["name"]}
     values = {**old, "path": path, "source": {"name": kind, **kept}, "label": "", "max_bad_fraction": 1}
-    settings = resolve_part(Data, merged(values, given.get("data", {})), "data")
+    settings = resolve_part(Data, merged({"data": values}, given)["data"], "data")
     asked = settings.model_dump(mode="json")
     if found := difference(card["contract"], {f"data.{key}": asked[key] for key in SETTINGS}):
         name, trained, new = found

@@ -173,7 +173,7 @@ def test_pages_rows_and_stores_are_told_apart(medssl, model, reporter):
     assert medssl("--data", "ward")[0] == 0
     assert [(row["file"], row["index"]) for row in table()] == [("a.tif", "0"), ("a.tif", "1"), ("a.tif", "2")]
     images = np.random.default_rng(0).integers(0, 255, (4, 16, 16), np.uint8)
-    np.savez("new.npz", test_images=images, test_labels=np.array([[0], [1], [0], [1]]))
+    np.savez("new.npz", test_images=images)
     assert medssl("--data", "new.npz", "--out", "array.csv")[0] == 0
     assert [(row["file"], row["index"]) for row in table("array.csv")] == [("new.npz#test_images", str(n)) for n in range(4)]
     from medssl.run.prepare import prepare
@@ -235,6 +235,7 @@ REFUSED = {
     "volumes": (("--data", "brain"), ("volumes: True", "volumes: False", "images like those")),
     "a setting of another command": (("--data", "ward", "--set", "train.lr=1"), ("train belongs to finetune",)),
     "a misspelt setting": (("--data", "ward", "--set", "data.widow=none"), ("widow", "'window'")),
+    "no setting at all": (("--data", "ward", "--set", "data=3"), ("configuration is wrong", "data")),
     "no data": (("--data", "nowhere"), ("nowhere", "does not exist")),
     "an empty folder": (("--data", "empty"), ("no image below empty",)),
     "text": (("--data", "text.txt"), ("No image of text.txt can be used", "not_an_image")),
