@@ -14,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from medssl.config import resolve
 from medssl.encoder import artefact
-from medssl.evaluate import classifier, outlying
+from medssl.evaluate import outlying
 from medssl.evaluate.features import extract
+from medssl.evaluate.probe import folded
 from medssl.run.choose import listed
 from medssl.run.data import prepared
 from medssl.run.export import export, export_classifier
@@ -54,7 +55,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
     described = extract(outlying.Described(encoder), found.store.images, rows, CPU)
     features = described[:, : encoder.num_features]
     probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
-    weight, bias = classifier.folded(probe, 2)
+    weight, bias = folded(*probe, 2)
     auroc = {"mean": 0.875, "low": 0.75, "high": 1.0}
     export_classifier(
         folder,

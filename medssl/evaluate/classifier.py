@@ -27,7 +27,6 @@ from medssl.nn.encoder import Encoder
 FORMAT = 1
 WEIGHTS, CARD = "classifier.safetensors", "classifier.json"
 KINDS = ("classes", "ordered", "labels")
-NEVER = -1e3  # the bias of a class that was not among the given labels: its probability is 0
 _TOLERANCE = 1e-3
 
 
@@ -70,22 +69,6 @@ class Classifier(nn.Module):
     def statistics(self) -> Statistics:
         """What tells how far out an image lies, by what `outlying.Described` makes of it with the encoder."""
         return Statistics(*(part.cpu().numpy() for part in (self.mean, self.whitening, self.quantiles)))
-
-
-def folded(probe: Any, classes: int) -> tuple[Float64[np.ndarray, "k d"], Float64[np.ndarray, " k"]]:
-    """Weight and bias of a fitted Pipeline(StandardScaler, LogisticRegression) for the classes 0..classes-1, for features as they come.
-
-    Two classes, for which scikit-learn keeps one row, the difference, have half of it each. A class that was not among the labels has the
-    weight 0 and the bias `NEVER`.
-    """
-    scaler, model = probe
-    weight, bias = np.zeros((classes, len(scaler.mean_))), np.full(classes, NEVER)
-    rows, offsets = model.coef_, model.intercept_
-    if len(model.classes_) == 2:
-        rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
-    weight[model.classes_] = rows / scaler.scale_
-    bias[model.classes_] = offsets - (rows / scaler.scale_) @ scaler.mean_
-    return weight, bias
 
 
 def save(

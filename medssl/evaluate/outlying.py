@@ -42,14 +42,15 @@ _LEAST_DEVIATION = 1e-6  # of the largest one: a feature that varies less is con
 
 
 class Described(nn.Module):
-    """An encoder's features, and behind them the picture averaged down to 7 x 7."""
+    """An encoder's features, and behind them the picture averaged down to 7 x 7; without an encoder the picture alone."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        return torch.cat([self.encoder(images), functional.adaptive_avg_pool2d(to_unit(images), EDGE).flatten(1)], dim=1)
+        picture = functional.adaptive_avg_pool2d(to_unit(images), EDGE).flatten(1)
+        return picture if self.encoder is None else torch.cat([self.encoder(images), picture], dim=1)
 
 
 @dataclass(frozen=True)
