@@ -39,7 +39,7 @@ def auprc(y: Y, prob: Prob, w: Weights) -> Scores:
 
 def accuracy(y: Y, prob: Prob, w: Weights) -> Scores:
     """Share of the weight whose most probable class is the true one (the lower class at a tie)."""
-    return w @ _correct(y, prob) / w.sum(1)
+    return _ratio(w @ _correct(y, prob), w.sum(1))
 
 
 def balanced_accuracy(y: Y, prob: Prob, w: Weights) -> Scores:
@@ -71,14 +71,14 @@ def specificity_at_95_sensitivity(y: Y, prob: Prob, w: Weights) -> Scores:
 def brier(y: Y, prob: Prob, w: Weights) -> Scores:
     """Mean squared distance of the probability from the truth: of the positive class, or summed over more than two classes."""
     squares = (prob - _one_hot(y, prob.shape[1])) ** 2
-    return w @ (squares[:, 1] if prob.shape[1] == 2 else squares.sum(1)) / w.sum(1)
+    return _ratio(w @ (squares[:, 1] if prob.shape[1] == 2 else squares.sum(1)), w.sum(1))
 
 
 def ece(y: Y, prob: Prob, w: Weights) -> Scores:
     """Expected calibration error: mean distance of accuracy from confidence over the bins ((i-1)/15, i/15] of the confidence."""
     confidence = prob.max(1)
     bins = _one_hot(np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1), ECE_BINS)
-    return np.abs(w @ (bins * (_correct(y, prob) - confidence)[:, None])).sum(1) / w.sum(1)
+    return _ratio(np.abs(w @ (bins * (_correct(y, prob) - confidence)[:, None])).sum(1), w.sum(1))
 
 
 def quadratic_kappa(y: Y, prob: Prob, w: Weights) -> Scores:
@@ -152,7 +152,7 @@ def _sensitivity_at(positive: Weights, negative: Weights) -> Scores:
     wrongly = np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]
     negatives = wrongly[:, :1]
     allowed = wrongly <= (1 - HELD + _ROUNDING) * negatives
-    return _ratio(np.where(allowed, called, 0).max(1), np.where(negatives[:, 0] > 0, called[:, 0], 0))
+    return _ratio(np.where(allowed, called, 0).max(1, initial=0), np.where(negatives[:, 0] > 0, called[:, 0], 0))
 
 
 def _over_classes(y: Y, prob: Prob, w: Weights, of_groups: Callable[[Weights, Weights], Scores]) -> Scores:

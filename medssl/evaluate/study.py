@@ -173,7 +173,8 @@ def _key(request: Request, of_init: Features, mode: str, draw: Draw, name: str) 
         own |= {key: getattr(settings, key) for key in _OF_FULL}
     if request.cells is None:
         return {}
-    return {"task": request.tested, "drawn": digest(draw.rows), "mode": mode, "weights": of_init.weights, "seed": request.seed, **own}
+    drawn = digest(draw.rows, request.task.patients[draw.rows].tolist())
+    return {"task": request.tested, "drawn": drawn, "mode": mode, "weights": of_init.weights, "seed": request.seed, **own}
 
 
 def _cell(request: Request, draw: Draw, mode: str, init: str, fit: Fit) -> Cell:
