@@ -111,7 +111,8 @@ def measured(metric: Metric, y: Int[np.ndarray, "n ..."], prob: Prob, w: Weights
     of that mean, nan where none can be."""
     if y.ndim == 1:
         return metric(y, prob, w)
-    values = np.array([metric(truth, p, w[:, known]) for truth, p, known in labels_apart(y, prob)])
+    nothing = np.full(len(w), np.nan)
+    values = np.array([metric(truth, p, w[:, known]) if known.any() else nothing for truth, p, known in labels_apart(y, prob)])
     scored = np.isfinite(values)
     return _ratio(np.where(scored, values, 0).sum(0), scored.sum(0).astype(np.float64))
 
@@ -152,7 +153,7 @@ def _sensitivity_at(positive: Weights, negative: Weights) -> Scores:
     wrongly = np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]
     negatives = wrongly[:, :1]
     allowed = wrongly <= (1 - HELD + _ROUNDING) * negatives
-    return _ratio(np.where(allowed, called, 0).max(1, initial=0), np.where(negatives[:, 0] > 0, called[:, 0], 0))
+    return _ratio(np.where(allowed, called, 0).max(1), np.where(negatives[:, 0] > 0, called[:, 0], 0))
 
 
 def _over_classes(y: Y, prob: Prob, w: Weights, of_groups: Callable[[Weights, Weights], Scores]) -> Scores:
