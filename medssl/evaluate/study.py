@@ -92,7 +92,7 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
         for draw in draws if how == "full" else once:
             wanted = name == ours and draw is taken
             key = _key(request, of_init, how, draw, name)
-            if (fit := kept.find(key, wanted)) is None:
+            if (fit := kept.find(key, tensors=wanted and how != "knn")) is None:
                 fit = _full(request, name, draw, tick) if how == "full" else of_init.fit(how, draw)
                 kept.keep(key, fit if wanted else replace(fit, tensors={}))
                 tick(1 if how != "full" else 0)
