@@ -135,9 +135,8 @@ def test_labels_that_are_shuffled_among_patients_give_chance_within_the_interval
     number = np.random.default_rng(3).permutation(PATIENTS)
     shuffled = of_each_image(np.where(number % 2, "sick", "normal"))
     results = run_study(a_request(signal=60, mode=mode, labels="100pct", findings={"finding": shuffled})).results
-    for init in ("pretrained", "pixels"):
-        score = row_of(results, init=init)["auroc"]
-        assert score["low"] < 0.5 < score["high"], (init, score)
+    score = row_of(results)["auroc"]
+    assert score["low"] < 0.5 < score["high"]
 
 
 def test_a_class_with_one_image_is_refused_by_name_and_number() -> None:
