@@ -41,7 +41,7 @@ def small(folder: Path, mode: str = "knn", labels: str = "20pct", draws: int = 1
 
 
 def test_a_second_study_fits_nothing_and_finds_the_same(tmp_path: Path, count: Count) -> None:
-    for mode, fits in (("linear", 3), ("knn", 3), ("full", 3)):
+    for mode, fits in (("linear", 3), ("knn", 3), ("full", 2)):  # the pixels' probe is the same in the full mode
         request = small(tmp_path, mode)
         fresh = run_study(replace(request, cells=None))
         assert count(request) == fits

@@ -7,7 +7,9 @@ import timm
 import torch
 from torch import nn
 
+from medssl.train.loop import Plan, fit
 from medssl.train.optimisers import layerwise, lr_at, make, parameter_groups
+from medssl.types import Batch, Step
 
 
 def test_the_learning_rate_rises_linearly_then_follows_half_a_cosine_to_zero():
@@ -85,3 +87,27 @@ def test_a_network_without_layers_of_its_own_is_one_layer_and_no_decay_is_one_ra
     assert {scale[id(p)] for p in network.parameters()} == {decay} and {scale[id(p)] for p in head.parameters()} == {1.0}
     of_timm = timm.create_model("test_resnet", num_classes=0)
     assert {group.get("lr_scale", 1.0) for group in layerwise(of_timm, head, 0.1, 1.0)} == {1.0}
+
+
+class Slope(nn.Module):
+    """A loss that falls by one with each of its two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        return Step((self.a + self.b).sum())
+
+    def after_update(self, step, progress):
+        pass
+
+
+def test_the_loop_multiplies_the_rate_by_the_scale_of_each_group_at_every_step():
+    slope = Slope()
+    groups = [{"params": [slope.a], "lr_scale": 0.25}, {"params": [slope.b]}]
+    optimiser = make("sgd", slope, 0.1, 0.0, groups)
+    batches = [Batch((torch.zeros(1),), torch.arange(1), step, 0) for step in range(2)]
+    fit(slope, batches, optimiser, Plan(2, 0.1, 2, torch.device("cpu")))
+    # warm-up to 0.1 in two steps, momentum 0.9: 0.05 and then 0.1 of 1.9
+    assert slope.b.item() == pytest.approx(-(0.05 + 0.1 * 1.9)) and slope.a.item() == pytest.approx(-0.25 * (0.05 + 0.1 * 1.9))
