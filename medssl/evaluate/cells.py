@@ -44,8 +44,11 @@ class Kept:
         try:
             with np.load(io.BytesIO(self._path(key, ".npz").read_bytes()), allow_pickle=False) as kept:
                 prob, temperature, labels = kept["prob"], float(kept["temperature"]), int(kept["labels"])
-            found = load(self._path(key, ".safetensors").read_bytes()) if tensors else {}
-            return Fit(prob, temperature, labels, found)
+                sha256 = str(kept["tensors"])
+            content = self._path(key, ".safetensors").read_bytes() if tensors else b""
+            if tensors and hashlib.sha256(content).hexdigest() != sha256:
+                return None
+            return Fit(prob, temperature, labels, load(content) if tensors else {})
         except Exception:  # absent, torn, or of another make: fit it again
             return None
 
@@ -53,10 +56,11 @@ class Kept:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, prob=fit.prob, temperature=fit.temperature, labels=fit.labels)
-        if fit.tensors:
-            write_whole(self._path(key, ".safetensors"), save(dict(fit.tensors)))
+        buffer, content = io.BytesIO(), save(dict(fit.tensors)) if fit.tensors else b""
+        sha256 = hashlib.sha256(content).hexdigest()  # the archive checks itself, safetensors do not
+        np.savez(buffer, prob=fit.prob, temperature=fit.temperature, labels=fit.labels, tensors=sha256)
+        if content:
+            write_whole(self._path(key, ".safetensors"), content)
         write_whole(self._path(key, ".npz"), buffer.getvalue())
 
     def _path(self, key: Mapping[str, Any], suffix: str) -> Path:
@@ -74,9 +78,9 @@ def digest(*values: Any) -> str:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """Of all tensors of a network and its kind."""
+    """Of all tensors of a network, and of its layers as it prints them: other strides or pooling leave the tensors as they are."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    whole = hashlib.sha256(type(network).__qualname__.encode())
+    whole = hashlib.sha256(f"{type(network).__qualname__} {network}".encode())
     for name, tensor in sorted(tensors.items()):
         whole.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()

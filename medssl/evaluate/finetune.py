@@ -23,6 +23,7 @@ from medssl.data import split
 from medssl.data.loader import Loader, MakeView
 from medssl.data.several import draw_several
 from medssl.data.split import LabelFraction
+from medssl.errors import UserError
 from medssl.evaluate.calibration import fit_temperature, surprise_of
 from medssl.evaluate.features import extract
 from medssl.train import optimisers
@@ -165,7 +166,10 @@ def held_back(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], s
     else:
         counts = [len(np.unique(patients[column == says])) for column in y.T for says in (0, 1)]
         names = [str(k) for k in range(y.shape[1])]
-        rows = draw_several(patients, y, names, fifth, 0, seed) if min(counts) >= PATIENTS else []
+        try:
+            rows = draw_several(patients, y, names, fifth, 0, seed) if min(counts) >= PATIENTS else []
+        except UserError:  # a fifth of the patients cannot hold each of so many labels
+            rows = []
     held[rows] = True
     return held
 

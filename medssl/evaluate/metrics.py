@@ -39,7 +39,7 @@ def auprc(y: Y, prob: Prob, w: Weights) -> Scores:
 
 def accuracy(y: Y, prob: Prob, w: Weights) -> Scores:
     """Share of the weight whose most probable class is the true one (the lower class at a tie)."""
-    return w @ _correct(y, prob) / w.sum(1)
+    return _ratio(w @ _correct(y, prob), w.sum(1))
 
 
 def balanced_accuracy(y: Y, prob: Prob, w: Weights) -> Scores:
@@ -71,14 +71,14 @@ def specificity_at_95_sensitivity(y: Y, prob: Prob, w: Weights) -> Scores:
 def brier(y: Y, prob: Prob, w: Weights) -> Scores:
     """Mean squared distance of the probability from the truth: of the positive class, or summed over more than two classes."""
     squares = (prob - _one_hot(y, prob.shape[1])) ** 2
-    return w @ (squares[:, 1] if prob.shape[1] == 2 else squares.sum(1)) / w.sum(1)
+    return _ratio(w @ (squares[:, 1] if prob.shape[1] == 2 else squares.sum(1)), w.sum(1))
 
 
 def ece(y: Y, prob: Prob, w: Weights) -> Scores:
     """Expected calibration error: mean distance of accuracy from confidence over the bins ((i-1)/15, i/15] of the confidence."""
     confidence = prob.max(1)
     bins = _one_hot(np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1), ECE_BINS)
-    return np.abs(w @ (bins * (_correct(y, prob) - confidence)[:, None])).sum(1) / w.sum(1)
+    return _ratio(np.abs(w @ (bins * (_correct(y, prob) - confidence)[:, None])).sum(1), w.sum(1))
 
 
 def quadratic_kappa(y: Y, prob: Prob, w: Weights) -> Scores:
@@ -111,7 +111,8 @@ def measured(metric: Metric, y: Int[np.ndarray, "n ..."], prob: Prob, w: Weights
     of that mean, nan where none can be."""
     if y.ndim == 1:
         return metric(y, prob, w)
-    values = np.array([metric(truth, p, w[:, known]) for truth, p, known in labels_apart(y, prob)])
+    nothing = np.full(len(w), np.nan)
+    values = np.array([metric(truth, p, w[:, known]) if known.any() else nothing for truth, p, known in labels_apart(y, prob)])
     scored = np.isfinite(values)
     return _ratio(np.where(scored, values, 0).sum(0), scored.sum(0).astype(np.float64))
 

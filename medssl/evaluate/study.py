@@ -93,7 +93,7 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
         for draw in draws if how == "full" else once:
             wanted = name == ours and draw is taken
             key = _key(request, of_init, how, draw, name)
-            if (fit := kept.find(key, wanted)) is None:
+            if (fit := kept.find(key, tensors=wanted and how != "knn")) is None:
                 fit = _full(request, name, draw, tick) if how == "full" else of_init.fit(how, draw)
                 kept.keep(key, fit if wanted else replace(fit, tensors={}))
                 tick(1 if how != "full" else 0)
@@ -178,7 +178,8 @@ def _key(request: Request, of_init: Features, mode: str, draw: Draw, name: str) 
         own |= {key: getattr(settings, key) for key in _OF_FULL}
     if request.cells is None:
         return {}
-    return {"task": request.tested, "drawn": digest(draw.rows), "mode": mode, "weights": of_init.weights, "seed": request.seed, **own}
+    drawn = digest(draw.rows, request.task.patients[draw.rows].tolist())
+    return {"task": request.tested, "drawn": drawn, "mode": mode, "weights": of_init.weights, "seed": request.seed, **own}
 
 
 def _cell(request: Request, draw: Draw, mode: str, init: str, fit: Fit) -> Cell:

@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 
 from medssl.evaluate.intervals import Resamples, interval, resampled
 from medssl.evaluate.metrics import Metric, accuracy, auroc, score
-from medssl.evaluate.probe import USUAL_C
 from medssl.evaluate.task import Task
 
 SMALL = 20  # patients of a group, or 5 of a class in it, below which a score says little
@@ -27,7 +26,8 @@ _MOST = 12  # groups of one kind, the largest ones
 _BANDS = (18, 40, 60, 80)  # years
 _RESAMPLES = 300
 _UNITS = {"Y": 1.0, "M": 1 / 12, "W": 1 / 52, "D": 1 / 365}
-_PROBE_ROWS, _PROBE_PATIENTS = 2000, 10  # images that the site probe looks at; patients that a site needs for it
+_PROBE_ROWS, _PROBE_PATIENTS = 2000, 10  # images that the site probe looks at; patients that a site needs among them
+_PROBE_C = 0.1  # with less, sites that are told apart by few images are all called the largest one
 
 Groups = dict[str, np.ndarray]
 
@@ -103,16 +103,17 @@ def site_probe(
 ) -> dict[str, Any] | None:
     """Can a linear classifier tell the site from frozen features of patients it has not seen? Accuracy beside the share of the largest
     site, and AUROC, with intervals over patients, by five-fold cross-validation. None with fewer than two sites of ten patients."""
-    counts = Counter(site for site, _ in sorted(set(zip(sites.tolist(), patients.tolist(), strict=True))) if site)
+    rows = np.flatnonzero(sites != "")
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _PROBE_ROWS)).astype(int)]
+    counts = Counter(site for site, _ in set(zip(sites[rows].tolist(), patients[rows].tolist(), strict=True)))
     large = sorted(site for site, number in counts.items() if number >= _PROBE_PATIENTS)
     if len(large) < 2:
         return None
-    rows = np.flatnonzero(np.isin(sites, large))
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _PROBE_ROWS)).astype(int)]
+    rows = rows[np.isin(sites[rows], large)]
     x, y, who = features[rows].astype(np.float64), np.searchsorted(large, sites[rows]), patients[rows]
     prob = np.zeros((len(rows), len(large)))
     for known, held in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(x, y, who):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=USUAL_C, max_iter=1000)).fit(x[known], y[known])
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C, max_iter=1000)).fit(x[known], y[known])
         prob[np.ix_(held, probe.classes_)] = probe.predict_proba(x[held])
     values = resampled(y, [prob], Resamples(who, _RESAMPLES, seed), metrics := {"accuracy": accuracy, "auroc": auroc})
     found = score(y, prob, metrics)

@@ -26,7 +26,7 @@ def starts(config: Config, encoder: Encoder, card: Mapping[str, Any], test: pd.D
     """
     found = {"pretrained": encoder, "random": _random(card, config)}
     for text in config.finetune.versus:
-        path = Path(text)
+        path = Path(text).absolute()  # "." has a name, too
         name = path.name if path.is_dir() or path.name != artefact.WEIGHTS else path.parent.name
         if name in found or name in _TAKEN:
             raise UserError(f"finetune.versus: {text}: there is another start of the name {name!r}. Rename the folder or the file.")

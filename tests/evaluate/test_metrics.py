@@ -7,6 +7,7 @@ from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
     brier_score_loss,
+    cohen_kappa_score,
     f1_score,
     roc_auc_score,
     roc_curve,
@@ -144,3 +145,63 @@ def test_score_names_every_metric() -> None:
     assert all(score == 1.0 for name, score in result.items() if name not in ("brier", "ece"))
     assert result["brier"] == pytest.approx((0.1**2 + 0.4**2) * 2 / 4)
     assert result["ece"] == pytest.approx(0.25)  # four confidences, mean 0.75, all right, each bin on the same side
+
+
+def test_quadratic_kappa_is_scikit_learns_under_every_weighting() -> None:
+    for k in (3, 5):
+        y, prob, weights = made_up(k)
+        expected = [cohen_kappa_score(y, prob.argmax(1), weights="quadratic", sample_weight=w) for w in weights]
+        np.testing.assert_allclose(metrics.quadratic_kappa(y, prob, weights), expected, rtol=0, atol=1e-9)
+
+
+def test_quadratic_kappa_worked_by_hand() -> None:
+    # one image is wrong by two grades: the squares add up to 4. By chance each image could have had any of the four calls: a true 0 is
+    # then off by 0, 4, 1 and 4 (9, twice), the 1 by 1, 1, 0 and 1 (3), the 2 by 4, 0, 1 and 0 (5): 26 of four calls each, so 6.5
+    y, called = np.array([0, 0, 1, 2]), np.array([0, 2, 1, 2])
+    assert metrics.quadratic_kappa(y, np.eye(3)[called], ONCE) == pytest.approx([1 - 4 / 6.5])
+
+
+def several_labels(n: int = 150) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(6)
+    y = (generator.random((n, 4)) < [0.5, 0.3, 0.2, 0.1]).astype(int)
+    prob = 1 / (1 + np.exp(-(generator.normal(size=y.shape).round(1) + 1.2 * y - 0.6)))
+    return y, prob, generator.multinomial(n, np.full(n, 1 / n), size=6).astype(float)
+
+
+def test_several_labels_are_the_mean_of_each_on_the_images_where_it_is_known() -> None:
+    y, prob, weights = several_labels()
+    y[np.random.default_rng(7).random(y.shape) < 0.3] = -1
+    references = {
+        metrics.auroc: lambda t, p, w: roc_auc_score(t, p, sample_weight=w),
+        metrics.auprc: lambda t, p, w: average_precision_score(t, p, sample_weight=w),
+        metrics.accuracy: lambda t, p, w: accuracy_score(t, p > 0.5, sample_weight=w),
+        metrics.balanced_accuracy: lambda t, p, w: balanced_accuracy_score(t, p > 0.5, sample_weight=w),
+        metrics.f1: lambda t, p, w: f1_score(t, p > 0.5, sample_weight=w),
+        metrics.brier: lambda t, p, w: brier_score_loss(t, p, sample_weight=w),
+    }
+    for metric, reference in references.items():
+        expected = [np.mean([reference(y[known, c], prob[known, c], w[known]) for c, known in enumerate((y >= 0).T)]) for w in weights]
+        np.testing.assert_allclose(metrics.measured(metric, y, prob, weights), expected, rtol=0, atol=1e-9, err_msg=metric.__name__)
+
+
+def test_a_label_that_nobody_knows_under_a_weighting_is_left_out_of_the_mean_and_none_gives_nan() -> None:
+    y, prob, _ = several_labels(40)
+    y[:, 3] = -1
+    y[20:, 2] = -1
+    weights = np.ones((3, 40))
+    weights[1, :20], weights[2] = 0, 0  # nobody with a known third label, then nobody at all
+    for name, metric in metrics.METRICS.items():
+        found = metrics.measured(metric, y, prob, weights)
+        by_label = [metrics.measured(metric, y[:, [c]], prob[:, [c]], weights) for c in range(4)]
+        expected = [np.mean([by_label[c][0] for c in range(3)]), np.mean([by_label[c][1] for c in range(2)])]
+        np.testing.assert_allclose(found[:2], expected, rtol=0, atol=1e-12, err_msg=name)
+        assert np.isnan(found[2]) and np.isnan(by_label[3]).all(), name
+
+
+def test_several_labels_are_scored_as_the_medmnist_evaluator_does() -> None:
+    from medmnist.evaluator import getACC, getAUC
+
+    y, prob, _ = several_labels()
+    scores = metrics.score(y, prob)
+    assert scores["auroc"] == pytest.approx(getAUC(y, prob, "multi-label, binary-class"), abs=1e-9)
+    assert scores["accuracy"] == pytest.approx(getACC(y, prob, "multi-label, binary-class"), abs=1e-9)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, chromium
-from studies import SCRIPT, a_document, a_showcase, with_everything
+from pages import SCRIPT, a_document, a_showcase, with_everything
 
 from medssl.evaluate.report import figure_files, render, write_report
 from medssl.evaluate.showcase import illustrate

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import SCRIPT, a_document
+from pages import SCRIPT, a_document
 
 from medssl.evaluate.figures import WIDE, figure_png, figure_svg
 from medssl.evaluate.report import render, write_report

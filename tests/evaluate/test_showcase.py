@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from studies import SCRIPT, a_showcase
+from pages import SCRIPT, a_showcase
 from torch import nn
 
 from medssl.evaluate.charts import places

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from sklearn.metrics import roc_auc_score
-from torch import nn
+from studies import Corner, Noise, a_request, hexed
 
-from medssl.config import Finetune
 from medssl.data.split import parse_labels
 from medssl.errors import UserError
 from medssl.evaluate import draws as plans
@@ -24,72 +22,6 @@ from medssl.evaluate.draws import plan_draws
 from medssl.evaluate.leak import refuse_leak
 from medssl.evaluate.results import Results, _p
 from medssl.evaluate.study import Request, run_study
-from medssl.evaluate.task import ask
-
-EDGE = 30
-
-
-def hexed(*words: object) -> str:
-    return hashlib.sha256(repr(words).encode()).hexdigest()[:32]
-
-
-def a_request(signal: float = 25, patients: int = 60, mode: str = "linear", labels: str = "20pct,100pct", draws: int = 2) -> Request:
-    """Two images per patient; in class "sick" the upper left corner is brighter by `signal` of 255 grey levels, noise is 20."""
-    generator = np.random.default_rng(0)
-    sick = np.repeat(np.arange(patients) % 2, 2)
-    images = generator.normal(100, 20, (2 * patients, 1, EDGE, EDGE))
-    images[:, :, :8, :8] += signal * sick[:, None, None, None]
-    owner = np.repeat(np.arange(patients), 2)
-    table = pd.DataFrame(
-        {
-            "key": [hexed("key", i) for i in range(2 * patients)],
-            "patient": [hexed("patient", p) for p in owner.tolist()],
-            "pixel_hash": [hexed("pixels", i) for i in range(2 * patients)],
-            "label:finding": np.where(sick, "sick", "normal"),
-        }
-    )
-    roles = np.where(owner < patients // 3, "test", "train")
-    torch.manual_seed(0)
-    inits: dict[str, nn.Module] = {"pretrained": Corner(), "random": Noise()}
-    settings = Finetune.model_validate({"mode": mode, "draws": draws, "steps": 4, "batch_size": 8, "bootstraps": 100})
-    return Request(
-        images=images.clip(0, 255).astype(np.uint8),
-        table=table,
-        task=ask(table, ["finding"], roles),
-        inits=inits,
-        fractions=parse_labels(labels),
-        settings=settings,
-        seed=0,
-        device=torch.device("cpu"),
-        make_views=lambda image, key: image,
-        facts={"data": {"name": "made up"}, "encoder": {"method": "pnnclr"}},
-    )
-
-
-class Corner(nn.Module):
-    """An encoder that has learnt to look at the right place."""
-
-    num_features = 2
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-
-    @property
-    def backbone(self) -> nn.Module:
-        return self
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        images = images / 255 if images.max() > 1 else images.float()
-        return self.weight * torch.stack([images[:, 0, :8, :8].mean((1, 2)), images[:, 0, 10:, 10:].mean((1, 2))], dim=1)
-
-
-class Noise(Corner):
-    """An encoder that has learnt nothing: two pixels away from the signal."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        images = images / 255 if images.max() > 1 else images.float()
-        return self.weight * images[:, 0, 20, 20:22]
 
 
 @pytest.fixture(scope="module")

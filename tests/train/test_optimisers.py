@@ -3,10 +3,13 @@
 import math
 
 import pytest
+import timm
 import torch
 from torch import nn
 
-from medssl.train.optimisers import lr_at, make, parameter_groups
+from medssl.train.loop import Plan, fit
+from medssl.train.optimisers import layerwise, lr_at, make, parameter_groups
+from medssl.types import Batch, Step
 
 
 def test_the_learning_rate_rises_linearly_then_follows_half_a_cosine_to_zero():
@@ -55,3 +58,56 @@ def test_adamw_and_sgd_lower_a_convex_loss(name):
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_layer_decay_lowers_the_rate_from_each_block_of_a_resnet_to_the_one_before() -> None:
+    network = timm.create_model("resnet18", num_classes=0, channels=(4, 4, 4, 4))
+    head = nn.Linear(4, 2)
+    groups = layerwise(network, head, 0.1, 0.5)
+    scale = {id(p): group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
+    names = {**dict(network.named_parameters()), "head.weight": head.weight, "head.bias": head.bias}
+    # eight blocks below the head and the stem below them: 1, 1/2, 1/4 ... 1/512
+    place = {"head": 0, "layer4.1": 1, "layer4.0": 2, "layer3.1": 3, "layer3.0": 4}
+    place |= {"layer2.1": 5, "layer2.0": 6, "layer1.1": 7, "layer1.0": 8, "conv1": 9, "bn1": 9}
+    for name, parameter in names.items():
+        (part,) = (part for part in place if name.startswith(f"{part}."))
+        assert scale[id(parameter)] == pytest.approx(0.5 ** place[part]), name
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in names.values()), "each parameter stands in one group"
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert all(decays[id(p)] == (0.1 if p.ndim > 1 else 0.0) for p in names.values())
+
+
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_a_network_without_layers_of_its_own_is_one_layer_and_no_decay_is_one_rate(decay: float) -> None:
+    network, head = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), nn.Linear(2, 2)
+    groups = layerwise(network, head, 0.1, decay)
+    scale = {id(p): group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
+    assert len(scale) == 6 and sum(len(group["params"]) for group in groups) == 6
+    assert {scale[id(p)] for p in network.parameters()} == {decay} and {scale[id(p)] for p in head.parameters()} == {1.0}
+    of_timm = timm.create_model("test_resnet", num_classes=0)
+    assert {group.get("lr_scale", 1.0) for group in layerwise(of_timm, head, 0.1, 1.0)} == {1.0}
+
+
+class Slope(nn.Module):
+    """A loss that falls by one with each of its two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+
+    def forward(self, batch):
+        return Step((self.a + self.b).sum())
+
+    def after_update(self, step, progress):
+        pass
+
+
+def test_the_loop_multiplies_the_rate_by_the_scale_of_each_group_at_every_step():
+    slope = Slope()
+    groups = [{"params": [slope.a], "lr_scale": 0.25}, {"params": [slope.b]}]
+    optimiser = make("sgd", slope, 0.1, 0.0, groups)
+    batches = [Batch((torch.zeros(1),), torch.arange(1), step, 0) for step in range(2)]
+    fit(slope, batches, optimiser, Plan(2, 0.1, 2, torch.device("cpu")))
+    # warm-up to 0.1 in two steps, momentum 0.9: 0.05 and then 0.1 of 1.9
+    assert slope.b.item() == pytest.approx(-(0.05 + 0.1 * 1.9)) and slope.a.item() == pytest.approx(-0.25 * (0.05 + 0.1 * 1.9))
