@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medssl.evaluate.calibration import tempered
 from medssl.evaluate.curves import (
     GRID,
     Question,
@@ -17,7 +18,6 @@ from medssl.evaluate.curves import (
     questions,
     reliability,
     roc,
-    tempered,
 )
 from medssl.evaluate.drawing import (
     DASHES,
@@ -159,7 +159,9 @@ def _matrix(axes: "Axes", counts: np.ndarray, names: Sequence[str]) -> None:
 def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float | None) -> "Figure":
     """Observed against stated, over the histogram of what was stated."""
     figure, (upper, lower) = blank((SIDE, 4.0), 2, 1, sharex=True, height_ratios=[3.2, 1])
-    versions = {"as stated": prob} | ({} if temperature is None else {f"temperature {temperature:.2f}": tempered(kind, prob, temperature)})
+    versions = {"as stated": prob} | (
+        {} if temperature is None else {f"temperature {temperature:.2f}": tempered(prob, temperature, kind == "labels")}
+    )
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
     handles, names = [], []
     for i, (name, stated) in enumerate(versions.items()):

@@ -98,12 +98,3 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> Bins:
     full = count > 0
     mean, rate, share = sure[full] / count[full], hits[full] / count[full], count[full] / len(confidence)
     return Bins(mean, rate, share, float((share * np.abs(mean - rate)).sum()))
-
-
-def tempered(kind: str, prob: np.ndarray, temperature: float) -> np.ndarray:
-    """The probabilities with their logits divided by `temperature`."""
-    log = np.log(np.clip(prob, 1e-12, 1))
-    if kind == "labels":
-        return 1 / (1 + np.exp((np.log(np.clip(1 - prob, 1e-12, 1)) - log) / temperature))
-    scaled = np.exp((log - log.max(1, keepdims=True)) / temperature)
-    return scaled / scaled.sum(1, keepdims=True)

@@ -22,7 +22,6 @@ from medssl.evaluate.curves import (
     questions,
     reliability,
     roc,
-    tempered,
 )
 from medssl.evaluate.metrics import ece
 
@@ -103,13 +102,6 @@ def test_the_error_of_the_bins_is_that_of_the_metric(classes: int) -> None:
 def test_every_known_label_is_an_answer_of_its_own() -> None:
     sure, right = answers("labels", np.array([[1, 0], [-1, 1]]), np.array([[0.9, 0.8], [0.5, 0.3]]))
     assert sure == pytest.approx([0.9, 0.8, 0.7]) and right.tolist() == [True, False, False]
-
-
-def test_a_temperature_divides_the_logits() -> None:
-    assert tempered("classes", np.array([[0.2, 0.8]]), 2.0) == pytest.approx(np.array([[1 / 3, 2 / 3]]))  # odds of 4 become 2
-    assert tempered("labels", np.array([[0.2, 0.8]]), 2.0) == pytest.approx(np.array([[1 / 3, 2 / 3]]))
-    prob = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
-    assert tempered("classes", prob, 1.0) == pytest.approx(prob)
 
 
 def test_a_question_without_both_answers_is_not_asked() -> None:
