@@ -45,6 +45,7 @@ def finetune(
     device: str | None = None,
     overwrite: bool = False,
     sets: Sequence[str] = (),
+    cells: Path | None = None,  # noqa: ARG001
 ) -> Path:
     """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
 
