@@ -204,6 +204,24 @@ def predict(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Fine-tuning runs, or folders of them.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page to write.  [default: the run's report.html; of several comparison.html]")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page where it exists.")] = False,
+) -> None:
+    """Write a run's report again, or join several runs in one comparison: encoders, label fractions, data sets.
+
+    Example: medssl report runs/study
+    """
+    with _outcome() as console:
+        from medssl.run.report import report as command
+
+        command(console, runs=runs, out=out, overwrite=overwrite)
+
+
+@app.command()
 def demo(out: Out = None, overwrite: Overwrite = False) -> None:
     """Show the whole way on synthetic radiographs. Needs no data, no network, and a few minutes.
 
@@ -225,6 +243,15 @@ def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run fo
         from medssl.run.track import track as command
 
         command(console, runs=runs)
+
+
+@app.command(hidden=True)
+def job(message: str) -> None:
+    """One job of a study, as medssl.run.crew starts it."""
+    with _outcome() as console:
+        from medssl.run.worker import work
+
+        work(console, message)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def calls(monkeypatch):
 
         return called
 
-    for name in ("prepare", "pretrain", "finetune", "predict", "demo"):
+    for name in ("prepare", "pretrain", "finetune", "predict", "report", "demo"):
         module = types.ModuleType(name)
         setattr(module, name, command(name))
         monkeypatch.setitem(sys.modules, f"medssl.run.{name}", module)
@@ -118,6 +118,7 @@ def ended(*args):
                 "sets": ["a=b"],
             },
         ),
+        ("report a b --out o --overwrite", "report", {"runs": [Path("a"), Path("b")], "out": Path("o"), "overwrite": True}),
         ("demo --out o --overwrite", "demo", {"out": Path("o"), "overwrite": True}),
     ],
 )
