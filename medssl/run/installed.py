@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -101,8 +102,8 @@ def _licence(found: metadata.Distribution) -> str:
     if lines and lines[0].upper() != "UNKNOWN":
         return lines[0].strip()[:_SHORT]
     for file in found.files or ():
-        if ".dist-info" in str(file) and _LICENCE_FILE.search(file.name) and (path := file.locate()):
-            head = " ".join(open(path, encoding="utf-8", errors="replace").read(400).split())  # noqa: PTH123, SIM115
+        if ".dist-info" in str(file) and _LICENCE_FILE.search(file.name):
+            head = " ".join(Path(str(file.locate())).read_text("utf-8", errors="replace")[:400].split())
             if (name := _family(head)) != "other":
                 return name
     return UNKNOWN

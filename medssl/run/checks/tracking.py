@@ -1,6 +1,7 @@
 """Where MLflow would get the records of a run: the embedded store, a database, or a server, asked once with a run's credentials."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ from medssl.tracking.mlflow_client import brief, server_version, without_passwor
 _SECONDS = 3.0
 _LATER = "Runs go on without it, and `medssl track` sends what it missed."
 _SQLITE = "sqlite:///"
+_VERSION = re.compile(r"\d+\.\d+")
 _REFUSALS = {
     401: "It wants a user: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     403: "This user, or this machine, may not use it: ask who runs it.",
@@ -60,6 +62,8 @@ def server(uri: str) -> Finding:
             remedy = "Start it, correct MLFLOW_TRACKING_URI, or open the way to it"
             return judged("MLflow", f"{address} does not answer: {brief(_cause(error))}", error=f"{remedy}. {_LATER}")
         return judged("MLflow", f"{address} answers {status}", error=f"{_REFUSALS.get(status, 'Look into its log.')} {_LATER}")
+    if not _VERSION.match(version):
+        return judged("MLflow", f"{address} answers, not as MLflow does (a proxy's page?)", error=f"{_REFUSALS[404]} {_LATER}")
     seen = f"{address}, MLflow {version}"
     if address != uri:
         return judged("MLflow", seen, warning="A password in an address is easily seen: put it into MLFLOW_TRACKING_PASSWORD.")
