@@ -120,8 +120,9 @@ class _Report:
 
     def add(self, findings: list[Finding]) -> None:
         self.found += findings
-        for item in findings if self._console else ():
-            self._console.verdict(item.level, item.name, f"{item.seen}\n{item.remedy}" if item.remedy else item.seen)
+        for item in findings:
+            if self._console:
+                self._console.verdict(item.level, item.name, f"{item.seen}\n{item.remedy}" if item.remedy else item.seen)
 
     def say(self, text: str) -> None:
         if self._console:

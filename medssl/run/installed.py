@@ -93,12 +93,12 @@ def _package(found: metadata.Distribution) -> Package:
 def _licence(found: metadata.Distribution) -> str:
     """By the SPDX expression, the classifiers, the field, or the first lines of the licence's file, whichever says something first."""
     said = found.metadata
-    if expression := said.get("License-Expression"):
-        return expression
+    if expression := said.get_all("License-Expression"):
+        return expression[0]
     classifiers = [item.rpartition(" :: ")[2] for item in said.get_all("Classifier") or () if item.startswith("License ::")]
     if named := [name for name in classifiers if name != "OSI Approved"]:
         return " AND ".join(named)
-    lines = (said.get("License") or "").strip().splitlines()
+    lines = "".join(said.get_all("License") or ()).strip().splitlines()
     if lines and lines[0].upper() != "UNKNOWN":
         return lines[0].strip()[:_SHORT]
     for file in found.files or ():

@@ -189,6 +189,7 @@ def server_version(uri: str, seconds: float) -> str:
 
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)
     answer = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=seconds, raise_on_status=False)
+    assert answer is not None, "only an asynchronous call has none"
     answer.raise_for_status()
     return answer.text.strip()[:20]
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 
 import torch
+import torch.cuda.nccl
 
 from medssl.run.finding import Finding, judged
 

@@ -15,7 +15,7 @@ _MEND = "Install them again: pip install --require-hashes -r requirements.lock, 
 
 def check() -> Iterator[Finding]:
     """Versions against what medssl's own metadata ask for."""
-    yield python(platform.python_version(), metadata.metadata("medssl").get("Requires-Python", ""))
+    yield python(platform.python_version(), metadata.metadata("medssl")["Requires-Python"])
     yield _packages()
     yield _torch()
     yield user(os.geteuid())

@@ -43,8 +43,8 @@ def store(database: Path) -> Finding:
         return judged("MLflow", f"{database} will be made by the first run") if place.level != "error" else place
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=_SECONDS)) as connection:
-            connection.execute("PRAGMA schema_version")
-            connection.execute("BEGIN IMMEDIATE")  # takes the right to write, and gives it back
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE medssl_doctor (tried INTEGER)")  # written, and taken back
             connection.rollback()
     except sqlite3.Error as error:
         return judged("MLflow", f"{database}: {error}", error=f"Make it writable, or name another one with MLFLOW_TRACKING_URI. {_LATER}")

@@ -54,7 +54,7 @@ def test_albumentations_calls_outside_exactly_where_the_check_warns(asked, value
     [("true", "true", False), ("false", "true", False), ("1", "0", False), ("false", "0", True), ("false", "1", True)],
 )
 def test_telemetry_is_warned_of_exactly_where_mlflow_says_that_it_sends(monkeypatch, telemetry, track, sends):
-    from mlflow.telemetry.utils import MLFLOW_DISABLE_TELEMETRY
+    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", telemetry)
     monkeypatch.setenv("DO_NOT_TRACK", track)
