@@ -26,7 +26,7 @@ from medssl.run.finding import Finding, judged
 from medssl.run.job import Job, assemble
 from medssl.train import memory
 from medssl.train.launch import Launch
-from medssl.train.loop import fit
+from medssl.train.loop import choose_device, fit
 from medssl.train.processes import Team
 from medssl.types import Reporter, Step
 
@@ -132,6 +132,7 @@ def _speed(burn: Burn, kind: str, expected: Mapping[str, Any]) -> Finding:
 
 
 def _burn(reporter: Reporter, folder: Path, device: str, seconds: float) -> Burn:
+    choose_device(device)  # fails before anything is drawn
     losses, gradients = _fixed_numbers(reporter, folder, device)
     job = _job(reporter, folder, device, ["train.steps=1000000"])
     clock = _Clock(reporter, device, seconds)
