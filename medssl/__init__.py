@@ -10,7 +10,7 @@ import os
 
 __version__ = "0.1.0"
 
-for _name, _value in {
+ENVIRONMENT = {
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -18,5 +18,6 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
-}.items():
+}
+for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="medssl",
     help="Self-supervised pretraining on medical images, and honest fine-tuning with few labels. Offline.\n\n"
-    "\b\nFirst:  medssl demo\nThen:   medssl prepare --data FOLDER\n        medssl pretrain --data FOLDER\n"
+    "\b\nFirst:  medssl demo\nThen:   medssl doctor\n        medssl prepare --data FOLDER\n        medssl pretrain --data FOLDER\n"
     "        medssl finetune --labels 10pct\n        medssl predict --data FOLDER",
     no_args_is_help=True,
     add_completion=False,
@@ -231,6 +231,28 @@ def demo(out: Out = None, overwrite: Overwrite = False) -> None:
         from medssl.run.demo import demo as command
 
         command(console, out=out, overwrite=overwrite)
+
+
+@app.command()
+def doctor(
+    data: Data = None,
+    burn_in: Annotated[
+        int | None, typer.Option(min=1, metavar="SECONDS", help="Also train on phantoms for so long, and compare speed and numbers.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
+) -> None:
+    """Look at this machine before a training is trusted to it: software, GPUs, memory, folders, decoders, tracking server, licences.
+
+    Ends with 2 where something is wrong, with 0 where all is well or calls for a warning only.
+
+    Example: medssl doctor --burn-in 60
+    """
+    with _outcome() as console:
+        from medssl.run.doctor import doctor as command
+
+        healthy = command(console, data=data, burn_in=burn_in, as_json=as_json)
+    if not healthy:
+        raise typer.Exit(2)
 
 
 @app.command()

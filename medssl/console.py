@@ -5,6 +5,7 @@ Nothing that comes from outside (file names, labels, error texts) can forge a li
 
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_FRAMES = 0.1
+_LEVEL, _NAME = 9, 15  # columns of a verdict
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 @dataclass
@@ -60,6 +63,18 @@ class Console:
     def fail(self, text: str) -> None:
         """The one message of a command that failed, red on a terminal."""
         self._err.print(Text(f"error: {self._who}{printable(text)}", "red"))
+
+    def verdict(self, level: str, name: str, text: str) -> None:
+        """A line of a report: "ok", "warning" or "error", coloured on a terminal, and wrapped there, of what, and what is said of it."""
+        if self._silent:
+            return
+        margin = " " * (_LEVEL + _NAME)
+        lines = printable(text).split("\n")
+        if self._out.is_terminal:
+            room = max(40, self._out.width - len(margin))
+            lines = [part for line in lines for part in textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False)]
+        head = Text.assemble((f"{level:{_LEVEL}}", _COLOURS.get(level, "")), f"{printable(name):{_NAME - 1}} ")
+        self._out.print(head + Text(f"\n{margin}".join(line.strip() for line in lines)))
 
     def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
         """The state of a task: ten frames a second at most on a terminal, elsewhere a line every ten seconds, and one when it is done.

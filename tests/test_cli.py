@@ -164,7 +164,7 @@ def test_a_command_line_that_is_wrong_ends_with_2(calls, capsys, line):
     assert calls.made == []
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune", "demo"])
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "demo", "doctor"])
 def test_a_command_has_fewer_than_ten_flags_and_an_example(command, capsys):
     assert ended(command, "--help") == 0
     text = capsys.readouterr().out

@@ -41,6 +41,11 @@ def test_time_left_counts_from_where_a_resumed_run_began(clock, capsys):
     assert capsys.readouterr().out == "pretrain  910/1000  3:00 left\n"
 
 
+def test_a_verdict_stands_in_columns_its_further_lines_below_and_forges_none(capsys):
+    Console().verdict("warning", "MLflow", "no answer\x1b[2K\nStart it.")
+    assert capsys.readouterr().out == "warning  MLflow         no answer\\x1b[2K\n" + 24 * " " + "Start it.\n"
+
+
 def test_facts_stay_until_others_replace_them(clock, capsys):
     console = Console()
     console.progress("t", 0, 9, {"epoch": 1, "knn": 0.5})

@@ -40,11 +40,12 @@ def prepare(
         store = made(source, settings, cache_folder(), progress, out)
     except KeyboardInterrupt:
         raise Interrupted("Stopped. What has been prepared is kept; the same command goes on from there.") from None
-    _say(store, settings.path, out, reporter)
+    say(store, settings.path, out, reporter)
     return store.path
 
 
-def _say(store: Store, path: str, out: Path | None, reporter: Reporter) -> None:
+def say(store: Store, path: str, out: Path | None, reporter: Reporter) -> None:
+    """The audit of a store, for a person, and where all of it lies."""
     found = json.loads((store.path / "audit.json").read_text("utf-8"))
     for heading, sentence in lines(found):
         say = reporter.warn if heading == "leak" else reporter.say

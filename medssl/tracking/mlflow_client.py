@@ -181,6 +181,18 @@ class Session:
         self._client.set_terminated(self.run_id, status, ended)
 
 
+def server_version(uri: str, seconds: float) -> str:
+    """What the server at `uri` says of itself, asked once, with the credentials that a run would use. Raises whatever MLflow raises."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+    answer = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=seconds, raise_on_status=False)
+    assert answer is not None, "only an asynchronous call has none"
+    answer.raise_for_status()
+    return answer.text.strip()[:20]
+
+
 def refused(error: Exception) -> bool:
     """Whether the same call would fail again: no such file, or what HTTP calls the client's error. All else is an outage."""
     from mlflow.exceptions import MlflowException
