@@ -9,18 +9,13 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from medssl import __version__
-from medssl.errors import Interrupted, LostProcess, UserError
-
-if TYPE_CHECKING:
-    from medssl.console import Console
+from medssl.ending import outcome
 
 app = typer.Typer(
     name="medssl",
@@ -86,7 +81,7 @@ def prepare(
 
     Example: medssl prepare --data chestxray/
     """
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.prepare import prepare as command
 
         command(console, data=data, preset=preset, out=out, shard=shard, sets=sets or ())
@@ -110,7 +105,7 @@ def pretrain(
 
     Example: medssl pretrain --data chestxray/
     """
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.pretrain import pretrain as command
 
         command(
@@ -147,7 +142,7 @@ def finetune(
 
     Example: medssl finetune --labels 10pct
     """
-    with _outcome() as console:
+    with outcome() as console:
         if labels is not None:
             from medssl.data.split import parse_labels
 
@@ -188,7 +183,7 @@ def predict(
 
     Example: medssl predict --data ward/ --abstain-below 0.8
     """
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.predict import predict as command
 
         command(
@@ -215,7 +210,7 @@ def report(
 
     Example: medssl report runs/study
     """
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.report import report as command
 
         command(console, runs=runs, out=out, overwrite=overwrite)
@@ -227,7 +222,7 @@ def demo(out: Out = None, overwrite: Overwrite = False) -> None:
 
     Example: medssl demo --out runs/demo
     """
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.demo import demo as command
 
         command(console, out=out, overwrite=overwrite)
@@ -247,7 +242,7 @@ def doctor(
 
     Example: medssl doctor --burn-in 60
     """
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.doctor import doctor as command
 
         healthy = command(console, data=data, burn_in=burn_in, as_json=as_json)
@@ -261,7 +256,7 @@ def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run fo
 
     Example: medssl track runs
     """
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.track import track as command
 
         command(console, runs=runs)
@@ -270,59 +265,7 @@ def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run fo
 @app.command(hidden=True)
 def job(message: str) -> None:
     """One job of a study, as medssl.run.crew starts it."""
-    with _outcome() as console:
+    with outcome() as console:
         from medssl.run.worker import work
 
         work(console, message)
-
-
-@contextmanager
-def _outcome() -> Iterator["Console"]:
-    """A console for the command, and its exit code."""
-    from medssl.console import Console
-    from medssl.train.launch import launched
-
-    console = Console()
-    try:
-        launch = launched()
-        console = Console(launch.rank, launch.size)
-        _settle_home(console)
-        with console:
-            yield console
-    except UserError as error:
-        console.fail(str(error))
-        _tell_torchrun(error)
-        raise typer.Exit(2) from None
-    except LostProcess as error:
-        console.fail(str(error))
-        raise typer.Exit(1) from None
-    except Interrupted as stop:
-        console.warn(str(stop))
-        raise typer.Exit(128 + stop.signal if stop.signal else 3) from None
-    except KeyboardInterrupt:
-        console.warn("Stopped. There is no checkpoint to go on from.")
-        raise typer.Exit(130) from None
-    except Exception as error:
-        _tell_torchrun(error)
-        raise
-
-
-def _settle_home(console: "Console") -> None:
-    """MLflow cannot even be imported by a user without a home that he may write in, as containers and some nodes have them."""
-    from medssl.data.cache import MAKESHIFT, cache_folder
-
-    with suppress(RuntimeError):
-        if os.access(Path.home(), os.W_OK):
-            return
-    os.environ |= {"MEDSSL_CACHE": str(cache_folder()), "HOME": str(MAKESHIFT.absolute())}
-    with suppress(OSError):  # what cannot be written there says so itself
-        MAKESHIFT.mkdir(exist_ok=True)
-    console.warn(f"There is no home folder that can be written: {MAKESHIFT.absolute()} takes its place. Set HOME to another one.")
-
-
-def _tell_torchrun(error: Exception) -> None:
-    """What torchrun shows as the root cause, of the process that failed first."""
-    if "TORCHELASTIC_ERROR_FILE" in os.environ:
-        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-        get_error_handler().record_exception(error)

@@ -13,12 +13,17 @@ from medssl.config import Config
 from medssl.evaluate import outlying
 from medssl.evaluate.features import extract
 from medssl.evaluate.finetune import held_back
+from medssl.evaluate.report import figure_files, write_report
+from medssl.evaluate.results import RESULTS, SPLITS
 from medssl.evaluate.showcase import Pictures, Showcase, illustrate
 from medssl.evaluate.study import PIXELS, Findings, Request, cell_seed
+from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 from medssl.run.data import Prepared
 from medssl.run.export import export_classifier
 
+FIGURES = "figures"
+FOR_THE_TRACKER = (RESULTS, SPLITS, "report.html", FIGURES)
 _SHOWN = "10pct"
 _POOL = 5000  # labelled training images among which neighbours are looked for
 
@@ -33,6 +38,19 @@ class Network(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.head(self.encoder(images))
+
+
+def leave(folder: Path, config: Config, found: Prepared, card: Mapping[str, Any], request: Request, findings: Findings) -> None:
+    """What a fine-tuning found: classifier, report, figures, and last the results, with which it is finished."""
+    document, network = findings.results.document, network_of(request, findings)
+    if network is not None:
+        leave_classifier(folder, config, found, card, request, findings, network)
+    shown = pictures(request, findings, network)
+    write_report(document, folder / "report.html", shown)
+    (folder / FIGURES).mkdir(exist_ok=True)
+    for name, content in {**figure_files(document), **shown.files()}.items():
+        write_whole(folder / FIGURES / name, content)
+    findings.results.write(folder)
 
 
 def network_of(request: Request, findings: Findings) -> Network | None:
