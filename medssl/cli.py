@@ -26,7 +26,7 @@ app = typer.Typer(
     name="medssl",
     help="Self-supervised pretraining on medical images, and honest fine-tuning with few labels. Offline.\n\n"
     "\b\nFirst:  medssl demo\nThen:   medssl prepare --data FOLDER\n        medssl pretrain --data FOLDER\n"
-    "        medssl finetune --labels 10pct",
+    "        medssl finetune --labels 10pct\n        medssl predict --data FOLDER",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -132,7 +132,7 @@ def finetune(
     labels: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="10pct, or 1pct,10pct,100pct, or 50shot (patients a class), or all.")
     ] = None,
-    mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features) or full.")] = None,
+    mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features), knn or full.")] = None,
     encoder: Annotated[
         str | None, typer.Option(metavar="PATH", help="A run folder or an encoder file.  [default: the newest finished pretraining]")
     ] = None,
@@ -162,6 +162,41 @@ def finetune(
             data=data,
             out=out,
             seed=seed,
+            device=device,
+            overwrite=overwrite,
+            sets=sets or (),
+        )
+
+
+@app.command()
+def predict(
+    data: Annotated[
+        str, typer.Option(metavar="PATH|NAME", help="New images: whatever finetune takes, with labels or without, or one image.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A fine-tuning's run folder.  [default: the newest finished one]")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write.")] = Path("predictions.csv"),
+    abstain_below: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SHARE", help="No prediction with less confidence than this.")
+    ] = 0.0,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table where it exists.")] = False,
+    sets: Set = None,
+) -> None:
+    """Say what a classifier makes of new images, how sure it is, and how unlike its training images they are.
+
+    Example: medssl predict --data ward/ --abstain-below 0.8
+    """
+    with _outcome() as console:
+        from medssl.run.predict import predict as command
+
+        command(
+            console,
+            data=data,
+            model=model,
+            out=out,
+            abstain_below=abstain_below,
             device=device,
             overwrite=overwrite,
             sets=sets or (),

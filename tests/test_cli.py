@@ -50,7 +50,7 @@ def calls(monkeypatch):
 
         return called
 
-    for name in ("prepare", "pretrain", "finetune", "demo"):
+    for name in ("prepare", "pretrain", "finetune", "predict", "demo"):
         module = types.ModuleType(name)
         setattr(module, name, command(name))
         monkeypatch.setitem(sys.modules, f"medssl.run.{name}", module)
@@ -100,6 +100,20 @@ def ended(*args):
                 "out": Path("o"),
                 "seed": 5,
                 "device": "cuda:1",
+                "overwrite": True,
+                "sets": ["a=b"],
+            },
+        ),
+        ("predict --data d", "predict", {"data": "d", "out": Path("predictions.csv")}),
+        (
+            "predict --data d --model m --out o --abstain-below 0.8 --device cpu --overwrite --set a=b",
+            "predict",
+            {
+                "data": "d",
+                "model": "m",
+                "out": Path("o"),
+                "abstain_below": 0.8,
+                "device": "cpu",
                 "overwrite": True,
                 "sets": ["a=b"],
             },

@@ -1,32 +1,19 @@
-"""The label-efficiency figure: AUROC on unseen patients over the number of labels, one line for each initialisation.
+"""Figures of results.json: the label-efficiency curve, and the score in each group of patients with its interval."""
 
-Drawn by matplotlib, for the page as SVG whose colours are the page's CSS variables (so it follows light and dark) and whose text stays
-text, and as PNG for a tracker. Colours are those of Okabe and Ito, told apart by marker shape as well.
-"""
-
-import io
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from medssl.evaluate.drawing import DOTTED, INK, LINE, MARKERS, MUTED, PAPER, SERIES, blank, png, short, style, svg, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMES = {"pretrained": "pretrained", "random": "random start", "pixels": "raw pixels"}
-INK, MUTED, LINE, PAPER = "#1b1f24", "#5b6470", "#d9dde2", "#ffffff"
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-MARKERS = "osD^v"
+MODES = {"linear": "linear", "full": "whole network", "knn": "nearest neighbours"}
 WIDE, NARROW = (7.6, 4.0), (3.9, 4.0)  # inches
-_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"} | {c: f"--series-{i}" for i, c in enumerate(SERIES)}
-_STYLE: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9,
-    "text.parse_math": False,
-    "axes.edgecolor": LINE,
-    "svg.fonttype": "none",
-}
 _DODGE = 0.035  # of a decade, between the whiskers of one fraction
+_GROUPS = 24  # groups of patients that are drawn
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -36,69 +23,84 @@ def spoken(labels: str) -> str:
     return labels.replace("pct", "%").replace("shot", " per class")
 
 
+def called(row: Mapping[str, Any], summary: Rows, names: Mapping[str, str] = NAMES) -> str:
+    """A starting point's name, with the mode where the study has several."""
+    name = str(names.get(row["init"], row["init"]))
+    several = len({other["mode"] for other in summary if other["init"] != "pixels"}) > 1
+    return f"{name}, {MODES.get(row['mode'], row['mode'])}" if several and row["init"] != "pixels" else name
+
+
 def figure_png(document: Mapping[str, Any]) -> bytes:
-    """The figure of results.json for a tracker, on white, 200 dots per inch."""
-    return _saved(_drawn(document["summary"], WIDE), format="png", dpi=200)
+    """The label-efficiency figure of results.json for a tracker, on white."""
+    with style():
+        return png(_label_efficiency(document["summary"], WIDE))
 
 
 def figure_svg(document: Mapping[str, Any], size: tuple[float, float], salt: str) -> str:
-    """The figure as an `<svg>` element to stand inside a page. `salt` keeps the ids of two figures on one page apart."""
-    svg = _saved(_drawn(document["summary"], size), format="svg", salt=salt).decode()
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", svg[: svg.index(">")]) + svg[svg.index(">") :]
-    svg = svg.replace("'DejaVu Sans'", "system-ui, sans-serif")
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var({variable})")
-    return svg
+    """The same as an `<svg>` element to stand inside a page. `salt` keeps the ids of two figures on one page apart."""
+    with style():
+        return svg(_label_efficiency(document["summary"], size), salt)
 
 
-def _saved(figure: "Figure", *, salt: str = "", **options: Any) -> bytes:
-    from matplotlib import rc_context
+def figure_files(document: Mapping[str, Any]) -> dict[str, bytes]:
+    """All figures of results.json for a tracker: PNG by file name."""
+    files = {"label_efficiency.png": figure_png(document)}
+    if groups := shown_groups(document):
+        with style():
+            files["subgroups.png"] = png(_subgroups(groups, document["summary"], WIDE[0]))
+    return files
 
-    buffer = io.BytesIO()
-    with rc_context(_STYLE | {"svg.hashsalt": salt}):
-        figure.savefig(buffer, **options)
-    return buffer.getvalue()
+
+def shown_groups(document: Mapping[str, Any]) -> Rows:
+    """The groups of patients as the page shows them: of the first mode and starting point, at 10% of the labels where that was run, in the
+    order of the document, those of one kind together."""
+    first, rows = document["summary"][0], document.get("subgroups") or []
+    rows = [row for row in rows if (row["mode"], row["init"]) == (first["mode"], first["init"])]
+    fractions = list(dict.fromkeys(row["labels"] for row in rows))
+    at = "10pct" if "10pct" in fractions else fractions[0] if fractions else None
+    kinds = list(dict.fromkeys(row["by"] for row in rows))
+    return sorted((row for row in rows if row["labels"] == at), key=lambda row: kinds.index(row["by"]))
 
 
-def _drawn(summary: Rows, size: tuple[float, float]) -> "Figure":
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+def subgroups_svg(document: Mapping[str, Any], width: float, salt: str) -> str:
+    """AUROC in each group of patients, as an `<svg>` element; empty where there is none."""
+    groups = shown_groups(document)
+    if not groups:
+        return ""
+    with style():
+        return svg(_subgroups(groups, document["summary"], width), salt)
 
-    with rc_context(_STYLE):
-        several = len({row["labels"] for row in summary}) > 1
-        figure = Figure(figsize=size if several else (size[0], 0.9 + 0.5 * len(summary)), facecolor=PAPER, layout="constrained")
-        axes = figure.subplots(subplot_kw={"facecolor": PAPER})
-        axes.tick_params(colors=MUTED, labelcolor=MUTED, length=0, pad=6)
-        axes.spines[["top", "right", "left"]].set_visible(False)
-        (_curve if several else _dots)(axes, summary)
-        return figure
+
+def _label_efficiency(summary: Rows, size: tuple[float, float]) -> "Figure":
+    several = len({row["labels"] for row in summary}) > 1
+    figure, axes = blank(size if several else (size[0], 0.9 + 0.5 * len(summary)))
+    (_curve if several else _dots)(axes, summary)
+    return figure
 
 
 def _curve(axes: "Axes", summary: Rows) -> None:
-    inits = list(dict.fromkeys(row["init"] for row in summary))
+    names = list(dict.fromkeys(called(row, summary) for row in summary))
     ends = []
-    for i, init in reversed(list(enumerate(inits))):
-        rows = sorted((row for row in summary if row["init"] == init), key=_labels_used)
-        x = [_labels_used(row) * 10 ** (_DODGE * (i - (len(inits) - 1) / 2)) for row in rows]
-        y, spread = [row["auroc"]["mean"] for row in rows], _whiskers(rows)
-        axes.plot(x, y, color=SERIES[i], linewidth=2.2 if i == 0 else 1.4, solid_capstyle="round")
+    for i, name in reversed(list(enumerate(names))):
+        rows = sorted((row for row in summary if called(row, summary) == name), key=_labels_used)
+        x = [_labels_used(row) * 10 ** (_DODGE * (i - (len(names) - 1) / 2)) for row in rows]
+        y, spread, colour = [row["auroc"]["mean"] for row in rows], _whiskers(rows), SERIES[i % len(SERIES)]
+        axes.plot(x, y, color=colour, linewidth=2.2 if i == 0 else 1.4, solid_capstyle="round")
         axes.errorbar(
-            x, y, spread, fmt=MARKERS[i], color=SERIES[i], markersize=6.5, elinewidth=1.2, markeredgecolor=PAPER, markeredgewidth=0.8
-        )
-        ends.append((y[-1], init, i))
+            x, y, spread, fmt=MARKERS[i % len(MARKERS)], color=colour, markersize=6.5, elinewidth=1.2, markeredgecolor=PAPER,
+            markeredgewidth=0.8,
+        )  # fmt: skip
+        ends.append((y[-1], name, i))
     axes.set_xscale("log")
-    ticks = {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):,.0f} labels" for row in summary}
+    ticks = {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):,.0f}" for row in summary}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
-    axes.set_xlabel("share of the labelled training patients used", color=MUTED)
-    axes.set_title("AUROC on unseen patients", loc="left", color=INK, fontsize=9)
+    titled(axes, "AUROC on unseen patients", "share of the training patients, number of labels")
     axes.grid(axis="y", color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
     low, high = axes.get_ylim()
     axes.set_ylim(low, min(high, 1.005) if high > 1 else high)
     if axes.get_ylim()[0] < 0.5:
-        axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+        axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=DOTTED)
         axes.annotate(
             "chance", (1, 0.5), (-2, 3), ("axes fraction", "data"), textcoords="offset points", ha="right", color=MUTED, fontsize=8
         )
@@ -109,16 +111,16 @@ def _dots(axes: "Axes", summary: Rows) -> None:
     for i, row in enumerate(summary):
         score = row["auroc"]
         axes.errorbar(
-            score["mean"], -i, xerr=_whiskers([row]), fmt=MARKERS[i], color=SERIES[i], markersize=8, elinewidth=1.6, markeredgecolor=PAPER
+            score["mean"], -i, xerr=_whiskers([row]), fmt=MARKERS[i % len(MARKERS)], color=SERIES[i % len(SERIES)], markersize=8,
+            elinewidth=1.6, markeredgecolor=PAPER,
         )  # fmt: skip
         axes.annotate(f"{score['mean']:.3f}", (score["mean"], -i), (0, 8), textcoords="offset points", ha="center", color=INK)
-    axes.set_yticks([-i for i in range(len(summary))], [str(NAMES.get(row["init"], row["init"])) for row in summary], color=INK)
+    axes.set_yticks([-i for i in range(len(summary))], [short(called(row, summary)) for row in summary], color=INK)
     axes.set_ylim(0.4 - len(summary), 0.7)
     axes.set_xlabel(f"AUROC on unseen patients, {spoken(summary[0]['labels'])} of the labels", color=MUTED)
     axes.grid(axis="x", color=LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
     if axes.get_xlim()[0] < 0.5:
-        axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=(0, (2, 3)))
+        axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=DOTTED)
 
 
 def _direct_labels(axes: "Axes", ends: Sequence[tuple[float, str, int]]) -> None:
@@ -126,12 +128,42 @@ def _direct_labels(axes: "Axes", ends: Sequence[tuple[float, str, int]]) -> None
     low, high = axes.get_ylim()
     least = 0.07 * (high - low)
     at = -float("inf")
-    for y, init, i in sorted(ends):
+    for y, name, i in sorted(ends):
         at = max(y, at + least)
         axes.annotate(
-            NAMES.get(init, init), (1, at), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+            name, (1, at), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
             color=INK, weight="bold" if i == 0 else "normal", annotation_clip=False,
         )  # fmt: skip
+
+
+def _subgroups(groups: Rows, summary: Rows, width: float) -> "Figure":
+    """A dot and its interval for each group, those of too few patients hollow and grey; the line is the score of all test patients."""
+    shown = groups[:_GROUPS]
+    rows = [row for kind in dict.fromkeys(row["by"] for row in shown) for row in (kind, *(row for row in shown if row["by"] == kind))]
+    figure, axes = blank((width, 0.6 + 0.28 * len(rows)))
+    for y, row in enumerate(rows):
+        if isinstance(row, str):
+            continue
+        colour = MUTED if row["small"] else SERIES[0]
+        if row["auroc"] is None:
+            axes.annotate(
+                "not both classes", (0, y), (6, 0), ("axes fraction", "data"), "offset points", va="center", color=MUTED, fontsize=8
+            )
+            continue
+        axes.errorbar(
+            row["auroc"]["mean"], y, xerr=_whiskers([row]), fmt="o", color=colour, markersize=6, elinewidth=1.4,
+            markerfacecolor=PAPER if row["small"] else colour,
+        )  # fmt: skip
+    everyone = next(r for r in summary if all(r[key] == shown[0][key] for key in ("labels", "mode", "init")))
+    axes.axvline(everyone["auroc"]["mean"], color=MUTED, linewidth=1, linestyle=DOTTED)
+    named = [row.replace("_", " ") if isinstance(row, str) else f"{short(str(row['value']), 18)} ({row['n_patients']:,})" for row in rows]
+    axes.set_yticks(range(len(rows)), named, color=INK)
+    for row, label in zip(rows, axes.get_yticklabels(), strict=True):
+        label.set(weight="bold" if isinstance(row, str) else "normal", color=MUTED if not isinstance(row, str) and row["small"] else INK)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    titled(axes, "", "AUROC")
+    axes.grid(axis="x", color=LINE, linewidth=0.8)
+    return figure
 
 
 def _labels_used(row: Mapping[str, Any]) -> float:

@@ -9,6 +9,7 @@ said of their held-out images fits the temperature, too. Several labels: a regre
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -80,15 +81,25 @@ def _fitted(
     scaler = StandardScaler().fit(features.astype(np.float64))
     model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, class_weight=balance)
     _fit(model, np.asarray(scaler.transform(features.astype(np.float64))), y)
-    weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, NEVER)
-    coefficients, intercepts = np.asarray(model.coef_), np.asarray(model.intercept_)
-    if len(model.classes_) == 2:  # scikit-learn keeps the difference
-        coefficients, intercepts = np.stack([-coefficients[0], coefficients[0]]) / 2, np.array([-intercepts[0], intercepts[0]]) / 2
-    weight[model.classes_] = coefficients / np.asarray(scaler.scale_)
-    bias[model.classes_] = intercepts - weight[model.classes_] @ np.asarray(scaler.mean_)
+    weight, bias = folded(scaler, model, classes)
     prob = np.zeros((len(y), classes))
     prob[:, np.unique(y)] = held
     return weight, bias, prob
+
+
+def folded(scaler: Any, model: Any, classes: int) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
+    """Weight and bias of a fitted StandardScaler and LogisticRegression for the classes 0..classes-1, for features as they come.
+
+    Two classes, for which scikit-learn keeps one row, the difference, have half of it each. A class that was not among the labels has the
+    weight 0 and the bias `NEVER`.
+    """
+    weight, bias = np.zeros((classes, len(scaler.mean_))), np.full(classes, NEVER)
+    rows, offsets = model.coef_, model.intercept_
+    if len(model.classes_) == 2:
+        rows, offsets = np.concatenate([-rows, rows]) / 2, np.concatenate([-offsets, offsets]) / 2
+    weight[model.classes_] = rows / scaler.scale_
+    bias[model.classes_] = offsets - (rows / scaler.scale_) @ scaler.mean_
+    return weight, bias
 
 
 def choose_c(

@@ -67,6 +67,7 @@ class Findings:
     and of the first initialisation, frozen, `features` of the `rows` that were drawn or tested."""
 
     results: Results
+    cells: Sequence[Cell]
     taken: Draw
     fit: Fit
     rows: np.ndarray
@@ -104,7 +105,7 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
     cells.sort(key=lambda cell: (cell.fraction, cell.labels))  # stable: initialisations and draws keep their order
     drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
     results = gather(task, request.table, cells, drawn, bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts)
-    return Findings(results, taken, fit_taken, features[ours].rows, features[ours].values)
+    return Findings(results, cells, taken, fit_taken, features[ours].rows, features[ours].values)
 
 
 class Features:
@@ -137,8 +138,7 @@ class Features:
 
 
 def _full(request: Request, name: str, draw: Draw, tick: Callable[[int], None]) -> Fit:
-    """The seed of a cell depends on its draw alone: all initialisations see the same batches and views. A random start has no layers worth
-    keeping: all of them learn at the full rate."""
+    """A random start has no layers worth keeping: all of them learn at the full rate."""
     task = request.task
     assert request.make_views is not None, "the full mode needs views"
     fitted = fit_full(
@@ -153,7 +153,7 @@ def _full(request: Request, name: str, draw: Draw, tick: Callable[[int], None]) 
         layer_decay=1 if name == RANDOM else request.settings.layer_decay,
         device=request.device,
         precision=request.precision,
-        seed=int(np.random.SeedSequence((request.seed, draw.number)).generate_state(1)[0]),
+        seed=cell_seed(request, draw),
         workers=request.workers,
         on_step=lambda: tick(1),
     )
@@ -161,6 +161,11 @@ def _full(request: Request, name: str, draw: Draw, tick: Callable[[int], None]) 
     head = {name: tensor.detach().cpu().double() for name, tensor in fitted.classifier.head.named_parameters()}
     prob = predict(fitted.classifier, request.images, task.test, request.device).astype(np.float64)
     return Fit(prob, fitted.temperature, fitted.labels, {**head, **state})
+
+
+def cell_seed(request: Request, draw: Draw) -> int:
+    """It depends on the draw alone: all initialisations see the same batches and views, and hold back the same patients."""
+    return int(np.random.SeedSequence((request.seed, draw.number)).generate_state(1)[0])
 
 
 def _key(request: Request, of_init: Features, mode: str, draw: Draw, name: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import task as tasks
 from medssl.evaluate.leak import refuse_leak
-from medssl.evaluate.report import figure_png, write_report
-from medssl.evaluate.results import LEVEL
+from medssl.evaluate.report import figure_files, write_report
+from medssl.evaluate.results import LEVEL, RESULTS, SPLITS
 from medssl.evaluate.study import Findings, Request, run_study
 from medssl.evaluate.subgroups import site_probe
 from medssl.files import write_whole
@@ -28,11 +28,15 @@ from medssl.run.choose import listed
 from medssl.run.data import Prepared, prepared, say
 from medssl.run.folder import RUNS, config_of, create, describe, newest_encoder
 from medssl.run.lock import held
+from medssl.run.outcome import leave_classifier, network_of, pictures
 from medssl.run.starts import of_the_same_images, starts
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
 from medssl.types import Reporter
 from medssl.views import executors
+
+FIGURES = "figures"
+FOR_THE_TRACKER = (RESULTS, SPLITS, "report.html", FIGURES)
 
 
 def finetune(
@@ -83,11 +87,17 @@ def finetune(
         findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
         results = findings.results
         results.document["site_probe"] = _site_probe(findings, request)
-        results.write(folder)
         tracker.log({"step": 0, **results.scores()})
-        write_report(results.document, folder / "report.html")
-        write_whole(folder / "label_efficiency.png", figure_png(results.document))
-        for name in ("results.json", "splits.json", "report.html", "label_efficiency.png"):
+        fitted = network_of(request, findings)
+        if fitted is not None:
+            leave_classifier(folder, config, found, card, request, findings, fitted)
+        shown = pictures(request, findings, fitted)
+        write_report(results.document, folder / "report.html", shown)
+        (folder / FIGURES).mkdir(exist_ok=True)
+        for name, content in {**figure_files(results.document), **shown.files()}.items():
+            write_whole(folder / FIGURES / name, content)
+        results.write(folder)  # last: with it the run is finished
+        for name in FOR_THE_TRACKER:
             tracker.artifact(folder / name)
     _summary(reporter, results.document)
     reporter.say(f"report    {folder / 'report.html'}")

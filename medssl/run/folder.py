@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import count
@@ -12,6 +13,7 @@ from medssl import __version__
 from medssl.config import Config, dumped, resolve
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
+from medssl.evaluate import classifier
 from medssl.files import cannot_write, write_whole
 from medssl.plain_yaml import read_yaml
 from medssl.run.lock import LOCK, held
@@ -57,7 +59,7 @@ def _unnamed(name: str) -> Path:
 
 def _last_to_go(path: Path) -> int:
     """A run that is half taken away is not finished any more, and is still a run."""
-    return {CARD: 0, CONFIG: 2}.get(path.name, 1)
+    return {CARD: 0, classifier.CARD: 0, CONFIG: 2}.get(path.name, 1)
 
 
 def describe(folder: Path, config: Config, kind: str) -> None:
@@ -89,14 +91,26 @@ def finished(folder: Path) -> bool:
 
 def newest_encoder(runs: Path) -> Path:
     """The pretraining run below `runs` that finished last. Raises UserError where there is none."""
-    ended = {card.parent: _ended(card) for card in runs.glob(f"*/{CARD}") if finished(card.parent)}
-    if not ended:
+    folders = [card.parent for card in runs.glob(f"*/{CARD}") if finished(card.parent)]
+    if not folders:
         raise UserError(f"There is no finished pretraining in {runs}/. Run `medssl pretrain --data ...` first, or name one with --encoder.")
-    return max(ended, key=lambda folder: (ended[folder], folder.name))
+    return _newest(folders, CARD, "--encoder")
 
 
-def _ended(card: Path) -> str:
+def newest_classifier(runs: Path) -> Path:
+    """The fine-tuning run below `runs` that finished last. Raises UserError where there is none that left a classifier."""
+    folders = [card.parent for card in runs.glob(f"*/{classifier.CARD}") if (card.parent / classifier.WEIGHTS).is_file()]
+    if not folders:
+        raise UserError(f"There is no finished fine-tuning in {runs}/. Run `medssl finetune ...` first, or name one with --model.")
+    return _newest(folders, classifier.CARD, "--model")
+
+
+def _newest(folders: Sequence[Path], card: str, flag: str) -> Path:
+    return max(folders, key=lambda folder: (_ended(folder / card, flag), folder.name))
+
+
+def _ended(card: Path, flag: str) -> str:
     try:
         return json.loads(card.read_text("utf-8"))["provenance"]["finished"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{card} is damaged ({type(error).__name__}). Delete that run, or name another one with --encoder.") from None
+        raise UserError(f"{card} is damaged ({type(error).__name__}). Delete that run, or name another one with {flag}.") from None

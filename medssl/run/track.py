@@ -16,7 +16,7 @@ from medssl.tracking.tracker import session_of
 from medssl.types import Reporter
 
 _RESULTS = "results.json"
-_FILES = ("views.png", "neighbours.png", CARD, WEIGHTS, _RESULTS, "splits.json", "report.html", "label_efficiency.png")
+_FILES = ("views.png", "neighbours.png", CARD, WEIGHTS, _RESULTS, "splits.json", "report.html", "figures")
 
 
 def track(reporter: Reporter, *, runs: Sequence[Path]) -> None:
@@ -59,7 +59,7 @@ def _send(reporter: Reporter, run: Path, config: Config) -> None:
         session.open()
         session.describe()
         numbers = session.feed()
-        files = [name for name in _FILES if (run / name).is_file() and session.artifact(run / name)]
+        files = [name for name in _FILES if (run / name).exists() and session.artifact(run / name)]
         session.end(status, _ended(run))
     except UserError:
         raise

@@ -168,14 +168,13 @@ class Session:
         ]
 
     def artifact(self, path: Path) -> bool:
-        """Sends a file, unless MLflow has one of its name and size, or all of a folder. Says whether it was sent."""
-        if path.is_dir():
-            self._client.log_artifacts(self.run_id, str(path), path.name)
-            return True
-        if (path.name, path.stat().st_size) in [(there.path, there.file_size) for there in self._client.list_artifacts(self.run_id)]:
-            return False
-        self._client.log_artifact(self.run_id, str(path))
-        return True
+        """Sends a file, or those of a folder, unless MLflow has one of its name and size. Says whether any was sent."""
+        place, files = (path.name, sorted(path.iterdir())) if path.is_dir() else (None, [path])
+        there = {(Path(known.path).name, known.file_size) for known in self._client.list_artifacts(self.run_id, place)}
+        missing = [file for file in files if (file.name, file.stat().st_size) not in there]
+        for file in missing:
+            self._client.log_artifact(self.run_id, str(file), place)
+        return bool(missing)
 
     def end(self, status: str, ended: int | None = None) -> None:
         """The run is FINISHED, FAILED or KILLED, now or at `ended` (ms since 1970)."""

@@ -7,59 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import SCRIPT, a_document
 
 from medssl.evaluate.figures import WIDE, figure_png, figure_svg
-from medssl.evaluate.metrics import METRICS
 from medssl.evaluate.report import render, write_report
-
-SCRIPT = "<script>alert(1)</script>"
-
-
-def row(labels: str, fraction: float, init: str, auroc: float, draws: int) -> dict[str, Any]:
-    used = {"1pct": (5, 7), "10pct": (58, 66), "100pct": (609, 609)}[labels]
-    scores = {
-        name: {"mean": value, "low": value - 0.05, "high": value + 0.04}
-        for name, value in {**dict.fromkeys(METRICS, 0.7), "auroc": auroc, "balanced_accuracy": 0.69, "brier": 0.2345}.items()
-    }
-    where = {"fraction": fraction, "labels": labels, "mode": "linear", "init": init, "draws": draws}
-    return {**where, "n_labels": {"low": used[0], "high": used[1]}, "n_patients": {"low": 4, "high": 4}, **scores}
-
-
-def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict[str, Any]:
-    share = {"1pct": 0.01, "10pct": 0.1, "100pct": 1.0}
-    aurocs = {"pretrained": {"1pct": 0.701, "10pct": 0.823, "100pct": 0.885}, "random": {"1pct": 0.58, "10pct": 0.66, "100pct": 0.72}}
-    summary = [row(f, share[f], init, aurocs[init][f], 1 if f == "100pct" else 5) for f in fractions for init in aurocs]
-    paired = [
-        {"fraction": share[f], "labels": f, "mode": "linear", "versus": "random", "auroc_gain": 0.1634, "low": 0.05, "high": 0.27}
-        | {"p_delong": {"1pct": None, "10pct": 0.0123, "100pct": 0.0004}[f]}
-        for f in fractions
-    ]
-    by_fraction = [
-        {"fraction": share[f], "labels": f, "auroc_gain": aurocs["pretrained"][f] - 0.72, "low": -0.1, "high": 0.2} for f in fractions
-    ]
-    saved = {"versus": "random", "at": "100pct", "mode": "linear", "auroc": 0.72, "reached": "10pct", "by_fraction": by_fraction}
-    return {
-        "data": {"name": "nih", "counts": {"images": 761}},
-        "encoder": {
-            "method": {"name": "pnnclr"},
-            "backbone": {"name": "timm", "model": "resnet18"},
-            "pretraining": {"patients": 368, "pixels": 1549},
-        },
-        "leak_check": {"patients": 102, "images": 150, "leaked": 0},
-        "run": {"command": "medssl finetune --labels 10pct", "seed": 0, "long": list(range(100))},
-        "task": {
-            "column": "finding",
-            "classes": [{"name": "normal", "pool": 300, "test": 70}, {"name": "sick", "pool": 309, "test": 80}],
-            "pool": {"n_labels": 609, "n_patients": 408},
-            "test": {"n_labels": 150, "n_patients": 102},
-            "copies_left_out": 0,
-        },
-        "interval": {"level": 0.95, "bootstraps": 1000, "over": "patients and draws"},
-        "cells": [],
-        "summary": summary,
-        "paired": paired,
-        "labels_saved": saved if len(fractions) > 1 else None,
-    }
 
 
 class Page(HTMLParser):

@@ -1,8 +1,13 @@
 """A folder of small pictures with patients and labels, and settings that make a training of seconds."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
+from predicting import fitted_model
+
+from medssl.__main__ import main
 
 SMALL = (
     "data.size=16",
@@ -66,3 +71,25 @@ class Lines:
 def reporter():
     """Makes reporters that keep what they are told."""
     return Lines
+
+
+@pytest.fixture(scope="session")
+def model(pictures, tmp_path_factory):
+    """A linear classifier of the pictures, as a fine-tuning leaves it."""
+    return fitted_model(tmp_path_factory.mktemp("work") / "runs" / "linear", pictures, Lines())
+
+
+@pytest.fixture
+def predict_command(monkeypatch, capsys, tmp_path, model):
+    """predict_command(arguments...) -> (exit code, what it printed), of `predict --model`, run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, model: str | None = str(model.folder)) -> tuple[int, str]:
+        named = ("--model", model) if model else ()
+        monkeypatch.setattr(sys, "argv", ["medssl", "predict", *named, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out + captured.err
+
+    return call

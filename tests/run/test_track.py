@@ -90,7 +90,7 @@ def test_parameters_tags_files_and_status_are_those_of_a_run_that_was_tracked(ru
     client = client_of(folder)
     files = {name: {item.path for item in client.list_artifacts(run.info.run_id)} for name, run in found.items()}
     assert files["z-pretrain"] == {"views.png", "neighbours.png", "card.json", "encoder.safetensors"}
-    assert files["a-finetune"] == {"results.json", "splits.json", "report.html", "label_efficiency.png"}
+    assert files["a-finetune"] == {"results.json", "splits.json", "report.html", "figures"}
     sent = folder / "mlartifacts" / above.info.run_id / "artifacts" / "encoder.safetensors"
     assert sent.read_bytes() == (folder / "z-pretrain" / "encoder.safetensors").read_bytes()
 

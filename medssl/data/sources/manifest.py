@@ -18,7 +18,7 @@ from medssl.types import Record, Source
 
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom")
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
-_Listed = tuple[Sequence[Record], Sequence[str], Sequence[tuple[str, str, str]]]  # records, notes, skipped
+Listed = tuple[Sequence[Record], Sequence[str], Sequence[tuple[str, str, str]]]
 
 
 class Config(TableConfig):
@@ -50,7 +50,7 @@ def build(config: Config, data: str) -> Source:
     root = file.parent.resolve()
     table = read(file, config, data)
     rows = located(table, root, lambda: [found.locator for found in _walk.below(root) if not found.reason], config.missing == "skip")
-    records, notes, skipped = _images(root, list(rows), config.limits)
+    records, notes, skipped = listed(root, list(rows), config.limits)
     if not records:
         reasons = counted(reason for _, reason, _ in skipped)
         raise UserError(f"{data} lists no usable image ({reasons or 'none of its files is there'}). Correct the manifest.")
@@ -61,8 +61,8 @@ def build(config: Config, data: str) -> Source:
     return Source("manifest", root, tuple(merged(record, says[record.locator]) for record in records), tuple(notes), tuple(skipped))
 
 
-def _images(root: Path, locators: Sequence[str], limits: Limits) -> _Listed:
-    """The images in these files, in the order of the files."""
+def listed(root: Path, locators: Sequence[str], limits: Limits) -> Listed:
+    """The images in these files, in the order of the files: records, notes, and what was skipped."""
     niftis = [locator for locator in locators if locator.lower().endswith(_NIFTI_SUFFIXES)]
     dicoms = [locator for locator in locators if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES]
     others = set(locators) - {*niftis, *dicoms}

@@ -79,7 +79,7 @@ def build(config: Config, data: str) -> Source:
 
     Raises UserError for an unknown name or size, a file that can neither be found nor downloaded, a checksum that differs from the
     official one, and a file that has not the form: `<split>_images` [n, H, W], [n, H, W, 3] or [n, D, H, W] beside `<split>_labels`
-    [n, k].
+    [n, k], or no labels at all.
     """
     if data.startswith(_PREFIX):
         official = _named(data)
@@ -98,7 +98,7 @@ def build(config: Config, data: str) -> Source:
             named = _labels(labels, official)
             images = [Record(f"{file.name}#{split}_images", "npz", row, labels=says, split=split) for row, says in enumerate(named)]
             records += [part for image in images for part in _slices(image, depth, config.slices)] if depth else images
-            counted = ", ".join(f"{k} {n}" for k, n in _counted(named))
+            counted = ", ".join(f"{k} {n}" for k, n in _counted(named)) or "no labels"
             notes.append(f"{split} {len(named)}{f' volumes of {depth} slices' if depth else ''}: {counted}")
     notes.append("no patient ids: whether a patient is in several splits cannot be checked")
     notes.append(f"official file, {official.info['license']}" if official else "not an official MedMNIST file, no checksum to compare with")
@@ -216,18 +216,21 @@ def _slices(volume: Record, depth: int, policy: str) -> list[Record]:
 
 def _split(arrays: _npz.Arrays, split: str, most: int) -> tuple[int, np.ndarray]:
     """The number of slices of each volume, 0 for images, and the labels [n, k] of a split."""
-    images, labels = arrays.header(f"{split}_images"), arrays.header(f"{split}_labels")
+    images = arrays.header(f"{split}_images")
     if len(images.shape) not in (3, 4) or images.dtype not in (np.uint8, np.uint16):
         raise UserError(
             f"{arrays.file}, {split}_images: expected uint8 or uint16 [n, H, W], [n, H, W, 3] or [n, D, H, W], "
             f"found {images.dtype} {images.shape}."
         )
+    depth = images.shape[1] if len(images.shape) == 4 and images.shape[-1] not in (1, 3) else 0
+    if not any(key.endswith("_labels") for key in arrays.keys):
+        return depth, np.zeros((images.shape[0], 0), int)
+    labels = arrays.header(f"{split}_labels")
     if len(labels.shape) not in (1, 2) or labels.dtype.kind not in "iub" or labels.shape[0] != images.shape[0]:
         raise UserError(
             f"{arrays.file}, {split}_labels: expected integers [{images.shape[0]}, k] beside {images.shape[0]} images, "
             f"found {labels.dtype} {labels.shape}."
         )
-    depth = images.shape[1] if len(images.shape) == 4 and images.shape[-1] not in (1, 3) else 0
     return depth, arrays.read(f"{split}_labels", most).reshape(images.shape[0], -1)
 
 

@@ -223,6 +223,13 @@ def test_a_file_without_test_split_of_ones_own_is_listed(tmp_path):
     assert Counter(record.split for record in build(tmp_path / "own.npz").records) == {"train": 4, "val": 2}
 
 
+def test_a_file_without_any_labels_is_listed_as_unlabelled(tmp_path):
+    np.savez(tmp_path / "own.npz", **arrays(train_labels=None, val_labels=None, test_labels=None))
+    source = build(tmp_path / "own.npz")
+    assert [dict(record.labels) for record in source.records] == [{}] * 8
+    assert source.notes[0] == "train 4: no labels"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,0 +1,77 @@
+"""What a label-fraction study costs, in passes of the encoder over the data: all cells at once, and as one run for each cell.
+
+    python benchmarks/study_cost.py --data STORE [--model resnet50] [--size 224] [--labels 1pct,10pct,100pct] [--each 2]
+
+STORE: what `medssl prepare --out` wrote, of images of that size with a label column of two classes. An encoder with random weights does:
+time does not depend on them. The study fits 3 fractions of 5 draws (of 100pct one: all draws are the same labels) with one encoder and
+the raw-pixel floor beside it, with all scores and intervals. `--each`: how many of the cells are also run by themselves, as a training
+run per cell would; their mean is taken for all.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from medssl.config import Data, Finetune
+from medssl.data.cache import cache_folder
+from medssl.data.sides import sides
+from medssl.data.split import parse_labels
+from medssl.data.store import Store
+from medssl.encoder.artefact import build_encoder
+from medssl.evaluate.draws import plan_draws
+from medssl.evaluate.features import extract
+from medssl.evaluate.study import Request, run_study
+from medssl.evaluate.task import ask, label_columns
+
+CPU = torch.device("cpu")
+
+
+def request(store: Store, model: str, size: int, labels: str) -> Request:
+    column = label_columns(store.table)
+    found = sides(store, column[0], Data(size=size, leaks="drop"), cache_folder())
+    channels = store.images.shape[1]
+    mean, std = torch.full((channels,), 0.5), torch.full((channels,), 0.25)
+    encoder = build_encoder({"name": "timm", "model": model}, channels, size, mean, std, seed=0)
+    fractions, settings = parse_labels(labels), Finetune(labels=labels)
+    return Request(store.images, store.table, ask(store.table, column, found.roles), {"pretrained": encoder}, fractions, settings, 0, CPU)
+
+
+def seconds_of_a_pass(asked: Request) -> float:
+    began = time.perf_counter()
+    extract(asked.inits["pretrained"], asked.images, np.arange(len(asked.images)), asked.device)
+    return time.perf_counter() - began
+
+
+def seconds_of(asked: Request) -> float:
+    began = time.perf_counter()
+    run_study(asked)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--labels", default="1pct,10pct,100pct")
+    parser.add_argument("--each", type=int, default=2)
+    options = parser.parse_args()
+    asked = request(Store.open(options.data), options.model, options.size, options.labels)
+    draws = plan_draws(asked.task, asked.fractions, asked.settings.draws, asked.seed)
+    cells = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(asked.task.pool)]
+    one = seconds_of_a_pass(asked)
+    whole = seconds_of(asked)
+    alone = [seconds_of(replace(asked, fractions=[draw.wanted], settings=Finetune(draws=1))) for draw in cells[: options.each]]
+    print(f"{options.model}, {options.size} px, {len(asked.images)} images, {len(cells)} cells, {torch.get_num_threads()} threads\n")
+    print("| what | s | passes |\n|---|---|---|")
+    each = float(np.mean(alone)) * len(cells) if alone else float("nan")
+    for what, spent in (("one pass of the encoder", one), ("the study", whole), (f"a run per cell, {len(alone)} of them measured", each)):
+        print(f"| {what} | {spent:.1f} | {spent / one:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

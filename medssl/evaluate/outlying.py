@@ -1,0 +1,118 @@
+"""How far an image lies from the training images: the Mahalanobis distance of its features (Lee et al., NeurIPS 2018, section 2.1), without
+regard to classes, under a covariance shrunk by Ledoit and Wolf's formula (J. Multivariate Analysis 88:365, 2004), so that fewer images than
+features do.
+
+Deviation: beside the encoder's features stands the picture itself, averaged down to 7 x 7. An encoder learns to overlook brightness and
+contrast, and hardly tells a negative; and lower layers, of which Lee et al. take all, have other names in each network.
+
+    symbol   here        meaning
+    x        x           [n, d] features of the training images, less their mean, in units of their deviation
+    C        -           (1/n) x^T x = V diag(l / n) V^T
+    a, mu    a, mu       shrinkage in [0, 1]; trace(C) / d
+    S        -           (1 - a) C + a mu I
+    W        whitening   S^-1 = W^T W, in the features' own units;   distance(f) = |W (f - mean)|
+
+A training image lies nearer than a new one of the same kind, for mean and S have seen it. So a new distance is compared with distances of
+left-out images: each patient's under mean and C of all others (a, mu and units stay), which is a change of S of low rank:
+
+    H, h     held        the patient's rows of x, and one of them; n' = n - len(H)
+    m        m           -sum(H) / n', the others' mean
+    S'       -           (1 - a) [(x^T x - H^T H) / n' - m m^T] + a mu I = B - U^T U
+
+    (h - m)^T S'^-1 (h - m) = |z|^2 + (z r^T) (I - r r^T)^-1 (r z^T),   z = B^-1/2 (h - m),  r = U B^-1/2        (Woodbury)
+
+Kept are mean, W and quantiles; no image's features.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl.nn.encoder import to_unit
+
+QUANTILES = 1001
+EDGE = 7
+_LEAST_A, _LEAST_MU = 1e-6, 1e-12  # so that S can be inverted, where all images are equal too
+_LEAST_DEVIATION = 1e-6  # of the largest one: a feature that varies less is constant
+
+
+class Described(nn.Module):
+    """An encoder's features, and behind them the picture averaged down to 7 x 7; without an encoder the picture alone."""
+
+    def __init__(self, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        picture = functional.adaptive_avg_pool2d(to_unit(images), EDGE).flatten(1)
+        return picture if self.encoder is None else torch.cat([self.encoder(images), picture], dim=1)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """`mean` and `whitening`: as above. `quantiles`: 1001 of the left-out distances, from the nearest to the farthest."""
+
+    mean: Float64[np.ndarray, " d"]
+    whitening: Float64[np.ndarray, "d d"]
+    quantiles: Float64[np.ndarray, " q"]
+
+    def distances(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+        """How far each image lies from the middle of the training images."""
+        return np.linalg.norm((features.astype(np.float64) - self.mean) @ self.whitening.T, axis=1)
+
+    def shares(self, features: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]:
+        """The share of the training images that lie nearer to their middle than each image, from 0 to 1."""
+        return np.interp(self.distances(features), self.quantiles, np.linspace(0, 1, QUANTILES))
+
+
+def fit(
+    features: Float[np.ndarray, "n d"], patients: Shaped[np.ndarray, " n"], held_out: Float[np.ndarray, "m d"] | None = None
+) -> Statistics:
+    """The statistics of the training images' features, as `Described` has them; `patients`: one key per image.
+
+    `held_out`: features of images that the network was not trained on. A network that was trained on the labels of `features` (mode full)
+    knows these images better than new ones, whoever is left out here: the quantiles are those of `held_out` then.
+    """
+    from sklearn.covariance import ledoit_wolf_shrinkage  # a second, which those who only use the statistics need not wait
+
+    x = features.astype(np.float64)
+    mean = x.mean(axis=0)
+    deviation = x.std(axis=0)
+    units = np.where(deviation > _LEAST_DEVIATION * deviation.max(), deviation, 1)
+    x = (x - mean) / units
+    n, d = x.shape
+    squares, V = np.linalg.eigh(x.T @ x)
+    mu = max(float(squares.sum()) / n / d, _LEAST_MU)
+    a = max(float(ledoit_wolf_shrinkage(x, assume_centered=True)), _LEAST_A)
+    deviations = lambda images: np.sqrt((1 - a) * squares.clip(0) / images + a * mu)  # noqa: E731
+    whitening = V.T / deviations(n)[:, None] / units
+    if held_out is not None:
+        known = Statistics(mean, whitening, np.zeros(QUANTILES))
+        return Statistics(mean, whitening, _quantiles(known.distances(held_out)))
+    turned, distances = x @ V, np.empty(n)
+    for rows in _groups(patients):
+        held, others = turned[rows], n - len(rows)
+        m = -held.sum(axis=0) / others
+        z = (held - m) / deviations(others)
+        r = np.sqrt(1 - a) * np.vstack([held / np.sqrt(others), m]) / deviations(others)
+        cross = r @ z.T
+        added = (cross * np.linalg.solve(np.eye(len(r)) - r @ r.T, cross)).sum(axis=0)
+        distances[rows] = np.sqrt((z * z).sum(axis=1) + added)
+    return Statistics(mean, whitening, _quantiles(distances))
+
+
+def _quantiles(distances: np.ndarray) -> np.ndarray:
+    return np.quantile(distances, np.linspace(0, 1, QUANTILES))
+
+
+def _groups(patients: np.ndarray) -> Iterator[Int[np.ndarray, " rows"]]:
+    """The rows of each patient; of each image where there is one patient only."""
+    names, who, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    if len(names) == 1:
+        return iter(np.arange(len(patients))[:, None])
+    return iter(np.split(np.argsort(who, kind="stable"), counts.cumsum()[:-1]))

@@ -1,0 +1,96 @@
+"""A small linear classifier as a fine-tuning leaves it, and pictures to predict; what the tests of `medssl predict` are made of."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from medssl.config import resolve
+from medssl.encoder import artefact
+from medssl.evaluate import outlying
+from medssl.evaluate.features import extract
+from medssl.evaluate.probe import folded
+from medssl.run.choose import listed
+from medssl.run.data import prepared
+from medssl.run.export import export, export_classifier
+from medssl.run.folder import describe
+from medssl.types import Reporter
+
+BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
+CPU = torch.device("cpu")
+Command = Callable[..., tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fine-tuning's folder, what was fitted there, and the classes."""
+
+    folder: Path
+    encoder: torch.nn.Module
+    probe: Pipeline
+
+    def says(self, images: np.ndarray) -> np.ndarray:
+        """The probabilities of uint8 images [n, 1, 16, 16] by scikit-learn."""
+        return self.probe.predict_proba(extract(self.encoder, images, np.arange(len(images)), CPU).astype(np.float64))
+
+
+def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
+    """A linear classifier of the pictures, in `folder`."""
+    folder.mkdir(parents=True)
+    config = resolve({"data": {"path": str(pictures), "size": 16}, "backbone": BACKBONE})
+    found = prepared(listed(config.data), config, reporter)
+    encoder = artefact.build_encoder(BACKBONE, 1, 16, torch.tensor([0.4]), torch.tensor([0.2]), seed=0)
+    describe(folder, config, "finetune")
+    export(folder, config, found, encoder, {})
+    _, origin = artefact.load(folder)
+    (folder / artefact.CARD).unlink()
+    rows = np.flatnonzero(found.roles == "train")
+    described = extract(outlying.Described(encoder), found.store.images, rows, CPU)
+    features = described[:, : encoder.num_features]
+    probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
+    weight, bias = folded(*probe, 2)
+    auroc = {"mean": 0.875, "low": 0.75, "high": 1.0}
+    export_classifier(
+        folder,
+        config,
+        found,
+        origin,
+        encoder=encoder,
+        weight=weight,
+        bias=bias,
+        temperature=1.0,
+        kind="classes",
+        classes=found.classes,
+        statistics=outlying.fit(described, found.patients[rows].astype(str)),
+        training={
+            "labels": "100pct",
+            "fraction": 1.0,
+            "draw": 0,
+            "mode": "linear",
+            "init": "pretrained",
+            "n_labels": 48,
+            "n_patients": 24,
+            "test": {"n_labels": 12, "n_patients": 6, "auroc": auroc},
+        },
+    )
+    return Model(folder, encoder, probe)
+
+
+def table(file: str = "predictions.csv") -> list[dict[str, str]]:
+    with Path(file).open(encoding="utf-8", newline="") as content:
+        return list(csv.DictReader(content))
+
+
+def picture(file: Path, seed: int = 0, edge: int = 16) -> np.ndarray:
+    """A picture of noise, as it is stored [1, 16, 16]."""
+    pixels = np.random.default_rng(seed).integers(60, 180, (edge, edge), np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+    return pixels[None]
