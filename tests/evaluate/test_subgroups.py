@@ -59,7 +59,7 @@ def test_only_columns_that_divide_the_images_make_groups() -> None:
     found = groups_of(table)
     assert sorted(found) == ["age", "site", "view"]
     assert found["age"].tolist() == ["40 to 59", "40 to 59", "", "18 to 39"]
-    assert groups_of(table[["extra:sex"]]) == {}
+    assert groups_of(table.loc[:, ["extra:sex"]]) == {}
 
 
 def a_task(y: np.ndarray, patients: np.ndarray, classes: int = 2, kind: Kind = "classes") -> Task:

@@ -22,7 +22,7 @@ def runs(pictures, small, reporter, tmp_path_factory):
     short = [*small, *QUIET, "train.steps=2", "finetune.draws=1"]
     pretrain(reporter(), data=str(pictures), out=folder / "ours", sets=short)
     pretrain(reporter(), data=str(pictures), out=folder / "another run", sets=short, seed=1)
-    pretrain(reporter(), data=str(pictures), out=folder / "smaller", sets=[*short, "data.size=12"])
+    pretrain(reporter(), data=str(pictures), out=folder / "smaller", sets=[*short, "data.size=20"])
     save_file(timm.create_model("test_resnet", num_classes=5).state_dict(), folder / "test_resnet.mine.safetensors")
     return folder, short
 
@@ -51,7 +51,7 @@ def test_the_vote_of_neighbours_can_be_asked_for(runs, reporter, tmp_path):
 
 
 def test_an_encoder_of_other_images_is_refused_by_its_name(runs, reporter, tmp_path):
-    with pytest.raises(UserError, match=r"data\.size is 16, but the encoder smaller was pretrained with 12"):
+    with pytest.raises(UserError, match=r"data\.size is 16, but the encoder smaller was pretrained with 20"):
         compared(runs, reporter, tmp_path / "out", "smaller")
 
 
