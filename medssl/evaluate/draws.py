@@ -10,7 +10,7 @@ from medssl.data.several import draw_several
 from medssl.data.split import LabelFraction
 from medssl.evaluate.task import Task
 
-_SMALL, _DRAWS_ABOVE = 0.1, 3  # draws of a larger fraction differ less, and overlap: three will do
+SMALL, DRAWS_ABOVE = 0.1, 3  # draws of a larger fraction differ less, and overlap: three will do
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed:
             rows = task.pool[_drawn(task, wanted, number, seed)]
             chosen = np.unique(task.patients[rows])
             fraction = float(wanted.share or len(chosen) / everyone)
-            if fraction > _SMALL and number >= _DRAWS_ABOVE:
+            if fraction > SMALL and number >= DRAWS_ABOVE:
                 continue
             _check(task, wanted, chosen, everyone)
             assert np.isin(task.patients[task.pool], chosen).sum() == len(rows), "a patient was cut in two"

@@ -20,6 +20,7 @@ from medssl.data.split import LabelFraction, parse_labels
 from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError, nearest
+from medssl.evaluate.draws import DRAWS_ABOVE, SMALL
 from medssl.files import write_whole
 from medssl.plain_yaml import read_yaml
 from medssl.run import folder as run_folder
@@ -29,7 +30,6 @@ from medssl.train.checkpoint import LAST, NEXT, PREVIOUS
 
 STUDY, CELLS = "study.yaml", "cells"
 _GROWS = {"data", "encoders", "modes"}
-_SMALL, _DRAWS_ABOVE = 0.1, 3  # as in medssl.evaluate.study
 
 
 def _name(name: str) -> str:
@@ -194,7 +194,7 @@ def _cells(study: Study, mode: str) -> int:
 
 def _draws(study: Study, wanted: LabelFraction) -> int:
     """Of a number of patients the share is not known before the data is: as of a small one."""
-    return study.draws if wanted.share is None or wanted.share <= _SMALL else min(study.draws, _DRAWS_ABOVE)
+    return study.draws if wanted.share is None or wanted.share <= SMALL else min(study.draws, DRAWS_ABOVE)
 
 
 def finished(job: Job) -> bool:
