@@ -1,0 +1,17 @@
+#!/bin/sh
+# MLflow with authentication, on PostgreSQL. Passwords are read from files (/run/secrets); none is in an address, a command line or a log.
+set -eu
+umask 077
+printf 'database:5432:*:mlflow:%s\n' "$(cat /run/secrets/database_password)" >/tmp/pgpass
+cat >/tmp/auth.ini <<INI
+[mlflow]
+default_permission = READ
+database_uri = postgresql://mlflow@database/accounts
+admin_username = admin
+INI
+export PGPASSFILE=/tmp/pgpass MLFLOW_AUTH_CONFIG_PATH=/tmp/auth.ini
+MLFLOW_AUTH_ADMIN_PASSWORD=$(cat /run/secrets/mlflow_admin_password)
+MLFLOW_FLASK_SERVER_SECRET_KEY=$(cat /run/secrets/mlflow_cookie_key)
+export MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY
+exec mlflow server --host 0.0.0.0 --port 5000 --workers 2 --app-name basic-auth --allowed-hosts 'mlflow:5000,localhost:*,127.0.0.1:*' \
+    --backend-store-uri postgresql://mlflow@database/mlflow --artifacts-destination /artifacts
