@@ -105,5 +105,5 @@ def test_the_docs_become_pages_without_scripts_whose_links_lead_to_pages(script,
         text = page.read_text("utf-8")
         assert "<script" not in text
         assert "default-src 'none'" in text
-        links = [link for link in re.findall(r'href="([^"#:]+\.html)', text)]
+        links = re.findall(r'href="([^"#:]+\.html)', text)
         assert not [link for link in links if not (page.parent / link).is_file()], page

@@ -33,13 +33,11 @@ def test_a_build_fetches_no_front_end_and_no_image_but_the_base(docker, stages):
 
 
 def test_no_file_of_the_folder_names_a_registry_or_an_address_outside(docker):
-    ours = re.compile(r"^(127\.0\.0\.1|localhost|mlflow|database|@?host|github\.com/krallin)?\b")
     for file in [file for file in docker.rglob("*") if file.is_file() and "secrets" not in file.parts and file.suffix != ".pyc"]:
         text = file.read_text("utf-8")
         hosts = re.findall(r"\w+://(?:[^@\s/'\"]*@)?([\w.-]*)", text)
         assert [host for host in hosts if host and not re.fullmatch(r"127\.0\.0\.1|mlflow|database", host)] == [], file
         assert not re.search(r"pypi\.org|pythonhosted|docker\.io/|ghcr\.io|quay\.io|nvcr\.io|debian\.org", text), file
-    assert ours
 
 
 @pytest.mark.parametrize("target", ["medssl", "mlflow", "database"])
@@ -47,9 +45,8 @@ def test_a_target_runs_as_a_number_that_is_not_root_below_tini_and_tells_its_hea
     _, lines = stages[target]
     users = [line.split()[1] for line in lines if line.startswith("USER ")]
     assert users == ["1000:1000"]
-    assert [line for line in lines if line.startswith("ENTRYPOINT ")][0].startswith('ENTRYPOINT ["tini", "--", ')
+    assert [line.split(",")[:2] for line in lines if line.startswith("ENTRYPOINT ")] == [['ENTRYPOINT ["tini"', ' "--"']]
     assert sum(line.startswith("HEALTHCHECK ") and "CMD" in line for line in lines) == 1
-    assert "--gpus" not in " ".join(lines)
 
 
 def test_the_default_target_is_medssl(stages):
