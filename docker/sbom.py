@@ -2,7 +2,7 @@
 
     python3 docker/sbom.py SITE-PACKAGES NAME VERSION
 
-It depends on nothing but what is there: no date and no number of chance is in it, so the same image has the same document.
+A package of which nothing but its description is left is not in it. No date and no number of chance is: the same image, the same document.
 """
 
 import json
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
 from typing import Any
 
 _SPDX = re.compile(r"[A-Za-z0-9.+() -]{2,60}")
@@ -18,7 +19,9 @@ _SPDX = re.compile(r"[A-Za-z0-9.+() -]{2,60}")
 
 def main(folder: str, name: str, version: str) -> None:
     """The command."""
-    components = sorted([*debian(), *map(python, distributions(path=[folder]))], key=lambda component: component["bom-ref"])
+    components = sorted(
+        [*debian(), *map(python, filter(is_there, distributions(path=[folder])))], key=lambda component: component["bom-ref"]
+    )
     text = json.dumps(components, sort_keys=True)
     document = {
         "bomFormat": "CycloneDX",
@@ -43,6 +46,12 @@ def debian() -> list[dict[str, Any]]:
             address = f"pkg:deb/debian/{name}@{version.replace('+', '%2B').replace(':', '%3A')}?arch={architecture}"
             found.append({"type": "library", "bom-ref": address, "name": name, "version": version, "purl": address})
     return found
+
+
+def is_there(distribution: Distribution) -> bool:
+    """Whether any file of a package is left, beside its description."""
+    ours = [file for file in distribution.files or () if not file.parts[0].endswith(".dist-info")]
+    return any(Path(str(distribution.locate_file(file))).is_file() for file in ours)
 
 
 def python(distribution: Distribution) -> dict[str, Any]:

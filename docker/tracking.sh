@@ -25,7 +25,7 @@ secrets() {
 
 account() {
     [ ! -t 0 ] || echo "password for $1:" >&2
-    read -rs password
+    read -rs password || [ -n "$password" ]
     stack run --rm --no-deps -T --entrypoint "python /opt/mlflow/accounts.py $1" accounts <<<"$password"
 }
 

@@ -35,6 +35,7 @@ check() { # check NAME COMMAND...: what the command says is shown where it fails
     if "$@" >"$work/out" 2>&1; then
         passed=$((passed + 1))
         echo "ok   $name"
+        grep '^     \[' "$work/out" || true
     else
         failed=$((failed + 1))
         echo "FAIL $name"

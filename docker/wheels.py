@@ -109,7 +109,8 @@ def fetch(folder: Path, pieces: list[str]) -> None:
         file.write("".join(pieces))
         file.flush()
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-        subprocess.run([*pip, "--dest", str(folder), "--requirement", file.name], check=True)  # noqa: S603 - our own Python
+        if subprocess.run([*pip, "--dest", str(folder), "--requirement", file.name], check=False).returncode:  # noqa: S603 - our own Python
+            sys.exit("pip did not get what it says above. It takes a mirror, a proxy or a certificate from its own configuration.")
 
 
 def wheel_of(folder: Path, name: str, entry: str, given: dict[str, Path]) -> Path:

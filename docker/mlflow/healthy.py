@@ -11,5 +11,5 @@ request = urllib.request.Request(
     data=json.dumps({"max_results": 1}).encode(),
     headers={"Content-Type": "application/json", "Authorization": "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()},
 )
-with urllib.request.urlopen(request, timeout=8) as answer:  # noqa: S310 - the address stands above
+with urllib.request.urlopen(request, timeout=25) as answer:  # noqa: S310 - the address stands above
     json.load(answer)

@@ -5,9 +5,10 @@ offline() { unshare --net "$@"; } # a network namespace of its own, in which not
 
 verify_bundle() {
     say "archive"
-    local archive=$work/out-of-house/medssl-bundle.tar pip_file=${pip_conf:-${PIP_CONF:-/dev/null}}
-    [ "$pip_file" != /dev/null ] || pip_file=$(mktemp "$work/pip.XXXXXX")
-    check "make bundle" timed "bundle" env PIP_CONFIG_FILE="$pip_file" TMPDIR="$work" PYTHON="${PYTHON:-python3.11}" "$root/docker/bundle.sh" "$archive"
+    local archive=$work/out-of-house/medssl-bundle.tar pip=()
+    [ -z "${pip_conf:-}" ] || pip=(-u PIP_FIND_LINKS PIP_CONFIG_FILE="$pip_conf")
+    check "make bundle" timed "bundle" env "${pip[@]}" TMPDIR="$work" PYTHON="${PYTHON:-python3.11}" "$root/docker/bundle.sh" "$archive"
+    [ -s "$archive" ] || return 0
     tail -6 "$work/out" | sed 's/^/     /'
     mkdir "$work/inside"
     tar --extract --file="$archive" --directory="$work/inside"

@@ -71,11 +71,16 @@ def test_the_program_lies_in_a_layer_above_its_dependencies(stages):
     assert not [line for line in before_sources if " medssl" in line or "configs" in line]
 
 
-def test_sbom_components_have_canonical_names_and_addresses(script, tmp_path):
-    info = tmp_path / "A_b.C-1.0.dist-info"
-    info.mkdir()
-    info.joinpath("METADATA").write_text("Metadata-Version: 2.4\nName: A_b.C\nVersion: 1.0+cpu\nLicense-Expression: MIT\n")
+def test_the_sbom_names_what_is_there_and_not_what_was_taken_out(script, tmp_path):
+    for name, left in (("A_b.C", True), ("triton", False)):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        info.joinpath("METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0+cpu\nLicense-Expression: MIT\n")
+        info.joinpath("RECORD").write_text(f"{name}/__init__.py,,\n{name}-1.0.dist-info/METADATA,,\n")
+        if left:
+            tmp_path.joinpath(name).mkdir()
+            tmp_path.joinpath(name, "__init__.py").touch()
     sbom = script("sbom.py")
-    (component,) = map(sbom.python, sbom.distributions(path=[str(tmp_path)]))
+    (component,) = map(sbom.python, filter(sbom.is_there, sbom.distributions(path=[str(tmp_path)])))
     assert component["purl"] == "pkg:pypi/a-b-c@1.0%2Bcpu"
     assert component["licenses"] == [{"expression": "MIT"}]
