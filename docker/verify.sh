@@ -8,7 +8,8 @@
 # WHEELS   a folder of wheels to build from, as `pip download --require-hashes --no-deps -r requirements.lock -d WHEELS` fills it
 # CA_BUNDLE, PIP_CONF   handed to the build as the secrets ca_bundle and pip_conf
 # KEEP     a folder for the log, the SBOM and the archive's checksum
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "ended in ${BASH_SOURCE[0]##*/}, line $LINENO: $BASH_COMMAND" >&2' ERR
 
 root=$(dirname "$(dirname "$(realpath "$0")")")
 parts=("$@")

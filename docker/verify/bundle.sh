@@ -10,7 +10,7 @@ verify_bundle() {
     check "make bundle" timed "bundle" env "${pip[@]}" TMPDIR="$work" PYTHON="${PYTHON:-python3.11}" "$root/docker/bundle.sh" "$archive"
     [ -s "$archive" ] || return 0
     tail -6 "$work/out" | sed 's/^/     /'
-    mkdir "$work/inside"
+    mkdir -p "$work/inside"
     tar --extract --file="$archive" --directory="$work/inside"
     rm "$archive"
     cd "$work/inside/medssl-bundle" || return

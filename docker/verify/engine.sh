@@ -50,7 +50,9 @@ engine_programs() {
 }
 
 engine_start() {
-    local d
+    local d group=/sys/fs/cgroup/cpu/${work##*/}
+    # All containers and builds together would weigh as one process of this machine: on a shared one they would starve
+    if [ -e /sys/fs/cgroup/cpu/cpu.shares ]; then mkdir -p "$group" && echo 6144 >"$group/cpu.shares"; fi
     for d in /run/docker /run/containerd /opt/containerd; do [ -e "$d" ] || fresh+=("$d"); done # the engine makes these too
     echo '{}' >"$work/daemon.json"
     setpriv --pdeathsig TERM dockerd --config-file "$work/daemon.json" --data-root "$work/data" --exec-root "$work/exec" \

@@ -2,7 +2,7 @@
 # The images: build, layers, and how the image behaves where nothing is allowed. Sourced by docker/verify.sh.
 
 locked=(--network none --read-only --cap-drop ALL --security-opt no-new-privileges --pids-limit 512)
-tiny=(--preset demo --set tracking.mlflow=false --set monitor.knn_every_epochs=0)
+tiny=(--preset demo --set tracking.mlflow=false)
 
 build() { # build TARGET TAG [ARGUMENT...]
     local target=$1 tag=$2
@@ -58,15 +58,11 @@ verify_image() {
     for piece in pypi/torch pypi/medssl deb/debian/tini; do check "SBOM: $piece" grep -q "\"purl\": \"pkg:$piece@" "$work/sbom.json"; done
     echo "     SBOM: $(grep -c '"bom-ref": "pkg:pypi' "$work/sbom.json") of Python's packages, $(grep -c '"bom-ref": "pkg:deb' "$work/sbom.json") of Debian's"
     [ -z "${KEEP:-}" ] || cp "$work/sbom.json" "$KEEP/sbom.cdx.json"
-    verify_runs
+    verify_demo
+    verify_lines
 }
 
-verify_runs() {
-    docker volume create chestxray >/dev/null
-    docker run --rm --network none --user 0:0 -v chestxray:/data -e MEDSSL_CACHE=/data --entrypoint python medssl -c \
-        'from medssl.data.sources import phantom; phantom.build(phantom.Config(patients=60, size=128), "phantom")' >/dev/null 2>&1
-    docker run --rm --network none --user 0:0 -v chestxray:/data --entrypoint chmod medssl -R a+rX /data
-
+verify_demo() {
     say "medssl demo as user 12345, root read-only, no network, 64 MB of shared memory"
     docker run --name demo -d "${locked[@]}" --user 12345:12345 -v demo:/out medssl demo >/dev/null
     check "Docker calls the running container healthy" waits 180 healthy demo
@@ -75,10 +71,17 @@ verify_runs() {
     check "demo ends with 0" exit_code_is demo 0
     check "its report is there, and belongs to 12345 alone" docker run --rm --network none --user 12345:12345 -v demo:/out --entrypoint sh medssl -c \
         '[ "$(stat -c %u:%a /out/runs/demo/finetune/report.html)" = 12345:600 ]'
+}
+
+verify_lines() {
+    docker volume create chestxray >/dev/null
+    docker run --rm --network none --user 0:0 -v chestxray:/data -e MEDSSL_CACHE=/data --entrypoint python medssl -c \
+        'from medssl.data.sources import phantom; phantom.build(phantom.Config(size=128), "phantom")' >/dev/null 2>&1
+    docker run --rm --network none --user 0:0 -v chestxray:/data --entrypoint chmod medssl -R a+rX /data
 
     say "the documented line, ended by SIGTERM"
     line=(--gpus all --network none --read-only --user 1000:1000 -v chestxray:/data:ro -v out:/out)
-    docker run --name first -d "${line[@]}" medssl pretrain --data /data --out run "${tiny[@]}" --set train.epochs=60 >/dev/null
+    docker run --name first -d "${line[@]}" medssl pretrain --data /data --out run "${tiny[@]}" --set train.epochs=20 >/dev/null
     check "it trains" waits 300 rows first /out/run 2
     began=$(now)
     docker stop -t 60 first >/dev/null
@@ -92,7 +95,7 @@ verify_runs() {
 
     say "faults"
     check "R7: an output that cannot be written ends with 2 and names folder and user" sh -c \
-        '! docker run --rm --network none --read-only --user 777:777 --cap-drop ALL medssl demo >"$1/said" 2>&1 && cat "$1/said" && grep -q "/out" "$1/said" && ! grep -q Traceback "$1/said"' _ "$work"
+        'docker run --rm --network none --read-only --user 777:777 --cap-drop ALL medssl demo >"$1/said" 2>&1; [ $? = 2 ] && cat "$1/said" && grep -q "/out" "$1/said" && ! grep -q Traceback "$1/said"' _ "$work"
     check "R12: 8 MB of shared memory is told of, and enough to run" sh -c \
         'docker run --rm --network none --shm-size 8m -v chestxray:/data:ro medssl pretrain --data /data --preset demo --set tracking.mlflow=false --set data.size=224 --set train.workers=2 --set train.epochs=1 --out /out/shm >"$1/said" 2>&1; rc=$?; cat "$1/said"; [ $rc = 0 ] && grep -q "Shared memory" "$1/said"' _ "$work"
     check "a stopped process is unhealthy" sh -c 'docker run --name frozen -d --network none --entrypoint tini medssl -- sh -c "kill -STOP \$\$" >/dev/null; sleep 2; ! docker exec frozen /opt/medssl/healthy.sh'

@@ -69,7 +69,7 @@ services_locked() {
 verify_outages() {
     say "a training, and a kill -9 of each part"
     local before
-    stack run -d --name tracked medssl pretrain --data phantom --out tracked --preset demo --set train.epochs=20 \
+    stack run -d --name tracked medssl pretrain --data phantom --out tracked --preset demo --set train.epochs=60 \
         --set train.save_every_steps=10 --set monitor.log_every_steps=1 >/dev/null
     check "the account of trainings was made" sh -c 'docker logs "$1" 2>&1 | grep "account medssl made"' _ "$(stack ps -aq accounts)"
     check "it trains" waits 400 has_rows 10
@@ -100,8 +100,8 @@ verify_backup() {
     du -sh "$folder" | sed 's/^/     /'
     in_stack -c 'import mlflow; client = mlflow.MlflowClient(); [client.delete_run(run.info.run_id) for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]' >/dev/null 2>&1
     check "the runs are gone (so that the next line says something)" sh -c '! "$@"' _ env bash -c "$(declare -f stack in_stack compare); root=$root compare"
-    stack down -v database mlflow >/dev/null 2>&1
-    docker volume rm medssl_database medssl_artifacts >/dev/null 2>&1
+    stack rm --stop --force mlflow database >/dev/null 2>&1
+    docker volume rm medssl_database medssl_artifacts >/dev/null
     check "a new, empty stack" stack up -d --wait --wait-timeout 400 mlflow
     check "restore" timed "restore" "$root/docker/tracking.sh" restore "$folder"
     check "all numbers are there again" compare
