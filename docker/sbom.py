@@ -49,8 +49,8 @@ def debian() -> list[dict[str, Any]]:
 
 
 def is_there(distribution: Distribution) -> bool:
-    """Whether any file of a package is left, beside its description."""
-    ours = [file for file in distribution.files or () if not file.parts[0].endswith(".dist-info")]
+    """Whether any file of a package is left, beside its description and its programs in bin."""
+    ours = [file for file in distribution.files or () if file.parts[0] != ".." and not file.parts[0].endswith(".dist-info")]
     return any(Path(str(distribution.locate_file(file))).is_file() for file in ours)
 
 
@@ -60,10 +60,10 @@ def python(distribution: Distribution) -> dict[str, Any]:
     name, version = re.sub(r"[-_.]+", "-", meta["Name"]).lower(), distribution.version
     address = f"pkg:pypi/{name}@{version.replace('+', '%2B')}"
     component: dict[str, Any] = {"type": "library", "bom-ref": address, "name": name, "version": version, "purl": address}
-    if expression := meta.get("License-Expression"):
-        component["licenses"] = [{"expression": expression}]
-    elif (said := meta.get("License", "")) and _SPDX.fullmatch(said):
-        component["licenses"] = [{"license": {"name": said}}]
+    if "License-Expression" in meta:
+        component["licenses"] = [{"expression": meta["License-Expression"]}]
+    elif "License" in meta and _SPDX.fullmatch(meta["License"]):
+        component["licenses"] = [{"license": {"name": meta["License"]}}]
     return component
 
 

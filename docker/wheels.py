@@ -28,8 +28,8 @@ try:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name, parse_wheel_filename
 except ModuleNotFoundError:  # in an environment that has nothing but pip
-    from pip._vendor.packaging.requirements import Requirement
-    from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename
+    from pip._vendor.packaging.requirements import Requirement  # pyright: ignore[reportMissingImports]
+    from pip._vendor.packaging.utils import canonicalize_name, parse_wheel_filename  # pyright: ignore[reportMissingImports]
 
 
 def main() -> None:
@@ -71,7 +71,8 @@ def wanted(roots: Iterable[str]) -> list[Requirement]:
 def replacements(folder: Path, locked: dict[str, str]) -> dict[str, Path]:
     """The wheels in `folder` by name. Ends the program where one is of another version than the lock's, or does not match SHA256SUMS."""
     found = {}
-    sums = dict(reversed(line.split()) for line in folder.joinpath("SHA256SUMS").read_text().splitlines() if line.strip())
+    lines = [line.split() for line in folder.joinpath("SHA256SUMS").read_text().splitlines() if line.strip()]
+    sums = {name: checksum for checksum, name in lines}
     for wheel in sorted(folder.glob("*.whl")):
         name, version, *_ = parse_wheel_filename(wheel.name)
         if f"{name}=={version.public} " not in locked.get(name, "").replace("\\", " "):

@@ -18,6 +18,7 @@ def docker():
 def script():
     def load(name):
         spec = importlib.util.spec_from_file_location(Path(name).stem, DOCKER / name)
+        assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module

@@ -12,7 +12,7 @@ BASE = ("${BASE_IMAGE}", "scratch")
 def stages(docker):
     """{stage: (what it is made from, [its instructions, each on one line])}, in the order of the file."""
     text = re.sub(r"^\s*#.*\n", "", (docker / "Dockerfile").read_text("utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
-    found = {}
+    found, name = {}, ""
     for line in filter(None, (line.strip() for line in text.splitlines())):
         if line.startswith("FROM "):
             _, source, _, name = line.split()
@@ -72,15 +72,18 @@ def test_the_program_lies_in_a_layer_above_its_dependencies(stages):
 
 
 def test_the_sbom_names_what_is_there_and_not_what_was_taken_out(script, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
     for name, left in (("A_b.C", True), ("triton", False)):
-        info = tmp_path / f"{name}-1.0.dist-info"
+        info = site / f"{name}-1.0.dist-info"
         info.mkdir()
         info.joinpath("METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0+cpu\nLicense-Expression: MIT\n")
-        info.joinpath("RECORD").write_text(f"{name}/__init__.py,,\n{name}-1.0.dist-info/METADATA,,\n")
+        info.joinpath("RECORD").write_text(f"{name}/__init__.py,,\n{name}-1.0.dist-info/METADATA,,\n../program,,\n")
         if left:
-            tmp_path.joinpath(name).mkdir()
-            tmp_path.joinpath(name, "__init__.py").touch()
+            site.joinpath(name).mkdir()
+            site.joinpath(name, "__init__.py").touch()
+    site.joinpath("../program").touch()
     sbom = script("sbom.py")
-    (component,) = map(sbom.python, filter(sbom.is_there, sbom.distributions(path=[str(tmp_path)])))
+    (component,) = map(sbom.python, filter(sbom.is_there, sbom.distributions(path=[str(site)])))
     assert component["purl"] == "pkg:pypi/a-b-c@1.0%2Bcpu"
     assert component["licenses"] == [{"expression": "MIT"}]
