@@ -1,13 +1,13 @@
 #!/bin/bash
 # The image, the tracking stack and the archive, built and tried with a private Docker Engine: no registry, no engine of the machine's own.
-# As root on Debian 12; Debian's and Python's packages are fetched (WHEELS: those of Python from a folder). 40 to 90 minutes on two cores,
-# 45 GB of disk. Ends with the number of checks that failed; what was seen last: docs/docker_verified.md
+# As root on Debian 12; Debian's and Python's packages are fetched (WHEELS: those of Python from a folder). Its parts took about an hour
+# together on two busy cores; keep 60 GB of disk free. Ends with the number of failed checks; what was seen last: docs/docker_verified.md
 #
 #   docker/verify.sh [PART...]      image, tracking, bundle (default: all three), again (a second build from nothing, compared)
 #
 # WHEELS   a folder of wheels to build from, as `pip download --require-hashes --no-deps -r requirements.lock -d WHEELS` fills it
 # CA_BUNDLE, PIP_CONF   handed to the build as the secrets ca_bundle and pip_conf
-# KEEP     a folder for the log, the SBOM and the archive's checksum
+# KEEP     a folder that gets the SBOM
 set -Eeuo pipefail
 trap 'echo "ended in ${BASH_SOURCE[0]##*/}, line $LINENO: $BASH_COMMAND" >&2' ERR
 
@@ -55,7 +55,8 @@ waits() { # waits SECONDS COMMAND...: until it succeeds
 cleanup() {
     local rc=$?
     set +e
-    [ -z "$server" ] || kill "$server"
+    trap - ERR
+    [ -z "$server" ] || kill "$server" 2>/dev/null
     engine_stop
     exit "$rc"
 }
