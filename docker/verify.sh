@@ -5,7 +5,7 @@
 #
 #   docker/verify.sh [PART...]      image, tracking, bundle (default: all three), again (a second build from nothing, compared)
 #
-# WHEELS   a folder of wheels to build from, as `pip download --require-hashes --no-deps -r requirements.lock -d WHEELS` fills it
+# WHEELS   a folder of wheels to build from, as `pip download --require-hashes --no-deps -d WHEELS -r FILE` fills it with both locks
 # CA_BUNDLE, PIP_CONF   handed to the build as the secrets ca_bundle and pip_conf
 # KEEP     a folder that gets the SBOM
 set -Eeuo pipefail

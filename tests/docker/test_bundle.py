@@ -66,12 +66,16 @@ def test_an_archive_installs_with_its_checksums_and_nothing_else(bundle):
 
 
 @pytest.mark.skipif(not Path(PYTHON).exists() or importlib.util.find_spec("ensurepip") is None, reason="this Python makes no environments")
-def test_a_wheel_that_the_lock_does_not_know_is_not_installed_even_with_right_checksums(bundle):
-    bundle.joinpath("requirements.lock").write_text(f"medssl==9.9 --hash=sha256:{'0' * 64}\n")
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [(f"medssl==9.9 --hash=sha256:{'0' * 64}\n", "THESE PACKAGES DO NOT MATCH THE HASHES"), ("medssl==9.9\n", "Hashes are required")],
+)
+def test_a_wheel_that_the_lock_has_no_hash_of_is_not_installed_even_with_right_checksums(bundle, line, reason):
+    bundle.joinpath("requirements.lock").write_text(line)
     record(bundle)
     done = install(bundle)
     assert done.returncode == 2
-    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr
+    assert reason in done.stderr
     assert not bundle.parent.joinpath("place", "bin", "medssl").exists()
 
 
