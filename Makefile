@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 UV := $(shell command -v uv)
 BIN := .venv/bin
 
-.PHONY: setup demo check test methods bench
+.PHONY: setup demo check test methods bench bundle
 
 setup: .venv/.ready
 
@@ -25,6 +25,10 @@ methods: .venv/.ready
 
 bench: .venv/.ready
 	$(BIN)/python benchmarks/bench.py
+
+# One archive for a machine without a network: docs/hospital.md. With the images that are in this machine's Docker.
+bundle:
+	PYTHON=$(PYTHON) docker/bundle.sh dist/medssl-bundle.tar
 
 # The lock holds names, versions and hashes; what is installed is what it says. uv, where it is there, does the same faster.
 .venv/.ready: requirements.lock pyproject.toml
