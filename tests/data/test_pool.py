@@ -63,6 +63,7 @@ def test_messages_hold_eight_items_or_sixty_four_that_belong_together(keys: str,
     assert [len(chunk) for chunk in pool._chunks(enumerate("x" * 20), lambda _: None)] == [8, 8, 4]
 
 
+@pytest.mark.fault("S17")
 def test_an_item_that_ends_its_process_costs_itself_only() -> None:
     calls: list[tuple[str, tuple[Any, ...]]] = [("getpid", ())] * 40
     calls[3] = calls[20] = ("abort", ())

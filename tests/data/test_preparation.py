@@ -132,6 +132,7 @@ def test_two_channels_become_no_others() -> None:
     assert prepare_image(Decoded(np.ones((2, 4, 4), np.float32), 8), 32, 2).shape == (2, 32, 32)
 
 
+@pytest.mark.fault("S15")
 @pytest.mark.filterwarnings("ignore")
 def test_allowed_monai_transforms_come_before_fitting_and_nothing_else_is_called() -> None:
     image = Decoded(np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16), 8)

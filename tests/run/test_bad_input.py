@@ -1,6 +1,8 @@
 """What a user can get wrong: one message with the thing, the reason and the remedy, exit code 2, and no traceback."""
 
 import sys
+import tarfile
+import zipfile
 import zlib
 
 import numpy as np
@@ -116,3 +118,14 @@ def test_one_broken_picture_among_many_is_skipped_counted_and_named(medssl, tmp_
     assert "007.png" in listed
     assert "truncated" in listed
     assert listed.count("\n") == 2
+
+
+@pytest.mark.fault("S16")
+@pytest.mark.parametrize("name", ["images.zip", "images.tar.gz"])
+def test_an_archive_is_not_unpacked_and_said_to_be_none_of_what_is_taken(medssl, tmp_path, name):
+    picture(tmp_path / "good" / "a.png")
+    with tarfile.open(tmp_path / name, "w:gz") if "tar" in name else zipfile.ZipFile(tmp_path / name, "w") as archive:
+        (archive.add if isinstance(archive, tarfile.TarFile) else archive.write)(tmp_path / "good" / "a.png", "../escaped.png")
+    code, printed = medssl("prepare", "--data", name)
+    assert code == 2 and name in printed and "Traceback" not in printed
+    assert not list(tmp_path.parent.glob("escaped.png"))
