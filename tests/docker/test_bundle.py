@@ -105,6 +105,7 @@ def test_the_docs_become_pages_without_scripts_whose_links_lead_to_pages(script,
     assert {"README.html", "SECURITY.html", "docs/hospital.html", "docs/data.html"} <= {
         str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*.html")
     }
+    assert 'href="docs/data.html"' in tmp_path.joinpath("README.html").read_text("utf-8")
     for page in tmp_path.rglob("*.html"):
         text = page.read_text("utf-8")
         assert "<script" not in text
