@@ -39,8 +39,17 @@ def test_the_best_of_a_fine_grid_is_no_better(made_up):
         surprise = [-np.log(softmax(logits / t, axis=1)[np.arange(len(y)), y]).mean() for t in grid]
     else:
         surprise = [-np.where(y == 1, np.log(expit(logits / t)), np.log(expit(-logits / t))).mean() for t in grid]
-    assert found == pytest.approx(grid[np.argmin(surprise)], rel=0.005)
-    assert surprise_of(y, prob, found) <= min(surprise) + 1e-9
+    unlikely = np.array(surprise) + np.log(grid) ** 2 / (2 * 0.5**2) / y.size
+    assert found == pytest.approx(grid[np.argmin(unlikely)], rel=0.005)
+
+
+def test_a_dozen_labels_that_are_all_right_do_not_make_it_certain_and_many_do():
+    def fitted(n: int) -> float:
+        prob = np.tile([[0.2, 0.8], [0.8, 0.2]], (n // 2, 1))
+        return fit_temperature(prob.argmax(1), prob)
+
+    assert 0.5 < fitted(12) < 1
+    assert fitted(4000) < 0.3
 
 
 def test_surprise_is_the_log_loss_of_the_tempered_probabilities():
@@ -99,7 +108,8 @@ def test_the_labels_that_it_was_fitted_to_are_never_more_surprising_than_before(
 
 
 def test_labels_that_are_all_right_or_all_wrong_stop_at_the_bounds():
-    y, right = np.arange(20) % 2, np.eye(2)[np.arange(20) % 2] * 0.2 + 0.4
+    y = np.arange(20_000) % 2  # so many that the prior does not speak
+    right = np.eye(2)[y] * 0.2 + 0.4
     several = np.eye(2, dtype=int)[y]
     for truth in (y, several):
         assert fit_temperature(truth, right) == pytest.approx(0.05, rel=0.01)
