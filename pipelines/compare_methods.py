@@ -124,7 +124,7 @@ def scores(job: dict[str, Any]) -> dict[str, float]:
     config, source = configured(quiet, job["data"], "medmnist_cpu", {})
     found = prepared(source, config, quiet)
     table, images = found.store.table, found.store.images
-    question = task.ask(table, task.label_column(table), found.roles)
+    question = task.ask(table, task.label_columns(table), found.roles)
     if job["method"] == "random":
         backbone = config.backbone.model_dump() | BACKBONE
         mean, std = statistics(found.store, found.pretraining)

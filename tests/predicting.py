@@ -55,7 +55,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
     described = extract(outlying.Described(encoder), found.store.images, rows, CPU)
     features = described[:, : encoder.num_features]
     probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
-    weight, bias = folded(*probe, 2)
+    weight, bias = folded(probe[0], probe[1], 2)
     auroc = {"mean": 0.875, "low": 0.75, "high": 1.0}
     export_classifier(
         folder,

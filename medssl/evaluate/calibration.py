@@ -11,6 +11,8 @@ Deviation: log T has a normal prior of mean 0 and deviation 0.5. A dozen labels,
 some hundred it is hardly felt.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
@@ -48,4 +50,5 @@ def fit_temperature(y: Int[np.ndarray, "n ..."], prob: Float[np.ndarray, "n k"])
     def unlikely(log_t: float) -> float:
         return surprise_of(y, prob, np.exp(log_t)) + (log_t / PRIOR) ** 2 / 2 / number
 
-    return float(np.exp(minimize_scalar(unlikely, bounds=np.log(_RANGE), method="bounded").x))
+    found: Any = minimize_scalar(unlikely, bounds=np.log(_RANGE), method="bounded")
+    return float(np.exp(found.x))

@@ -21,6 +21,11 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (60, 1, 16, 16), np.uint8)
 ROWS, CPU = np.arange(60), torch.device("cpu")
 
 
+def folded_of(probe: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    scaler, model = probe
+    return folded(scaler, model, classes)
+
+
 def encoder():
     return build_encoder(BACKBONE, 1, 16, torch.tensor([0.5]), torch.tensor([0.3]), seed=1)
 
@@ -51,7 +56,7 @@ def said(folder) -> np.ndarray:
 def test_the_loaded_classifier_says_what_scikit_learn_says_of_two_classes_three_and_one_missing(tmp_path, present):
     probe = fitted(np.array(present)[ROWS % len(present)])
     classes = max(present) + 1
-    saved(tmp_path, *folded(*probe, classes))
+    saved(tmp_path, *folded_of(probe, classes))
     expected = np.zeros((60, classes))
     expected[:, list(present)] = probe.predict_proba(FEATURES.astype(np.float64))
     np.testing.assert_allclose(said(tmp_path), expected, atol=1e-5)
@@ -67,7 +72,7 @@ def test_the_temperature_and_labels_that_stand_alone(tmp_path):
 
 
 def test_the_statistics_and_the_card_come_back(tmp_path):
-    before = saved(tmp_path, *folded(*fitted(ROWS % 3), 3))
+    before = saved(tmp_path, *folded_of(fitted(ROWS % 3), 3))
     for path in (tmp_path, tmp_path / classifier.WEIGHTS):
         loaded, card = classifier.load(path)
         assert not loaded.training
@@ -77,13 +82,13 @@ def test_the_statistics_and_the_card_come_back(tmp_path):
 
 
 def test_a_class_that_had_no_label_has_no_probability_even_where_the_temperature_is_high(tmp_path):
-    saved(tmp_path, *folded(*fitted(np.array([0, 2])[ROWS % 2]), 3), temperature=10)
+    saved(tmp_path, *folded_of(fitted(np.array([0, 2])[ROWS % 2]), 3), temperature=10)
     assert said(tmp_path)[:, 1].max() < 1e-30
 
 
 @pytest.fixture
 def whole(tmp_path):
-    saved(tmp_path, *folded(*fitted(ROWS % 3), 3))
+    saved(tmp_path, *folded_of(fitted(ROWS % 3), 3))
     return tmp_path
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,10 @@ def document(tmp_path_factory):
 @pytest.fixture(scope="module")
 def burn(document):
     (measured,) = document["burn_in"]
-    return burn_in.Burn(**{name: tuple(value) if isinstance(value, list) else value for name, value in measured.items() if name != "entry"})
+    parts: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in measured.items() if name != "entry"
+    }
+    return burn_in.Burn(**parts)
 
 
 def judged(burn, card=CARD):
