@@ -1,6 +1,7 @@
 """The classifier's files: what is saved gives the probabilities of what was fitted, and anything else is an error."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
