@@ -93,7 +93,8 @@ def test_one_picture_is_enough(predict_command, model):
     assert float(row["prob_sick"]) == pytest.approx(model.says(image[None])[0, 1], abs=1e-5)
 
 
-def test_dicom_files_are_predicted_one_and_all(predict_command, repository):
+def test_dicom_files_are_predicted_one_and_all(predict_command, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSSL_CACHE", str(tmp_path / "cache"))  # where no other phantoms lie
     sets = ("--set", "data.source.patients=4", "--set", "data.source.size=64")
     code, said = predict_command("--data", "phantom", *sets)
     assert code == 0, said
