@@ -10,6 +10,7 @@ run per cell would; their mean is taken for all.
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,16 +41,15 @@ def request(store: Store, model: str, size: int, labels: str) -> Request:
     return Request(store.images, store.table, ask(store.table, column, found.roles), {"pretrained": encoder}, fractions, settings, 0, CPU)
 
 
-def seconds_of_a_pass(asked: Request) -> float:
-    began = time.perf_counter()
+def a_pass(asked: Request) -> None:
     extract(asked.inits["pretrained"], asked.images, np.arange(len(asked.images)), asked.device)
-    return time.perf_counter() - began
 
 
-def seconds_of(asked: Request) -> float:
-    began = time.perf_counter()
-    run_study(asked)
-    return time.perf_counter() - began
+def seconds_of(work: Callable[[Request], object], asked: Request) -> np.ndarray:
+    """Of the clock, and of the processor, which a busy machine does not change."""
+    began = np.array([time.perf_counter(), time.process_time()])
+    work(asked)
+    return np.array([time.perf_counter(), time.process_time()]) - began
 
 
 def main() -> None:
@@ -63,14 +63,18 @@ def main() -> None:
     asked = request(Store.open(options.data), options.model, options.size, options.labels)
     draws = plan_draws(asked.task, asked.fractions, asked.settings.draws, asked.seed)
     cells = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(asked.task.pool)]
-    one = seconds_of_a_pass(asked)
-    whole = seconds_of(asked)
-    alone = [seconds_of(replace(asked, fractions=[draw.wanted], settings=Finetune(draws=1))) for draw in cells[: options.each]]
+    one = seconds_of(a_pass, asked)
+    whole = seconds_of(run_study, asked)
+    chosen = [cells[i] for i in np.linspace(0, len(cells) - 1, options.each).astype(int)]  # of all fractions
+    alone = [seconds_of(run_study, replace(asked, fractions=[draw.wanted], settings=Finetune(draws=1))) for draw in chosen]
     print(f"{options.model}, {options.size} px, {len(asked.images)} images, {len(cells)} cells, {torch.get_num_threads()} threads\n")
-    print("| what | s | passes |\n|---|---|---|")
-    each = float(np.mean(alone)) * len(cells) if alone else float("nan")
-    for what, spent in (("one pass of the encoder", one), ("the study", whole), (f"a run per cell, {len(alone)} of them measured", each)):
-        print(f"| {what} | {spent:.1f} | {spent / one:.2f} |", flush=True)
+    print("| what | s | passes | CPU s | passes |\n|---|---|---|---|---|")
+    rows = {"one pass of the encoder": one, "the study": whole}
+    if alone:
+        rows[f"a run per cell, {len(alone)} of them measured"] = np.mean(alone, axis=0) * len(cells)
+    for what, spent in rows.items():
+        (wall, cpu), (walls, cpus) = spent, spent / one
+        print(f"| {what} | {wall:.1f} | {walls:.2f} | {cpu:.1f} | {cpus:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
