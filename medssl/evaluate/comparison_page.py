@@ -7,6 +7,7 @@ from typing import Any
 from medssl.evaluate.comparison import BASELINES, Line, Panel, Run, joined
 from medssl.evaluate.figures import spoken
 from medssl.evaluate.multiples import chart, heights, look
+from medssl.evaluate.wording import listed, p_value, score, signed, span
 from medssl.files import write_whole
 
 MODES = {"linear": "linear probe", "knn": "nearest neighbours", "full": "whole network"}
@@ -31,13 +32,13 @@ def render(runs: Sequence[Run]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "score": lambda value: f"{value:.3f}",
-        "signed": _signed,
-        "span": lambda score: f"{score['low']:.3f} to {score['high']:.3f}",
+        "score": score,
+        "signed": signed,
+        "span": span,
         "spoken": spoken,
         "look": look,
         "mode": lambda mode: MODES.get(mode, mode),
-        "p": lambda p: "" if p is None else "under 0.001" if p < 0.001 else f"{p:.3f}",
+        "p": p_value,
     }
     panels = joined(runs)
     drawn, legend = heights(panels), {line.name: line for panel in panels for line in panel.lines}
@@ -59,14 +60,14 @@ def _sentences(runs: Sequence[Run], panels: Sequence[Panel]) -> list[str]:
     data = list(dict.fromkeys(panel.data for panel in panels))
     fractions = {labels: row["fraction"] for panel in panels for line in panel.lines for labels, row in line.rows.items()}
     shares = sorted(fractions, key=lambda labels: fractions[labels])
-    ways = _listed([MODES.get(mode, mode) for mode in dict.fromkeys(panel.mode for panel in panels)])
+    ways = listed([MODES.get(mode, mode) for mode in dict.fromkeys(panel.mode for panel in panels)])
     tested = {panel.data: panel.task["test"] for panel in panels}
-    images = _listed([f"{test['n_labels']:,} images of {test['n_patients']:,} patients in {name}" for name, test in tested.items()])
+    images = listed([f"{test['n_labels']:,} images of {test['n_patients']:,} patients in {name}" for name, test in tested.items()])
     sides = "neither its pretraining nor its fine-tuning" if all(_checked(run) for run in runs) else "its fine-tuning"
     return [
-        f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({_listed(encoders)}) on {_counted(len(data), 'data set')} "
-        f"({_listed(data)}) {'is' if len(runs) == 1 else 'are'} shown together.",
-        f"Each classifier ({ways}) was given {_listed([spoken(labels) for labels in shares])} of the labels and scored once on test images "
+        f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({listed(encoders)}) on {_counted(len(data), 'data set')} "
+        f"({listed(data)}) {'is' if len(runs) == 1 else 'are'} shown together.",
+        f"Each classifier ({ways}) was given {listed([spoken(labels) for labels in shares])} of the labels and scored once on test images "
         f"that {sides} had{' not' if sides == 'its fine-tuning' else ''} seen: {images}.",
         _found(panels, _HEADLINE if _HEADLINE in shares else shares[0]),
     ]
@@ -82,7 +83,7 @@ def _found(panels: Sequence[Panel], headline: str) -> str:
     if not told:
         return f"{start} the intervals leave open which is best{'' if undecided == 1 else f', in all {undecided} charts'}."
     left = f"; in {undecided} of {_counted(len(ranked), 'chart')} the intervals leave open which is best" if undecided else ""
-    return f"{start} these are ahead of all others: {_listed(told)}{left}."
+    return f"{start} these are ahead of all others: {listed(told)}{left}."
 
 
 def _notes(runs: Sequence[Run], panels: Sequence[Panel]) -> list[str]:
@@ -125,14 +126,5 @@ def _checked(run: Run) -> bool:
     return check is not None and not check["leaked"]
 
 
-def _signed(value: float) -> str:
-    text = f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-    return text[1:] if float(text[1:]) == 0 else text
-
-
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

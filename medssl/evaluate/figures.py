@@ -82,9 +82,9 @@ def _curve(axes: "Axes", summary: Rows) -> None:
     names = list(dict.fromkeys(called(row, summary) for row in summary))
     ends = []
     for i, name in reversed(list(enumerate(names))):
-        rows = sorted((row for row in summary if called(row, summary) == name), key=_labels_used)
-        x = [_labels_used(row) * 10 ** (_DODGE * (i - (len(names) - 1) / 2)) for row in rows]
-        y, spread, colour = [row["auroc"]["mean"] for row in rows], _whiskers(rows), SERIES[i % len(SERIES)]
+        rows = sorted((row for row in summary if called(row, summary) == name), key=labels_used)
+        x = [labels_used(row) * 10 ** (_DODGE * (i - (len(names) - 1) / 2)) for row in rows]
+        y, spread, colour = [row["auroc"]["mean"] for row in rows], whiskers(rows), SERIES[i % len(SERIES)]
         axes.plot(x, y, color=colour, linewidth=2.2 if i == 0 else 1.4, solid_capstyle="round")
         axes.errorbar(
             x, y, spread, fmt=MARKERS[i % len(MARKERS)], color=colour, markersize=6.5, elinewidth=1.2, markeredgecolor=PAPER,
@@ -92,7 +92,7 @@ def _curve(axes: "Axes", summary: Rows) -> None:
         )  # fmt: skip
         ends.append((y[-1], name, i))
     axes.set_xscale("log")
-    ticks = {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):,.0f}" for row in summary}
+    ticks = {labels_used(row): f"{spoken(row['labels'])}\n{labels_used(row):,.0f}" for row in summary}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
     titled(axes, "AUROC on unseen patients", "share of the training patients, number of labels")
@@ -111,7 +111,7 @@ def _dots(axes: "Axes", summary: Rows) -> None:
     for i, row in enumerate(summary):
         score = row["auroc"]
         axes.errorbar(
-            score["mean"], -i, xerr=_whiskers([row]), fmt=MARKERS[i % len(MARKERS)], color=SERIES[i % len(SERIES)], markersize=8,
+            score["mean"], -i, xerr=whiskers([row]), fmt=MARKERS[i % len(MARKERS)], color=SERIES[i % len(SERIES)], markersize=8,
             elinewidth=1.6, markeredgecolor=PAPER,
         )  # fmt: skip
         axes.annotate(f"{score['mean']:.3f}", (score["mean"], -i), (0, 8), textcoords="offset points", ha="center", color=INK)
@@ -151,7 +151,7 @@ def _subgroups(groups: Rows, summary: Rows, width: float) -> "Figure":
             )
             continue
         axes.errorbar(
-            row["auroc"]["mean"], y, xerr=_whiskers([row]), fmt="o", color=colour, markersize=6, elinewidth=1.4,
+            row["auroc"]["mean"], y, xerr=whiskers([row]), fmt="o", color=colour, markersize=6, elinewidth=1.4,
             markerfacecolor=PAPER if row["small"] else colour,
         )  # fmt: skip
     everyone = next(r for r in summary if all(r[key] == shown[0][key] for key in ("labels", "mode", "init")))
@@ -166,11 +166,12 @@ def _subgroups(groups: Rows, summary: Rows, width: float) -> "Figure":
     return figure
 
 
-def _labels_used(row: Mapping[str, Any]) -> float:
+def labels_used(row: Mapping[str, Any]) -> float:
+    """The number of labels at which a row of the summary is drawn."""
     return (row["n_labels"]["low"] + row["n_labels"]["high"]) / 2
 
 
-def _whiskers(rows: Rows) -> list[list[float]]:
+def whiskers(rows: Rows) -> list[list[float]]:
     """How far the interval reaches below and above each mean; a percentile interval need not hold the mean."""
     scores = [row["auroc"] for row in rows]
     return [[max(0.0, s["mean"] - s["low"]) for s in scores], [max(0.0, s["high"] - s["mean"]) for s in scores]]

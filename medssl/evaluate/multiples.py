@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medssl.evaluate.comparison import Line, Panel
-from medssl.evaluate.figures import INK, LINE, MARKERS, MUTED, PAPER, SERIES, spoken
+from medssl.evaluate.figures import INK, LINE, MARKERS, MUTED, PAPER, SERIES, labels_used, spoken, whiskers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,14 +90,13 @@ def _draw(axes: "Axes", panel: Panel, height: tuple[float, float]) -> None:
     ticks = {}
     for i, line in reversed(list(enumerate(panel.lines))):
         shown, rows = look(line), [line.rows[labels] for labels in panel.fractions if labels in line.rows]
-        x = [_labels_used(row) * 10 ** (_DODGE * (i - (len(panel.lines) - 1) / 2)) for row in rows]
+        x = [labels_used(row) * 10 ** (_DODGE * (i - (len(panel.lines) - 1) / 2)) for row in rows]
         y = [row["auroc"]["mean"] for row in rows]
-        spread = [[max(0.0, s["mean"] - s["low"]) for s in _aurocs(rows)], [max(0.0, s["high"] - s["mean"]) for s in _aurocs(rows)]]
         style = (0, tuple(map(float, shown.dash.split()))) if shown.dash != "none" else "-"
         axes.plot(x, y, color=shown.colour, linewidth=1.2 if line.slot is None else 1.8, linestyle=style)
         edge = {} if shown.marker in "x+" else {"markeredgecolor": PAPER, "markeredgewidth": 0.7}
-        axes.errorbar(x, y, spread, fmt=shown.marker, color=shown.colour, markersize=6, elinewidth=1.0, **edge)
-        ticks |= {_labels_used(row): f"{spoken(row['labels'])}\n{_labels_used(row):,.0f}" for row in rows}
+        axes.errorbar(x, y, whiskers(rows), fmt=shown.marker, color=shown.colour, markersize=6, elinewidth=1.0, **edge)
+        ticks |= {labels_used(row): f"{spoken(row['labels'])}\n{labels_used(row):,.0f}" for row in rows}
     axes.set_xscale("log")
     axes.set_xlim(min(ticks) / 1.6, max(ticks) * 1.6)
     axes.set_xticks(list(ticks), list(ticks.values()))
@@ -110,11 +109,3 @@ def _draw(axes: "Axes", panel: Panel, height: tuple[float, float]) -> None:
     axes.set_axisbelow(True)
     if height[0] < 0.5:
         axes.axhline(0.5, color=MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
-
-
-def _aurocs(rows: Sequence[Any]) -> list[Any]:
-    return [row["auroc"] for row in rows]
-
-
-def _labels_used(row: Any) -> float:
-    return (row["n_labels"]["low"] + row["n_labels"]["high"]) / 2

@@ -21,6 +21,7 @@ from medssl.evaluate.figures import (
     spoken,
     subgroups_svg,
 )
+from medssl.evaluate.wording import listed, p_value, score, signed, span
 from medssl.files import write_whole
 
 if TYPE_CHECKING:
@@ -80,13 +81,13 @@ def render(document: Mapping[str, Any], pictures: "Pictures | None" = None) -> s
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "score": _score,
-        "signed": _signed,
-        "span": _span,
+        "score": score,
+        "signed": signed,
+        "span": span,
         "spoken": spoken,
         "count": lambda n: f"{n:,}",
         "range": _range,
-        "p": lambda p: "" if p is None else "under 0.001" if p < 0.001 else f"{p:.3f}",
+        "p": p_value,
         "called": lambda row, names=NAMES: called(row, document["summary"], names),
         "drawn": Markup,  # our own drawings: matplotlib escapes their text
         "alike": _alike,
@@ -184,12 +185,12 @@ def _sentences(document: Mapping[str, Any], headline: str) -> list[str]:
     name = method.get("name", "")
     network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
     material = f" on {seen['pixels']:,} different images of {seen['patients']:,} patients" if seen else ""
-    shares = _listed([spoken(labels) for labels in dict.fromkeys(row["labels"] for row in document["summary"])])
+    shares = listed([spoken(labels) for labels in dict.fromkeys(row["labels"] for row in document["summary"])])
     draws = max(row["draws"] for row in document["summary"])
     drawn = f", in up to {draws} draws of patients," if draws > 1 else ""
     tested = f"{task['test']['n_labels']:,} images of {task['test']['n_patients']:,} patients"
     unseen = _unseen(document.get("leak_check"))
-    reached = f"{_score(ours['auroc']['mean'])} ({document['interval']['level']:.0%} interval {_span(ours['auroc'])})"
+    reached = f"{score(ours['auroc']['mean'])} ({document['interval']['level']:.0%} interval {span(ours['auroc'])})"
     return [
         f"{network} was pretrained with {_PAPER_NAMES.get(name, name) or 'self-supervision'}{material}, without looking at a label.",
         f"Then {FITTED[ours['mode']]} with {shares} of the labels{drawn} to tell {_told(task)}, and each classifier was scored once on "
@@ -202,8 +203,8 @@ def _sentences(document: Mapping[str, Any], headline: str) -> list[str]:
 def _told(task: Mapping[str, Any]) -> str:
     names = [entry["name"] for entry in task["classes"]]
     if task.get("kind") == "labels":
-        return f"which of {_listed(names)} an image shows"
-    return f"{names[1]} from {names[0]}" if len(names) == 2 else f"{_listed(names)} apart"
+        return f"which of {listed(names)} an image shows"
+    return f"{names[1]} from {names[0]}" if len(names) == 2 else f"{listed(names)} apart"
 
 
 def _unseen(leak_check: Mapping[str, int] | None) -> str:
@@ -221,9 +222,9 @@ def _gained(document: Mapping[str, Any], headline: str) -> str:
     if not rows:
         return ""
     (row,) = rows
-    than = f", {_score(abs(row['auroc_gain']))} {'more' if row['auroc_gain'] >= 0 else 'less'} than the same network from a random start"
+    than = f", {score(abs(row['auroc_gain']))} {'more' if row['auroc_gain'] >= 0 else 'less'} than the same network from a random start"
     verdict = "does not include zero" if row["low"] > 0 or row["high"] < 0 else "includes zero, so it may be chance"
-    return f"{than}; the interval of that difference ({_signed(row['low'])} to {_signed(row['high'])}) {verdict}"
+    return f"{than}; the interval of that difference ({signed(row['low'])} to {signed(row['high'])}) {verdict}"
 
 
 def _row(document: Mapping[str, Any], labels: str) -> Mapping[str, Any]:
@@ -243,23 +244,6 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
             yield name, f"{item:.4g}" if isinstance(item, float) else str(item)
 
 
-def _score(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-    return text[1:] if float(text[1:]) == 0 else text
-
-
-def _span(score: Mapping[str, float]) -> str:
-    return f"{score['low']:.3f} to {score['high']:.3f}"
-
-
 def _range(counts: Mapping[str, int]) -> str:
     low, high = counts["low"], counts["high"]
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

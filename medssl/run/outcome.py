@@ -19,7 +19,7 @@ from medssl.evaluate.showcase import Pictures, Showcase, illustrate
 from medssl.evaluate.study import PIXELS, Findings, Request, cell_seed
 from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
-from medssl.run.data import Prepared
+from medssl.run.data import Prepared, spread
 from medssl.run.export import export_classifier
 
 FIGURES = "figures"
@@ -117,7 +117,7 @@ def pictures(request: Request, findings: Findings, network: Network | None) -> P
         if cell.labels == labels and (cell.mode == mode or cell.init == PIXELS):
             probs.setdefault(cell.init, []).append(cell.prob)
     first = next(cell for cell in cells if cell.labels == labels and cell.init == next(iter(request.inits)))
-    pool = findings.taken.rows[np.linspace(0, len(findings.taken.rows) - 1, min(len(findings.taken.rows), _POOL)).astype(int)]
+    pool = spread(findings.taken.rows, _POOL)
     place = {name: np.searchsorted(findings.rows, rows) for name, rows in (("test", task.test), ("pool", pool))}
     sites = request.table["site"].to_numpy(dtype=str)[task.test] if "site" in request.table else np.full(len(task.test), "")
     showcase = Showcase(
