@@ -1,12 +1,15 @@
 """Makes views on the CPU with albumentations 2.0.8, its last MIT release: the one module that imports it.
 
 Its `Compose` draws the same numbers in every worker and every epoch unless it is reseeded, and `Compose.set_random_seed` gives each
-transform a generator of its own with the *same* seed, which ties the flip to the size of the crop and that to the angle. Hence one
-generator for the whole pipeline is made from the key at every call and shared by all transforms: independent draws, 0.04 ms.
+transform a generator of its own with the *same* seed, which ties the flip to the size of the crop and that to the angle. Hence all
+transforms share two generators (they draw from Python's and from numpy's), which are set from the key at every call, and are called one
+after the other: independent draws, and a fifth of the time of small views saved.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any
 
 import albumentations as A
 import cv2
@@ -36,10 +39,13 @@ class ViewMaker:
 
     def __init__(self, operations: Sequence[Operation], size: int) -> None:
         self.operations, self.size = tuple(operations), size
-        transforms: list[A.BasicTransform | A.BaseCompose] = [_transform(operation, size) for operation in self.operations]
+        transforms = [_transform(operation, size) for operation in self.operations]
         if not any(isinstance(operation, ResizedCrop) for operation in self.operations):
             transforms.insert(0, A.Resize(size, size, area_for_downscale="image"))
-        self._pipeline = A.Compose(transforms)
+        self._transforms = transforms
+        self._random, self._generator = random.Random(0), np.random.default_rng(0)  # noqa: S311
+        for transform in transforms:
+            transform.set_random_state(self._generator, self._random)
 
     def __call__(
         self, image: UInt8[np.ndarray, "c h w"] | UInt16[np.ndarray, "c h w"], key: tuple[int, ...]
@@ -48,13 +54,25 @@ class ViewMaker:
 
         uint8 images give uint8 views, uint16 images float32 views in [0, 1]. The same image and key give the same view in every process.
         """
-        generator = np.random.default_rng(np.random.SeedSequence(key))
-        self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))  # noqa: S311
+        self._seed(key)
         pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
         if pixels.dtype == np.uint16:
             pixels = pixels.astype(np.float32) / 65535
-        view = self._pipeline(image=pixels)["image"]
-        return np.ascontiguousarray(view.transpose(2, 0, 1))
+        for transform in self._transforms:
+            pixels = transform(image=pixels)["image"]
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def _seed(self, key: tuple[int, ...]) -> None:
+        """A fifth of the time that new generators take. PCG64 takes any state, and any odd increment for another stream."""
+        bits = blake2b(",".join(map(str, key)).encode(), digest_size=40).digest()
+        state, stream, python = (int.from_bytes(part, "little") for part in (bits[:16], bits[16:32], bits[32:]))
+        self._generator.bit_generator.state = {
+            "bit_generator": "PCG64",
+            "state": {"state": state, "inc": stream | 1},
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        self._random.seed(python)
 
     def __reduce__(self) -> tuple[type["ViewMaker"], tuple[tuple[Operation, ...], int]]:
         return ViewMaker, (self.operations, self.size)
@@ -74,6 +92,63 @@ class _Rotate(A.ImageOnlyTransform):
         height, width = img.shape[:2]
         turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, scale=1)
         return cv2.warpAffine(img, turn, (width, height)).reshape(img.shape)
+
+
+class _ColourJitter(A.ImageOnlyTransform):
+    """A.ColorJitter in a third of its time at 32 pixels: weighted sums, rounded and not cut off, and hues in 256 steps, not 180."""
+
+    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float) -> None:
+        super().__init__(p=p)
+        self.ranges, self.hue = [(1 - share, 1 + share) for share in (brightness, contrast, saturation)], hue
+
+    def get_params(self) -> dict[str, Any]:
+        steps = [*zip((_brightness, _contrast, _saturation), (self.py_random.uniform(*ends) for ends in self.ranges), strict=True)]
+        steps.append((_hue, self.py_random.uniform(-self.hue, self.hue)))
+        self.py_random.shuffle(steps)
+        return {"steps": steps}
+
+    def apply(self, img: np.ndarray, steps: Sequence[tuple[Callable[[np.ndarray, float], np.ndarray], float]], **_: object) -> np.ndarray:
+        shape = img.shape
+        for step, amount in steps:
+            img = step(img, amount)
+        return img.reshape(shape)
+
+
+def _mixed(img: np.ndarray, factor: float, other: np.ndarray | float) -> np.ndarray:
+    """factor * img + (1 - factor) * other, clipped."""
+    if isinstance(other, np.ndarray):
+        mixed = cv2.addWeighted(img, factor, other, 1 - factor, 0)
+    else:
+        mixed = cv2.addWeighted(img, factor, img, 0, (1 - factor) * other)
+    return mixed if mixed.dtype == np.uint8 else np.clip(mixed, 0, 1, out=mixed)  # OpenCV clips bytes
+
+
+def _brightness(img: np.ndarray, factor: float) -> np.ndarray:
+    return _mixed(img, factor, 0.0)
+
+
+def _contrast(img: np.ndarray, factor: float) -> np.ndarray:
+    return _mixed(img, factor, cv2.mean(_grey(img))[0])
+
+
+def _saturation(img: np.ndarray, factor: float) -> np.ndarray:
+    return _mixed(img, factor, cv2.cvtColor(_grey(img), cv2.COLOR_GRAY2RGB)) if img.shape[-1] == 3 else img
+
+
+def _hue(img: np.ndarray, turn: float) -> np.ndarray:
+    if img.shape[-1] != 3:
+        return img
+    if img.dtype == np.uint8:
+        hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
+        hsv[..., 0] += np.uint8(round(256 * turn) % 256)  # the circle's 256 steps wrap around as bytes do
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+    hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def _grey(img: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(img, cv2.COLOR_RGB2GRAY) if img.shape[-1] == 3 else img
 
 
 class _ToGray(A.ToGray):
@@ -105,10 +180,6 @@ def _transform(operation: Operation, size: int) -> A.BasicTransform:
             pixels = max(1, round(low * size)), max(1, round(high * size))
             return A.CoarseDropout((1, 1), hole_height_range=pixels, hole_width_range=pixels, p=p)
         case ColourJitter(brightness, contrast, saturation, hue, p):
-            return A.ColorJitter(_around_one(brightness), _around_one(contrast), _around_one(saturation), (-hue, hue), p=p)
+            return _ColourJitter(brightness, contrast, saturation, hue, p)
         case Greyscale(p):
             return _ToGray(p=p)
-
-
-def _around_one(share: float) -> tuple[float, float]:
-    return 1 - share, 1 + share

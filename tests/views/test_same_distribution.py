@@ -1,7 +1,7 @@
 """One recipe, one distribution: views of the two executors cannot be told apart but by what is stated here.
 
 Views are reduced to a few figures each. Over all views a figure's mean and spread may differ by 4 standard errors of the difference, and by
-what is `ALLOWED`: albumentations rounds to 8 bits after each operation (down, in gamma) and to hues of 2 degrees; OpenCV rounds places
+what is `ALLOWED`: albumentations rounds to 8 bits after each operation (down, in gamma) and hues to 1.4 degrees; OpenCV rounds places
 to 1/32 of a pixel; shrinking is not quite the same. Where a rotation meets a change of size, albumentations interpolates twice, and blurs.
 Where crops, flips and turns lead is read from views of ramps and compared by the test of Kolmogorov and Smirnov.
 """
