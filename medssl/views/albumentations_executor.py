@@ -94,20 +94,23 @@ class _Rotate(A.ImageOnlyTransform):
         return cv2.warpAffine(img, turn, (width, height)).reshape(img.shape)
 
 
+_Step = Callable[[np.ndarray, float], np.ndarray]
+
+
 class _ColourJitter(A.ImageOnlyTransform):
     """A.ColorJitter in a third of its time at 32 pixels: weighted sums, rounded and not cut off, and hues in 256 steps, not 180."""
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float) -> None:
         super().__init__(p=p)
-        self.ranges, self.hue = [(1 - share, 1 + share) for share in (brightness, contrast, saturation)], hue
+        self.ranges = [*((1 - share, 1 + share) for share in (brightness, contrast, saturation)), (-hue, hue)]
 
     def get_params(self) -> dict[str, Any]:
-        steps = [*zip((_brightness, _contrast, _saturation), (self.py_random.uniform(*ends) for ends in self.ranges), strict=True)]
-        steps.append((_hue, self.py_random.uniform(-self.hue, self.hue)))
+        amounts = [self.py_random.uniform(*ends) for ends in self.ranges]
+        steps = list(zip(_STEPS, amounts, strict=True))
         self.py_random.shuffle(steps)
         return {"steps": steps}
 
-    def apply(self, img: np.ndarray, steps: Sequence[tuple[Callable[[np.ndarray, float], np.ndarray], float]], **_: object) -> np.ndarray:
+    def apply(self, img: np.ndarray, steps: Sequence[tuple[_Step, float]], **_: object) -> np.ndarray:
         shape = img.shape
         for step, amount in steps:
             img = step(img, amount)
@@ -149,6 +152,9 @@ def _hue(img: np.ndarray, turn: float) -> np.ndarray:
 
 def _grey(img: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(img, cv2.COLOR_RGB2GRAY) if img.shape[-1] == 3 else img
+
+
+_STEPS: tuple[_Step, ...] = (_brightness, _contrast, _saturation, _hue)
 
 
 class _ToGray(A.ToGray):
