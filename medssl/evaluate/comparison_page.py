@@ -7,11 +7,10 @@ from typing import Any
 from medssl.evaluate.comparison import BASELINES, Line, Panel, Run, joined
 from medssl.evaluate.figures import spoken
 from medssl.evaluate.multiples import chart, heights, look
-from medssl.evaluate.wording import listed, p_value, score, signed, span
+from medssl.evaluate.wording import listed, p_value, score, signed, span, spoken_of_first
 from medssl.files import write_whole
 
 MODES = {"linear": "linear probe", "knn": "nearest neighbours", "full": "whole network"}
-_HEADLINE = "10pct"
 
 
 def write_comparison(runs: Sequence[Run], path: Path) -> None:
@@ -69,7 +68,7 @@ def _sentences(runs: Sequence[Run], panels: Sequence[Panel]) -> list[str]:
         f"({listed(data)}) {'is' if len(runs) == 1 else 'are'} shown together.",
         f"Each classifier ({ways}) was given {listed([spoken(labels) for labels in shares])} of the labels and scored once on test images "
         f"that {sides} had{' not' if sides == 'its fine-tuning' else ''} seen: {images}.",
-        _found(panels, _HEADLINE if _HEADLINE in shares else shares[0]),
+        _found(panels, spoken_of_first(shares)),
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medssl.evaluate.drawing import DOTTED, INK, LINE, MARKERS, MUTED, PAPER, SERIES, blank, png, short, style, svg, titled
+from medssl.evaluate.wording import spoken_of_first
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def shown_groups(document: Mapping[str, Any]) -> Rows:
     first, rows = document["summary"][0], document.get("subgroups") or []
     rows = [row for row in rows if (row["mode"], row["init"]) == (first["mode"], first["init"])]
     fractions = list(dict.fromkeys(row["labels"] for row in rows))
-    at = "10pct" if "10pct" in fractions else fractions[0] if fractions else None
+    at = spoken_of_first(fractions) if fractions else None
     kinds = list(dict.fromkeys(row["by"] for row in rows))
     return sorted((row for row in rows if row["labels"] == at), key=lambda row: kinds.index(row["by"]))
 

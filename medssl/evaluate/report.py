@@ -21,7 +21,7 @@ from medssl.evaluate.figures import (
     spoken,
     subgroups_svg,
 )
-from medssl.evaluate.wording import listed, p_value, score, signed, span
+from medssl.evaluate.wording import listed, p_value, score, signed, span, spoken_of_first
 from medssl.files import write_whole
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ TABLES = {
     },
 }
 COUNTED = ("modality", "view", "sex", "scanner", "site", "size", "bits")
-_HEADLINE = "10pct"
 _SHOWN_ITEMS = 8
 _PAPER_NAMES = {"pnnclr": "pNNCLR", "nnclr": "NNCLR"}
 
@@ -109,7 +108,7 @@ def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
     """What the page reads from the document."""
     summary, task = document["summary"], {"kind": "classes", **document["task"]}
     fractions = list(dict.fromkeys(row["labels"] for row in summary))
-    headline = _HEADLINE if _HEADLINE in fractions else fractions[0]
+    headline = spoken_of_first(fractions)
     ours, groups = _row(document, headline), shown_groups(document)
     shown = {metric for metrics in TABLES.values() for metric in metrics if any(row.get(metric) for row in summary)}
     return {

@@ -26,6 +26,7 @@ from medssl.evaluate.neighbours import fit_knn
 from medssl.evaluate.probe import fit_probe
 from medssl.evaluate.results import Cell, Results, gather
 from medssl.evaluate.task import Task
+from medssl.evaluate.wording import spoken_of_first
 
 PIXELS, RANDOM = "pixels", "random"
 _OF_FULL = ("steps", "batch_size", "lr", "weight_decay", "early_stopping", "balance")  # the settings that a cell of the mode depends on
@@ -63,13 +64,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Findings:
-    """`results`, and what a user takes away: the classifier of the first initialisation, of the largest fraction's first draw, as tensors;
-    and of the first initialisation, frozen, `features` of the `rows` that were drawn or tested."""
+    """`results`, and what a user takes away: of the first initialisation the classifiers, with their tensors, of two first draws: `taken`,
+    of the largest fraction, and `shown`, of that which the report speaks of first; and, frozen, `features` of the `rows` that were drawn
+    or tested."""
 
     results: Results
     cells: Sequence[Cell]
     taken: Draw
     fit: Fit
+    shown: Draw
+    fit_shown: Fit
     rows: np.ndarray
     features: np.ndarray
 
@@ -82,16 +86,19 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
     task, mode = request.task, request.settings.mode
     draws = plan_draws(task, request.fractions, request.settings.draws, request.seed)
     once = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(task.pool)]
-    ours, taken = next(iter(request.inits)), max((draw for draw in draws if draw.number == 0), key=lambda draw: draw.fraction)
+    ours = next(iter(request.inits))
+    first = sorted((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
+    headline = spoken_of_first([str(draw.wanted) for draw in first])
+    taken, shown = first[-1], next(draw for draw in first if str(draw.wanted) == headline)
     full = len(request.inits) * len(draws) * request.settings.steps if mode == "full" else len(request.inits) * len(once)
     tick = _counter(full + len(once), on_progress)
     features = {name: Features(request, network, once) for name, network in {**request.inits, PIXELS: Pixels()}.items()}
     cells, kept = [], Kept(request.cells)
-    fit_taken: Fit | None = None
+    fits: dict[str, Fit] = {}
     for name, of_init in features.items():
         how = "linear" if name == PIXELS and mode == "full" else mode
         for draw in draws if how == "full" else once:
-            wanted = name == ours and draw is taken
+            wanted = name == ours and (draw is taken or draw is shown)
             key = _key(request, of_init, how, draw, name)
             if (fit := kept.find(key, tensors=wanted and how != "knn")) is None:
                 fit = _full(request, name, draw, tick) if how == "full" else of_init.fit(how, draw)
@@ -99,13 +106,14 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
                 tick(1 if how != "full" else 0)
             else:
                 tick(request.settings.steps if how == "full" else 1)
-            fit_taken = fit if wanted else fit_taken
+            if wanted:
+                fits[str(draw.wanted)] = fit
             cells.append(_cell(request, draw, how, name, fit))
-    assert fit_taken is not None
     cells.sort(key=lambda cell: (cell.fraction, cell.labels))  # stable: initialisations and draws keep their order
     drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
     results = gather(task, request.table, cells, drawn, bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts)
-    return Findings(results, cells, taken, fit_taken, features[ours].rows, features[ours].values)
+    fit, fit_shown = fits[str(taken.wanted)], fits[headline]
+    return Findings(results, cells, taken, fit, shown, fit_shown, features[ours].rows, features[ours].values)
 
 
 class Features:

@@ -27,3 +27,8 @@ def p_value(p: float | None) -> str:
 def listed(words: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def spoken_of_first(fractions: Sequence[str]) -> str:
+    """Of the fractions' names, the smallest fraction first, that of the headline and the pictures: a tenth, or else the smallest."""
+    return "10pct" if "10pct" in fractions else fractions[0]

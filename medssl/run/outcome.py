@@ -11,6 +11,7 @@ from torch import nn
 
 from medssl.config import Config
 from medssl.evaluate import outlying
+from medssl.evaluate.cells import Fit
 from medssl.evaluate.features import extract
 from medssl.evaluate.finetune import held_back
 from medssl.evaluate.report import figure_files, write_report
@@ -24,7 +25,6 @@ from medssl.run.export import export_classifier
 
 FIGURES = "figures"
 FOR_THE_TRACKER = (RESULTS, SPLITS, "report.html", FIGURES)
-_SHOWN = "10pct"
 _POOL = 5000  # labelled training images among which neighbours are looked for
 
 
@@ -42,10 +42,10 @@ class Network(nn.Module):
 
 def leave(folder: Path, config: Config, found: Prepared, card: Mapping[str, Any], request: Request, findings: Findings) -> None:
     """What a fine-tuning found: classifier, report, figures, and last the results, with which it is finished."""
-    document, network = findings.results.document, network_of(request, findings)
+    document, network = findings.results.document, network_of(request, findings.fit)
     if network is not None:
         leave_classifier(folder, config, found, card, request, findings, network)
-    shown = pictures(request, findings, network)
+    shown = pictures(request, findings)
     write_report(document, folder / "report.html", shown)
     (folder / FIGURES).mkdir(exist_ok=True)
     for name, content in {**figure_files(document), **shown.files()}.items():
@@ -53,9 +53,9 @@ def leave(folder: Path, config: Config, found: Prepared, card: Mapping[str, Any]
     findings.results.write(folder)
 
 
-def network_of(request: Request, findings: Findings) -> Network | None:
-    """The classifier of the first initialisation at the largest fraction's first draw; None of a vote, which is no network."""
-    tensors = findings.fit.tensors
+def network_of(request: Request, fit: Fit) -> Network | None:
+    """A classifier of the first initialisation; None of a vote, which is no network."""
+    tensors = fit.tensors
     if not tensors:
         return None
     encoder = copy.deepcopy(next(iter(request.inits.values())))
@@ -107,16 +107,15 @@ def leave_classifier(
     )
 
 
-def pictures(request: Request, findings: Findings, network: Network | None) -> Pictures:
-    """Of the fraction that the report speaks of first; Grad-CAM and neighbours with the classifier and all labels that were drawn."""
+def pictures(request: Request, findings: Findings) -> Pictures:
+    """Of the fraction that the report speaks of first: its classifiers, and the first of them in heat maps. The neighbours are looked for
+    among all labels that were drawn."""
     task, cells = request.task, findings.cells
-    names = [cell.labels for cell in cells]
-    labels, mode = _SHOWN if _SHOWN in names else names[0], request.settings.mode
+    labels, mode = str(findings.shown.wanted), request.settings.mode
     probs: dict[str, list[np.ndarray]] = {}
     for cell in cells:
         if cell.labels == labels and (cell.mode == mode or cell.init == PIXELS):
             probs.setdefault(cell.init, []).append(cell.prob)
-    first = next(cell for cell in cells if cell.labels == labels and cell.init == next(iter(request.inits)))
     pool = spread(findings.taken.rows, _POOL)
     place = {name: np.searchsorted(findings.rows, rows) for name, rows in (("test", task.test), ("pool", pool))}
     sites = request.table["site"].to_numpy(dtype=str)[task.test] if "site" in request.table else np.full(len(task.test), "")
@@ -134,7 +133,7 @@ def pictures(request: Request, findings: Findings, network: Network | None) -> P
         pool=pool,
         pool_y=task.y[pool],
         pool_features=findings.features[place["pool"]],
-        classifier=network,
-        temperature=first.temperature,
+        classifier=network_of(request, findings.fit_shown),
+        temperature=findings.fit_shown.temperature,
     )
     return illustrate(showcase, request.seed)
