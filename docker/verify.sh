@@ -60,6 +60,7 @@ cleanup() {
     engine_stop
     exit "$rc"
 }
+[ -z "${KEEP:-}" ] || mkdir -p "$KEEP"
 engine_folder
 trap cleanup EXIT
 trap 'exit 130' INT TERM
