@@ -23,22 +23,24 @@ def fit_knn(
     """Probabilities [q, classes] of the queries from the k nearest labelled images, or as many as there are. `y`: classes [n], or several
     labels [n, classes] of 1, 0, and -1 where not known, which have no vote.
 
+    One more neighbour says what is usual among all, as neighbours who agree are no proof: a probability of 0 or 1 would be surprised
+    without bound, and no temperature could mend it. The order of the images stays as it is.
+
     The temperature is fitted on what the labelled images say of each other, those of other patients.
     """
     targets = y.astype(float) if y.ndim == 2 else np.eye(classes)[y]
     bank, known = torch.from_numpy(features), torch.from_numpy(np.where(targets < 0, np.nan, targets))
-    prob = _certain(vote(bank, known, torch.from_numpy(query), k).numpy(), y)
+    prob = _smoothed(vote(bank, known, torch.from_numpy(query), k).numpy(), targets, min(k, len(y)))
     asked = np.linspace(0, len(y) - 1, min(len(y), _ASKED)).astype(int)
     same = torch.from_numpy(patients[asked, None] == patients)
     if not (others := int((~same).sum(1).min())):
         return Fit(prob, 1.0, len(y))
-    of_others = vote(bank, known, bank[asked], min(k, others), barred=same).numpy()
-    return Fit(prob, fit_temperature(y[asked], _certain(of_others, y)), len(y))
+    k = min(k, others)
+    of_others = _smoothed(vote(bank, known, bank[asked], k, barred=same).numpy(), targets, k)
+    return Fit(prob, fit_temperature(y[asked], of_others), len(y))
 
 
-def _certain(prob: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Where none of the neighbours knows of a label, what is usual."""
-    if y.ndim == 1:
-        return prob
-    usual = (y == 1).sum(0) / np.maximum((y >= 0).sum(0), 1)
-    return np.where(np.isnan(prob), usual, prob)
+def _smoothed(prob: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """With the one more; where none of the neighbours knows of a label, what is usual alone."""
+    usual = (targets == 1).sum(0) / np.maximum((targets >= 0).sum(0), 1)
+    return np.where(np.isnan(prob), usual, (k * prob + usual) / (k + 1))

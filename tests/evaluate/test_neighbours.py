@@ -23,13 +23,13 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def share_of(similarity: np.ndarray, y: np.ndarray, k: int, c: int) -> float:
-    """The weighted share of class c among the k most similar."""
+    """The weighted share of class c among the k most similar, and one more of whom all labelled images are a part."""
     near = np.argsort(-similarity)[:k]
     weights = np.exp(similarity[near] / 0.07)
-    return float(weights @ (y[near] == c) / weights.sum())
+    return float(k * (weights @ (y[near] == c) / weights.sum()) + (y == c).mean()) / (k + 1)
 
 
-def test_the_probabilities_are_the_shares_of_the_weight_that_each_class_has_among_the_nearest() -> None:
+def test_the_probabilities_are_the_shares_of_the_weight_that_each_class_has_among_the_nearest_and_one_more() -> None:
     x, y, patients = overlapping(30, 1)
     query, *_ = overlapping(10, 1, seed=5)
     fit = fit_knn(x, y, patients, query, 3, k=7)
@@ -57,6 +57,16 @@ def test_images_of_one_patient_that_are_copies_of_each_other_do_not_make_it_sure
     assert surprise_of(truth, fit.prob, fit.temperature) < 0.8 < surprise_of(truth, fit.prob, alone.temperature)
 
 
+def test_neighbours_who_agree_are_no_proof() -> None:
+    """One image among 400 lies among those of the other class: a vote of 0 would make its surprise unbounded."""
+    x, y, patients = overlapping(400, 1, gap=8)
+    y[7] = 1 - y[7]
+    fit = fit_knn(x, y, patients, x, 2, k=20)
+    assert fit.prob.min() == pytest.approx(0.5 / 21, rel=0.02)
+    assert fit.temperature < 1.2
+    assert (np.abs(fit.prob[[6, 8]].max(1) - 20.5 / 21) < 0.002).all()
+
+
 def test_more_neighbours_than_there_are_labels_are_all_of_them() -> None:
     x, y, patients = overlapping(4, 1)
     many, all_four = (fit_knn(x, y, patients, x, 2, k=k) for k in (20, 4))
@@ -79,6 +89,6 @@ def test_of_several_labels_those_not_known_have_no_vote_and_what_nobody_near_kno
     for i, row in enumerate(similarity):
         near = [j for j in np.argsort(-row)[:3] if j < 3]
         weights = np.exp(row[near] / 0.07)
-        expected = weights @ several[near, 1] / weights.sum() if near else 1 / 3  # present in one of the three that are known
+        expected = (3 * (weights @ several[near, 1] / weights.sum()) + 1 / 3) / 4 if near else 1 / 3  # one of the three known has it
         assert fit.prob[i, 1] == pytest.approx(expected, abs=1e-5)
     assert np.isfinite(fit.temperature)
