@@ -21,6 +21,8 @@ from torch import Tensor, nn
 import medssl
 from medssl.files import write_whole
 
+_ROOMS = ("backbones", "data", "evaluate", "nn", "train", "views")
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -88,7 +90,7 @@ def weights_digest(network: nn.Module) -> str:
 
 @cache
 def _code() -> str:
-    """Of the modules that fit and predict: another version of them fits anew."""
+    """Of the modules that read, change, fit and predict: another version of them fits anew."""
     here = Path(medssl.__file__).parent
-    files = sorted([*(here / "evaluate").glob("*.py"), *(here / "train").glob("*.py"), *(here / "nn").glob("*.py")])
+    files = sorted(file for room in _ROOMS for file in (here / room).rglob("*.py"))
     return digest(medssl.__version__, *(file.read_text("utf-8") for file in files))

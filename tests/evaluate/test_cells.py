@@ -1,5 +1,6 @@
 """Kept cells: a finished classifier is not fitted twice, and none is taken for another."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import torch
 from studies import Corner, Noise, a_request
 from torch import nn
 
+import medssl
 from medssl.data.split import parse_labels
-from medssl.evaluate import study
+from medssl.evaluate import cells, study
 from medssl.evaluate.cells import Fit, Kept, weights_digest
 from medssl.evaluate.study import Request, run_study
 
@@ -192,3 +194,15 @@ def test_networks_with_the_same_weights_but_other_layers_differ() -> None:
     pooled, plain = nn.Sequential(convolution, nn.MaxPool2d(2)), nn.Sequential(convolution, nn.Identity())
     assert weights_digest(pooled) != weights_digest(plain) == weights_digest(nn.Sequential(convolution, nn.Identity()))
     assert weights_digest(Corner()) != weights_digest(Noise())
+
+
+def test_a_change_of_what_reads_changes_fits_or_predicts_is_another_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = shutil.copytree(Path(medssl.__file__).parent, tmp_path / "medssl")
+    monkeypatch.setattr(medssl, "__file__", str(package / "__init__.py"))
+    seen = [cells._code.__wrapped__()]
+    for name in ("data/store.py", "data/readers/raster.py", "views/geometry.py", "nn/encoder.py", "backbones/timm.py", "evaluate/probe.py"):
+        package.joinpath(name).write_text(package.joinpath(name).read_text("utf-8") + "# changed\n", "utf-8")
+        seen.append(cells._code.__wrapped__())
+    assert len(set(seen)) == 7
+    package.joinpath("cli.py").write_text("")
+    assert cells._code.__wrapped__() == seen[-1]
