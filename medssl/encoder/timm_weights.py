@@ -1,17 +1,20 @@
 """A timm network with weights from a file, as model hubs give them out: ImageNet's, or those of another self-supervised method.
 
 The architecture is the file's name up to its first dot, as timm names its weights (resnet50.a1_in1k.safetensors), or `architecture` in
-the config.json beside it. Loading is strict but for the classifier, which is left out, and the first convolution, which timm adapts to
-the number of channels. Images are standardised as the network was trained, by timm's record; grey images by the mean over its colours.
+the config.json beside it. Loading is strict but for the classifier, which is left out; the first convolution and a transformer's places,
+which timm adapts to the channels and the size; and how many batches a batch normalisation has seen. Images are standardised as the
+network was trained, by timm's record; grey images by the mean over its colours.
 """
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
 from torch import Tensor
 
@@ -39,6 +42,11 @@ def load_timm(path: Path, channels: int, size: int) -> Encoder:
     first = record.first_conv if record and isinstance(record.first_conv, str) else ""
     if (key := f"{first}.weight") in tensors and key in wanted and tensors[key].shape[1] != channels:
         tensors[key] = adapt_input_conv(channels, tensors[key])
+    if (key := "pos_embed") in tensors and key in wanted and tensors[key].ndim == wanted[key].ndim == 3:
+        network: Any = encoder.backbone
+        with suppress(RuntimeError):  # places of no square: refused below
+            tensors[key] = resample_abs_pos_embed(tensors[key], network.patch_embed.grid_size, num_prefix_tokens=network.num_prefix_tokens)
+    tensors |= {name: wanted[name] for name in wanted.keys() - tensors.keys() if name.endswith(".num_batches_tracked")}
     wrong = sorted(
         (wanted.keys() ^ tensors.keys()) | {name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape}
     )

@@ -10,7 +10,6 @@ import torch
 from medssl.config import Config
 from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
-from medssl.encoder.timm_weights import load_timm
 from medssl.errors import UserError
 from medssl.evaluate.leak import refuse_leak
 from medssl.nn.encoder import Encoder
@@ -55,4 +54,6 @@ def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFra
         of_the_same_images(its, config, f"the encoder {path.name}")
         refuse_leak(its, test, allowed=config.data.leaks == "allow")
         return encoder
+    from medssl.encoder.timm_weights import load_timm  # seconds, and it needs a folder for temporary files
+
     return load_timm(path, card["channels"], card["size"])

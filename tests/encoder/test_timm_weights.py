@@ -3,12 +3,14 @@
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 from timm.models import adapt_input_conv
+from timm.models.vision_transformer import checkpoint_filter_fn
 
 from medssl.encoder.timm_weights import load_timm
 from medssl.errors import UserError
@@ -72,6 +74,27 @@ def test_a_folder_as_hubs_give_it_names_its_architecture(trained, tmp_path):
     images = torch.rand(2, 3, 32, 32)
     for path in (tmp_path / "hub", tmp_path / "hub" / "model.safetensors"):
         torch.testing.assert_close(load_timm(path, 3, 32)(images), own_features(trained, images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [64, 160, 224])
+@torch.no_grad()
+def test_a_transformer_of_another_size_has_its_places_as_timm_moves_them(tmp_path, size):
+    torch.manual_seed(0)
+    tensors = timm.create_model("test_vit", num_classes=7, img_size=160).state_dict()
+    save_file(tensors, file := tmp_path / "test_vit.mine.safetensors")
+    own: Any = timm.create_model("test_vit", num_classes=7, img_size=size).eval()
+    own.load_state_dict(checkpoint_filter_fn(tensors, own), strict=True)
+    images = torch.rand(2, 3, size, size)
+    expected = own.forward_head(own.forward_features((images - 0.5) / 0.5), pre_logits=True)
+    torch.testing.assert_close(load_timm(file, 3, size)(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_weights_of_a_torch_that_did_not_count_batches_are_whole(trained, tmp_path):
+    tensors = {name: tensor for name, tensor in trained.state_dict().items() if not name.endswith("num_batches_tracked")}
+    save_file(tensors, file := tmp_path / f"{MODEL}.old.safetensors")
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(load_timm(file, 3, 32)(images), own_features(trained, images), rtol=1e-4, atol=1e-5)
 
 
 def test_another_architecture_a_missing_and_a_surplus_tensor_are_refused_by_name(trained, tmp_path):

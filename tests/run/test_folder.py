@@ -167,14 +167,15 @@ def test_a_folder_that_cannot_be_written_is_told_with_its_name_and_the_user(tmp_
 
 
 @pytest.mark.fault("R7")
-def test_an_unknown_user_without_a_home_pretrains_and_is_told_what_he_cannot_write(pictures, small, tmp_path):
+def test_an_unknown_user_without_a_home_pretrains_and_finetunes_and_is_told_what_he_cannot_write(pictures, small, tmp_path):
     """In a folder of his own, as user 12345 of a container; what he asked for first is a folder that he may not write in."""
     site, closed = tmp_path / "site", tmp_path / "closed"
     site.mkdir()
     closed.mkdir(mode=0o555)
     settings = [part for item in small for part in ("--set", item)]
     command = [*unknown_user(), sys.executable, "-m", "medssl", "pretrain", "--data", str(pictures), *settings]
-    environment = {key: value for key, value in os.environ.items() if key not in ("HOME", "MEDSSL_CACHE", "XDG_CACHE_HOME")}
+    told = ("HOME", "MEDSSL_CACHE", "XDG_CACHE_HOME", "LOGNAME", "USER", "LNAME", "USERNAME")
+    environment = {key: value for key, value in os.environ.items() if key not in told}
     said = [
         subprocess.run([*command, *more], cwd=site, env=environment, capture_output=True, text=True, timeout=120, check=False)
         for more in (("--out", str(closed / "run")), ("--out", "run"))
@@ -187,3 +188,8 @@ def test_an_unknown_user_without_a_home_pretrains_and_is_told_what_he_cannot_wri
     assert (site / ".medssl/.cache/medssl/site.key").is_file()
     assert json.loads((site / "run/mlflow.json").read_text())["run_id"], "MLflow cannot even be imported without a home"
     assert "There is no home folder that can be written" in said[1].stderr
+    finetune = [*command[: command.index("pretrain")], "finetune", "--encoder", "run", "--data", str(pictures), "--labels", "100pct"]
+    finetune += ["--out", "study", "--set", "tracking.mlflow=false", "--set", "finetune.draws=1"]
+    process = subprocess.run(finetune, cwd=site, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert process.returncode == 0, process.stderr
+    assert (site / "study/figures/grad_cam.png").is_file(), "MONAI cannot be imported by a user without a name"
