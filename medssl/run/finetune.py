@@ -24,7 +24,7 @@ from medssl.evaluate.subgroups import site_probe
 from medssl.nn.encoder import Encoder
 from medssl.run.choose import listed
 from medssl.run.data import Prepared, prepared, say
-from medssl.run.folder import RUNS, config_of, create, describe, newest_encoder
+from medssl.run.folder import RUNS, config_of, create, described, newest_encoder
 from medssl.run.lock import held
 from medssl.run.outcome import FOR_THE_TRACKER, leave
 from medssl.run.starts import of_the_same_images, starts
@@ -61,22 +61,23 @@ def finetune(
     fractions = parse_labels(config.finetune.labels)
     source = listed(config.data)
     folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
-    describe(folder, config, "finetune")
-    found = prepared(source, config, reporter, stratum=card["stratum"])
-    columns = tasks.label_columns(found.store.table, config.data.label)
-    question = tasks.ask(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
-    reporter.say(f"encoder   {origin}")
-    say(found, source, reporter)
-    test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
-    compared = refuse_leak(card, test, allowed=config.data.leaks == "allow")
-    reporter.say(
-        f"leaks     {compared['leaked']} of {compared['images']} test images, of {compared['patients']} patients, were seen in pretraining"
-    )
-    if compared["leaked"]:
-        reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
-    command = _command(labels, mode, encoder, data, seed, device, sets)
-    facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
-    request = _request(config, found, question, starts(config, network, card, test), fractions, facts, cells)
+    with described(folder, config, "finetune"):
+        found = prepared(source, config, reporter, stratum=card["stratum"])
+        columns = tasks.label_columns(found.store.table, config.data.label)
+        question = tasks.ask(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
+        reporter.say(f"encoder   {origin}")
+        say(found, source, reporter)
+        test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
+        compared = refuse_leak(card, test, allowed=config.data.leaks == "allow")
+        reporter.say(
+            f"leaks     {compared['leaked']} of {compared['images']} test images, "
+            f"of {compared['patients']} patients, were seen in pretraining"
+        )
+        if compared["leaked"]:
+            reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
+        command = _command(labels, mode, encoder, data, seed, device, sets)
+        facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
+        request = _request(config, found, question, starts(config, network, card, test), fractions, facts, cells)
     tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
     with held(folder, reporter.warn), tracking as tracker:
         findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))

@@ -3,7 +3,8 @@
 import json
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import count
@@ -19,7 +20,7 @@ from medssl.plain_yaml import read_yaml
 from medssl.run.lock import LOCK, held
 
 RUNS = Path("runs")
-CONFIG = "config.yaml"
+CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
 _PACKAGES = ("torch", "torchvision", "timm", "monai", "medmnist", "pydicom", "albumentations", "mlflow", "numpy", "scikit-learn", "pillow")
 
 
@@ -73,7 +74,22 @@ def describe(folder: Path, config: Config, kind: str) -> None:
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {package: metadata.version(package) for package in _PACKAGES},
     }
-    write_whole(folder / "environment.json", f"{json.dumps(environment, indent=1)}\n".encode())
+    write_whole(folder / ENVIRONMENT, f"{json.dumps(environment, indent=1)}\n".encode())
+
+
+@contextmanager
+def described(folder: Path, config: Config, kind: str) -> Iterator[None]:
+    """Within the block the folder has its description. A start that comes to nothing takes it away again, so that the next may have the
+    folder; what has left anything else keeps it."""
+    describe(folder, config, kind)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {CONFIG, ENVIRONMENT, LOCK}:
+                (folder / ENVIRONMENT).unlink()
+                (folder / CONFIG).unlink()
+        raise
 
 
 def config_of(folder: Path) -> Config:

@@ -9,14 +9,14 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-UNKNOWN = "unknown"
+UNKNOWN, EMPTY = "unknown", "no files"
 _FAMILIES = {  # the first that a licence's name matches
     "AGPL": r"AGPL|Affero",
     "LGPL": r"LGPL|Lesser General Public",
     "GPL": r"\bGPL|General Public",
     "NVIDIA": r"NVIDIA",
     "Apache": r"Apache",
-    "MIT": r"\bMIT\b",
+    "MIT": r"\bMIT\b|Permission is hereby granted, free of charge",
     "BSD": r"BSD",
     "MPL": r"MPL|Mozilla",
     "PSF": r"PSF|Python Software Foundation",
@@ -72,8 +72,8 @@ def family(licence: str) -> str:
 
 
 def _family(licence: str) -> str:
-    if licence == UNKNOWN:
-        return UNKNOWN
+    if licence in (UNKNOWN, EMPTY):
+        return licence
     return next((name for name, pattern in _FAMILIES.items() if re.search(pattern, licence)), "other")
 
 
@@ -106,4 +106,4 @@ def _licence(found: metadata.Distribution) -> str:
             head = " ".join(Path(str(file.locate())).read_text("utf-8", errors="replace")[:400].split())
             if (name := _family(head)) != "other":
                 return name
-    return UNKNOWN
+    return UNKNOWN if any(".dist-info" not in str(file) for file in found.files or ("?",)) else EMPTY  # a list of other packages

@@ -12,7 +12,7 @@ from medssl.run.batch_size import automatic, shortage_told, smallest, without_au
 from medssl.run.choose import configured, given, listed
 from medssl.run.data import prepared, say
 from medssl.run.export import export
-from medssl.run.folder import config_of, create, describe
+from medssl.run.folder import config_of, create, describe, described
 from medssl.run.job import Job, assemble, fixed, restore, state_of
 from medssl.run.lock import held
 from medssl.run.watch import AfterStep, Watch
@@ -55,7 +55,7 @@ def pretrain(
             if us.first:
                 stack.enter_context(held(folder, reporter.warn))
             if resume is None and us.first:
-                describe(folder, config, "pretrain")
+                stack.enter_context(described(folder, config, "pretrain"))
             with us.one_first():
                 found = prepared(source, config, reporter)
             job = assemble(folder, smallest(config) if auto else config, found, us, start=state["step"] if state else 0)

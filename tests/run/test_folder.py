@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from kills import folders_left
+from PIL import Image
 from surroundings import make_read_only, small_disk, unknown_user
 
 from medssl.config import resolve
@@ -16,8 +17,9 @@ from medssl.encoder import artefact
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
 from medssl.run import folder as folders
-from medssl.run.folder import config_of, create, describe, finished, newest_encoder
+from medssl.run.folder import config_of, create, describe, described, finished, newest_encoder
 from medssl.run.lock import LOCK
+from medssl.run.pretrain import pretrain
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
 CONFIG = resolve({})
@@ -164,6 +166,25 @@ def test_a_folder_that_cannot_be_written_is_told_with_its_name_and_the_user(tmp_
                 create(folder, "pretrain", "x", overwrite=False)
             for part in (str(folder), f"as user {os.getuid()}: Read-only file system", "--out"):
                 assert part in str(caught.value)
+
+
+def test_a_start_that_comes_to_nothing_leaves_the_folder_to_the_next(tmp_path, reporter):
+    broken, out = tmp_path / "ward", tmp_path / "out"
+    broken.mkdir()
+    for n in range(4):
+        Image.effect_noise((32, 32), n + 1).save(broken / f"{n}.png")
+        (broken / f"{n}.torn.png").write_bytes((broken / f"{n}.png").read_bytes()[:-99])
+    for _ in range(2):  # the second time it is not refused for what the first has left
+        with pytest.raises(UserError, match="max_bad_fraction"):
+            pretrain(reporter(), data=str(broken), out=out, sets=["train.workers=0"])
+        assert list(out.iterdir()) == []
+
+
+def test_what_has_left_more_than_a_description_keeps_it(tmp_path):
+    with pytest.raises(KeyboardInterrupt), described(tmp_path, CONFIG, "pretrain"):
+        (tmp_path / "metrics.jsonl").touch()
+        raise KeyboardInterrupt
+    assert names(tmp_path) == {"config.yaml", "environment.json", "metrics.jsonl"}
 
 
 @pytest.mark.fault("R7")

@@ -33,6 +33,17 @@ def test_no_licence_of_what_medssl_brings_is_the_gpl():
     assert said["albumentations"] == "MIT License"
     assert said["certifi"] == "Mozilla Public License 2.0 (MPL 2.0)"
     assert installed.family(said["pydantic"]) == "MIT"
+    assert "unknown licence" not in found, "each says it, in its metadata or in the text of its licence"
+
+
+def test_a_licence_that_is_told_by_its_text_only_and_a_package_without_files(install, tmp_path):
+    install("rich", "99.0", "License-File: LICENSE")
+    (tmp_path / "rich-99.0.dist-info/LICENSE").write_text("Copyright (c) A. Body\n\nPermission is hereby granted, free of charge, to any")
+    (tmp_path / "rich-99.0.dist-info/RECORD").write_text("rich/__init__.py,,\nrich-99.0.dist-info/LICENSE,,\n")
+    install("typer", "99.0")
+    (tmp_path / "typer-99.0.dist-info/RECORD").write_text("typer-99.0.dist-info/METADATA,,\n")
+    said = installed.packages()
+    assert [package and package.licence for package in (said["rich"], said["typer"])] == ["MIT", "no files"]
 
 
 def test_a_gpl_decoder_that_was_added_to_pylibjpeg_is_told(install):
