@@ -119,6 +119,7 @@ class Browser:
             "({wide: document.documentElement.scrollWidth, inner: document.documentElement.clientWidth,"
             "height: document.documentElement.scrollHeight, ran: window.ran === undefined ? 'no' : 'yes',"
             "broken: [...document.images].filter(i => !i.naturalWidth).length, images: document.images.length,"
+            "cut: [...document.querySelectorAll('table')].filter(t => t.offsetWidth > t.parentElement.clientWidth).map(t => t.innerText),"
             "paper: getComputedStyle(document.body).backgroundColor})"
         )
         facts = self.ask("Runtime.evaluate", session, expression=asked, returnByValue=True)["result"]["value"]
