@@ -63,7 +63,7 @@ def _taken(path: Path, warn: Callable[[str], None]) -> int:
         handle, existed = _opened(path)
         try:
             locked = _locked(handle)
-            owner = _owner(path) if existed or locked is False else {}
+            owner = _owner(path, wait=not locked) if existed or locked is False else {}
             if locked is False:
                 raise UserError(_in_use(path, owner))
             if (existed and locked is None) or owner.get("kernel", _kernel()) != _kernel():  # this kernel's lock tells nothing of it
@@ -101,9 +101,9 @@ def _locked(handle: int) -> bool | None:
     return True
 
 
-def _owner(path: Path) -> dict[str, Any]:
-    """Who wrote the file; empty where it was made and not written, which takes a moment, or was cut short by a kill."""
-    ends = time.monotonic() + _WRITTEN_SECONDS
+def _owner(path: Path, wait: bool) -> dict[str, Any]:
+    """Who wrote the file; empty where it was made and not written, which takes another process a moment, or was cut short by a kill."""
+    ends = time.monotonic() + (_WRITTEN_SECONDS if wait else 0)
     while True:
         with contextlib.suppress(ValueError, FileNotFoundError):
             return dict(json.loads(path.read_bytes()))

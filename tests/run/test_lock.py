@@ -241,6 +241,15 @@ def test_of_runs_that_start_in_the_same_moment_one_wins_and_all_others_are_refus
     assert [len(list(here.glob("won-*"))) for here in tmp_path.iterdir()] == [1] * rounds
 
 
+def test_who_has_the_lock_of_a_file_that_nobody_has_written_does_not_wait_for_its_maker(folder):
+    """All who are refused wait for the winner's name: it must not wait as long as they do."""
+    (folder / LOCK).touch()
+    began = time.monotonic()
+    with held(folder):
+        assert time.monotonic() - began < 0.5
+        assert json.loads((folder / LOCK).read_text())["pid"] == os.getpid()
+
+
 @pytest.mark.fault("R14")
 def test_who_takes_a_folder_while_another_one_lets_it_go_is_alone_in_it(folder):
     assert all_end_well([[sys.executable, "-c", TAKER, str(folder), "100"]] * 3)
