@@ -63,7 +63,7 @@ class ViewMaker:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def _seed(self, key: tuple[int, ...]) -> None:
-        """A fifth of the time that new generators take. PCG64 takes any state, and any odd increment for another stream."""
+        """Half the time that new generators take. PCG64 takes any state, and any odd increment for another stream."""
         bits = blake2b(",".join(map(str, key)).encode(), digest_size=40).digest()
         state, stream, python = (int.from_bytes(part, "little") for part in (bits[:16], bits[16:32], bits[32:]))
         self._generator.bit_generator.state = {
