@@ -31,9 +31,9 @@ from views import CASES, measure
 
 from medssl.console import Console
 from medssl.data.phantom import radiograph
-from medssl.run.choose import configured, given
-from medssl.run.data import prepared
-from medssl.run.job import assemble
+from medssl.pretraining.trainer import assemble
+from medssl.runs.dataset import prepared
+from medssl.runs.resolve_config import configured, given
 from medssl.train.loop import Plan, fit
 from medssl.train.processes import team
 from medssl.types import Batch, Step

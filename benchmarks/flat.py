@@ -25,11 +25,11 @@ from scale import table
 from medssl.config import Data
 from medssl.console import Console
 from medssl.data.decode import pixel_hash
-from medssl.data.duplicates import dhash
-from medssl.data.store import SETTINGS, STORE_FORMAT
-from medssl.run.choose import configured, given
-from medssl.run.data import prepared
-from medssl.run.job import assemble
+from medssl.data.split.near_duplicates import dhash
+from medssl.data.store.store import SETTINGS, STORE_FORMAT
+from medssl.pretraining.trainer import assemble
+from medssl.runs.dataset import prepared
+from medssl.runs.resolve_config import configured, given
 from medssl.train.loop import Plan, fit
 from medssl.train.processes import team
 

@@ -30,9 +30,9 @@ from PIL import Image
 
 from medssl import plugins
 from medssl.config import Data, Limits
-from medssl.data import pool
 from medssl.data.decode import Preparer
-from medssl.data.pool import pooled
+from medssl.data.workers import pool
+from medssl.data.workers.pool import pooled
 from medssl.errors import ReadError
 from medssl.types import Record
 

@@ -138,9 +138,9 @@ def memory(counts: list[int]) -> None:
 
 def measured(folder: str) -> None:
     """Prepares a folder in this process, and prints the peak memory as JSON."""
+    from medssl.commands.prepare import prepare as command
     from medssl.console import Console
-    from medssl.data import pool
-    from medssl.run.prepare import prepare as command
+    from medssl.data.workers import pool
 
     with Console() as console:
         command(console, data=folder, preset="medmnist", sets=["data.size=64"])

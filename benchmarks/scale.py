@@ -4,8 +4,8 @@
 
 Each size runs in a process of its own, whose peak memory counts. Files are PNG of 64 pixels, prepared at 224, and a fifth as many phantom
 DICOM of 512. Tables are generated: a label, 1.5 images a study and 2 studies a patient, keys as long as those of a store. Perceptual
-hashes lie as close to one another as those of radiographs (0.2 % of pairs within 4 bits: medssl/data/duplicates.py). The state of a
-training is that of the preset chest_xray (ResNet-50, pNNCLR, AdamW) with a support set of 65,536.
+hashes lie as close to one another as those of radiographs (0.2 % of pairs within 4 bits: medssl/data/split/near_duplicates.py). The state
+of a training is that of the preset chest_xray (ResNet-50, pNNCLR, AdamW) with a support set of 65,536.
 """
 
 import argparse
@@ -30,10 +30,10 @@ from PIL import Image
 
 from medssl import methods
 from medssl.config import merged, overrides, resolve
-from medssl.data import duplicates, leaks, split
 from medssl.data.sources import dicom, phantom
+from medssl.data.split import assignment, leaks, near_duplicates
 from medssl.encoder.artefact import build_encoder
-from medssl.run.presets import load
+from medssl.runs.presets import load
 from medssl.train import checkpoint, optimisers
 
 CLOSE = 0.113  # the share of bits in which a hash differs from the middle of all
@@ -119,8 +119,8 @@ def of_rows(rows: int) -> dict[str, float]:
         opened = seconds(lambda: loaded.append(pd.read_parquet(file, use_threads=False)))
     there, in_table = loaded[0], memory() - before
     roles: list[np.ndarray] = []
-    assigned = seconds(lambda: roles.append(split.assign(there, "finding", 0, 0.2)))
-    held = seconds(lambda: split.holdout(there, roles[0], "finding", 0, 0.1))
+    assigned = seconds(lambda: roles.append(assignment.assign(there, "finding", 0, 0.2)))
+    held = seconds(lambda: assignment.holdout(there, roles[0], "finding", 0, 0.1))
     no_near = there.drop(columns="perceptual_hash")
     found = seconds(lambda: leaks.find(no_near, np.empty((rows, 0)), roles[0]))
     order = seconds(lambda: np.random.default_rng(0).permutation(rows))
@@ -143,9 +143,9 @@ def of_pairs(rows: int) -> dict[str, float]:
         images = open_memmap(Path(folder) / "images.npy", "w+", np.uint8, (rows, 1, 32, 32))
         images[:] = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
         blocks: list[np.ndarray] = []
-        looked_up = seconds(lambda: blocks.extend(duplicates.near(some[:cut], some[cut:])))
+        looked_up = seconds(lambda: blocks.extend(near_duplicates.near(some[:cut], some[cut:])))
         pairs = sum(map(len, blocks))
-        compared = seconds(lambda: duplicates.confirmed(images, (block + np.array([0, cut]) for block in blocks)))
+        compared = seconds(lambda: near_duplicates.confirmed(images, (block + np.array([0, cut]) for block in blocks)))
     return {"images": rows, "pairs": pairs, "look-up s": looked_up, "comparison s": compared, "peak MB": memory()}
 
 

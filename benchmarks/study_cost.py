@@ -19,13 +19,13 @@ import torch
 
 from medssl.config import Data, Finetune
 from medssl.data.cache import cache_folder
-from medssl.data.sides import sides
-from medssl.data.split import parse_labels
-from medssl.data.store import Store
+from medssl.data.split.assignment import parse_labels
+from medssl.data.split.cached import sides
+from medssl.data.store.store import Store
 from medssl.encoder.artefact import build_encoder
-from medssl.evaluate.draws import plan_draws
-from medssl.evaluate.features import extract
-from medssl.evaluate.study import Request, run_study
+from medssl.evaluate.experiment import Request, run_study
+from medssl.evaluate.label_draws import plan_draws
+from medssl.evaluate.models.features import extract
 from medssl.evaluate.task import ask, label_columns
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The command line: what it accepts, and how a command ends. The work is in `medssl.run`.
+"""The command line: what it accepts, and how a command ends. The work is in `medssl.commands`.
 
 Exit codes: 0 done; 2 the input is wrong (one message); 128 + n ended by signal n (130 Ctrl-C, 143 docker stop), a pretraining with a
 checkpoint to go on from; 1 a fault of medssl (traceback), or another process of the same training is gone. Only Typer is imported to
@@ -82,7 +82,7 @@ def prepare(
     Example: medssl prepare --data chestxray/
     """
     with outcome() as console:
-        from medssl.run.prepare import prepare as command
+        from medssl.commands.prepare import prepare as command
 
         command(console, data=data, preset=preset, out=out, shard=shard, sets=sets or ())
 
@@ -106,7 +106,7 @@ def pretrain(
     Example: medssl pretrain --data chestxray/
     """
     with outcome() as console:
-        from medssl.run.pretrain import pretrain as command
+        from medssl.commands.pretrain import pretrain as command
 
         command(
             console,
@@ -144,10 +144,10 @@ def finetune(
     """
     with outcome() as console:
         if labels is not None:
-            from medssl.data.split import parse_labels
+            from medssl.data.split.assignment import parse_labels
 
             parse_labels(labels)
-        from medssl.run.finetune import finetune as command
+        from medssl.commands.finetune import finetune as command
 
         command(
             console,
@@ -184,7 +184,7 @@ def predict(
     Example: medssl predict --data ward/ --abstain-below 0.8
     """
     with outcome() as console:
-        from medssl.run.predict import predict as command
+        from medssl.commands.predict import predict as command
 
         command(
             console,
@@ -211,7 +211,7 @@ def report(
     Example: medssl report runs/study
     """
     with outcome() as console:
-        from medssl.run.report import report as command
+        from medssl.commands.report import report as command
 
         command(console, runs=runs, out=out, overwrite=overwrite)
 
@@ -223,7 +223,7 @@ def demo(out: Out = None, overwrite: Overwrite = False) -> None:
     Example: medssl demo --out runs/demo
     """
     with outcome() as console:
-        from medssl.run.demo import demo as command
+        from medssl.commands.demo import demo as command
 
         command(console, out=out, overwrite=overwrite)
 
@@ -243,7 +243,7 @@ def doctor(
     Example: medssl doctor --burn-in 60
     """
     with outcome() as console:
-        from medssl.run.doctor import doctor as command
+        from medssl.commands.doctor import doctor as command
 
         healthy = command(console, data=data, burn_in=burn_in, as_json=as_json)
     if not healthy:
@@ -257,15 +257,15 @@ def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run fo
     Example: medssl track runs
     """
     with outcome() as console:
-        from medssl.run.track import track as command
+        from medssl.commands.track import track as command
 
         command(console, runs=runs)
 
 
 @app.command(hidden=True)
 def job(message: str) -> None:
-    """One job of a study, as medssl.run.crew starts it."""
+    """One job of a study, as medssl.studies.executor starts it."""
     with outcome() as console:
-        from medssl.run.worker import work
+        from medssl.studies.worker import work
 
         work(console, message)

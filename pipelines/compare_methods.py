@@ -70,7 +70,7 @@ def cell(job: dict[str, Any]) -> dict[str, Any]:
 
 def cost(job: dict[str, Any]) -> dict[str, Any]:
     """Seconds per step and growth of the process, in a process of its own with the machine to itself."""
-    from medssl.run import pretrain  # imported before memory is measured
+    from medssl.commands import pretrain  # imported before memory is measured
 
     assert pretrain
     before = resident_mib(peak=False, reset=True)
@@ -80,7 +80,7 @@ def cost(job: dict[str, Any]) -> dict[str, Any]:
 
 def trained(quiet: Quiet, job: dict[str, Any]) -> list[dict[str, float]]:
     """The rows of metrics.jsonl that say how a pretraining went, ten steps apart."""
-    from medssl.run.pretrain import pretrain
+    from medssl.commands.pretrain import pretrain
 
     lines = (pretrain(quiet, **command(job)) / "metrics.jsonl").read_text("utf-8").splitlines()
     return [row for row in map(json.loads, lines) if "loss" in row]
@@ -114,11 +114,12 @@ def scores(job: dict[str, Any]) -> dict[str, float]:
     from sklearn.preprocessing import StandardScaler
 
     from medssl.encoder import artefact
-    from medssl.evaluate import metrics, task
-    from medssl.evaluate.features import Pixels, extract
-    from medssl.evaluate.probe import USUAL_C
-    from medssl.run.choose import configured
-    from medssl.run.data import prepared, statistics
+    from medssl.evaluate import task
+    from medssl.evaluate.models.features import Pixels, extract
+    from medssl.evaluate.models.linear_probe import USUAL_C
+    from medssl.evaluate.stats import metrics
+    from medssl.runs.dataset import prepared, statistics
+    from medssl.runs.resolve_config import configured
 
     quiet = Quiet()
     config, source = configured(quiet, job["data"], "medmnist_cpu", {})

@@ -12,12 +12,12 @@ import signal
 import sys
 from pathlib import Path
 
+from medssl.commands.report import COMPARISON, REPORT, report
 from medssl.console import Console
 from medssl.errors import UserError
-from medssl.run.crew import Failure, carried_out, together
-from medssl.run.lock import held
-from medssl.run.report import COMPARISON, REPORT, report
-from medssl.run.study import Job, Study, finished, left, planned, preparations, read_study, remember
+from medssl.runs.lock import held
+from medssl.studies.executor import Failure, carried_out, together
+from medssl.studies.plan import Job, Study, finished, left, planned, preparations, read_study, remember
 from medssl.train.loop import choose_device
 from medssl.types import Reporter
 

@@ -19,6 +19,7 @@ install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # small.py, reliability.py
+pytest_plugins = ["small_runs"]
 _outcomes: defaultdict[str, list[str]] = defaultdict(list)
 _properties: defaultdict[str, dict[str, object]] = defaultdict(dict)
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from medssl.evaluate.metrics import METRICS
-from medssl.evaluate.showcase import Showcase
+from medssl.evaluate.stats.metrics import METRICS
+from medssl.report.visuals import Showcase
 
 SCRIPT = "<script>alert(1)</script>"
 

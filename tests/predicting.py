@@ -14,13 +14,13 @@ from sklearn.preprocessing import StandardScaler
 
 from medssl.config import resolve
 from medssl.encoder import artefact
-from medssl.evaluate import outlying
-from medssl.evaluate.features import extract
-from medssl.evaluate.probe import folded
-from medssl.run.choose import listed
-from medssl.run.data import prepared
-from medssl.run.export import export, export_classifier
-from medssl.run.folder import describe
+from medssl.evaluate.models import ood
+from medssl.evaluate.models.features import extract
+from medssl.evaluate.models.linear_probe import folded
+from medssl.runs.dataset import prepared
+from medssl.runs.model_cards import export, export_classifier
+from medssl.runs.resolve_config import listed
+from medssl.runs.run_dir import describe
 from medssl.types import Reporter
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
@@ -52,7 +52,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
     _, origin = artefact.load(folder)
     (folder / artefact.CARD).unlink()
     rows = np.flatnonzero(found.roles == "train")
-    described = extract(outlying.Described(encoder), found.store.images, rows, CPU)
+    described = extract(ood.Described(encoder), found.store.images, rows, CPU)
     features = described[:, : encoder.num_features]
     probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
     weight, bias = folded(probe[0], probe[1], 2)
@@ -68,7 +68,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
         temperature=1.0,
         kind="classes",
         classes=found.classes,
-        statistics=outlying.fit(described, found.patients[rows].astype(str)),
+        statistics=ood.fit(described, found.patients[rows].astype(str)),
         training={
             "labels": "100pct",
             "fraction": 1.0,

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from medssl.config import Finetune
-from medssl.data.split import parse_labels
-from medssl.evaluate.study import Request
+from medssl.data.split.assignment import parse_labels
+from medssl.evaluate.experiment import Request
 from medssl.evaluate.task import ask
 
 EDGE = 22

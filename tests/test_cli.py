@@ -1,4 +1,4 @@
-"""The command line: what reaches `medssl.run`, and how a command ends."""
+"""The command line: what reaches `medssl.commands`, and how a command ends."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def calls(monkeypatch):
     for name in ("prepare", "pretrain", "finetune", "predict", "report", "demo"):
         module = types.ModuleType(name)
         setattr(module, name, command(name))
-        monkeypatch.setitem(sys.modules, f"medssl.run.{name}", module)
+        monkeypatch.setitem(sys.modules, f"medssl.commands.{name}", module)
     return record
 
 
@@ -191,7 +191,7 @@ def test_the_module_is_the_command_too():
     assert start("-m", "medssl", "--version").stdout == f"medssl {medssl.__version__}\n"
 
 
-STUB = "import sys, types; from medssl import cli; run = sys.modules['medssl.run.demo'] = types.ModuleType('demo')\n"
+STUB = "import sys, types; from medssl import cli; run = sys.modules['medssl.commands.demo'] = types.ModuleType('demo')\n"
 
 
 def test_a_fault_of_medssl_shows_its_traceback_and_ends_with_1():

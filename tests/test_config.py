@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from medssl.config import Config, dumped, merged, overrides, resolve
 from medssl.errors import UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
-from medssl.run import presets
+from medssl.runs import presets
 
 
 @pytest.mark.parametrize("preset", sorted(file.stem for file in presets.folder().glob("*.yaml")))

@@ -119,8 +119,8 @@ def written_in_place(code: str) -> list[int]:
 OTHERS = {
     "medssl/tracking/mlflow_client.py": "the lock of the MLflow store",
     "medssl/train/memory.py": "a switch of the kernel in /proc",
-    "medssl/run/burn_in.py": "a key of its own in a temporary folder",
-    "medssl/run/crew.py": "what a job says, beside its run folder",
+    "medssl/doctor/benchmark.py": "a key of its own in a temporary folder",
+    "medssl/studies/executor.py": "what a job says, beside its run folder",
 }
 
 

@@ -13,4 +13,4 @@ export SLURM_CONF=${MEDSSL_SLURM:-/var/tmp/medssl-slurm}/slurm.conf
 "$here/cluster.sh" start
 trap '"$here/cluster.sh" stop' EXIT
 cd "$here/../.."
-"${1:-python}" -m pytest -v tests/run/test_slurm.py --durations=0
+"${1:-python}" -m pytest -v tests/pretraining/test_slurm.py --durations=0

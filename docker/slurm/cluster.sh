@@ -1,5 +1,5 @@
 #!/bin/bash
-# A SLURM of this machine alone, to try the job template on and to run tests/run/test_slurm.py. Not for production: it trusts everybody
+# A SLURM of this machine alone, to try the job template on and to run tests/pretraining/test_slurm.py. Not for production: it trusts everybody
 # here. All but the packages lies in one folder (MEDSSL_SLURM); a SLURM that is on this machine already is left alone.
 #
 #   docker/slurm/cluster.sh install     Debian's slurm-wlm and munge (as root)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from medssl.data import leaks
-from medssl.data.assemble import NORMAL, write
-from medssl.data.store import Store
-from medssl.data.writer import created
+from medssl.data.split import leaks
+from medssl.data.store.assemble import NORMAL, write
+from medssl.data.store.store import Store
+from medssl.data.store.writer import created
 from medssl.types import SPLITS, Source
 
 _MOST = 20  # values of a kind that are listed; the rest is counted together

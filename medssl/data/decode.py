@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 
 from medssl.config import Data
-from medssl.data.duplicates import dhash
 from medssl.data.preparation import Preparation
 from medssl.data.reading import Reading
+from medssl.data.split.near_duplicates import dhash
 from medssl.types import Record
 
 

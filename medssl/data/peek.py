@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from medssl.config import Data
-from medssl.data.pool import pooled
 from medssl.data.reading import Reading
-from medssl.data.store import Store
+from medssl.data.store.store import Store
+from medssl.data.workers.pool import pooled
 from medssl.errors import ReadError, UserError
 from medssl.types import Decoded, Record, Source
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import pyarrow as pa
 
 from medssl.config import Data
-from medssl.data import parts
-from medssl.data.assemble import Assembly, Skipped, csv_text, write
 from medssl.data.audit import write_audit
 from medssl.data.cache import private_folder, site_key
 from medssl.data.decode import Preparer
-from medssl.data.earlier import Earlier
-from medssl.data.fingerprint import Making, fingerprint
-from medssl.data.identity import keyed
-from medssl.data.pool import pooled
-from medssl.data.store import SETTINGS, STORE_FORMAT, Store
+from medssl.data.pseudonyms import keyed
+from medssl.data.store import chunks
+from medssl.data.store.assemble import Assembly, Skipped, csv_text, write
+from medssl.data.store.fingerprint import Making, fingerprint
+from medssl.data.store.reuse import Earlier
+from medssl.data.store.store import SETTINGS, STORE_FORMAT, Store
+from medssl.data.workers.pool import pooled
 from medssl.errors import UserError, counted
 from medssl.types import Record, Source
 
@@ -128,11 +128,11 @@ class _Work:
         results = pooled(Preparer, (self.source.root, self.data), fresh, self.data.limits, together=_file)
         with contextlib.closing(results):
             for _, _, made, path in missing:
-                outcomes: list[parts.Outcome] = []
+                outcomes: list[chunks.Outcome] = []
                 for key in map(self._key, made):
                     outcomes.append(earlier.find(key) if key in earlier else next(results))
                     tell(done := done + 1, total)
-                parts.write(path, outcomes)
+                chunks.write(path, outcomes)
         return total
 
     def assemble(self, folder: Path) -> None:
@@ -140,7 +140,7 @@ class _Work:
         store = Assembly(folder, self.source, self.data, self.site)
         try:
             for _, records, made, path in self._parts():
-                store.add(records, made, parts.read(path, self.data))
+                store.add(records, made, chunks.read(path, self.data))
             self._list_skipped(store.skipped)
             self._check(store)
             store.finish({"fingerprint": self.name, "site": self._site_name(), "place": self.place})
@@ -177,7 +177,7 @@ class _Work:
     def _parts(self) -> Iterator[tuple[int, Sequence[Record], list[str], Path]]:
         """Number, records, what they are made of, and file of each part."""
         start = 0
-        for number, records in enumerate(parts.divided(self.source.records, self.data)):
+        for number, records in enumerate(chunks.divided(self.source.records, self.data)):
             made = self.made[start : start + len(records)]
             start += len(records)
             yield number, records, made, self.parts / f"{number:06}-{keyed(b'', 'part', ''.join(made))}.part"

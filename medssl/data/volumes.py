@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
-from medssl.data.store import Store
+from medssl.data.store.store import Store
 from medssl.types import Source
 
 _MODALITIES = {"CT", "MR", "PT"}

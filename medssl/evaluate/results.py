@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.evaluate.calibration import tempered
-from medssl.evaluate.delong import p_value
-from medssl.evaluate.intervals import Resamples, interval, resampled
-from medssl.evaluate.metrics import METRICS, Metric, Scores, auprc, auroc, ece, quadratic_kappa, score
-from medssl.evaluate.subgroups import groups_of, subgroups
+from medssl.evaluate.models.calibration import tempered
+from medssl.evaluate.stats.bootstrap import Resamples, interval, resampled
+from medssl.evaluate.stats.delong import p_value
+from medssl.evaluate.stats.metrics import METRICS, Metric, Scores, auprc, auroc, ece, quadratic_kappa, score
+from medssl.evaluate.stats.subgroups import groups_of, subgroups
 from medssl.evaluate.task import Task
 from medssl.files import write_whole
 

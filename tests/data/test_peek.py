@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from medssl.config import Data
-from medssl.data import pool
 from medssl.data.peek import Peek, peek
+from medssl.data.workers import pool
 from medssl.errors import UserError
 from medssl.types import Record, Source
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from medssl.config import Data
 from medssl.data import prepare as prepare_module
-from medssl.data.identity import identify
 from medssl.data.prepare import prepare, private_list
+from medssl.data.pseudonyms import identify
 from medssl.data.readers import raster
 from medssl.errors import UserError
 from medssl.types import Record, Source

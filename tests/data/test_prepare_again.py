@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 
 from medssl.config import Data
-from medssl.data import parts, pool
 from medssl.data import prepare as prepare_module
-from medssl.data.fingerprint import Making
-from medssl.data.fingerprint import fingerprint as of_makings
 from medssl.data.prepare import Shard, prepare, prepare_shard
-from medssl.data.store import Store
+from medssl.data.store import chunks
+from medssl.data.store.fingerprint import Making
+from medssl.data.store.fingerprint import fingerprint as of_makings
+from medssl.data.store.store import Store
+from medssl.data.workers import pool
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -108,7 +109,7 @@ def test_a_store_of_another_site_key_is_made_again(make_source: MakeSource, cach
 def test_an_interrupted_preparation_leaves_its_parts_and_goes_on_from_them(
     make_source: MakeSource, cache: Path, pictures: np.ndarray, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_MOST", 2)
+    monkeypatch.setattr(chunks, "_MOST", 2)
 
     def stop(done: int, _: int) -> None:
         if done == 5:
@@ -147,7 +148,7 @@ def test_a_part_that_is_damaged_or_a_planted_pickle_is_refused(
 def test_shards_join_to_the_store_that_one_machine_makes(
     make_source: MakeSource, tmp_path: Path, order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parts, "_MOST", 1)
+    monkeypatch.setattr(chunks, "_MOST", 1)
     source = make_source(deep=(1,), broken=(3,))
     alone = prepare(source, DATA, tmp_path / "a")
     (tmp_path / "b").mkdir()

@@ -8,12 +8,12 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from studies import a_request, hexed
 
-from medssl.data.split import parse_labels
+from medssl.data.split.assignment import parse_labels
 from medssl.errors import UserError
-from medssl.evaluate import study
-from medssl.evaluate.draws import plan_draws
+from medssl.evaluate import experiment
+from medssl.evaluate.experiment import Request, run_study
+from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.results import Results
-from medssl.evaluate.study import Request, run_study
 from medssl.evaluate.task import ask
 
 PATIENTS = 60
@@ -118,10 +118,10 @@ def test_two_classes_have_no_order_and_no_row_for_each() -> None:
 
 def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    extract = study.extract
-    monkeypatch.setattr(study, "extract", lambda network, *rest: calls.append(1) or extract(network, *rest))
-    monkeypatch.setattr(study, "fit_probe", None)
-    monkeypatch.setattr(study, "fit_full", None)
+    extract = experiment.extract
+    monkeypatch.setattr(experiment, "extract", lambda network, *rest: calls.append(1) or extract(network, *rest))
+    monkeypatch.setattr(experiment, "fit_probe", None)
+    monkeypatch.setattr(experiment, "fit_full", None)
     findings = run_study(a_request(mode="knn", neighbours=5))
     assert len(calls) == 3
     assert {cell["mode"] for cell in findings.results.document["cells"]} == {"knn"} and findings.fit.tensors == {}

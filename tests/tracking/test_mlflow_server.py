@@ -14,8 +14,8 @@ from notes import noted
 
 from medssl import cli
 from medssl.config import resolve
-from medssl.run.folder import describe
-from medssl.run.lock import held
+from medssl.runs.lock import held
+from medssl.runs.run_dir import describe
 from medssl.tracking import forwarder
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker

@@ -1,8 +1,8 @@
 """DICOM: one frame of a radiograph, a slice, an ultrasound or whatever else is a picture, after the pixel contract.
 
 pydicom decodes; the headers are checked before anything is allocated, and only the elements named here are read, so that
-no name, number or date of a patient enters memory. `_dicom_groups` finds what multi-frame files keep for each frame,
-`_dicom_intensity` turns stored values into [0, 1].
+no name, number or date of a patient enters memory. `functional_groups` finds what multi-frame files keep for each frame,
+`dicom.intensity` turns stored values into [0, 1].
 """
 
 import warnings
@@ -21,17 +21,17 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medssl.config import Limits, PluginConfig, Window
-from medssl.data.readers import _codestream, _decoders, _dicom_groups, _dicom_intensity
-from medssl.data.readers._decoders import Pixels
-from medssl.data.readers._file import opened
-from medssl.data.readers._gdcm import Gdcm
-from medssl.data.readers._kept import Kept
+from medssl.data.dicom import codestream, decoders, functional_groups, intensity
+from medssl.data.dicom.decoders import Pixels
+from medssl.data.dicom.gdcm import Gdcm
+from medssl.data.formats.last_opened import Kept
+from medssl.data.formats.open_file import opened
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
 _SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation")
 _OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-_TAGS: list[BaseTag | int] = [Tag(name) for name in ("SOPClassUID", *_SHAPE, *_OFFSETS, *_dicom_groups.TAGS, *_dicom_intensity.TAGS)]
+_TAGS: list[BaseTag | int] = [Tag(name) for name in ("SOPClassUID", *_SHAPE, *_OFFSETS, *functional_groups.TAGS, *intensity.TAGS)]
 _META_BYTES = 1 << 16
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 # Segmentation, surface segmentation, RT dose: pixels that are no picture
@@ -78,10 +78,10 @@ class Reader:
         with _quiet():
             file, stored = self._decoded(path, index)
             with _failing_as("bad_header", "an element that describes the grey scale is malformed"):
-                header = _dicom_groups.merged(file.header, index)
-                image = _dicom_intensity.pixels(stored, header, self._config.window, self._config.non_finite)
+                header = functional_groups.merged(file.header, index)
+                image = intensity.pixels(stored, header, self._config.window, self._config.non_finite)
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
-                return Decoded(image, bits, _dicom_groups.spacing_mm(header))
+                return Decoded(image, bits, functional_groups.spacing_mm(header))
 
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""
@@ -92,8 +92,8 @@ class Reader:
         file = self._files.get((path, _stamp(path)), lambda stack: _opened(path, stack, self._config.limits))
         with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
             _check_frame(file, index)
-        with _failing_as("undecodable", f"{_decoders.named(file.syntax)} cannot be decoded"):
-            return file, _decoders.decode(file.stream, path, file.header, file.syntax, file.pixels, index, self._gdcm)
+        with _failing_as("undecodable", f"{decoders.named(file.syntax)} cannot be decoded"):
+            return file, decoders.decode(file.stream, path, file.header, file.syntax, file.pixels, index, self._gdcm)
 
 
 def build(config: Config) -> Reader:
@@ -178,7 +178,7 @@ def _checked(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) -> 
     here, there = stream.tell(), stream.seek(0, 2)
     if header.get("SOPClassUID") in _NO_IMAGES or header.get("BitsAllocated") == 1:
         raise ReadError("not_an_image: a segmentation, a dose or a bit mask")
-    _decoders.check(header, syntax)
+    decoders.check(header, syntax)
     stream.seek(here)
     pixels, length = _element(stream.read(12), here, syntax)
     if not pixels.keyword:
@@ -193,7 +193,7 @@ def _checked(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) -> 
     if rows * columns * samples > limits.max_pixels:
         raise ReadError(f"too_many_pixels: {rows} x {columns} x {samples}, the limit is {limits.max_pixels}")
     if syntax.is_encapsulated:
-        _codestream.check_items(stream, pixels.start, there)
+        codestream.check_items(stream, pixels.start, there)
     return _File(stream, header, syntax, pixels, min(length, there - pixels.start))
 
 
@@ -210,7 +210,7 @@ def _check_frame(file: _File, index: int) -> None:
         raise ReadError(f"bad_header: frame {index} of {frames}")
     if file.syntax.is_encapsulated:
         with _failing_as("undecodable", "the compressed frames cannot be told apart"):
-            _codestream.check_size(file.stream, file.pixels.start, file.header, index)
+            codestream.check_size(file.stream, file.pixels.start, file.header, index)
         return
     share = 2 / 3 if file.header.PhotometricInterpretation == "YBR_FULL_422" else 1  # two pixels share their colour
     needed = (index + 1) * rows * columns * samples * (file.header.BitsAllocated // 8) * share

@@ -1,7 +1,7 @@
 """NIfTI-1 and -2 (.nii, .nii.gz, .hdr and .img): one axial slice of a volume, as DICOM's axial pictures show it.
 
 Slices go from the feet to the head; in each, rows go from anterior to posterior and columns from the patient's right to the left, as a
-radiologist sees it. All slices of a volume are on one scale. `_nifti_header` checks what a file claims before anything is unpacked.
+radiologist sees it. All slices of a volume are on one scale. `nifti_header` checks what a file claims before anything is unpacked.
 """
 
 import gzip
@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Shaped
 
 from medssl.config import Limits, PluginConfig, Window, windows_hu
-from medssl.data.readers import _nifti_header
-from medssl.data.readers._channels import channels_first
-from medssl.data.readers._intensity import percentile_ends
-from medssl.data.readers._kept import Kept
-from medssl.data.readers._nifti_header import Header, Stream
+from medssl.data.formats import nifti_header
+from medssl.data.formats.channels import channels_first
+from medssl.data.formats.last_opened import Kept
+from medssl.data.formats.nifti_header import Header, Stream
+from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -61,7 +61,7 @@ class Reader:
         Raises ReadError: what `_nifti_header.read` raises, no_such_slice, unreadable, crc, truncated, non_finite, constant (the volume),
         empty_slice (one slice of it, as at its ends).
         """
-        header = self._headers.get(path, lambda _: _nifti_header.read(path, self._config.limits))
+        header = self._headers.get(path, lambda _: nifti_header.read(path, self._config.limits))
         number, at = divmod(index, header.depth)
         if not 0 <= number < header.volumes:
             raise ReadError(f"no_such_slice: slice {index} of {header.volumes} x {header.depth}")
@@ -76,7 +76,7 @@ class Reader:
     def _attempted(self, header: Header, number: int) -> Volume | ReadError:
         try:
             stream = self._streams.get(header.data, lambda stack: _opened(header.data, self._config.limits, stack))
-            return _volume(_nifti_header.voxels(header, stream, number), header, self._config)
+            return _volume(nifti_header.voxels(header, stream, number), header, self._config)
         except ReadError as error:
             return error
         except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -92,14 +92,14 @@ def build(config: Config) -> Reader:
 
 def recognises(head: bytes) -> bool:
     """Whether a file that starts with these bytes (544, or 4096 of a compressed one) is NIfTI-1 or NIfTI-2."""
-    return _nifti_header.version(_nifti_header.inflated_head(head)) is not None
+    return nifti_header.version(nifti_header.inflated_head(head)) is not None
 
 
 def _opened(data: Path, limits: Limits, stack: ExitStack) -> Stream:
     """The bytes of the file, unpacked as they are read; all of them have been looked at once."""
-    if not _nifti_header.is_gzip(data):
+    if not nifti_header.is_gzip(data):
         return stack.enter_context(data.open("rb"))
-    _nifti_header.check_gzip(data, limits)
+    nifti_header.check_gzip(data, limits)
     return stack.enter_context(gzip.open(data))
 
 

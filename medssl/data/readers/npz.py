@@ -16,9 +16,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.readers._channels import channels_first
-from medssl.data.readers._file import opened
-from medssl.data.readers._kept import Kept
+from medssl.data.formats.channels import channels_first
+from medssl.data.formats.last_opened import Kept
+from medssl.data.formats.open_file import opened
 from medssl.errors import ReadError
 from medssl.types import Decoded
 

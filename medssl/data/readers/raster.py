@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.readers import _deep, _png
-from medssl.data.readers._channels import channels_first
-from medssl.data.readers._file import opened
-from medssl.data.readers._intensity import by_percentile
+from medssl.data.formats import png, sixteen_bit
+from medssl.data.formats.channels import channels_first
+from medssl.data.formats.open_file import opened
+from medssl.data.intensity import by_percentile
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -48,9 +48,9 @@ class Reader:
                 with Image.open(file, formats=_FORMATS) as picture:
                     self._check(picture, index)
                     picture.load()
-                    _png.check_length(picture, file)
-                    if _deep.is_deep(picture, file):
-                        return Decoded(channels_first(_deep.colours(picture, file, index)), 16)
+                    png.check_length(picture, file)
+                    if sixteen_bit.is_deep(picture, file):
+                        return Decoded(channels_first(sixteen_bit.colours(picture, file, index)), 16)
                     return _decoded(ImageOps.exif_transpose(picture))
             except UnidentifiedImageError as error:
                 raise ReadError("not_an_image: neither PNG, JPEG, TIFF nor BMP") from error

@@ -9,11 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from medssl.config import Limits
-from medssl.data.sources import _dicom_file, _dicom_headers, _walk
-from medssl.data.sources._beside import BesideConfig, joined
-from medssl.data.sources._dicom_primary import Choice
-from medssl.data.sources._frames import FramePolicy
-from medssl.data.sources._tables import SUFFIXES
+from medssl.data import walk
+from medssl.data.dicom import header, series
+from medssl.data.dicom.selection import Choice
+from medssl.data.frame_policy import FramePolicy
+from medssl.data.tables.beside import BesideConfig, joined
+from medssl.data.tables.table import SUFFIXES
 from medssl.errors import UserError, counted
 from medssl.types import Source
 
@@ -35,9 +36,9 @@ class Config(BesideConfig):
 def recognises(data: str) -> bool:
     """A folder that holds, among its first 50 files, a DICOM file, and no fewer of them than raster images."""
     root = Path(data).expanduser()
-    files = [root / found.locator for found in islice(_walk.below(root), _SAMPLE) if not found.reason] if root.is_dir() else []
+    files = [root / found.locator for found in islice(walk.below(root), _SAMPLE) if not found.reason] if root.is_dir() else []
     rasters = [file for file in files if file.suffix.lower() in _RASTER]
-    dicoms = sum(_dicom_file.is_dicom(file) for file in files if file not in rasters)
+    dicoms = sum(header.is_dicom(file) for file in files if file not in rasters)
     return dicoms > 0 and dicoms >= len(rasters)
 
 
@@ -48,11 +49,11 @@ def build(config: Config, data: str) -> Source:
     A labels.csv, or the only CSV or Parquet file in the folder, is joined by path. What is no image is in `skipped`, with its reason.
     Raises UserError where there is no image, and for a table that is wrong.
     """
-    root = _walk.folder_of(data)
-    found = list(_walk.below(root))
+    root = walk.folder_of(data)
+    found = list(walk.below(root))
     problems = [item for item in found if item.reason]
     locators = [item.locator for item in found if not item.reason and PurePosixPath(item.locator).suffix.lower() not in SUFFIXES]
-    headers = _dicom_headers.listed(root, locators, config.limits, Choice(config.frames, config.derived, config.burned_in))
+    headers = series.listed(root, locators, config.limits, Choice(config.frames, config.derived, config.burned_in))
     skipped = (*problems, *headers.skipped)
     if not headers.records:
         reasons = f"; left out: {counted(reason for _, reason, _ in skipped)}" if skipped else ""

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from medssl.data.sources import _walk
-from medssl.data.sources._beside import BesideConfig, joined
-from medssl.data.sources._columns import split_named
-from medssl.data.sources._folders import are_patients
-from medssl.data.sources._frames import FramePolicy, chosen
-from medssl.data.sources._pages import pages
-from medssl.data.sources._tables import SUFFIXES as TABLE_SUFFIXES
+from medssl.data import walk
+from medssl.data.folder_names import are_patients
+from medssl.data.formats.tiff_pages import pages
+from medssl.data.frame_policy import FramePolicy, chosen
+from medssl.data.tables.beside import BesideConfig, joined
+from medssl.data.tables.columns import split_named
+from medssl.data.tables.table import SUFFIXES as TABLE_SUFFIXES
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -46,9 +46,9 @@ def build(config: Config, data: str) -> Source:
     for classes, are patients. A labels.csv, or the only CSV or Parquet file beside the images, is joined by path. Raises UserError
     where there is no image, and for a table that is wrong.
     """
-    root = _walk.folder_of(data)
+    root = walk.folder_of(data)
     locators, skipped, others = [], [], Counter[str]()
-    for found in _walk.below(root):
+    for found in walk.below(root):
         suffix = PurePosixPath(found.locator).suffix.lower()
         if found.reason:
             skipped.append(found)

@@ -8,11 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from medssl.config import Limits
-from medssl.data.readers import _nifti_header
-from medssl.data.sources import _dicom_headers, _walk, nifti
-from medssl.data.sources._columns import TableConfig
-from medssl.data.sources._located import located
-from medssl.data.sources._tables import SUFFIXES, merged, read
+from medssl.data import walk
+from medssl.data.dicom import series
+from medssl.data.formats import nifti_header
+from medssl.data.sources import nifti
+from medssl.data.tables.columns import TableConfig
+from medssl.data.tables.locate import located
+from medssl.data.tables.table import SUFFIXES, merged, read
 from medssl.errors import ReadError, UserError, counted
 from medssl.types import Record, Source
 
@@ -49,7 +51,7 @@ def build(config: Config, data: str) -> Source:
         raise UserError(f"The manifest {data} does not exist. Check --data; current folder: {Path.cwd()}.")
     root = file.parent.resolve()
     table = read(file, config, data)
-    rows = located(table, root, lambda: [found.locator for found in _walk.below(root) if not found.reason], config.missing == "skip")
+    rows = located(table, root, lambda: [found.locator for found in walk.below(root) if not found.reason], config.missing == "skip")
     records, notes, skipped = listed(root, list(rows), config.limits)
     if not records:
         reasons = counted(reason for _, reason, _ in skipped)
@@ -67,7 +69,7 @@ def listed(root: Path, locators: Sequence[str], limits: Limits) -> Listed:
     dicoms = [locator for locator in locators if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES]
     others = set(locators) - {*niftis, *dicoms}
     slices, faulty = _slices(root, niftis, limits)
-    frames = _dicom_headers.listed(root, dicoms, limits)
+    frames = series.listed(root, dicoms, limits)
     by_file = defaultdict(list, {locator: [Record(locator, "raster")] for locator in others})
     for record in (*frames.records, *slices):
         by_file[record.locator].append(record)
@@ -79,7 +81,7 @@ def _slices(root: Path, locators: Sequence[str], limits: Limits) -> tuple[list[R
     records, skipped = [], []
     for locator in locators:
         try:
-            header = _nifti_header.read(root / locator, limits)
+            header = nifti_header.read(root / locator, limits)
         except ReadError as error:
             skipped.append((locator, error.reason, error.detail))
             continue

@@ -27,8 +27,8 @@ from pydantic import Field
 
 from medssl.config import PluginConfig
 from medssl.data.cache import cache_folder
-from medssl.data.sources import _npz
-from medssl.data.sources._frames import FramePolicy, chosen
+from medssl.data.formats import npz_header
+from medssl.data.frame_policy import FramePolicy, chosen
 from medssl.errors import UserError, nearest
 from medssl.types import SPLITS, Record, Source
 
@@ -92,7 +92,7 @@ def build(config: Config, data: str) -> Source:
     if official:
         _check_md5(file, official)
     records, notes = [], []
-    with _npz.opened(file) as arrays:
+    with npz_header.opened(file) as arrays:
         for split in SPLITS if official else [split for split in SPLITS if f"{split}_images" in arrays.keys] or ["train"]:
             depth, labels = _split(arrays, split, config.max_label_bytes)
             named = _labels(labels, official)
@@ -198,7 +198,7 @@ def _difference(file: Path, official: Official) -> str:
     """A sentence on how a file of another checksum differs from the official one: cut short, with fewer images, or another."""
     expected = {split: int(official.info["n_samples"][split]) for split in SPLITS}
     try:
-        with _npz.opened(file) as arrays:
+        with npz_header.opened(file) as arrays:
             found = {split: arrays.header(f"{split}_images").shape[0] for split in SPLITS if f"{split}_images" in arrays.keys}
     except UserError:
         return "It is damaged or was copied in part; fetch it again."
@@ -214,7 +214,7 @@ def _slices(volume: Record, depth: int, policy: str) -> list[Record]:
     return [replace(volume, index=volume.index * depth + at, series=name, patient=name) for at in chosen(policy, depth)]
 
 
-def _split(arrays: _npz.Arrays, split: str, most: int) -> tuple[int, np.ndarray]:
+def _split(arrays: npz_header.Arrays, split: str, most: int) -> tuple[int, np.ndarray]:
     """The number of slices of each volume, 0 for images, and the labels [n, k] of a split."""
     images = arrays.header(f"{split}_images")
     if len(images.shape) not in (3, 4) or images.dtype not in (np.uint8, np.uint16):

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from medssl.config import Limits
-from medssl.data.readers import _nifti_header
-from medssl.data.sources import _walk
-from medssl.data.sources._beside import BesideConfig, joined
-from medssl.data.sources._columns import split_named
-from medssl.data.sources._folders import are_patients
-from medssl.data.sources._frames import FramePolicy, chosen
+from medssl.data import walk
+from medssl.data.folder_names import are_patients
+from medssl.data.formats import nifti_header
+from medssl.data.frame_policy import FramePolicy, chosen
+from medssl.data.tables.beside import BesideConfig, joined
+from medssl.data.tables.columns import split_named
 from medssl.errors import ReadError, UserError
 from medssl.types import Record, Source
 
@@ -41,7 +41,7 @@ def recognises(data: str) -> bool:
     root = Path(data).expanduser()
     if not root.is_dir():
         return data.lower().endswith((".nii", ".nii.gz")) and root.is_file()
-    names = [found.locator.lower() for found in islice(_walk.below(root), _SAMPLE) if not found.reason]
+    names = [found.locator.lower() for found in islice(walk.below(root), _SAMPLE) if not found.reason]
     niftis = sum(name.endswith(_SUFFIXES) for name in names)
     others = sum(not name.endswith((*_SUFFIXES, *_COMPANIONS)) for name in names)
     return niftis > 0 and niftis >= others
@@ -56,14 +56,14 @@ def build(config: Config, data: str) -> Source:
     """
     path = Path(data).expanduser()
     if path.is_file():
-        root, found = path.parent.resolve(), [_walk.Found(path.name)]
+        root, found = path.parent.resolve(), [walk.Found(path.name)]
     else:
-        root = _walk.folder_of(data)
-        found = list(_walk.below(root))
+        root = walk.folder_of(data)
+        found = list(walk.below(root))
     good = {item.locator for item in found if not item.reason}
     locators = [locator for locator in sorted(good) if locator.lower().endswith(_SUFFIXES)]
     skipped = [(item.locator, item.reason, item.detail) for item in found if item.reason]
-    headers: dict[str, _nifti_header.Header] = {}
+    headers: dict[str, nifti_header.Header] = {}
     for locator in locators:
         try:
             headers[locator] = _checked(root, locator, good if path.is_dir() else None, config.limits)
@@ -82,15 +82,15 @@ def build(config: Config, data: str) -> Source:
     return Source("nifti", root, tuple(records), tuple(notes), tuple(skipped))
 
 
-def _checked(root: Path, locator: str, known: set[str] | None, limits: Limits) -> _nifti_header.Header:
+def _checked(root: Path, locator: str, known: set[str] | None, limits: Limits) -> nifti_header.Header:
     """The header, whose voxels lie in the file itself or in one that may be opened: no link that leaves the folder."""
-    header = _nifti_header.read(root / locator, limits)
+    header = nifti_header.read(root / locator, limits)
     if known is not None and header.data.relative_to(root).as_posix() not in known:
         raise ReadError("missing_img: the voxels' file is a link that leaves the data folder")
     return header
 
 
-def _records(headers: Mapping[str, _nifti_header.Header], config: Config) -> list[Record]:
+def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> list[Record]:
     """One record a slice, a volume's in their order in space."""
     folders = {locator: PurePosixPath(locator).parts[:-1] for locator in headers}
     splits = {locator: split_named(parts[0]) if parts else None for locator, parts in folders.items()}
@@ -106,7 +106,7 @@ def _records(headers: Mapping[str, _nifti_header.Header], config: Config) -> lis
     return records
 
 
-def slices(record: Record, header: _nifti_header.Header, volumes: int, policy: str) -> list[Record]:
+def slices(record: Record, header: nifti_header.Header, volumes: int, policy: str) -> list[Record]:
     """`record` for each slice that `policy` takes of the first `volumes` volumes of its file; each volume is a series."""
     return [
         replace(record, index=volume * header.depth + at, series=f"{record.locator}#{volume}")
@@ -125,7 +125,7 @@ def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
     }
 
 
-def _notes(headers: Mapping[str, _nifti_header.Header], records: Sequence[Record]) -> list[str]:
+def _notes(headers: Mapping[str, nifti_header.Header], records: Sequence[Record]) -> list[str]:
     volumes, lost = len({record.series for record in records}), sum(not header.oriented for header in headers.values())
     patients = len({record.patient for record in records})
     notes = [f"{len(headers)} files, {volumes} volumes, {len(records)} axial slices of {patients} patients"]

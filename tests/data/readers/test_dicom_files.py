@@ -15,9 +15,9 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from medssl.config import Limits
+from medssl.data.dicom.header import Headers
+from medssl.data.dicom.selection import Choice
 from medssl.data.readers import dicom
-from medssl.data.sources._dicom_file import Headers
-from medssl.data.sources._dicom_primary import Choice
 from medssl.errors import ReadError
 
 READER = dicom.build(dicom.Config())

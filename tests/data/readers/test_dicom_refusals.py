@@ -16,8 +16,10 @@ from pydicom.uid import (
 )
 
 from medssl.config import Limits
-from medssl.data.readers import _decoders, _gdcm, dicom
-from medssl.data.readers._gdcm import Gdcm
+from medssl.data.dicom import decoders
+from medssl.data.dicom import gdcm as gdcm_module
+from medssl.data.dicom.gdcm import Gdcm
+from medssl.data.readers import dicom
 from medssl.errors import ReadError
 
 Write = Callable[..., Path]
@@ -122,7 +124,7 @@ def test_rows_and_columns_beyond_the_limit_are_refused_before_decoding(
     header = pydicom.dcmread(path)
     header.Rows = header.Columns = 65535
     header.save_as(path)
-    monkeypatch.setattr(_decoders, "decode", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(decoders, "decode", lambda *_: pytest.fail("it was decoded"))
     assert reason(path) == "too_many_pixels"
     small = dicom.build(dicom.Config(limits=Limits(max_pixels=24 * 40 - 1)))
     assert reason(write_dicom(np.rint(scene * 255).astype(np.uint8), 8), reader=small) == "too_many_pixels"
@@ -145,7 +147,7 @@ def test_a_small_frame_that_claims_a_huge_picture_is_refused_before_decoding(
     pixels = whole.index(b"\xe0\x7f\x10\x00")
     edge, huge = (512).to_bytes(4 if name == "J2KR" else 2, "big"), (60000).to_bytes(4 if name == "J2KR" else 2, "big")
     (tmp_path / "bomb").write_bytes(whole[:pixels] + whole[pixels:].replace(edge * 2, huge * 2, 1))
-    monkeypatch.setattr(_decoders, "decode", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr(decoders, "decode", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ReadError, match="bad_header: the compressed frame has 60000 x 60000 pixels, not 512 x 512"):
         READER.read(tmp_path / "bomb")
 
@@ -176,7 +178,7 @@ def test_an_image_whose_pixels_are_missing_altogether_is_truncated_pixels(write_
 def test_a_frame_that_crashes_its_decoder_costs_that_frame_only(shared_data: Path, tmp_path: Path) -> None:
     """In place of GDCM: a process that aborts at frame 1, as GDCM does on some damaged files."""
     (tmp_path / "decoder.py").write_text(
-        _gdcm._SCRIPT.read_text().replace('request["path"]', 'os.abort() if request["index"] else request["path"]')
+        gdcm_module._SCRIPT.read_text().replace('request["path"]', 'os.abort() if request["index"] else request["path"]')
     )
     gdcm = Gdcm(tmp_path / "decoder.py")
     path = shared_data / "dicom/wg04/CT1_JPLL"

@@ -268,8 +268,8 @@ def test_a_constant_volume_and_an_empty_slice_are_told_apart(tmp_path: Path) -> 
 
 def test_a_volume_is_unpacked_once_for_all_its_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Nifti1Image(np.random.default_rng(0).integers(0, 99, (5, 4, 3, 2), np.int16), LPS).to_filename(tmp_path / "a.nii.gz")
-    unpacked, original = [], nifti._nifti_header.voxels
-    monkeypatch.setattr(nifti._nifti_header, "voxels", lambda *given: unpacked.append(given[-1]) or original(*given))
+    unpacked, original = [], nifti.nifti_header.voxels
+    monkeypatch.setattr(nifti.nifti_header, "voxels", lambda *given: unpacked.append(given[-1]) or original(*given))
     read = reader(limits=Limits())
     for index in range(6):
         read.read(tmp_path / "a.nii.gz", index)

@@ -131,8 +131,8 @@ def test_a_flipped_bit_in_compressed_voxels_is_found_wherever_it_is(volume: Path
 def test_a_file_that_failed_is_not_unpacked_again_for_its_other_slices(volume: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = compressed(volume, volume.read_bytes())
     path.write_bytes(path.read_bytes()[:-8] + bytes(8))
-    checked, original = [], nifti._nifti_header.check_gzip
-    monkeypatch.setattr(nifti._nifti_header, "check_gzip", lambda *given: checked.append(1) or original(*given))
+    checked, original = [], nifti.nifti_header.check_gzip
+    monkeypatch.setattr(nifti.nifti_header, "check_gzip", lambda *given: checked.append(1) or original(*given))
     read = nifti.build(nifti.Config())
     for index in range(8):
         with pytest.raises(ReadError, match="crc"):

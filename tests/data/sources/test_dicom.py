@@ -11,9 +11,9 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from medssl.config import Limits
+from medssl.data.dicom.header import Headers
+from medssl.data.dicom.selection import Choice
 from medssl.data.sources import dicom
-from medssl.data.sources._dicom_file import Headers
-from medssl.data.sources._dicom_primary import Choice
 from medssl.errors import ReadError, UserError
 
 

@@ -1,0 +1,197 @@
+"""`medssl finetune`: from an encoder and few labels to a classifier, and to what the encoder gained over starting from nothing."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medssl import plugins
+from medssl.config import Config, merged, overrides, resolve
+from medssl.data.detect import detect
+from medssl.data.loader import workers_here
+from medssl.data.sources.medmnist import ordinal
+from medssl.data.split.assignment import parse_labels
+from medssl.encoder import artefact
+from medssl.errors import UserError
+from medssl.evaluate import task as tasks
+from medssl.evaluate.experiment import Findings, Request, run_study
+from medssl.evaluate.leakage import refuse_leak
+from medssl.evaluate.results import LEVEL
+from medssl.evaluate.stats.subgroups import site_probe
+from medssl.finetuning.artifacts import FOR_THE_TRACKER, leave
+from medssl.finetuning.initialisations import of_the_same_images, starts
+from medssl.nn.encoder import Encoder
+from medssl.runs.dataset import Prepared, prepared, say
+from medssl.runs.lock import held
+from medssl.runs.resolve_config import listed
+from medssl.runs.run_dir import RUNS, config_of, create, described, newest_encoder
+from medssl.tracking.tracker import Tracker
+from medssl.train.loop import choose_device, choose_precision
+from medssl.types import Reporter
+from medssl.views import executors
+
+
+def finetune(
+    reporter: Reporter,
+    *,
+    labels: str | None = None,
+    mode: str | None = None,
+    encoder: str | None = None,
+    data: str | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    overwrite: bool = False,
+    sets: Sequence[str] = (),
+    cells: Path | None = None,
+) -> Path:
+    """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
+
+    Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. `cells`: a folder in which finished
+    classifiers are kept, and found again. Raises UserError for wrong input.
+    """
+    origin = Path(encoder) if encoder else newest_encoder(RUNS)
+    network, card = artefact.load(origin)
+    own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
+    flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
+    config = _configured(card, origin, data, merged(flags, overrides(sets)))
+    fractions = parse_labels(config.finetune.labels)
+    source = listed(config.data)
+    folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
+    with described(folder, config, "finetune"):
+        found = prepared(source, config, reporter, stratum=card["stratum"])
+        columns = tasks.label_columns(found.store.table, config.data.label)
+        question = tasks.ask(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
+        reporter.say(f"encoder   {origin}")
+        say(found, source, reporter)
+        test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
+        compared = refuse_leak(card, test, allowed=config.data.leaks == "allow")
+        reporter.say(
+            f"leaks     {compared['leaked']} of {compared['images']} test images, "
+            f"of {compared['patients']} patients, were seen in pretraining"
+        )
+        if compared["leaked"]:
+            reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
+        command = _command(labels, mode, encoder, data, seed, device, sets)
+        facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
+        request = _request(config, found, question, starts(config, network, card, test), fractions, facts, cells)
+    tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
+    with held(folder, reporter.warn), tracking as tracker:
+        findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
+        document = findings.results.document
+        document["site_probe"] = _site_probe(findings, request)
+        leave(folder, config, found, card, request, findings)
+        tracker.log({"step": 0, **findings.results.scores()})
+        for name in FOR_THE_TRACKER:
+            tracker.artifact(folder / name)
+    _summary(reporter, document)
+    reporter.say(f"report    {folder / 'report.html'}")
+    return folder
+
+
+def _configured(card: dict[str, Any], origin: Path, data: str | None, given: dict[str, Any]) -> Config:
+    """The pretraining's configuration, from its card, with the data's path and the flags over it."""
+    values = dict(card["config"])
+    if data is not None:
+        where = {"path": data, "source": {"name": detect(data)}}
+    else:
+        run = origin if origin.is_dir() else origin.parent
+        if not (run / "config.yaml").is_file():
+            raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
+        where = {"path": config_of(run).data.path}
+    config = resolve(merged(merged(values, {"data": where}), given))
+    of_the_same_images(card, config)
+    return config
+
+
+def _request(
+    config: Config,
+    found: Prepared,
+    question: tasks.Task,
+    inits: dict[str, Encoder],
+    fractions: Sequence[Any],
+    facts: dict[str, Any],
+    cells: Path | None,
+) -> Request:
+    device = choose_device(config.device)
+    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
+    batch_bytes = config.finetune.batch_size * config.data.channels * config.data.size**2 * 4
+    return Request(
+        images=found.store.images,
+        table=found.store.table,
+        task=question,
+        inits={name: encoder.to(device) for name, encoder in inits.items()},
+        fractions=fractions,
+        settings=config.finetune,
+        seed=config.seed,
+        device=device,
+        make_views=executors.make(config.views.executor, recipe, config.data.size),
+        views=config.views.model_dump_json(),
+        precision=choose_precision(config.train.precision, device),
+        workers=workers_here(config.train.workers, batch_bytes)[0],
+        cells=cells,
+        facts=facts,
+    )
+
+
+def _site_probe(findings: Findings, request: Request) -> dict[str, Any] | None:
+    """On the training images that were drawn: the test images are asked one question, once."""
+    table = request.table
+    drawn = ~np.isin(findings.rows, request.task.test)
+    rows = findings.rows[drawn]
+    sites = table["site"].to_numpy(dtype=str)[rows]
+    return site_probe(findings.features[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
+
+
+def _facts(card: dict[str, Any], found: Prepared, config: Config, kind: str, command: str) -> dict[str, Any]:
+    """What results.json and the report say of data, encoder and run; no path but the command's own."""
+    name = Path(config.data.path).stem or kind
+    audit = found.store.path / "audit.json"
+    return {
+        "audit": json.loads(audit.read_text("utf-8")) if audit.is_file() else None,
+        "data": {
+            "name": name,
+            "source": kind,
+            **{key: found.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")},
+        },
+        "encoder": {
+            "backbone": card["backbone"],
+            "method": card["config"]["method"],
+            "weights_sha256": card["weights_sha256"],
+            "facts": card["facts"],
+            "provenance": card["provenance"],
+            "pretraining": {key: len(value) for key, value in card["pretraining"].items()},
+        },
+        "run": {"preset": config.preset, "seed": config.seed, "command": command},
+    }
+
+
+def _command(
+    labels: str | None, mode: str | None, encoder: str | None, data: str | None, seed: int | None, device: str | None, sets: Sequence[str]
+) -> str:
+    """The command that repeats this, with the last parts of paths only: the report may leave this machine."""
+    named = {"encoder": encoder and Path(encoder).name, "data": data and Path(data).name}
+    flags = {"labels": labels, "mode": mode, **named, "seed": seed, "device": device}
+    given = [f"--{name} {shlex.quote(str(value))}" for name, value in flags.items() if value is not None]
+    return " ".join(["medssl finetune", *given, *(f"--set {shlex.quote(item)}" for item in sets)])
+
+
+def _parent(origin: Path) -> Path | None:
+    run = origin if origin.is_dir() else origin.parent
+    return run if (run / "mlflow.json").is_file() else None
+
+
+def _summary(reporter: Reporter, document: dict[str, Any]) -> None:
+    """The table of AUROCs, a line for each fraction and initialisation."""
+    test = document["task"]["test"]
+    reporter.say(f"test      {test['n_labels']} images of {test['n_patients']} patients, never seen in pretraining or fitting")
+    for row in document["summary"]:
+        used = row["n_labels"]
+        count = str(used["low"]) if used["low"] == used["high"] else f"{used['low']}-{used['high']}"
+        auroc = row["auroc"]
+        interval = f"{auroc['mean']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
+        draws = f"{row['draws']} draw" + ("s" if row["draws"] > 1 else "")
+        reporter.say(f"  {row['labels']:>7}  {count:>9} labels  {row['mode']:6}  {row['init']:10}  AUROC {interval}  {draws}")

@@ -1,0 +1,185 @@
+"""`medssl predict`: what a classifier says of new images, prepared as its training images were, in a table for the operator."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medssl.config import Data, merged, overrides, resolve_part
+from medssl.data import volumes
+from medssl.data.cache import cache_folder, site_key
+from medssl.data.detect import detect
+from medssl.data.prepare import prepare
+from medssl.data.sources import manifest
+from medssl.data.store.assemble import csv_text
+from medssl.data.store.compatibility import contract, difference
+from medssl.data.store.file_names import named
+from medssl.data.store.store import SETTINGS, Store
+from medssl.data.workers.pool import end_workers
+from medssl.errors import UserError, counted
+from medssl.evaluate.models import classifier_file
+from medssl.evaluate.models.features import extract
+from medssl.evaluate.models.ood import Described
+from medssl.evaluate.prediction_table import FAR, columns, said
+from medssl.files import write_whole
+from medssl.runs.resolve_config import listed
+from medssl.runs.run_dir import RUNS, newest_classifier
+from medssl.train.loop import choose_device
+from medssl.types import Reporter, Source
+
+_AT_ONCE = 1024  # images whose features are held
+_WHICH_IMAGES = ("frames", "slices", "volumes", "derived", "burned_in")  # options of a source that hold for new data of its kind, too
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows, the header first; how many decisions were left open; the reasons of the images that have none."""
+
+    rows: list[list[str]]
+    abstained: int
+    left_out: list[str]
+
+
+def predict(
+    reporter: Reporter,
+    *,
+    data: str,
+    model: str | None = None,
+    out: Path = Path("predictions.csv"),
+    abstain_below: float = 0.0,
+    device: str | None = None,
+    overwrite: bool = False,
+    sets: Sequence[str] = (),
+) -> Path:
+    """Write the table and return its path. Default model: the newest finished fine-tuning in runs/.
+
+    Raises UserError for wrong input: no classifier, data that is prepared in another way than its training data was, a table that exists.
+    """
+    origin = Path(model) if model else newest_classifier(RUNS)
+    network, card = classifier_file.load(origin)
+    chosen = choose_device(device or "auto")
+    _check_out(out, data, overwrite)
+    settings = _settings(card, data, overrides(sets))
+    source = _source(settings)
+    _say_model(reporter, origin, card)
+    store = _store(reporter, card, settings, source)
+    prob, far = _computed(reporter, network, store, chosen)
+    table = _table(card, store, source, prob, far, abstain_below)
+    write_whole(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
+    reporter.say(f"predicted {len(prob)} images")
+    reporter.say(f"          {table.abstained} with a decision left open, for a confidence below {abstain_below:g}")
+    reporter.say(f"          {int((far > FAR).sum())} out of distribution, farther out than {FAR:.0%} of the training images")
+    if table.left_out:
+        reporter.warn(f"{len(table.left_out)} could not be used and have no prediction ({counted(table.left_out)}); the table names them")
+    reporter.say(f"table     {out}")
+    reporter.say("          This is research software and no medical device: no decision on a patient may rest on it.")
+    return out
+
+
+def _check_out(out: Path, data: str, overwrite: bool) -> None:
+    if out.exists() and not (overwrite and out.is_file()):
+        raise UserError(f"{out} exists. Name another file with --out, or add --overwrite to replace it.")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"There is no folder for {out}. Make it, or name another file with --out.")
+    if Path(data).is_dir() and out.resolve().is_relative_to(Path(data).resolve()):
+        raise UserError(f"{out} lies in the data, where it would be taken for a table of labels. Name a file elsewhere with --out.")
+
+
+def _settings(card: Mapping[str, Any], path: str, given: Mapping[str, Any]) -> Data:
+    """The training data's configuration, with the new path and --set over it, without what concerns labels. A file that cannot be used
+    costs itself, however many there are. Raises UserError for a setting that differs from what the classifier was trained with."""
+    if others := sorted(given.keys() - {"data"}):
+        raise UserError(f"predict takes settings of the data only, --set data....; {others[0]} belongs to finetune.")
+    old = card["config"]["data"]
+    kind = "folder" if _is_one_image(path) else detect(path)
+    kept = {key: value for key, value in old["source"].items() if key in _WHICH_IMAGES and kind == old["source"]["name"]}
+    values = {**old, "path": path, "source": {"name": kind, **kept}, "label": "", "max_bad_fraction": 1}
+    settings = resolve_part(Data, merged({"data": values}, given)["data"], "data")
+    asked = settings.model_dump(mode="json")
+    if found := difference(card["contract"], {f"data.{key}": asked[key] for key in SETTINGS}):
+        name, trained, new = found
+        raise UserError(f"{name} is {new}, but the classifier was trained with {trained}. Leave it as the classifier knows it.")
+    return settings
+
+
+def _is_one_image(path: str) -> bool:
+    """A file that is no collection: a picture, or a DICOM file."""
+    try:
+        detect(path)
+    except UserError:
+        return Path(path).is_file()
+    return False
+
+
+def _source(settings: Data) -> Source:
+    if not _is_one_image(settings.path):
+        return listed(settings)
+    file = Path(settings.path)
+    records, notes, skipped = manifest.listed(file.parent.resolve(), [file.name], settings.limits)
+    return Source("folder", file.parent.resolve(), tuple(records), tuple(notes), tuple(skipped))
+
+
+def _store(reporter: Reporter, card: Mapping[str, Any], settings: Data, source: Source) -> Store:
+    """The source, prepared. Raises UserError where its contract is not the classifier's."""
+    ready = Store.open(source.root) if source.kind == "store" else None
+    if not card["volumes"] and (volumes.in_store(ready) if ready else volumes.in_source(source)):
+        raise UserError(
+            f"{settings.path} holds slices of volumes (volumes: True), but the classifier was trained on images that are none (volumes: "
+            "False). Name images like those, or fine-tune a classifier on slices."
+        )
+    if ready is None:
+        ready = prepare(source, settings, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
+        end_workers()
+    if found := difference(card["contract"], contract(ready.card)):
+        name, trained, new = found
+        remedy = "Name the images themselves, which are then prepared as the classifier knows them"
+        if source.kind != "store":
+            remedy = f"Use medssl {card['provenance']['medssl']}, which trained it"
+        raise UserError(f"{name} is {new} in {settings.path}, but the classifier was trained with {trained}. {remedy}, or fine-tune again.")
+    table = ready.table
+    reporter.say(f"data      {len(table)} images of {table['patient'].nunique()} patients ({source.kind})")
+    for note in source.notes:
+        reporter.say(f"          {note}")
+    return ready
+
+
+def _computed(reporter: Reporter, network: classifier_file.Classifier, store: Store, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities [n, k], and how far out each image lies [n]."""
+    prob, far = [], []
+    for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _AT_ONCE)):
+        described = extract(Described(network.encoder), store.images, rows, device)
+        features = torch.from_numpy(described[:, : network.encoder.num_features])
+        prob.append(network.probabilities(network.logits(features)).numpy())
+        far.append(network.statistics.shares(described))
+        reporter.progress("predict", int(rows[-1]) + 1, len(store.images))
+    return np.concatenate(prob), np.concatenate(far)
+
+
+def _table(card: Mapping[str, Any], store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
+    kind, classes = card["kind"], card["classes"]
+    names = columns(kind, classes)
+    rows, abstained, left_out = [["file", "index", "patient", *names, "left_out"]], 0, []
+    for image in named(store, source, site_key(cache_folder())):
+        cells = [""] * len(names)
+        if image.row is None:
+            left_out.append(image.left_out)
+        else:
+            cells, is_open = said(kind, classes, prob[image.row], far[image.row], abstain_below)
+            abstained += is_open
+        rows.append([image.file, str(image.index), image.patient, *cells, image.left_out])
+    return Table(rows, abstained, left_out)
+
+
+def _say_model(reporter: Reporter, origin: Path, card: Mapping[str, Any]) -> None:
+    training, test = card["training"], card["training"]["test"]
+    auroc = test["auroc"]
+    reporter.say(f"model     {origin}: {', '.join(card['classes'])}")
+    labels = f"{training['n_labels']} labels of {training['n_patients']} patients ({training['labels']})"
+    reporter.say(f"          {training['mode']}, trained on {labels}")
+    reporter.say(
+        f"          test AUROC {auroc['mean']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}] on {test['n_labels']} images of "
+        f"{test['n_patients']} patients"
+    )

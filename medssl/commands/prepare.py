@@ -1,0 +1,56 @@
+"""`medssl prepare`: read everything once, say what was found and what was left out, and write the store."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from medssl.data.audit import lines
+from medssl.data.cache import cache_folder
+from medssl.data.prepare import Shard, prepare_shard, private_list
+from medssl.data.prepare import prepare as made
+from medssl.data.store.store import Store
+from medssl.errors import Interrupted, UserError
+from medssl.runs.resolve_config import data_configured, given
+from medssl.types import Reporter
+
+
+def prepare(
+    reporter: Reporter,
+    *,
+    data: str | None = None,
+    preset: str | None = None,
+    out: Path | None = None,
+    shard: str | None = None,
+    sets: Sequence[str] = (),
+) -> Path | None:
+    """The store's folder; None where only a shard of the work was done.
+
+    Raises UserError for wrong input, Interrupted after Ctrl-C: the parts that are done stay, and the same command goes on.
+    """
+    share = Shard.parse(shard) if shard else None
+    settings, source = data_configured(reporter, data, preset, given(None, None, None, sets))
+    if source.kind == "store":
+        raise UserError(f"{data} is prepared already: medssl pretrain --data {data}")
+    progress = lambda done, total: reporter.progress("prepare", done, total)  # noqa: E731
+    try:
+        if share:
+            records = prepare_shard(source, settings, cache_folder(), share, progress, out)
+            reporter.say(f"shard     {shard}: {records} images; when all shards are done, the same command without --shard joins them")
+            return None
+        store = made(source, settings, cache_folder(), progress, out)
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped. What has been prepared is kept; the same command goes on from there.") from None
+    say(store, settings.path, out, reporter)
+    return store.path
+
+
+def say(store: Store, path: str, out: Path | None, reporter: Reporter) -> None:
+    """The audit of a store, for a person, and where all of it lies."""
+    found = json.loads((store.path / "audit.json").read_text("utf-8"))
+    for heading, sentence in lines(found):
+        say = reporter.warn if heading == "leak" else reporter.say
+        say(f"{heading:9} {sentence}")
+    if found["images"]["skipped"]:
+        reporter.say(f"left out  named in {private_list(cache_folder(), store.card['fingerprint'])}, which must not leave the site")
+    reporter.say(f"store     {store.path} (audit.json, contact_sheet.png)")
+    reporter.say(f"next      medssl pretrain --data {out or path}")

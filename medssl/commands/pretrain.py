@@ -1,0 +1,143 @@
+"""`medssl pretrain`: from pictures to an encoder in a run folder."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from medssl.config import Config, merged, overrides, resolve
+from medssl.errors import Interrupted, UserError
+from medssl.plain_yaml import parse_yaml, read_yaml
+from medssl.pretraining.batch_size import automatic, shortage_told, smallest, without_auto
+from medssl.pretraining.callbacks import AfterStep, Watch
+from medssl.pretraining.trainer import Job, assemble, fixed, restore, state_of
+from medssl.runs.dataset import prepared, say
+from medssl.runs.lock import held
+from medssl.runs.model_cards import export
+from medssl.runs.resolve_config import configured, given, listed
+from medssl.runs.run_dir import config_of, create, describe, described
+from medssl.tracking.tracker import Tracker
+from medssl.train import checkpoint
+from medssl.train.loop import choose_device, fit
+from medssl.train.processes import distributed, own_device, team
+from medssl.train.stop import BrokenOff, StopFlag, stop_flag
+from medssl.types import Batch, Reporter, Source
+
+
+def pretrain(
+    reporter: Reporter,
+    *,
+    data: str | None = None,
+    method: str | None = None,
+    preset: str | None = None,
+    out: Path | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    resume: Path | None = None,
+    overwrite: bool = False,
+    sets: Sequence[str] = (),
+) -> Path:
+    """Pretrain an encoder and return its run folder, with the other processes where torchrun or srun started several.
+
+    Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess where another process is gone.
+    """
+    state, note = None, ""
+    sets, auto = without_auto(sets)
+    if resume is not None:
+        state, note = checkpoint.load(resume)
+        config = _resumed(resume, state, sets)
+        source = listed(config.data)
+    else:
+        config, source = configured(reporter, data, preset, given(method, seed, device, sets))
+    with team(own_device(choose_device(config.device))) as us:
+        folder = us.of_first(resume or (create(out, "pretrain", config.method.name, overwrite) if us.first else Path()))
+        with ExitStack() as stack:
+            if us.first:
+                stack.enter_context(held(folder, reporter.warn))
+            if resume is None and us.first:
+                stack.enter_context(described(folder, config, "pretrain"))
+            with us.one_first():
+                found = prepared(source, config, reporter)
+            job = assemble(folder, smallest(config) if auto else config, found, us, start=state["step"] if state else 0)
+            if auto:
+                job = assemble(folder, automatic(reporter, job, config.train.batch_size), found, us)
+                describe(folder, job.config, "pretrain")
+            if state is not None:
+                restore(job, state)
+            if us.first:
+                checkpoint.check_room(folder, job.method)
+            with shortage_told(job):
+                _announce(reporter, job, source, [note, *job.notes])
+                return run(reporter, job)
+
+
+def run(reporter: Reporter, job: Job) -> Path:
+    """Train to the end, or to a wish to stop; then the first process exports the encoder."""
+    config, folder, us = job.config, job.folder, job.team
+    tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, "data": job.found.store.card["fingerprint"]}
+    with stop_flag() as stop, ExitStack() as stack:
+        tracker = watch = None
+        if us.first:
+            tracker = stack.enter_context(Tracker(folder, config, reporter.warn, step=job.start, tags=tags, stop=lambda: bool(stop)))
+            watch = Watch(reporter, tracker, job, stop)
+        after = AfterStep(job, stop, watch)
+        batches = job.feed if us.size > 1 else _interruptible(job.feed, stop)
+        forward = distributed(job.method) if us.size > 1 else None
+        done = fit(job.method, batches, job.optimiser, job.plan, start=job.start, on_step=after, forward=forward)
+        if us.first:
+            checkpoint.save(folder, state_of(job, done))
+        us.wait()  # where one process ends, launchers end the others: not before the state is saved
+        if done < job.plan.total_steps:
+            wish = after.signal or stop.signal
+            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: medssl pretrain --resume {folder}", wish)
+        if tracker and watch:
+            export(folder, config, job.found, job.method.encoder, watch.last)
+            for name in ("views.png", "card.json", "encoder.safetensors"):
+                tracker.artifact(folder / name)
+        us.wait()
+    reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
+    return folder
+
+
+def _interruptible(batches: Iterator[Batch] | Any, stop: StopFlag) -> Iterator[Batch]:
+    """The batches until a stop is asked for, also while one is waited for."""
+    iterator = iter(batches)
+    while True:
+        try:
+            with stop.breaks_off():
+                batch = next(iterator, None)
+        except BrokenOff:
+            return
+        if batch is None:
+            return
+        yield batch
+
+
+def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config:
+    """The run's own configuration with `sets` over it, which may change the data's path, the device, the workers, saving, tracking
+    and what follows on a collapse."""
+    if (folder / "encoder.safetensors").is_file():
+        raise UserError(f"The run in {folder} is finished: there is nothing to resume.")
+    config_of(folder)
+    config = resolve(merged(read_yaml(folder / "config.yaml"), overrides(sets)))
+    if fixed(config) != fixed(resolve(parse_yaml(state["config"], "the checkpoint"))):
+        raise UserError(
+            f"The configuration is not the one that {folder} was started with (config.yaml or --set). A run goes on as it was; only "
+            "data.path, device, tracking, train.workers, train.save_every_steps, train.compile and monitor.on_collapse may differ. Start a "
+            "new run for anything else."
+        )
+    return config
+
+
+def _announce(reporter: Reporter, job: Job, source: Source, notes: Sequence[str]) -> None:
+    say(job.found, source, reporter)
+    for note in filter(None, notes):
+        reporter.warn(note)
+    plan, config, us = job.plan, job.config, job.team
+    parameters = sum(p.numel() for p in job.method.encoder.parameters())
+    precision = "float32" if plan.precision is None else str(plan.precision).removeprefix("torch.")
+    reporter.say(f"method    {config.method.name}, encoder of {parameters / 1e6:.1f} million parameters, {plan.device}, {precision}")
+    if us.size > 1:
+        reporter.say(f"processes {us.size}, each with {config.train.batch_size // us.size} of the {config.train.batch_size} of a batch")
+    left = f"steps {job.start} to {plan.total_steps}" if job.start else f"{plan.total_steps} steps"
+    reporter.say(f"training  {left}, {len(job.found.pretraining)} images; run folder {job.folder}")

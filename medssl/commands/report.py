@@ -1,0 +1,60 @@
+"""`medssl report`: the report of a fine-tuning run written again, or several runs joined in one comparison."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from medssl.compare.differences import read_predictions
+from medssl.compare.page import write_comparison
+from medssl.compare.runs import Run
+from medssl.errors import UserError
+from medssl.evaluate.results import PREDICTIONS, RESULTS
+from medssl.evaluate.schema import document_of
+from medssl.report.page import write_report
+from medssl.types import Reporter
+
+REPORT, COMPARISON = "report.html", "comparison.html"
+
+
+def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None, overwrite: bool = False) -> Path:
+    """Write the page of fine-tuning runs (their folders, or folders of them) and return its path.
+
+    One run: its own report.html again, or `out`. Several: comparison.html, in the folder of runs where one was named, else here. Raises
+    UserError for a run without whole results, and for a page that exists.
+    """
+    found = list(dict.fromkeys(run.resolve() for folder in runs for run in _runs(folder)))
+    documents = {run: document_of(run) for run in found}
+    if len(found) == 1:
+        page = out or found[0] / REPORT
+        _refuse_existing(page, overwrite or out is None)
+        write_report(documents[found[0]], page)
+    else:
+        page = out or (runs[0] / COMPARISON if len(runs) == 1 else Path(COMPARISON))
+        _refuse_existing(page, overwrite)
+        write_comparison([_run(run, documents[run]) for run in found], page)
+    reporter.say(f"report    {page} ({len(found)} run{'s' if len(found) > 1 else ''})")
+    return page
+
+
+def _run(folder: Path, document: dict[str, Any]) -> Run:
+    return Run(folder.name, folder.parent.name, document, read_predictions(folder / PREDICTIONS, document))
+
+
+def _runs(folder: Path) -> Iterator[Path]:
+    """The run in a folder, or all that lie there: one below it, as in runs/, or two, as in a study."""
+    if (folder / RESULTS).is_file():
+        yield folder
+        return
+    below = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{RESULTS}"))
+    if not below:
+        raise UserError(f"There is no finished fine-tuning in {folder}: no {RESULTS} there. Name a run that `medssl finetune` made.")
+    yield from below
+
+
+def _refuse_existing(page: Path, overwrite: bool) -> None:
+    if page.is_dir():
+        raise UserError(f"--out {page} is a folder. Name a file, such as {page / COMPARISON}.")
+    if page.exists() and not overwrite:
+        raise UserError(f"{page} exists. Name another file with --out, or add --overwrite to replace it.")
+    if not page.absolute().parent.is_dir():
+        raise UserError(f"There is no folder {page.absolute().parent} to write {page.name} into. Make it, or name another --out.")

@@ -1,0 +1,85 @@
+"""`medssl track`: what MLflow lacks of run folders, sent after the runs: its server was down, or nobody wanted it at the time."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from medssl.config import Config
+from medssl.encoder.artefact import CARD, WEIGHTS
+from medssl.errors import UserError
+from medssl.runs.lock import held
+from medssl.runs.run_dir import CONFIG, config_of, finished
+from medssl.tracking import jsonl, note
+from medssl.tracking.mlflow_client import brief
+from medssl.tracking.tracker import session_of
+from medssl.types import Reporter
+
+_RESULTS = "results.json"
+_FILES = ("views.png", "neighbours.png", CARD, WEIGHTS, _RESULTS, "splits.json", "report.html", "figures")
+
+
+def track(reporter: Reporter, *, runs: Sequence[Path]) -> None:
+    """Send what MLflow lacks of run folders, or of all that lie in a folder: numbers, parameters, tags, files, status.
+
+    Sent again, nothing is doubled. Raises UserError for a folder without a run, where MLflow does not answer, and, once all others are
+    sent, for a run that goes on.
+    """
+    configs = {run: config_of(run) for folder in runs for run in _runs(folder)}
+    busy = []
+    for run in sorted(configs, key=_has_parent):  # a run is nested under one that is there
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(run, reporter.warn))
+            except UserError as error:
+                busy.append(str(error))
+                continue
+            _send(reporter, run, configs[run])
+    if busy:
+        raise UserError("\n".join(busy))
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The run in a folder, or all that lie there."""
+    below = sorted(rows.parent for rows in folder.glob("*/metrics.jsonl"))
+    return below if below and not (folder / CONFIG).is_file() else [folder]
+
+
+def _has_parent(run: Path) -> bool:
+    known = note.read(run)
+    return known is not None and known.parent != ""
+
+
+def _send(reporter: Reporter, run: Path, config: Config) -> None:
+    known = note.read(run) or _first_note(run, config)
+    made = finished(run) or (run / _RESULTS).is_file()
+    status = known.status or ("FINISHED" if made else "KILLED")  # one that could not say how it ended was killed
+    session = session_of(run, config)
+    try:
+        session.open()
+        session.describe()
+        numbers = session.feed()
+        files = [name for name in _FILES if (run / name).exists() and session.artifact(run / name)]
+        session.end(status, _ended(run))
+    except UserError:
+        raise
+    except Exception as error:  # MLflow and its stores raise anything
+        raise UserError(
+            f"MLflow at {session.address} did not take the records of {run}: {brief(error)}. Run `medssl track` again once it does: it "
+            "sends what is missing. MLFLOW_TRACKING_URI names another server."
+        ) from error
+    sent = [*([f"{numbers} numbers"] if numbers else []), *files]
+    reporter.say(f"{run}  {status.lower()}, sent to {session.address}: {', '.join(sent) or 'nothing was missing'}")
+
+
+def _first_note(run: Path, config: Config) -> note.Note:
+    """Of a run that was made before runs had notes."""
+    environment = run / "environment.json"
+    kind = {"kind": json.loads(environment.read_text("utf-8"))["kind"]} if environment.is_file() else {}
+    return note.change(run, tags={**kind, "method": config.method.name, "preset": config.preset})
+
+
+def _ended(run: Path) -> int | None:
+    """The time of the last row in ms since 1970, None where there is none."""
+    times = [row["time"] for row, _ in jsonl.rows_from(run / "metrics.jsonl", 0) if "time" in row]
+    return round(times[-1] * 1000) if times else None

@@ -1,0 +1,201 @@
+"""What one DICOM header says of the images behind it. Only the tags needed are read, never pixels."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import pydicom
+from pydicom.filereader import read_dataset, read_partial, read_preamble
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from medssl.config import Limits
+from medssl.data.dicom import decoders, selection, slice_order
+from medssl.data.dicom.selection import Choice
+from medssl.data.dicom.slice_order import Place
+from medssl.errors import ReadError
+
+_KEYWORDS = (
+    "InstitutionName Manufacturer ManufacturerModelName PatientID PatientSex PatientAge ViewPosition StudyInstanceUID SeriesInstanceUID "
+    "InstanceNumber SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated BitsStored RescaleIntercept RescaleSlope"
+)
+_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*_KEYWORDS.split(), *selection.KEYWORDS, *slice_order.KEYWORDS)]
+# values of Modality (PS3.3 C.7.3.1.1.1) that come with Rows and Columns or without, but are no pictures
+_NO_IMAGES = {"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "DOC", "ECG", "AU"}
+_CHUNK = 1 << 20
+_PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # unused, or a TIFF file as well (PS3.10 7.1)
+
+
+class Known(NamedTuple):
+    """What is known of a file and of each of its frames (`places`, None where the header states none)."""
+
+    locator: str
+    patient: str
+    study: str | None
+    series: str | None
+    site: str | None
+    number: int | None
+    extra: Mapping[str, str]
+    places: tuple[Place | None, ...]
+    syntax: str
+    stranger: bool  # without a patient ID
+    unstated: bool  # does not say whether text is burned in, and is of a kind that often has some
+    odd_preamble: bool
+    empty_rescale: bool
+
+
+class Headers:
+    """Reads the headers of the files below `root`, one by one."""
+
+    def __init__(self, root: Path, limits: Limits, choice: Choice) -> None:
+        self._root = root
+        self._limits = limits
+        self._choice = choice
+
+    def __call__(self, locator: str) -> Known:
+        """What that file's header says. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
+        unreadable, not_primary, burned_in, missing_decoder, undecodable."""
+        path = self._root / locator
+        try:
+            with warnings.catch_warnings(action="ignore"):  # pydicom warns of each odd value, none of which is used here
+                header, syntax, odd_preamble = _read(path, self._limits)
+                frames = _checked_frames(header, path.stat().st_size, syntax)
+                selection.check(header, modality(header), self._choice)
+                decoders.check(header, syntax)
+                return _known(header, locator, frames, syntax, odd_preamble)
+        except ReadError:
+            raise
+        except Exception as error:  # pydicom raises anything on a damaged header, OSError too; its sentences quote it
+            if isinstance(error, OSError) and error.strerror:
+                raise ReadError(f"unreadable: {error.strerror}") from None
+            raise ReadError(f"bad_header: pydicom cannot read it ({type(error).__name__})") from None
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file begins as DICOM does: "DICM" after 128 bytes, or, as some old exports, with a data set that names its kind."""
+    kind = Tag("SOPClassUID")
+    try:
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            if _is_part_10(file) or not _may_be_bare(file):
+                return _is_part_10(file)
+            file.seek(0)
+            return kind in read_partial(file, lambda tag, _vr, _length: tag > kind or tag == 0, force=True, specific_tags=[kind])
+    except Exception:  # as above
+        return False
+
+
+def modality(header: pydicom.Dataset) -> str:
+    """The code as the standard writes them; "" for anything else that stands there."""
+    code = _text(header, "Modality")
+    return code if re.fullmatch(r"[A-Z]{2,16}", code) else ""
+
+
+def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise ReadError("empty: the file has no bytes")
+        part_10 = _is_part_10(file)
+        if not part_10 and not _may_be_bare(file):
+            raise ReadError("not_dicom: neither 'DICM' after 128 bytes nor a bare data set")
+        file.seek(0)
+        odd_preamble = part_10 and file.read(4) not in _PREAMBLES
+        syntax = _checked_syntax(file, limits)
+        header = _header(file)
+    if not part_10 and "SOPClassUID" not in header:
+        raise ReadError("not_dicom: a data set without SOPClassUID")
+    return header, syntax, odd_preamble
+
+
+def _checked_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
+    """The number of frames, once the header describes an image that a file of `size` bytes can hold."""
+    if "Rows" not in header or "Columns" not in header:
+        if "Image Storage" in UID(_text(header, "SOPClassUID")).name and modality(header) not in _NO_IMAGES:
+            raise ReadError("bad_header: an image without Rows and Columns; it may be cut short")
+        raise ReadError(f"no_pixels: no Rows and Columns (modality {modality(header) or 'unknown'})")
+    if modality(header) in _NO_IMAGES:
+        raise ReadError(f"not_an_image: modality {modality(header)}")
+    rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
+    if min(rows, columns, frames) < 1:
+        raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} pixels")
+    least = 8  # bytes of an encapsulated frame: its item's tag and length
+    if not syntax.is_encapsulated and not syntax.is_deflated:
+        least = rows * columns * int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 8) // 8
+    if frames > 1 and frames * least > size:
+        raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} pixels do not fit into {size} bytes")
+    return frames
+
+
+def _known(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, odd_preamble: bool) -> Known:
+    """Without a patient ID the study stands for the patient, or else the file: two views of one examination, or two frames of one
+    file, must not part into training and test."""
+    extra = {
+        "sex": _text(header, "PatientSex"),
+        "age": _text(header, "PatientAge"),
+        "view": _text(header, "ViewPosition"),
+        "scanner": f"{_text(header, 'Manufacturer')} {_text(header, 'ManufacturerModelName')}".strip(),
+        "modality": modality(header),
+    }
+    study, number = _text(header, "StudyInstanceUID") or None, _text(header, "InstanceNumber")
+    return Known(
+        locator,
+        _text(header, "PatientID") or study or locator,
+        study,
+        _text(header, "SeriesInstanceUID") or (locator if frames > 1 else None),
+        _text(header, "InstitutionName") or None,
+        int(number) if re.fullmatch(r"[-+]?\d{1,12}", number) else None,
+        {name: value for name, value in extra.items() if value},
+        slice_order.places(header, frames),
+        syntax.name if syntax.name != str(syntax) else "unknown",
+        not _text(header, "PatientID"),
+        selection.may_have_text(header, modality(header)),
+        odd_preamble,
+        any(name in header and not _text(header, name) for name in ("RescaleIntercept", "RescaleSlope")),
+    )
+
+
+def _is_part_10(file: BinaryIO) -> bool:
+    file.seek(128)
+    return file.read(4) == b"DICM"
+
+
+def _may_be_bare(file: BinaryIO) -> bool:
+    """A data set without preamble begins with group 0002 or 0008, in either byte order."""
+    file.seek(0)
+    return file.read(2) in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+
+
+def _checked_syntax(file: BinaryIO, limits: Limits) -> UID:
+    """The transfer syntax, found as pydicom finds it. A deflated data set, which pydicom inflates whole, must stay within the limits."""
+    file.seek(0)
+    read_preamble(file, force=True)
+    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+    syntax = UID(str(meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian))
+    if syntax == DeflatedExplicitVRLittleEndian:
+        _check_inflated(file, limits.max_pixels * 2)
+    return syntax
+
+
+def _check_inflated(file: BinaryIO, most: int) -> None:
+    inflater, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, file.read(_CHUNK)
+    while waiting:
+        size += len(inflater.decompress(waiting, _CHUNK))
+        if size > most:
+            raise ReadError(f"deflated_too_big: inflates to more than {most} bytes")
+        waiting = inflater.unconsumed_tail or (b"" if inflater.eof else file.read(_CHUNK))
+
+
+def _header(file: BinaryIO) -> pydicom.Dataset:
+    """The tags that are needed. Reading stops behind the last of them, and where zeros begin: a zero-filled rest would take minutes."""
+    file.seek(0)
+    last = max(_TAGS)
+    return read_partial(file, lambda tag, _vr, _length: tag > last or tag == 0, force=True, specific_tags=list(_TAGS))
+
+
+def _text(header: pydicom.Dataset, keyword: str) -> str:
+    value = header.get(keyword)
+    return "" if value is None else str(value).strip()

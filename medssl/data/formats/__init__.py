@@ -1,0 +1,1 @@
+"""What the headers of image files say, checked before anything is unpacked."""

@@ -1,0 +1,1 @@
+"""Train, validation and test: who is assigned where, which labels are drawn, and what leaks."""

@@ -1,0 +1,1 @@
+"""The store: images that were prepared once, their table and their card."""

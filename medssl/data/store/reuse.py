@@ -1,0 +1,50 @@
+"""Images that an earlier store of the same place holds already: where one file of many has changed, only that one is read again."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from medssl.data.decode import Prepared
+from medssl.data.store.store import STORE_FORMAT, Store
+from medssl.errors import UserError
+
+_FACTS = ["made", "bits", "height", "width", "row_mm", "column_mm", "pixel_hash", "perceptual_hash"]
+
+
+class Earlier:
+    """`place` and `site` as their cards have them: where the data lay, and whose key was used."""
+
+    def __init__(self, folder: Path, place: str, site: str) -> None:
+        self._stores: list[Store] = []
+        self._rows: dict[str, tuple[int, int]] = {}
+        for card in sorted(folder.glob("*/card.json")):
+            if (store := _of(card, place, site)) is not None:
+                self._rows |= {made: (len(self._stores), row) for row, made in enumerate(store.table["made"])}
+                self._stores.append(store)
+
+    def __contains__(self, made: str) -> bool:
+        return made in self._rows
+
+    def find(self, made: str) -> Prepared:
+        """The image that was made of the same file in the same way."""
+        number, row = self._rows[made]
+        store = self._stores[number]
+        facts = dict(zip(_FACTS[1:], store.table[_FACTS[1:]].iloc[row], strict=True))
+        image = np.array(store.images[row])
+        if image.dtype == np.uint16 and facts["bits"] <= 8:
+            image = (image // 257).astype(np.uint8)
+        spacing = (float(facts["row_mm"]), float(facts["column_mm"]))
+        known = None if np.isnan(spacing[0]) else spacing
+        size = (int(facts["bits"]), int(facts["height"]), int(facts["width"]))
+        return Prepared(image, *size, known, facts["pixel_hash"], facts["perceptual_hash"])
+
+
+def _of(card: Path, place: str, site: str) -> Store | None:
+    try:
+        said = json.loads(card.read_text("utf-8"))
+        if (said["format"], said["place"], said["site"]) == (STORE_FORMAT, place, site):
+            return Store.open(card.parent)
+    except (OSError, ValueError, KeyError, UserError):  # a damaged store is not used
+        pass
+    return None

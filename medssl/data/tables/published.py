@@ -1,0 +1,38 @@
+"""What published data sets say outside of their tables: CheXpert in its paths, NIH ChestX-ray14 in two lists of file names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from medssl.data.tables.columns import split_named
+from medssl.types import Record
+
+_PATIENT = re.compile(r"patient[-_ ]?\d+", re.IGNORECASE)
+_STUDY = re.compile(r"study[-_ ]?\d+", re.IGNORECASE)
+_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+
+
+def from_paths(records: Sequence[Record], split: bool) -> list[Record]:
+    """`records` with the patient and study that folders like patient00012/study3 name, where they have no patient; with `split`, that
+    of a folder called train, valid or test too."""
+    return [record if record.patient else _from_path(record, split) for record in records]
+
+
+def listed_splits(records: Sequence[Record], folder: Path) -> list[Record]:
+    """`records` with the split of the official lists beside the table, where there are both and no record has a split of its own."""
+    files = [folder / name for name in _LISTS]
+    if not all(file.is_file() for file in files) or any(record.split for record in records):
+        return list(records)
+    splits = {name.strip(): _LISTS[file.name] for file in files for name in file.read_text("utf-8", "replace").splitlines()}
+    return [replace(record, split=splits.get(record.locator.replace("\\", "/").rpartition("/")[2])) for record in records]
+
+
+def _from_path(record: Record, split: bool) -> Record:
+    folders = PurePosixPath(record.locator.replace("\\", "/")).parts[:-1]
+    patient = next((part for part in folders if _PATIENT.fullmatch(part)), None)
+    study = next((part for part in folders if _STUDY.fullmatch(part)), None)
+    side = next((side for part in folders if (side := split_named(part))), None) if split else None
+    return replace(record, patient=patient, study=record.study or (patient and study), split=record.split or side)

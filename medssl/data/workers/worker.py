@@ -1,0 +1,67 @@
+"""The process that works for `pool`: `python -m medssl.data.workers.worker FD`. It imports little, so that it starts quickly.
+
+Messages come as (kind, value): "task" (make, arguments, limits) makes the task, "items" a list, each of which is answered.
+"""
+
+import contextlib
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from medssl.config import Limits
+from medssl.errors import ReadError, UserError
+
+
+def main() -> None:
+    """Serve until the other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a key press ends the command, which closes the connection
+    warnings.simplefilter("ignore")
+    connection = Connection(int(sys.argv[1]))
+    connection.send("ready")
+    task: Callable[[Any], Any] = _no_task
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            kind, value = connection.recv()
+            if kind == "task":
+                make, arguments, limits = value
+                task = make(*arguments)
+                _limit_memory(limits)
+            else:
+                for item in value:
+                    connection.send(_answer(task, item))
+
+
+def _answer(task: Callable[[Any], Any], item: Any) -> Any:
+    """What the task makes of an item. A ReadError comes without its cause, which may quote the file."""
+    try:
+        return task(item)
+    except ReadError as error:
+        return ReadError(str(error))
+    except UserError as error:
+        return error
+    except MemoryError:
+        return ReadError("too_much_memory: more than limits.memory_bytes allows for one image")
+    except Exception as error:
+        return ReadError(f"failed: {type(error).__name__} while it was read")
+
+
+def _no_task(_: Any) -> Any:
+    raise AssertionError("no task was set")
+
+
+def _limit_memory(limits: Limits) -> None:
+    """No more than `memory_bytes` beyond what the process has now; further requests raise MemoryError."""
+    status = Path("/proc/self/statm")
+    if status.is_file():
+        now = int(status.read_text().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (now + limits.memory_bytes, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What can be known of a machine before a training is trusted to it."""

@@ -1,0 +1,229 @@
+"""The acceptance test of a new machine: the demo's pretraining on phantoms, on every card, against what this release expects.
+
+Numbers: losses and lengths of the gradient for five batches, of the network as it is drawn, in float32; without what devices draw
+differently (pNNCLR's noise) and what turns rounding into another result (a nearest neighbour, weights that have changed). Speed: images
+a second of the real training for as long as is asked, after a warm-up.
+"""
+
+import json
+import math
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medssl.data.workers.pool import cores
+from medssl.doctor.finding import Finding, judged
+from medssl.pretraining.trainer import Job, assemble
+from medssl.runs.dataset import prepared
+from medssl.runs.resolve_config import configured, given
+from medssl.train import memory
+from medssl.train.launch import Launch
+from medssl.train.loop import choose_device, fit
+from medssl.train.processes import Team
+from medssl.types import Reporter, Step
+
+EXPECTED = Path(__file__).with_name("expected.json")
+BATCHES, _WARM_UP, _LEAST = 5, 5, 20  # steps
+_ALIKE = ("data.source.size=128", "tracking.mlflow=false")
+_FIXED = (
+    "views.executor=torch",  # the same numbers on CPU and GPU
+    "train.precision=fp32",
+    "train.workers=0",
+    f"train.steps={BATCHES}",
+    "train.optimiser=sgd",
+    "train.lr=1e-30",  # the steps are taken, the weights stay
+    "method.noise=0",
+    "method.alpha=0",
+)
+
+
+@dataclass(frozen=True)
+class Burn:
+    """What was measured on one device. `peak_bytes`: by which memory grew, on a GPU of torch's own."""
+
+    device: str
+    processor: str
+    cores: int
+    precision: str
+    steps: int
+    seconds: float
+    images_per_second: float
+    peak_bytes: int
+    first_loss: float
+    last_loss: float
+    losses: tuple[float, ...]
+    gradients: tuple[float, ...]
+
+    def entry(self) -> dict[str, Any]:
+        """What expected.json keeps of a measured speed."""
+        said = asdict(self)
+        kept = ("processor", "cores", "precision", "images_per_second", "steps", "seconds", "peak_bytes")
+        return {**{name: said[name] for name in kept}, "torch": torch.__version__}
+
+
+def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterator[tuple[Burn | None, list[Finding]]]:
+    """For each device in turn, what was measured and what that means. An error of one device is a finding, and the next one follows."""
+    expected = json.loads(card.read_text("utf-8"))
+    with _apart() as folder:
+        for device in _devices():
+            try:
+                burn = _burn(reporter, folder, device, seconds)
+            except Exception as error:  # whatever a broken driver, card or library raises
+                first = (str(error).splitlines() or [type(error).__name__])[0]
+                yield None, [judged(f"burn-in {device}", f"ended: {first}", error="Mend what the lines above name, then run it again.")]
+            else:
+                yield burn, judgement(burn, expected)
+
+
+def judgement(burn: Burn, expected: Mapping[str, Any]) -> list[Finding]:
+    """Numbers, learning and speed, against the content of expected.json."""
+    kind = torch.device(burn.device).type
+    return [_numbers(burn, kind, expected["numbers"]), _learning(burn), _speed(burn, kind, expected["speed"])]
+
+
+def _numbers(burn: Burn, kind: str, expected: Mapping[str, Any]) -> Finding:
+    errors = {}
+    for name, seen in (("losses", burn.losses), ("gradients", burn.gradients)):
+        right = expected[name]
+        errors[name] = max(abs(a - b) / b if math.isfinite(a) else math.inf for a, b in zip(seen, right["values"], strict=True))
+    wrong = [name for name, error in errors.items() if error > expected[name]["relative"][kind]]
+    seen = ", ".join(f"{name} within {error:.0e} ({expected[name]['relative'][kind]:.0e} is allowed)" for name, error in errors.items())
+    return judged(
+        f"numbers {burn.device}",
+        seen,
+        error=f"The {' and '.join(wrong)} are not those that are expected ({_listed(expected['losses']['values'])}; here "
+        f"{_listed(burn.losses)}): this device computes something else. Do not train on it. Try other versions of driver and torch; if it "
+        "stays, suspect the hardware."
+        if wrong
+        else "",
+    )
+
+
+def _learning(burn: Burn) -> Finding:
+    seen = f"the loss went from {burn.first_loss:.3f} to {burn.last_loss:.3f} in {burn.steps} steps"
+    learns = burn.last_loss < burn.first_loss
+    return judged(f"learning {burn.device}", seen, warning="" if learns else "It should fall: train for longer, with --burn-in 60.")
+
+
+def _speed(burn: Burn, kind: str, expected: Mapping[str, Any]) -> Finding:
+    seen = (
+        f"{burn.images_per_second:.1f} images/s in {burn.precision} on {burn.processor} with {burn.cores} cores, "
+        f"memory {burn.peak_bytes / 2**20:.0f} MiB"
+    )
+    known = expected[kind]
+    same = [
+        entry["images_per_second"]
+        for entry in (known if isinstance(known, list) else ())
+        if all(entry[name] == getattr(burn, name) for name in ("processor", "cores", "precision"))
+    ]
+    if not same:
+        return judged(f"speed {burn.device}", f"{seen}; nothing to compare with yet")
+    share = burn.images_per_second / max(same)
+    slow = "Something else may run on it, or cooling or power limit it." if share < expected["least"] else ""
+    return judged(f"speed {burn.device}", f"{seen}; {share:.2f} times what is expected", warning=slow)
+
+
+def _burn(reporter: Reporter, folder: Path, device: str, seconds: float) -> Burn:
+    choose_device(device)  # fails before anything is drawn
+    losses, gradients = _fixed_numbers(reporter, folder, device)
+    job = _job(reporter, folder, device, ["train.steps=1000000"])
+    clock = _Clock(reporter, device, seconds)
+    peak = memory.peak_bytes(lambda: fit(job.method, job.feed, job.optimiser, job.plan, on_step=clock), job.plan.device)
+    spent = clock.times[-1] - clock.times[_WARM_UP - 1]
+    steps = len(clock.times) - _WARM_UP
+    return Burn(
+        device=device,
+        processor=_processor(device),
+        cores=cores(),
+        precision=str(job.plan.precision or torch.float32).removeprefix("torch."),
+        steps=len(clock.times),
+        seconds=round(spent, 2),
+        images_per_second=round(steps * job.config.train.batch_size / spent, 2),
+        peak_bytes=peak,
+        first_loss=_mean(clock.losses[:_WARM_UP]),
+        last_loss=_mean(clock.losses[-_WARM_UP:]),
+        losses=losses,
+        gradients=gradients,
+    )
+
+
+class _Clock:
+    """The loop's `on_step`: notes time and loss of each step, and ends the training once there are enough of both."""
+
+    def __init__(self, reporter: Reporter, device: str, seconds: float) -> None:
+        self._reporter, self._device, self._seconds = reporter, device, seconds
+        self.times: list[float] = []
+        self.losses: list[float] = []
+
+    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG002 - the loop's signature
+        self.losses.append(step.loss.item())
+        self.times.append(time.monotonic())
+        passed = self.times[-1] - self.times[0]
+        ends = passed >= self._seconds and done >= _LEAST + _WARM_UP
+        total = round(self._seconds)
+        self._reporter.progress(f"burn-in {self._device}", total if ends else min(int(passed), total - 1), total)
+        return ends
+
+
+def _fixed_numbers(reporter: Reporter, folder: Path, device: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Loss and length of the gradient of each of five batches."""
+    job = _job(reporter, folder, device, _FIXED)
+    losses, gradients = [], []
+
+    def note(done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG001 - the loop's signature
+        losses.append(step.loss.item())
+        gradients.append(torch.nn.utils.get_total_norm([p.grad for p in job.method.parameters() if p.grad is not None]).item())
+        return False
+
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        fit(job.method, job.feed, job.optimiser, job.plan, on_step=note)
+    return tuple(losses), tuple(gradients)
+
+
+def _job(reporter: Reporter, folder: Path, device: str, sets: Sequence[str]) -> Job:
+    config, source = configured(reporter, "phantom", "demo", given(None, 0, device, [*_ALIKE, *sets]))
+    return assemble(folder, config, prepared(source, config, reporter), Team(Launch()))
+
+
+@contextmanager
+def _apart() -> Iterator[Path]:
+    """A temporary folder with a cache and a site key of its own: patients are drawn by keyed hashes, here always the same ones."""
+    before = {name: os.environ.get(name) for name in ("MEDSSL_CACHE", "MEDSSL_KEY_FILE")}
+    with tempfile.TemporaryDirectory(prefix="medssl-burn-in-") as place:
+        key = Path(place) / "site.key"
+        key.write_bytes(bytes(range(32)))
+        os.environ |= {"MEDSSL_CACHE": place, "MEDSSL_KEY_FILE": str(key)}
+        try:
+            yield Path(place)
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                os.environ |= {name: value} if value is not None else {}
+
+
+def _devices() -> list[str]:
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] if torch.cuda.is_available() else ["cpu"]
+
+
+def _processor(device: str) -> str:
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text("utf-8").splitlines() if known.is_file() else []
+    return next((line.partition(": ")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)

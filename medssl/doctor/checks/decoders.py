@@ -1,0 +1,47 @@
+"""Which DICOM transfer syntaxes can be decoded here, by the same question that the reader asks."""
+
+from collections.abc import Iterator
+
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+
+from medssl.data.dicom import decoders
+from medssl.doctor.finding import Finding, judged
+from medssl.errors import ReadError
+
+_SYNTAXES = {
+    "JPEG": (uid.JPEGBaseline8Bit,),
+    "JPEG 12 bit": (uid.JPEGExtended12Bit,),
+    "JPEG lossless": (uid.JPEGLossless, uid.JPEGLosslessSV1),
+    "JPEG-LS": tuple(uid.JPEGLSTransferSyntaxes),
+    "JPEG 2000": (uid.JPEG2000Lossless, uid.JPEG2000),
+    "HTJ2K": (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K),
+    "RLE": (uid.RLELossless,),
+    "uncompressed": tuple(uid.UncompressedTransferSyntaxes),
+}
+_GPL = "the reader for these files is under the GPL, so medssl does not bring it"
+
+
+def check() -> Iterator[Finding]:
+    """One finding for each family of transfer syntaxes."""
+    for name, syntaxes in _SYNTAXES.items():
+        yield decoder(name, syntaxes)
+
+
+def decoder(name: str, syntaxes: tuple[uid.UID, ...]) -> Finding:
+    """ok where all of them can be decoded; 12-bit JPEG is no fault of the installation, and a warning."""
+    header = Dataset()
+    header.BitsStored = 12
+    missing = []
+    for syntax in syntaxes:
+        try:
+            decoders.check(header, syntax)
+        except ReadError as error:
+            missing.append(error.detail)
+    if not missing:
+        by = sorted({plugin for syntax in syntaxes for plugin in get_decoder(syntax).available_plugins})
+        return judged(name, f"decoded by {', '.join(by) or 'pydicom'}")
+    if syntaxes == (uid.JPEGExtended12Bit,):
+        return judged(name, "no decoder", warning=f"Only if you have such files: pip install pylibjpeg-libjpeg ({_GPL}).")
+    return judged(name, "no decoder", error=f"{missing[0]}. Or leave such files out: --set data.missing_decoder=skip.")

@@ -1,0 +1,71 @@
+"""Cores, memory and shared memory: what the container or the job may use of what the machine has."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from medssl.data.loader import workers_here
+from medssl.data.workers.pool import cores
+from medssl.doctor.finding import Finding, judged
+from medssl.runs import presets
+from medssl.train.memory import free_bytes
+
+_LITTLE_BYTES = 4 * 2**30
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def check() -> Iterator[Finding]:
+    """Of this process, in this container."""
+    yield processors(os.cpu_count() or 1, cores(), quota(_CGROUPS), torch.get_num_threads())
+    yield memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), free_bytes(torch.device("cpu")))
+    yield _shared()
+
+
+def processors(machine: int, allowed: int, share: float | None, threads: int) -> Finding:
+    """`allowed`: the cores that the process may use; `share`: how many of them at a time its container pays for, None where it says
+    nothing; `threads`: those that torch starts."""
+    limit = f", a limit of {share:g} of them at a time" if share is not None else ""
+    fewer = max(1, int(share or 1))
+    slow = share is not None and threads > max(1, share)
+    return judged(
+        "cores",
+        f"{allowed} of {machine}{limit}, torch starts {threads} threads",
+        warning=f"More threads than the container may run slow each other down: set OMP_NUM_THREADS={fewer} and --set "
+        f"train.workers={fewer - 1}, or raise the limit (docker --cpus)."
+        if slow
+        else "",
+    )
+
+
+def quota(root: Path) -> float | None:
+    """The container's limit on cores at a time, of either version of cgroups."""
+    if (limit := root / "cpu.max").is_file():
+        allowed, period = limit.read_text("utf-8").split()
+        return None if allowed == "max" else int(allowed) / int(period)
+    if (limit := root / "cpu/cpu.cfs_quota_us").is_file() and (allowed := int(limit.read_text("utf-8"))) > 0:
+        return allowed / int(limit.with_name("cpu.cfs_period_us").read_text("utf-8"))
+    return None
+
+
+def memory(machine: int, free: int) -> Finding:
+    """Bytes: of the machine, and what this process may still take of it, container and limits considered."""
+    return judged(
+        "memory",
+        f"{free / 2**30:.1f} GiB free for this process, of the machine's {machine / 2**30:.1f} GiB",
+        warning="Little for radiographs of 224 pixels: free some, raise the container's limit (docker --memory), or use "
+        "--set train.batch_size=auto."
+        if free < _LITTLE_BYTES
+        else "",
+    )
+
+
+def _shared() -> Finding:
+    """Asked for the largest batches of the presets for this device."""
+    preset = presets.load("chest_xray" if torch.cuda.is_available() else "chest_xray_cpu")
+    data, batch = preset["data"], preset["train"]["batch_size"]
+    workers, note = workers_here(-1, 2 * 4 * batch * data["channels"] * data["size"] ** 2)
+    free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0  # noqa: S108
+    return judged("shared memory", f"{free / 2**30:.1f} GiB free in /dev/shm, enough for {workers} loader workers", warning=note)

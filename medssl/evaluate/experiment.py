@@ -1,0 +1,208 @@
+"""A label-fraction study: for each fraction, draw and initialisation one classifier, fitted on the drawn labels and scored once.
+
+The modes linear and knn cost one pass of each encoder over the images that are needed, however many fractions and draws there are. Beside
+the encoders stands the raw-pixel classifier ("pixels"), the floor without any network.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from medssl.config import Finetune
+from medssl.data.loader import MakeView
+from medssl.data.split.assignment import LabelFraction
+from medssl.evaluate.label_draws import Draw, headline_fraction, plan_draws
+from medssl.evaluate.models.cache import Fit, Kept, digest, weights_digest
+from medssl.evaluate.models.features import Pixels, extract
+from medssl.evaluate.models.full_finetune import fit_full, predict
+from medssl.evaluate.models.knn import fit_knn
+from medssl.evaluate.models.linear_probe import fit_probe
+from medssl.evaluate.results import Cell, Results, gather
+from medssl.evaluate.task import Task
+
+PIXELS, RANDOM = "pixels", "random"
+_OF_FULL = ("steps", "batch_size", "lr", "weight_decay", "early_stopping", "balance")  # the settings that a cell of the mode depends on
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare. `inits`: encoders by name, the one in question first ("pretrained", "random"). `settings`: mode, draws,
+    bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as `views` says. `cells`: where finished
+    cells are kept. `facts`: what results.json shall say of data, encoder and run, besides the scores."""
+
+    images: np.ndarray
+    table: pd.DataFrame
+    task: Task
+    inits: Mapping[str, nn.Module]
+    fractions: Sequence[LabelFraction]
+    settings: Finetune
+    seed: int
+    device: torch.device
+    make_views: MakeView | None = None
+    views: str = ""
+    precision: torch.dtype | None = None
+    workers: int = 0
+    cells: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def tested(self) -> str:
+        """Digest of the question: the images and labels of the whole task."""
+        keys = "\n".join(self.table["pixel_hash"].tolist())
+        return digest(keys, self.task.kind, self.task.classes, self.task.y, self.task.test)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """`results`, and what a user takes away: of the first initialisation the classifiers, with their tensors, of two first draws: `taken`,
+    of the largest fraction, and `shown`, of that which the report speaks of first; and, frozen, `features` of the `rows` that were drawn
+    or tested."""
+
+    results: Results
+    cells: Sequence[Cell]
+    taken: Draw
+    fit: Fit
+    shown: Draw
+    fit_shown: Fit
+    rows: np.ndarray
+    features: np.ndarray
+
+
+def run_study(request: Request, on_progress: OnProgress | None = None) -> Findings:
+    """Fit and score every cell. `on_progress(done, total)` counts cells as 1, and those of the full mode by their steps.
+
+    Raises UserError where a fraction cannot be drawn, and where an encoder or a training gives what is not finite.
+    """
+    task, mode = request.task, request.settings.mode
+    draws = plan_draws(task, request.fractions, request.settings.draws, request.seed)
+    once = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(task.pool)]
+    ours = next(iter(request.inits))
+    first = sorted((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
+    headline = headline_fraction([str(draw.wanted) for draw in first])
+    taken, shown = first[-1], next(draw for draw in first if str(draw.wanted) == headline)
+    full = len(request.inits) * len(draws) * request.settings.steps if mode == "full" else len(request.inits) * len(once)
+    tick = _counter(full + len(once), on_progress)
+    features = {name: Features(request, network, once) for name, network in {**request.inits, PIXELS: Pixels()}.items()}
+    cells, kept = [], Kept(request.cells)
+    fits: dict[str, Fit] = {}
+    for name, of_init in features.items():
+        how = "linear" if name == PIXELS and mode == "full" else mode
+        for draw in draws if how == "full" else once:
+            wanted = name == ours and (draw is taken or draw is shown)
+            key = _key(request, of_init, how, draw, name)
+            if (fit := kept.find(key, tensors=wanted and how != "knn")) is None:
+                fit = _full(request, name, draw, tick) if how == "full" else of_init.fit(how, draw)
+                kept.keep(key, fit if wanted else replace(fit, tensors={}))
+                tick(1 if how != "full" else 0)
+            else:
+                tick(request.settings.steps if how == "full" else 1)
+            if wanted:
+                fits[str(draw.wanted)] = fit
+            cells.append(_cell(request, draw, how, name, fit))
+    cells.sort(key=lambda cell: (cell.fraction, cell.labels))  # stable: initialisations and draws keep their order
+    drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
+    results = gather(task, request.table, cells, drawn, bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts)
+    fit, fit_shown = fits[str(taken.wanted)], fits[headline]
+    return Findings(results, cells, taken, fit, shown, fit_shown, features[ours].rows, features[ours].values)
+
+
+class Features:
+    """Of one frozen network, for the images that are drawn or tested: computed in one pass, when they are first needed."""
+
+    def __init__(self, request: Request, network: nn.Module, draws: Sequence[Draw]) -> None:
+        self._request, self._network = request, network
+        self.rows = np.unique(np.concatenate([request.task.test, *(draw.rows for draw in draws)]))
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        return extract(self._network, self._request.images, self.rows, self._request.device)
+
+    @cached_property
+    def weights(self) -> str:
+        return weights_digest(self._network)
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        return self.values[np.searchsorted(self.rows, rows)]
+
+    def fit(self, mode: str, draw: Draw) -> Fit:
+        task, settings = self._request.task, self._request.settings
+        given, y, patients = self.of(draw.rows), task.y[draw.rows], task.patients[draw.rows]
+        if mode == "knn":
+            return fit_knn(given, y, patients, self.of(task.test), len(task.classes), settings.neighbours)
+        balance = "balanced" if settings.balance else None
+        probe = fit_probe(given, y, patients, len(task.classes), self._request.seed, balance)
+        tensors = {"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)}
+        return Fit(probe.probabilities(self.of(task.test)), probe.temperature, len(given), tensors)
+
+
+def _full(request: Request, name: str, draw: Draw, tick: Callable[[int], None]) -> Fit:
+    """A random start has no layers worth keeping: all of them learn at the full rate."""
+    task = request.task
+    assert request.make_views is not None, "the full mode needs views"
+    fitted = fit_full(
+        request.inits[name],
+        request.images,
+        draw.rows,
+        task.y,
+        task.patients,
+        len(task.classes),
+        request.settings,
+        request.make_views,
+        layer_decay=1 if name == RANDOM else request.settings.layer_decay,
+        device=request.device,
+        precision=request.precision,
+        seed=cell_seed(request, draw),
+        workers=request.workers,
+        on_step=lambda: tick(1),
+    )
+    state = {f"encoder.{name}": tensor.cpu().contiguous() for name, tensor in fitted.classifier.encoder.state_dict().items()}
+    head = {name: tensor.detach().cpu().double() for name, tensor in fitted.classifier.head.named_parameters()}
+    prob = predict(fitted.classifier, request.images, task.test, request.device).astype(np.float64)
+    return Fit(prob, fitted.temperature, fitted.labels, {**head, **state})
+
+
+def cell_seed(request: Request, draw: Draw) -> int:
+    """It depends on the draw alone: all initialisations see the same batches and views, and hold back the same patients."""
+    return int(np.random.SeedSequence((request.seed, draw.number)).generate_state(1)[0])
+
+
+def _key(request: Request, of_init: Features, mode: str, draw: Draw, name: str) -> dict[str, Any]:
+    """All that a cell depends on."""
+    settings = request.settings
+    own: dict[str, Any] = {"balance": settings.balance} if mode == "linear" else {"neighbours": settings.neighbours}
+    if mode == "full":
+        decay = 1 if name == RANDOM else settings.layer_decay
+        own = {"decay": decay, "views": request.views, "precision": str(request.precision), "draw": draw.number}
+        own |= {key: getattr(settings, key) for key in _OF_FULL}
+    if request.cells is None:
+        return {}
+    drawn = digest(draw.rows, request.task.patients[draw.rows].tolist())
+    return {"task": request.tested, "drawn": drawn, "mode": mode, "weights": of_init.weights, "seed": request.seed, **own}
+
+
+def _cell(request: Request, draw: Draw, mode: str, init: str, fit: Fit) -> Cell:
+    assert fit.labels == len(draw.rows), f"{fit.labels} labels were used where {len(draw.rows)} were drawn"
+    patients = len(np.unique(request.task.patients[draw.rows]))
+    return Cell(draw.fraction, str(draw.wanted), draw.number, mode, init, fit.labels, patients, fit.prob, fit.temperature)
+
+
+def _counter(total: int, on_progress: OnProgress | None) -> Callable[[int], None]:
+    done = 0
+
+    def tick(units: int) -> None:
+        nonlocal done
+        if units:
+            done += units
+            if on_progress is not None:
+                on_progress(done, total)
+
+    return tick

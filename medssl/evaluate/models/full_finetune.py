@@ -1,0 +1,198 @@
+"""Fine-tuning of the whole network, `--mode full`: the encoder's copy and a linear head, trained on the given labels.
+
+The number of steps is the same at every label fraction. A fifth of the labelled patients is held back where every class has enough of
+them: the weights that fit those best, of ten moments of the training, are the ones that are scored (early stopping that keeps its
+steps), and they fit the temperature. Nobody else's labels are looked at. With fewer patients the last weights are kept.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int, Shaped
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medssl.config import Finetune
+from medssl.data.loader import Loader, MakeView
+from medssl.data.split import assignment
+from medssl.data.split.assignment import LabelFraction
+from medssl.data.split.multilabel import draw_several
+from medssl.errors import UserError
+from medssl.evaluate.models.calibration import fit_temperature, surprise_of
+from medssl.evaluate.models.features import extract
+from medssl.train import optimisers
+from medssl.train.loop import Plan, fit
+from medssl.types import Batch, Step
+
+OPTIMISER = "adamw"
+WARMUP_SHARE = 0.1
+LOOKS = 10  # at the labels held back, in the course of a training
+PATIENTS = 5  # of each class, below which none is held back
+
+
+class Classifier(nn.Module):
+    """A copy of `encoder` (the one given stays as it is) with a linear head on its features, for one of `classes` or, `several`, for each
+    of them. `weights`: what an error counts, for each class; of several labels, for each present one.
+
+    The head starts at zero, as in big_vision's transfers: all classes equally likely, and no random numbers to account for.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, encoder: Any, classes: int, several: bool = False, weights: Tensor | None = None) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder).requires_grad_(True)
+        self.head = nn.Linear(encoder.num_features, classes)
+        self.several = several
+        self.register_buffer("weights", weights, persistent=False)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, batch: Batch) -> Step:
+        """One view of each sample; the loss is the cross-entropy with its label, of several labels the mean over those that are known."""
+        assert batch.labels is not None
+        logits, labels = self.logits(batch.views[0]).float(), batch.labels
+        if not self.several:
+            hits = (logits.detach().argmax(1) == labels).float().mean()
+            return Step(functional.cross_entropy(logits, labels, self.weights), {"accuracy": hits})
+        known = labels >= 0
+        each = functional.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=self.weights, reduction="none")
+        return Step((each * known).sum() / known.sum().clamp(min=1))
+
+    def logits(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+        return self.head(self.encoder(images))
+
+    def after_update(self, step: Step, progress: float) -> None:
+        """Nothing follows an update."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained classifier, how many labels it was given (held back ones too), its temperature, the step of its weights."""
+
+    classifier: Classifier
+    labels: int
+    temperature: float
+    step: int
+
+
+def fit_full(
+    encoder: nn.Module,
+    images: Shaped[np.ndarray, "n c h w"],
+    rows: Int[np.ndarray, " m"],
+    labels: Int[np.ndarray, "n ..."],
+    patients: Shaped[np.ndarray, " n"],
+    classes: int,
+    settings: Finetune,
+    make_views: MakeView,
+    *,
+    layer_decay: float = 1,
+    device: torch.device,
+    precision: torch.dtype | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    on_step: Callable[[], None] | None = None,
+) -> Fitted:
+    """A classifier of the classes 0..classes-1, or of several labels, trained on `rows` alone for `settings.steps` steps.
+
+    `labels`, `patients`: of each row of the store. Fewer rows than `settings.batch_size`: all of them make one batch. `on_step` is called
+    after each step. Raises UserError for fewer than two rows and for a training that diverges.
+    """
+    held = held_back(labels[rows], patients[rows], seed) if settings.early_stopping else np.zeros(len(rows), dtype=bool)
+    taught, asked = rows[~held], rows[held]
+    weights = balanced(labels[taught], classes) if settings.balance else None
+    classifier = Classifier(encoder, classes, labels.ndim == 2, weights).to(device)
+    batches = Loader(
+        images,
+        taught,
+        make_views,
+        seed=seed,
+        batch_size=max(2, min(settings.batch_size, len(taught))),
+        steps=settings.steps,
+        workers=workers,
+        labels=labels,
+        n_views=1,
+    )
+    groups = optimisers.layerwise(classifier.encoder.backbone, classifier.head, settings.weight_decay, layer_decay)
+    optimiser = optimisers.make(OPTIMISER, classifier, settings.lr, settings.weight_decay, groups)
+    plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, precision)
+    best = _Best(classifier, labels[asked], lambda: predict(classifier, images, asked, device).astype(np.float64))
+
+    def heard(done: int, *_: object) -> bool:
+        if len(asked) and (done == settings.steps or done % max(1, settings.steps // LOOKS) == 0):
+            best.look(done)
+        if on_step is not None:
+            on_step()
+        return False
+
+    done = fit(classifier, _only(batches, rows), optimiser, plan, on_step=heard)
+    used = len(taught) + len(asked)
+    return Fitted(classifier, used, *best.taken()) if len(asked) else Fitted(classifier, used, 1.0, done)
+
+
+class _Best:
+    """The weights under which the labels held back were most likely."""
+
+    def __init__(self, classifier: Classifier, y: np.ndarray, predicted: Callable[[], np.ndarray]) -> None:
+        self._classifier, self._y, self._predicted = classifier, y, predicted
+        self._surprise, self._step, self._prob = math.inf, 0, np.zeros((0, 0))
+        self._state: dict[str, Tensor] = {}
+
+    def look(self, step: int) -> None:
+        prob = self._predicted()
+        if (surprise := surprise_of(self._y, prob)) < self._surprise:
+            self._surprise, self._step, self._prob = surprise, step, prob
+            self._state = {name: tensor.clone() for name, tensor in self._classifier.state_dict().items()}
+
+    def taken(self) -> tuple[float, int]:
+        """Give the classifier those weights; their temperature, and their step."""
+        self._classifier.load_state_dict(self._state)
+        return fit_temperature(self._y, self._prob), self._step
+
+
+def held_back(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], seed: int) -> Bool[np.ndarray, " m"]:
+    """Who is held back of the drawn labels: a fifth of the patients of each class; none where a class has fewer than `PATIENTS` of them.
+    Of several labels, a fifth of the patients, each label in its share."""
+    fifth, held = LabelFraction(share=Fraction(1, 5)), np.zeros(len(y), dtype=bool)
+    if y.ndim == 1:
+        counts = [len(np.unique(patients[y == c])) for c in np.unique(y)]
+        rows = assignment.draw(patients, y.astype(str), fifth, 0, seed) if min(counts) >= PATIENTS else []
+    else:
+        counts = [len(np.unique(patients[column == says])) for column in y.T for says in (0, 1)]
+        names = [str(k) for k in range(y.shape[1])]
+        try:
+            rows = draw_several(patients, y, names, fifth, 0, seed) if min(counts) >= PATIENTS else []
+        except UserError:  # a fifth of the patients cannot hold each of so many labels
+            rows = []
+    held[rows] = True
+    return held
+
+
+def balanced(y: Int[np.ndarray, "m ..."], classes: int) -> Float32[Tensor, " k"]:
+    """What an error counts so that all classes count alike, as scikit-learn's "balanced"; of several labels, so that presence counts as
+    much as absence."""
+    if y.ndim == 1:
+        counts = np.bincount(y, minlength=classes)
+        return torch.from_numpy(len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1))).float()
+    return torch.from_numpy((y == 0).sum(0) / np.maximum((y == 1).sum(0), 1)).float()
+
+
+def predict(
+    classifier: Classifier, images: Shaped[np.ndarray, "n c h w"], rows: Int[np.ndarray, " m"], device: torch.device
+) -> Float32[np.ndarray, "m k"]:
+    """The class probabilities of `images[rows]`, unaugmented, in float32; rows sum to 1, not those of several labels."""
+    network = nn.Sequential(classifier.encoder, classifier.head, nn.Sigmoid() if classifier.several else nn.Softmax(dim=1))
+    return extract(network, images, rows, device)
+
+
+def _only(batches: Loader, rows: np.ndarray) -> Iterator[Batch]:
+    """The batches, each asserted to hold none but the rows whose labels were given."""
+    for batch in batches:
+        assert np.isin(batch.rows.numpy(), rows).all(), "a label was used that was not drawn"
+        yield batch

@@ -1,0 +1,1 @@
+"""Scores of class probabilities, and how certain they are."""

@@ -1,0 +1,59 @@
+"""What a fine-tuning starts from: the encoder in question, the same network at random, and any other encoder to stand beside them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from medssl.config import Config
+from medssl.data.store.store import SETTINGS
+from medssl.encoder import artefact
+from medssl.errors import UserError
+from medssl.evaluate.leakage import refuse_leak
+from medssl.nn.encoder import Encoder
+
+_RANDOM = 1000  # sets the seed of the random encoder apart from the one that pretraining started from
+_TAKEN = ("pretrained", "random", "pixels")
+
+
+def starts(config: Config, encoder: Encoder, card: Mapping[str, Any], test: pd.DataFrame) -> dict[str, Encoder]:
+    """{name: encoder}, the one in question first, "random" next; those of `finetune.versus` by the name of their folder or file.
+
+    Raises UserError where another encoder expects other images, was pretrained on the `test` images, or is none.
+    """
+    found = {"pretrained": encoder, "random": _random(card, config)}
+    for text in config.finetune.versus:
+        path = Path(text).absolute()  # "." has a name, too
+        name = path.name if path.is_dir() or path.name != artefact.WEIGHTS else path.parent.name
+        if name in found or name in _TAKEN:
+            raise UserError(f"finetune.versus: {text}: there is another start of the name {name!r}. Rename the folder or the file.")
+        found[name] = _other(path, config, card, test)
+    return found
+
+
+def of_the_same_images(card: Mapping[str, Any], config: Config, whose: str = "the encoder") -> None:
+    """Raise UserError where an encoder was pretrained with other preparation settings."""
+    asked = config.data.model_dump(mode="json")
+    for key in SETTINGS:
+        old, new = card["config"]["data"][key], asked[key]
+        if old != new:
+            raise UserError(f"data.{key} is {new}, but {whose} was pretrained with {old}. Leave it as the encoder knows it.")
+
+
+def _random(card: Mapping[str, Any], config: Config) -> Encoder:
+    """The same architecture and intensity standardisation with weights that were never trained."""
+    mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
+    return artefact.build_encoder(card["backbone"], card["channels"], card["size"], mean, std, config.seed + _RANDOM).eval()
+
+
+def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame) -> Encoder:
+    if (path / artefact.WEIGHTS).is_file() or path.name == artefact.WEIGHTS:
+        encoder, its = artefact.load(path)
+        of_the_same_images(its, config, f"the encoder {path.name}")
+        refuse_leak(its, test, allowed=config.data.leaks == "allow")
+        return encoder
+    from medssl.encoder.timm_weights import load_timm  # seconds, and it needs a folder for temporary files
+
+    return load_timm(path, card["channels"], card["size"])

@@ -1,0 +1,95 @@
+"""What happens beside the steps of a pretraining: rows for the records, monitors, collapse alarm, checkpoints, the wish to stop."""
+
+import math
+import time
+from contextlib import suppress
+
+from medssl import methods
+from medssl.pretraining import health, support_set_figure
+from medssl.pretraining.alarm import EVERY_STEPS, Alarm
+from medssl.pretraining.trainer import Job, state_of
+from medssl.tracking import jsonl
+from medssl.tracking.tracker import Tracker
+from medssl.train.checkpoint import Saver
+from medssl.train.diagnosis import Examination
+from medssl.train.stop import BrokenOff, StopFlag
+from medssl.types import Reporter, Step
+
+_SHOWN = ("loss", "lr", "images_per_second", "embedding_std", "bad_steps", "knn")  # beside the bar; all else is in metrics.jsonl
+
+
+def _looks(job: Job, done: int) -> bool:
+    """Whether the encoder is looked at after this step."""
+    return done % (job.config.monitor.knn_every_epochs * job.feed.steps_per_epoch) == 0 or done >= job.plan.total_steps
+
+
+class AfterStep:
+    """The loop's `on_step` in each process: the first watches, all agree whether to go on. `signal`: by which the run was ended, or 0."""
+
+    def __init__(self, job: Job, stop: StopFlag, watch: "Watch | None") -> None:
+        self._job, self._stop, self._watch = job, stop, watch
+        self.signal = 0
+
+    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> bool:
+        if self._watch:
+            self._watch(done, step, lr, applied)
+        if _looks(self._job, done):
+            self._job.team.wait()
+        self.signal = self._job.team.agreed(self._stop.signal)
+        return self.signal > 0
+
+
+class Watch:
+    """What the first process does after each step. `last` holds the newest value of everything that was measured, where it was finite."""
+
+    def __init__(self, reporter: Reporter, tracker: Tracker, job: Job, stop: StopFlag) -> None:
+        self._reporter, self._tracker, self._job, self._stop = reporter, tracker, job, stop
+        views = job.feed.batch(job.start).views[0]
+        ranked = not methods.learns_from_labels(job.config.method.name)
+        self._examine = Examination(job.method.encoder, views, ranked=ranked)
+        self._save = Saver(job.folder, reporter.warn)
+        self._alarm = Alarm(reporter, job.config.monitor, job.folder)
+        self._bad_steps = max((row.get("bad_steps", 0) for row in jsonl.read(job.folder / "metrics.jsonl")), default=0)
+        self._clock, self._images = time.monotonic(), 0
+        self.last: dict[str, float] = {}
+
+    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> None:
+        job, monitor, train = self._job, self._job.config.monitor, self._job.config.train
+        per_epoch, total = job.feed.steps_per_epoch, job.plan.total_steps
+        ends = done >= total
+        self._images += train.batch_size
+        self._bad_steps += not applied
+        row: dict[str, float] = {}
+        if done % monitor.log_every_steps == 0 or ends or not applied:
+            row |= self._rates(done, step, lr, applied)
+        if _looks(job, done):
+            row |= self._look(done, step if applied else None)
+        if row:
+            self.last |= {name: value for name, value in row.items() if math.isfinite(value)}
+            self._tracker.log({"step": done, "epoch": round(done / per_epoch, 4), **row})
+        shown = {name: self.last[name] for name in _SHOWN if name in self.last}
+        self._reporter.progress("pretrain", done, total, {"epoch": done // per_epoch, **shown})
+        if done % EVERY_STEPS == 0 and applied:
+            self._alarm(done, self._examine(step, lr))
+        if done % train.save_every_steps == 0 and not ends:
+            self._save(state_of(job, done))
+
+    def _rates(self, done: int, step: Step, lr: float, applied: bool) -> dict[str, float]:
+        now = time.monotonic()
+        speed = self._images / (now - self._clock)
+        self._clock, self._images = now, 0
+        row = {"loss": float(step.loss.detach()), "lr": lr, "images_per_second": round(speed, 2), "bad_steps": self._bad_steps}
+        return row | (health.of_step(step, done - 1) if applied else {})
+
+    def _look(self, done: int, step: Step | None) -> dict[str, float]:
+        """The encoder's health, and a picture of what `step` looked up. Their time is not counted as training."""
+        began = time.monotonic()
+        job = self._job
+        row: dict[str, float] = {}
+        with suppress(BrokenOff), self._stop.breaks_off():
+            row = health.of_encoder(job.method.encoder, job.found, job.config.monitor.knn_neighbours, job.plan.device)
+        if step is not None and step.lookup is not None:
+            lines = support_set_figure.lines(step.lookup, job.method.support, done - 1)
+            support_set_figure.save(job.folder / "neighbours.png", lines, job.found.store.images, job.found.classes)
+        self._clock += time.monotonic() - began
+        return row

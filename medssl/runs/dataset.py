@@ -1,0 +1,103 @@
+"""From what --data names to a store with roles: shared by pretraining and fine-tuning."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from medssl.config import Config
+from medssl.data.cache import cache_folder
+from medssl.data.prepare import prepare
+from medssl.data.split.cached import sides
+from medssl.data.split.leaks import Leaks
+from medssl.data.store.store import Store
+from medssl.data.workers.pool import end_workers
+from medssl.evaluate.task import class_order, numbered
+from medssl.types import SPLITS, Reporter, Source
+
+_STATISTICS_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A store and what each row is for: `roles` ("train", "val", "test", "" for what `data.leaks` leaves out), `held` for the monitor;
+    `stratum`: the split's label column; `leaks`: what stood on more than one side before any was left out."""
+
+    store: Store
+    roles: np.ndarray
+    held: np.ndarray
+    stratum: str
+    leaks: Leaks
+
+    @property
+    def pretraining(self) -> np.ndarray:
+        """The rows that pretraining may see: of training patients that the monitor does not hold out."""
+        return np.flatnonzero((self.roles == "train") & ~self.held)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes of the split's label column, in the order of their numbers; empty where there is no such column."""
+        return class_order(name for name in self._names if name) if self.stratum else ()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """int64 [n]: each row's class, -1 where it is not known."""
+        return numbered(self._names, self.classes)
+
+    @cached_property
+    def patients(self) -> np.ndarray:
+        """int64 [n]: each row's patient as a number."""
+        return self.store.table["patient"].factorize()[0]
+
+    @property
+    def _names(self) -> list[str]:
+        return self.store.table[f"label:{self.stratum}"].to_numpy(str).tolist() if self.stratum else [""] * len(self.roles)
+
+
+def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> Prepared:
+    """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by.
+
+    Raises UserError where the split that comes with the data leaks and `data.leaks` does not say what to do.
+    """
+    store = prepare(source, config.data, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
+    end_workers()  # each holds some 150 MB, and a training takes days
+    if stratum is None:
+        columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
+        several = config.data.label and config.data.label not in columns  # names with commas between: no one column to stratify by
+        stratum = "" if several and "," in config.data.label else config.data.label or (columns[0] if len(columns) == 1 else "")
+    found = sides(store, stratum, config.data, cache_folder())
+    return Prepared(store, found.roles, found.held, stratum, found.leaks)
+
+
+def say(found: Prepared, source: Source, reporter: Reporter) -> None:
+    """What was found, skipped and set apart, in lines that a person reads before the training starts."""
+    card, table = found.store.card, found.store.table
+    shape = "x".join(str(n) for n in found.store.images.shape[1:])
+    skipped = card["counts"]["skipped"]
+    reporter.say(
+        f"data      {len(table)} images {shape} {found.store.images.dtype} of {table['patient'].nunique()} patients ({source.kind})"
+    )
+    for note in source.notes:
+        reporter.say(f"          {note}")
+    if skipped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+        reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
+    patients = {role: found.patients[found.roles == role] for role in SPLITS}
+    reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in patients.items() if len(p)))
+    for sentence in found.leaks.sentences():
+        reporter.warn(sentence)
+    if out := int((found.roles == "").sum()):
+        reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")
+
+
+def statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation per channel of training images in [0, 1], over 2000 of them at most, spread evenly."""
+    chosen = spread(rows, _STATISTICS_ROWS)
+    images = store.images[np.sort(chosen)].astype(np.float64) / np.iinfo(store.images.dtype).max
+    return torch.from_numpy(images.mean(axis=(0, 2, 3))).float(), torch.from_numpy(images.std(axis=(0, 2, 3)) + 1e-6).float()
+
+
+def spread(rows: np.ndarray, number: int) -> np.ndarray:
+    """At most `number` of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), number)).astype(int)]

@@ -1,0 +1,119 @@
+"""What a finished run leaves to be used, encoder or classifier: what its card says of data, method and use."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medssl import __version__
+from medssl.config import Config
+from medssl.data import volumes
+from medssl.data.store.compatibility import contract
+from medssl.encoder import artefact
+from medssl.evaluate.models import classifier_file
+from medssl.evaluate.models.ood import Statistics
+from medssl.nn.encoder import Encoder
+from medssl.runs.dataset import Prepared
+from medssl.runs.run_dir import now
+
+_HASH_CHARACTERS = 16
+INTENDED_USE = (
+    "Features for research on images prepared in the same way. Not a medical device. The weights may hold traces of single training "
+    "images: treat them as you treat the data they come from."
+)
+PREDICTIONS_USE = (
+    "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: no "
+    "decision on a patient may rest on it. The weights may hold traces of single training images: treat them as you treat the data they "
+    "come from."
+)
+
+
+def export(folder: Path, config: Config, found: Prepared, encoder: Encoder, facts: Mapping[str, float]) -> None:
+    """Write encoder.safetensors and card.json. The card holds no path: keyed hashes of the patients and pixels that were trained on."""
+    table = found.store.table.iloc[found.pretraining]
+    card = {
+        "intensity": "float in [0, 1], brighter is more; standardised by mean and std inside the encoder",
+        "preparation": found.store.card["preparation"] | {"settings": found.store.card["settings"]},
+        "data": {key: found.store.card[key] for key in ("fingerprint", "content", "counts")},
+        "stratum": found.stratum,
+        "leaks": {"policy": config.data.leaks, **found.leaks.counts()},
+        "pretraining": {
+            "patients": sorted({key[:_HASH_CHARACTERS] for key in table["patient"]}),
+            "pixels": sorted({key[:_HASH_CHARACTERS] for key in table["pixel_hash"]}),
+        },
+        "config": _without_path(config),
+        "facts": {key: value for key, value in facts.items() if value == value},
+        "provenance": {"medssl": __version__, "torch": torch.__version__, "finished": now(), "run": folder.name},
+        "licence": "as the training data allows; medssl claims none",
+        "intended_use": INTENDED_USE,
+    }
+    artefact.save(
+        encoder,
+        folder,
+        backbone=config.backbone.model_dump(mode="json"),
+        channels=config.data.channels,
+        size=config.data.size,
+        card=card,
+    )
+
+
+def export_classifier(
+    folder: Path,
+    config: Config,
+    found: Prepared,
+    origin: Mapping[str, Any],
+    *,
+    encoder: Encoder,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    temperature: float,
+    kind: str,
+    classes: Sequence[str],
+    statistics: Statistics,
+    training: Mapping[str, Any],
+) -> None:
+    """Write classifier.safetensors and classifier.json. The card holds no path, and of patients only how many they were.
+
+    `origin`: the card of the encoder that the fine-tuning started from. `training`: "labels" (as "10pct"), "fraction", "draw", "mode",
+    "init", "n_labels", "n_patients", and "test" with its "n_labels", "n_patients" and "auroc" {"mean", "low", "high"}.
+    """
+    values = _without_path(config)
+    card = {
+        **{key: origin[key] for key in ("backbone", "channels", "size", "intensity")},
+        "contract": contract(found.store.card),
+        "volumes": volumes.in_store(found.store),
+        "data": {key: found.store.card[key] for key in ("source", "fingerprint", "content", "counts")},
+        "config": {key: values[key] for key in ("data", "finetune", "seed")},
+        "training": training,
+        "encoder": {
+            "method": origin["config"]["method"],
+            **{key: origin[key] for key in ("weights_sha256", "facts", "provenance")},
+            "pretraining": {key: len(value) for key, value in origin["pretraining"].items()},
+        },
+        "provenance": {
+            "medssl": __version__,
+            **{package: version(package) for package in ("torch", "scikit-learn")},
+            "finished": now(),
+            "run": folder.name,
+        },
+        "licence": "as the training data allows; medssl claims none",
+        "intended_use": PREDICTIONS_USE,
+    }
+    classifier_file.save(
+        folder,
+        encoder=encoder,
+        weight=weight,
+        bias=bias,
+        temperature=temperature,
+        kind=kind,
+        classes=classes,
+        statistics=statistics,
+        card=card,
+    )
+
+
+def _without_path(config: Config) -> dict[str, Any]:
+    return config.model_copy(update={"data": config.data.model_copy(update={"path": ""})}).model_dump(mode="json")

@@ -1,0 +1,132 @@
+"""The run folder: one folder that explains itself. Its making, its config and environment, and finding the newest encoder."""
+
+import json
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from itertools import count
+from pathlib import Path
+
+from medssl import __version__
+from medssl.config import Config, dumped, resolve
+from medssl.encoder.artefact import CARD, WEIGHTS
+from medssl.errors import UserError
+from medssl.evaluate.models import classifier_file
+from medssl.files import cannot_write, write_whole
+from medssl.plain_yaml import read_yaml
+from medssl.runs.lock import LOCK, held
+
+RUNS = Path("runs")
+CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+_PACKAGES = ("torch", "torchvision", "timm", "monai", "medmnist", "pydicom", "albumentations", "mlflow", "numpy", "scikit-learn", "pillow")
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def create(out: Path | None, kind: str, name: str, overwrite: bool) -> Path:
+    """A new, empty run folder, `runs/<time>-<kind>-<name>` unless `out` says where.
+
+    Raises UserError for one that exists, is in use (`--overwrite` or not), or cannot be written.
+    """
+    folder = out or _unnamed(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file. Name a folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            content = [path for path in folder.iterdir() if path.name != LOCK]
+            if content and not overwrite:
+                raise UserError(f"The run folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
+            if content and folder / CONFIG not in content:
+                raise UserError(f"{folder} is no run folder (it has no {CONFIG}), so --overwrite leaves it alone. Name another --out.")
+            for path in sorted(content, key=_last_to_go):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
+    return folder
+
+
+def _unnamed(name: str) -> Path:
+    """A folder below `runs` that is not there yet: two runs may start in one second."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(folder for folder in (RUNS / name for name in names) if not folder.exists())
+
+
+def _last_to_go(path: Path) -> int:
+    """A run that is half taken away is not finished any more, and is still a run."""
+    return {CARD: 0, classifier_file.CARD: 0, CONFIG: 2}.get(path.name, 1)
+
+
+def describe(folder: Path, config: Config, kind: str) -> None:
+    """Write config.yaml, complete and resolved, and environment.json."""
+    write_whole(folder / CONFIG, f"# medssl {kind}\n{dumped(config)}".encode())
+    environment = {
+        "kind": kind,
+        "started": now(),
+        "medssl": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": {package: metadata.version(package) for package in _PACKAGES},
+    }
+    write_whole(folder / ENVIRONMENT, f"{json.dumps(environment, indent=1)}\n".encode())
+
+
+@contextmanager
+def described(folder: Path, config: Config, kind: str) -> Iterator[None]:
+    """Within the block the folder has its description. A start that comes to nothing takes it away again, so that the next may have the
+    folder; what has left anything else keeps it."""
+    describe(folder, config, kind)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {CONFIG, ENVIRONMENT, LOCK}:
+                (folder / ENVIRONMENT).unlink()
+                (folder / CONFIG).unlink()
+        raise
+
+
+def config_of(folder: Path) -> Config:
+    """The configuration of a run. Raises UserError where the folder holds none."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} is no run folder: it has no {CONFIG}. Name a folder that `medssl pretrain` made.")
+    return resolve(read_yaml(path))
+
+
+def finished(folder: Path) -> bool:
+    """Whether the folder holds a pretraining's encoder. Its card is written last."""
+    return all((folder / name).is_file() for name in (CONFIG, WEIGHTS, CARD))
+
+
+def newest_encoder(runs: Path) -> Path:
+    """The pretraining run below `runs` that finished last. Raises UserError where there is none."""
+    folders = [card.parent for card in runs.glob(f"*/{CARD}") if finished(card.parent)]
+    if not folders:
+        raise UserError(f"There is no finished pretraining in {runs}/. Run `medssl pretrain --data ...` first, or name one with --encoder.")
+    return _newest(folders, CARD, "--encoder")
+
+
+def newest_classifier(runs: Path) -> Path:
+    """The fine-tuning run below `runs` that finished last. Raises UserError where there is none that left a classifier."""
+    folders = [card.parent for card in runs.glob(f"*/{classifier_file.CARD}") if (card.parent / classifier_file.WEIGHTS).is_file()]
+    if not folders:
+        raise UserError(f"There is no finished fine-tuning in {runs}/. Run `medssl finetune ...` first, or name one with --model.")
+    return _newest(folders, classifier_file.CARD, "--model")
+
+
+def _newest(folders: Sequence[Path], card: str, flag: str) -> Path:
+    return max(folders, key=lambda folder: (_ended(folder / card, flag), folder.name))
+
+
+def _ended(card: Path, flag: str) -> str:
+    try:
+        return json.loads(card.read_text("utf-8"))["provenance"]["finished"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{card} is damaged ({type(error).__name__}). Delete that run, or name another one with {flag}.") from None

@@ -1,0 +1,1 @@
+"""Many fine-tunings from one YAML file: what is to do, and the processes that do it."""

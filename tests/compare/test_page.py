@@ -1,0 +1,157 @@
+"""The page of several runs: foreign text stays text, nothing is asked of anywhere, and it claims no more than the intervals do."""
+
+import copy
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from compared import FLAT, RIGHT, write_run
+
+from medssl.compare.differences import read_predictions
+from medssl.compare.page import render, write_comparison
+from medssl.compare.runs import Run
+
+SCRIPT = "<script>alert(1)</script>"
+ATTRIBUTE = '"><img src=x onerror=alert(1)>'
+
+
+class Page(HTMLParser):
+    """The elements with their attributes, and the text that is shown."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.shown = [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.shown += data
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two encoders on nih, one of them on a second data set too."""
+    root = tmp_path_factory.mktemp("runs")
+    baselines = {"random": {"10pct": [FLAT], "100pct": [FLAT]}}
+    others = np.array(list("stuvwxyz"))
+    made = []
+    plan: list[tuple[str, Any, dict[str, Any]]] = [
+        ("nih/linear-a", RIGHT, {"method": "moco"}),
+        ("nih/linear-b", FLAT, {"method": "simclr"}),
+        ("lung/linear-b", FLAT, {"method": "simclr", "data": "lung", "patients": others}),
+    ]
+    for name, prob, facts in plan:
+        document = write_run(root / name, {"pretrained": {"10pct": [prob], "100pct": [prob]}, **baselines}, **facts)
+        made.append(
+            Run((root / name).name, (root / name).parent.name, document, read_predictions(root / name / "predictions.parquet", document))
+        )
+    return made
+
+
+def copied(runs):
+    return [Run(run.name, run.place, copy.deepcopy(run.document), run.predictions) for run in runs]
+
+
+def test_three_sentences_say_what_was_compared_and_what_was_found(runs):
+    shown = " ".join(Page(render(runs)).shown.split())
+    assert "3 runs of 2 encoders (MoCo · a and SimCLR · b) on 2 data sets (nih and lung) are shown together." in shown
+    assert "Each classifier (linear probe) was given 10% and 100% of the labels and scored once on test images that neither its" in shown
+    assert "8 images of 6 patients in nih and 8 images of 6 patients in lung." in shown
+    assert (
+        "With 10% of the labels these are ahead of all others: MoCo · a in nih (linear probe); in 1 of 2 charts the intervals leave"
+        in shown
+    )
+
+
+def test_best_is_marked_where_the_interval_says_so_and_nowhere_else(runs):
+    page = Page(render(runs))
+    assert sum(attributes.get("class") == "best" for _, attributes in page.elements) == 2, "both fractions of nih, none of lung"
+    order = page.shown[page.shown.index("How sure is the order") : page.shown.index("How to read this")]
+    assert order.count("+0.500 to +0.500") == 4 and order.count("ahead") == 4 and order.count("undecided") == 2
+
+
+def test_charts_of_other_test_images_are_said_not_to_be_ranked(runs):
+    warning = "Charts of different data sets are not on the same test images"
+    assert warning in Page(render(runs)).shown
+    assert warning not in Page(render(runs[:2])).shown
+
+
+def test_a_leak_and_missing_predictions_are_told(runs):
+    changed = copied(runs)
+    changed[0].document["leak_check"]["leaked"] = 3
+    changed[1] = Run("linear-b", "nih", changed[1].document, None)
+    shown = Page(render(changed)).shown
+    assert "linear-a was tested on 3 images that its pretraining had seen: its scores are too good." in shown
+    assert "linear-b holds no predictions.parquet" in shown and "neither its pretraining" not in shown
+    changed[1].document["task"]["kind"] = "labels"
+    assert "linear-b asks for several labels at once" in Page(render(changed)).shown
+
+
+def test_foreign_text_is_shown_and_never_run(runs):
+    hostile = []
+    for i, run in enumerate(copied(runs)):
+        document = run.document
+        document["data"] = {"name": SCRIPT + document["data"]["name"], "fingerprint": ATTRIBUTE}
+        document["encoder"]["method"]["name"] = f"{{{{ 7 * 7 }}}} $x^2$-->{SCRIPT}"
+        document["run"]["command"] = ATTRIBUTE
+        document["labels_saved"] = {"mode": SCRIPT, "at": "100pct", "auroc": 0.5, "reached": SCRIPT}
+        for row in document["summary"]:
+            row["labels"] = row["labels"].replace("100pct", SCRIPT)
+        hostile.append(Run(f"{SCRIPT}{i}", ATTRIBUTE, document, None))
+    page = Page(render(hostile))
+    assert not {"script", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in page.elements}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert "{{ 7 * 7 }} $x^2$-->" in page.shown and f"{SCRIPT}0" in page.shown
+
+
+def test_the_page_asks_nothing_of_anywhere_and_its_policy_forbids_it(runs):
+    text = render(runs)
+    page = Page(text)
+    policy = next(a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert not re.search(r"https?:|//[a-z]|@import", text)
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(runs):
+    elements = Page(render(runs)).elements
+    ids = [attributes["id"] for tag, attributes in elements if "id" in attributes and tag in {"path", "clippath", "clipPath", "h2", "h3"}]
+    assert len(ids) == len(set(ids))
+    used = [attributes["xlink:href"][1:] for _, attributes in elements if "xlink:href" in attributes]
+    used += [attributes["aria-labelledby"] for _, attributes in elements if "aria-labelledby" in attributes]
+    assert used and set(used) <= set(ids)
+
+
+def test_no_colour_of_a_chart_is_left_that_would_not_follow_light_and_dark(runs):
+    for svg in re.findall(r"<svg.*?</svg>", render(runs), flags=re.DOTALL):
+        assert not re.search(r"#[0-9a-f]{6}\b", svg)
+        assert "var(--" in svg
+
+
+def test_documents_of_the_first_reports_with_little_in_them_still_make_a_page(runs):
+    bare = copied(runs)
+    for run in bare:
+        for section in ("data", "encoder", "leak_check", "run"):
+            del run.document[section]
+    shown = " ".join(Page(render(bare)).shown.split())
+    assert "test images that its fine-tuning had not seen" in shown
+
+
+def test_labels_saved_are_told_either_way(runs):
+    changed = copied(runs)
+    for run, reached in zip(changed, ("10pct", None, "100pct"), strict=True):
+        run.document["labels_saved"] = {"mode": "linear", "at": "100pct", "auroc": 0.7211, "reached": reached, "by_fraction": []}
+    shown = " ".join(Page(render(changed)).shown.split())
+    assert "0.721 (random start, 100%)10% of the labels" in shown.replace("</td>", "") and "more than was tried" in shown
+
+
+def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
+    for name in ("a.html", "b.html"):
+        write_comparison(runs, tmp_path / name)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()

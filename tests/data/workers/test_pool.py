@@ -1,0 +1,117 @@
+import importlib
+import operator
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medssl.config import Limits
+from medssl.data.workers import pool
+from medssl.data.workers.pool import pooled
+from medssl.errors import ReadError, UserError
+
+PATIENT = Limits(seconds=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module that new workers can import, with a task that calls what its items name."""
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "calling.py").write_text(
+        "import importlib\n"
+        "class Call:\n"
+        "    def __init__(self, module):\n"
+        "        self.module = importlib.import_module(module)\n"
+        "    def __call__(self, item):\n"
+        "        return getattr(self.module, item[0])(*item[1])\n"
+    )
+    pool.end_workers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.syspath_prepend(str(folder))
+        yield
+    pool.end_workers()
+
+
+def called(module: str, calls: list[tuple[str, tuple[Any, ...]]], limits: Limits = PATIENT, processes: int = 1) -> list[Any]:
+    """What each (function of `module`, arguments) returns in a worker."""
+    return list(pooled(importlib.import_module("calling").Call, (module,), calls, limits, processes))
+
+
+def test_results_come_in_the_order_of_the_items_from_any_number_of_workers() -> None:
+    for processes in (1, 2, 3):
+        assert list(pooled(operator.itemgetter, (1,), ((n, n * n) for n in range(500)), PATIENT, processes)) == [n * n for n in range(500)]
+
+
+def test_items_that_belong_together_are_done_by_one_worker() -> None:
+    slices = [("getpid", (), number // 60) for number in range(300)]
+    workers = list(pooled(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 2, together=operator.itemgetter(2)))
+    assert all(len(set(workers[start : start + 60])) == 1 for start in range(0, 300, 60))
+    assert len(set(workers)) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "lengths"),
+    [("a" * 130, [64, 64, 2]), ("abcdefghijkl", [8, 4]), ("a" * 20 + "b" * 20, [20, 20]), ("aabb" + "c" * 20, [8, 16])],
+)
+def test_messages_hold_eight_items_or_sixty_four_that_belong_together(keys: str, lengths: list[int]) -> None:
+    assert [len(chunk) for chunk in pool._chunks(enumerate(keys), str)] == lengths
+    assert [len(chunk) for chunk in pool._chunks(enumerate("x" * 20), lambda _: None)] == [8, 8, 4]
+
+
+@pytest.mark.fault("S17")
+def test_an_item_that_ends_its_process_costs_itself_only() -> None:
+    calls: list[tuple[str, tuple[Any, ...]]] = [("getpid", ())] * 40
+    calls[3] = calls[20] = ("abort", ())
+    results = called("os", calls, PATIENT, 2)
+    assert [n for n, result in enumerate(results) if isinstance(result, ReadError)] == [3, 20]
+    assert {str(results[n]) for n in (3, 20)} == {"crashed: its decoder ended the process"}
+    assert os.getpid() not in results
+
+
+def test_an_item_that_hangs_is_given_up_after_the_limit() -> None:
+    began = time.monotonic()
+    calls = [("sleep", (0,)), ("sleep", (60,)), ("sleep", (0,))]
+    results = called("time", calls, Limits(seconds=1), 1)
+    assert time.monotonic() - began < 10
+    assert [str(result) for result in results] == ["None", "timed_out: not read within 1 seconds", "None"]
+
+
+def test_an_item_that_takes_too_much_memory_is_refused() -> None:
+    calls = [("bytearray", (10**8,)), ("bytearray", (10**9,)), ("bytearray", (5,))]
+    results = called("builtins", calls, Limits(memory_bytes=5 * 10**8), 1)
+    assert [len(result) if isinstance(result, bytearray) else result.reason for result in results] == [10**8, "too_much_memory", 5]
+
+
+def test_any_other_exception_costs_its_item_and_does_not_quote_it() -> None:
+    (result,) = called("builtins", [("int", ("DOE^JOHN",))])
+    assert str(result) == "failed: ValueError while it was read"
+
+
+def test_a_user_error_ends_the_call() -> None:
+    with pytest.raises(UserError, match="Did you mean 'pnnclr'"):
+        called("medssl.config", [("resolve", ({"method": "pnclr"},))])
+
+
+def test_workers_are_kept_for_the_next_call_and_those_that_died_are_replaced() -> None:
+    (first,) = called("os", [("getpid", ())])
+    assert called("os", [("getpid", ())], PATIENT, 1) == [first]
+    assert isinstance(first, int)
+    os.kill(first, signal.SIGKILL)
+    time.sleep(0.2)
+    assert first not in called("os", [("getpid", ())], PATIENT, 1)
+
+
+def test_a_call_that_is_given_up_leaves_no_process_with_its_work() -> None:
+    results = pooled(importlib.import_module("calling").Call, ("time",), [("sleep", (0,)), *[("sleep", (30,))] * 5], Limits(seconds=60), 1)
+    assert next(results) is None
+    results.close()
+    began = time.monotonic()
+    assert called("time", [("sleep", (0,))], PATIENT, 1) == [None]
+    assert time.monotonic() - began < 10
+    assert all(worker.process.poll() is None for worker in pool._idle)
+    assert Path(f"/proc/{pool._idle[0].process.pid}").exists()

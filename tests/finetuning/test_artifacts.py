@@ -1,0 +1,59 @@
+"""What a fine-tuning leaves: pictures and classifier are of the fractions that they say they are."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small import Shallow
+from studies import a_request
+
+from medssl.evaluate.experiment import Findings, Request, run_study
+from medssl.finetuning import artifacts
+from medssl.nn.encoder import Encoder
+from medssl.report.visuals import Showcase
+
+FRACTIONS = "10pct,50pct,100pct"
+
+
+def said(network: Any, request: Request) -> np.ndarray:
+    """Probabilities of the test images."""
+    with torch.no_grad():
+        logits = network(torch.from_numpy(request.images[request.task.test]).float() / 255)
+    return logits.softmax(1).numpy()
+
+
+def of_first_draw(findings: Findings, labels: str) -> tuple[np.ndarray, float]:
+    cell = next(cell for cell in findings.cells if (cell.labels, cell.draw, cell.init) == (labels, 0, "pretrained"))
+    return cell.prob, cell.temperature
+
+
+@pytest.fixture(params=["linear", "full"])
+def studied(request: pytest.FixtureRequest, tmp_path) -> tuple[Request, Findings]:
+    """Finished once and taken from the kept cells: what is handed on has its tensors then, too."""
+    torch.manual_seed(0)
+    starts = {name: Encoder(Shallow(), torch.tensor([0.4]), torch.tensor([0.1])).eval() for name in ("pretrained", "random")}
+    asked = replace(a_request(mode=request.param, labels=FRACTIONS, cells=tmp_path, steps=20, lr=0.01), inits=starts)
+    run_study(asked)
+    return asked, run_study(asked)
+
+
+def test_the_heat_maps_are_of_the_classifier_whose_cases_the_page_shows(studied, monkeypatch):
+    asked, findings = studied
+    handed: list[Showcase] = []
+    monkeypatch.setattr(artifacts, "illustrate", lambda showcase, seed: handed.append(showcase))
+    artifacts.pictures(asked, findings)
+    (showcase,) = handed
+    prob, temperature = of_first_draw(findings, "10pct")
+    assert (showcase.labels, showcase.temperature) == ("10pct", temperature)
+    np.testing.assert_array_equal(showcase.probs["pretrained"][0], prob)
+    np.testing.assert_allclose(said(showcase.classifier, asked), prob, atol=1e-5)
+
+
+def test_the_classifier_that_is_kept_is_that_of_all_labels(studied):
+    asked, findings = studied
+    prob, temperature = of_first_draw(findings, "100pct")
+    assert (str(findings.taken.wanted), findings.fit.temperature) == ("100pct", temperature)
+    np.testing.assert_allclose(said(artifacts.network_of(asked, findings.fit), asked), prob, atol=1e-5)
+    assert np.abs(prob - of_first_draw(findings, "10pct")[0]).max() > 0.01, "the fractions' classifiers cannot be told apart here"

@@ -1,0 +1,93 @@
+"""The whole page, with every picture, as a browser shows it: it asks for nothing, says nothing, and fits a telephone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser, chromium
+from pages import SCRIPT, a_document, a_showcase, with_everything
+
+from medssl.report.page import figure_files, render, write_report
+from medssl.report.visuals import illustrate
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    document = with_everything(a_document())
+    document["task"]["classes"][1]["name"] = SCRIPT
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    write_report(document, path, illustrate(a_showcase(), seed=0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
+        pytest.skip("needs Chromium (Debian: apt-get install --no-install-recommends chromium)")
+    with Browser(program) as started:
+        yield started
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_opens_without_a_request_or_a_word_on_the_console_and_fits(page: Path, browser: Browser, width: int, dark: bool) -> None:
+    seen = browser.visit(page, width=width, dark=dark)
+    assert seen.requests == [page.as_uri()]
+    assert seen.console == []
+    assert seen.facts["wide"] <= width
+    assert width < 1280 or seen.facts["cut"] == [], "a table that must be scrolled on a desk hides its last columns"
+    assert seen.facts["images"] > 30 and seen.facts["broken"] == 0
+    assert seen.facts["paper"] == ("rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)")
+
+
+def test_the_browser_would_have_heard_and_seen_a_page_that_asks(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "bad.html").write_text('<img src="other.png"><script>console.error("heard")</script><div style="width: 2000px">wide</div>')
+    seen = browser.visit(tmp_path / "bad.html", width=1280)
+    assert (tmp_path / "other.png").as_uri() in seen.requests
+    assert any("heard" in said for said in seen.console)
+    assert seen.facts["wide"] >= 2000 and seen.facts["broken"] == 1
+
+
+def test_the_policy_stops_a_script_and_a_request_that_came_through(page: Path, browser: Browser, tmp_path: Path) -> None:
+    text = page.read_text("utf-8").replace("</main>", '<script>window.ran = 1</script><img src="other.png"></main>')
+    (tmp_path / "attacked.html").write_text(text, "utf-8")
+    seen = browser.visit(tmp_path / "attacked.html", width=1280)
+    assert seen.facts["ran"] == "no"
+    assert any("Content Security Policy" in said for said in seen.console)
+
+
+def test_the_page_is_small_and_says_that_it_holds_patients(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert len(text) < 1_000_000
+    assert "this page holds images of patients: keep it under the same rules as the data" in text
+    assert "holds images of patients" not in render(with_everything(a_document()))
+
+
+def test_groups_sites_classes_and_the_audit_are_told_from_the_document(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for said in (
+        "St Mary (few)",
+        "0.777",
+        "names the site of 93% of the images",
+        "The features know the hospital",
+        "0.046",
+        "Class by class",
+    ):
+        assert said in text, said
+    for said in ("761 used of 770 found (folder)", "9 left out: truncated_pixels (a fault)", "3 copies stand on both sides"):
+        assert said in text, said
+    assert text.count("<script") == 0 and text.count("&lt;script&gt;") > 10
+
+
+def test_every_entry_of_the_contents_has_its_section_and_every_section_its_entry(page: Path) -> None:
+    import re
+
+    for text in (page.read_text("utf-8"), render(a_document()), render(with_everything(a_document()))):
+        entries, sections = set(re.findall(r'<a href="#([^"]+)"', text)), set(re.findall(r'<h2 id="([^"]+)"', text))
+        assert entries == sections - {"scores-2"}
+
+
+def test_figures_of_the_document_go_to_the_tracker() -> None:
+    assert list(figure_files(a_document())) == ["label_efficiency.png"]
+    assert list(figure_files(with_everything(a_document()))) == ["label_efficiency.png", "subgroups.png"]

@@ -1,0 +1,104 @@
+"""Grad-CAM of networks whose reasons are known, because they were built with them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medssl.report.gradcam import Case, cases, grad_cam, last_map, linear_on, overlaid
+
+
+class LooksAtOneQuadrant(nn.Module):
+    """Class 1 is how bright the upper left quarter is, class 0 how bright the lower right one: one channel for each, and no other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, stride=2, padding=1, bias=False)
+        self.act = nn.ReLU(inplace=True)
+        with torch.no_grad():
+            self.conv.weight.fill_(1 / 9)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.act(self.conv(images.contiguous(memory_format=torch.channels_last)))
+        half = maps.shape[-1] // 2
+        return torch.stack([maps[:, 0, half:, half:].mean((1, 2)), maps[:, 1, :half, :half].mean((1, 2))], 1)
+
+
+def lit(quadrants: list[tuple[int, int]]) -> np.ndarray:
+    image = np.zeros((1, 32, 32), np.float32)
+    for row, column in quadrants:
+        image[0, row * 16 : row * 16 + 16, column * 16 : column * 16 + 16] = 1
+    return image
+
+
+def test_the_map_lights_up_where_the_channel_of_the_class_does() -> None:
+    """The gradient says how much a channel counts, the activation where it is: a lit quarter that does not count still is the channel's."""
+    network = LooksAtOneQuadrant()
+    maps = grad_cam(network, np.stack([lit([(0, 0)]), lit([(1, 1)])]), [1, 0])
+    assert maps is not None and maps.shape == (2, 32, 32)
+    assert maps.max() == 1 and maps.min() >= 0
+    inside = [maps[0][:14, :14], maps[1][18:, 18:]]
+    outside = [maps[0][18:, 18:], maps[1][:14, :14]]
+    assert min(m.mean() for m in inside) > 0.9 and max(m.mean() for m in outside) < 0.05
+
+
+def test_an_image_in_which_nothing_speaks_for_the_class_is_dark_and_finite() -> None:
+    maps = grad_cam(LooksAtOneQuadrant(), lit([])[None], [1])
+    assert maps is not None and (maps == 0).all()
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    network = LooksAtOneQuadrant().train().requires_grad_(False)
+    grad_cam(network, lit([(0, 0)])[None], [1])
+    assert network.training and network.act.inplace and not network.conv._forward_hooks
+    assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("resnet10t", "layer4"), ("convnext_atto", "stages"), ("vit_tiny_patch16_224", None), ("swin_tiny_patch4_window7_224", None)],
+)
+def test_the_last_feature_map_is_found_and_a_transformer_has_none(model: str, expected: str | None) -> None:
+    import timm
+
+    small = {"embed_dim": 24, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 4, 8)} if model.startswith("swin") else {}
+    network = timm.create_model(model, num_classes=2, **small).eval()
+    assert last_map(network, torch.zeros(1, 3, 224, 224)) == expected
+    if expected is None:
+        assert grad_cam(network, np.zeros((1, 3, 224, 224), np.float32), [0]) is None
+
+
+def test_the_most_confident_right_and_wrong_case_of_each_class_are_chosen() -> None:
+    y = np.array([0, 0, 0, 1, 1, -1])
+    p = np.array([0.2, 0.1, 0.7, 0.9, 0.4, 1.0])  # of class 1
+    found = cases("classes", y, np.stack([1 - p, p], 1), 8)
+    assert [(c.place, c.truth, c.called, c.right) for c in found] == [(1, 0, 0, True), (2, 0, 1, False), (3, 1, 1, True), (4, 1, 0, False)]
+    assert found[0].probability == pytest.approx(0.9)
+    assert len(cases("classes", y, np.stack([1 - p, p], 1), 3)) == 3
+    all_right = cases("classes", np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), 8)
+    assert [c.right for c in all_right] == [True, True]
+
+
+def test_of_labels_those_called_and_there_are_right_and_those_called_and_not_there_are_wrong() -> None:
+    y = np.array([[1, 0], [0, 1], [-1, 0]])
+    found = cases("labels", y, np.array([[0.9, 0.8], [0.6, 0.4], [1.0, 0.1]]), 8)
+    assert found == [Case(0, 0, 0, 0.9, True), Case(1, -1, 0, 0.6, False), Case(0, -1, 1, 0.8, False)]
+
+
+def test_a_linear_classifier_of_standardised_features_becomes_the_last_layer() -> None:
+    rng = np.random.default_rng(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+    images = torch.rand(7, 3, 2, 2)
+    mean, scale, weight, bias = rng.normal(size=5), rng.uniform(0.5, 2, 5), rng.normal(size=(3, 5)), rng.normal(size=3)
+    features = encoder(images).detach().numpy()
+    expected = (features - mean) / scale @ weight.T + bias
+    assert linear_on(encoder, mean, scale, weight, bias)(images).detach().numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_overlay_leaves_the_picture_where_the_map_is_dark() -> None:
+    picture = np.full((4, 4, 3), 100, np.uint8)
+    strength = np.zeros((4, 4))
+    strength[0, 0] = 1
+    over = overlaid(picture, strength)
+    assert (over[1:] == 100).all()
+    assert over[0, 0].tolist() == [round(100 * 0.35 + 0.65 * c) for c in (253.27893, 231.070035, 36.703680)]  # viridis' yellow

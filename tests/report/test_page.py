@@ -1,0 +1,177 @@
+"""The report: one file that asks nothing of anywhere, in which foreign text stays text and every number is that of the document."""
+
+import copy
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import SCRIPT, a_document
+
+from medssl.report.figures import WIDE, figure_png, figure_svg
+from medssl.report.page import render, write_report
+
+
+class Page(HTMLParser):
+    """What a browser would make of it: the elements with their attributes, and the text that is shown."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.shown = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.shown += data
+
+
+def with_hostile_text() -> dict[str, Any]:
+    document = a_document()
+    attribute = '"><img src=x onerror=alert(1)>'
+    document["task"]["classes"][1]["name"] = SCRIPT
+    document["task"]["column"] = attribute
+    document["data"] = {"name": SCRIPT, attribute: attribute}
+    document["run"]["command"] = f"medssl finetune {SCRIPT} {{{{ 7 * 7 }}}}"
+    for part in (*document["summary"], *document["paired"]):
+        for key in ("init", "versus"):
+            if part.get(key) == "random":
+                part[key] = SCRIPT + "$x^2$-->"
+    return document
+
+
+def test_foreign_text_is_shown_and_never_run() -> None:
+    page = Page(render(with_hostile_text()))
+    assert not {"script", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in page.elements}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert f"to tell {SCRIPT} from normal" in page.shown
+    assert "{{ 7 * 7 }}" in page.shown
+    drawn = Page(figure_svg(with_hostile_text(), WIDE, "x"))
+    assert f"{SCRIPT}$x^2$-->" in drawn.shown and "script" not in {tag for tag, _ in drawn.elements}
+
+
+def test_the_policy_forbids_everything_but_inline_style_and_data_images() -> None:
+    metas = [attributes for tag, attributes in Page(render(a_document())).elements if tag == "meta"]
+    policy = next(m["content"] for m in metas if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_the_page_names_no_address_outside_itself() -> None:
+    text = render(a_document())
+    assert not re.search(r"https?:|//[a-z]|@import", text)
+    for _, attributes in Page(text).elements:
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+
+
+def test_ids_are_unique_and_every_reference_inside_the_page_has_its_target() -> None:
+    elements = Page(render(a_document())).elements
+    ids = [attributes["id"] for tag, attributes in elements if "id" in attributes and tag in {"path", "clipPath", "h2"}]
+    assert len(ids) == len(set(ids))
+    used = [value[1:] for _, attributes in elements for key, value in attributes.items() if key == "xlink:href" and value]
+    assert used and set(used) <= set(ids)
+
+
+def test_three_sentences_say_what_was_done_with_the_numbers_of_the_document() -> None:
+    shown = Page(render(a_document())).shown
+    assert (
+        "An encoder (resnet18) was pretrained with pNNCLR on 1,549 different images of 368 patients, without looking at a label." in shown
+    )
+    assert "trained with 1%, 10% and 100% of the labels, in up to 5 draws of patients, to tell sick from normal" in shown
+    assert "scored once on 150 images of 102 patients that neither its pretraining nor its fine-tuning had seen." in shown
+    assert (
+        "With 10% of the labels (58 to 66 images) the pretrained encoder reached an AUROC of 0.823 (95% interval 0.773 to 0.863)" in shown
+    )
+    assert "0.163 more than the same network from a random start" in shown and "(+0.050 to +0.270) does not include zero" in shown
+
+
+def test_an_unfavourable_result_is_told_as_plainly() -> None:
+    document = a_document()
+    document["paired"][1].update(auroc_gain=-0.02, low=-0.06, high=0.0201)
+    shown = Page(render(document)).shown
+    assert "0.020 less than the same network from a random start" in shown
+    assert "(\N{MINUS SIGN}0.060 to +0.020) includes zero, so it may be chance" in shown
+    assert shown.count("undecided") == 1
+    document["paired"][1]["high"] = -0.001
+    shown = Page(render(document)).shown
+    assert shown.count("worse") == 1 and "does not include zero" in shown
+    document["paired"][1].update(auroc_gain=0.02, low=-0.01, high=0.05)
+    assert "(\N{MINUS SIGN}0.010 to +0.050) includes zero, so it may be chance" in Page(render(document)).shown
+
+
+def test_nothing_is_claimed_of_pretraining_where_no_leak_was_looked_for() -> None:
+    document = a_document()
+    del document["leak_check"]
+    assert "150 images of 102 patients that its fine-tuning had not seen." in Page(render(document)).shown
+
+
+def test_data_that_may_not_tell_patients_apart_is_named_as_a_limit() -> None:
+    document = a_document()
+    assert "patient key of its own" not in render(document)
+    document["task"]["pool"]["n_patients"], document["task"]["test"]["n_patients"] = 609, 150
+    assert "patient key of its own" in render(document)
+
+
+def test_the_table_holds_every_score_with_its_interval_and_the_command_stands_at_the_end() -> None:
+    page = Page(render(a_document()))
+    for number in ("0.701", "0.651 to 0.741", "0.885", "0.690", "5 to 7 images of 4 patients", "609 images"):
+        assert number in page.shown, number
+    assert "medssl finetune --labels 10pct" in page.shown
+    assert "100 entries" in page.shown
+
+
+def test_scores_at_operating_points_and_the_test_of_the_gain_stand_on_the_page() -> None:
+    page = Page(render(a_document()))
+    for text in ("Sensitivity at 95% specificity", "Brier score", "0.234", "p (DeLong)", "0.012", "under 0.001"):
+        assert text in page.shown, text
+
+
+def test_labels_saved_are_told_either_way() -> None:
+    document = a_document()
+    told = (
+        "With 10% of the labels the pretrained encoder first reaches the 0.720 that the same network from a random start reaches with 100%."
+    )
+    assert told in Page(render(document)).shown
+    assert "1% \N{MINUS SIGN}0.019 (\N{MINUS SIGN}0.100 to +0.200); 10% +0.103" in Page(render(document)).shown
+    document["labels_saved"]["reached"] = None
+    assert "With none of these fractions does the pretrained encoder reach the 0.720" in Page(render(document)).shown
+    assert "random start reaches with" not in Page(render(a_document(("100pct",)))).shown
+
+
+def test_a_single_fraction_is_drawn_as_dots_and_said_without_a_list() -> None:
+    shown = Page(render(a_document(("100pct",)))).shown
+    assert "AUROC by starting point" in shown and "trained with 100% of the labels to tell" in shown
+    assert "logarithmic" not in shown
+
+
+def test_more_than_two_classes_and_few_facts_still_make_a_page() -> None:
+    document = a_document()
+    document["task"]["classes"].append({"name": "very sick", "pool": 3, "test": 2})
+    for section in ("data", "encoder", "leak_check", "run"):
+        del document[section]
+    shown = Page(render(document)).shown
+    assert "to tell normal, sick and very sick apart" in shown
+    assert "An encoder was pretrained with self-supervision, without looking at a label." in shown
+
+
+def test_the_same_document_gives_the_same_bytes(tmp_path: Path) -> None:
+    document = a_document()
+    before = copy.deepcopy(document)
+    for name in ("a.html", "b.html"):
+        write_report(document, tmp_path / name)
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert document == before
+    assert (tmp_path / "a.html").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("fractions", [("10pct",), ("1pct", "10pct", "100pct")])
+def test_the_figure_is_a_png_for_the_tracker_and_follows_the_page_as_svg(fractions: tuple[str, ...]) -> None:
+    document = a_document(fractions)
+    assert figure_png(document).startswith(b"\x89PNG\r\n")
+    svg = figure_svg(document, WIDE, "x")
+    assert "var(--series-0)" in svg and "var(--series-1)" in svg
+    assert not re.search(r"#[0-9a-f]{6}", svg)  # no colour is left that would not follow light and dark
+    assert ">pretrained</text>" in svg and ">random start</text>" in svg

@@ -1,0 +1,53 @@
+"""What a configuration is made of: the preset, the data, and what the user said."""
+
+import pytest
+
+from medssl.errors import UserError
+from medssl.runs.resolve_config import configured, given
+
+
+class Silent:
+    def say(self, text): ...
+    def warn(self, text): ...
+    def progress(self, task, done, total, facts=None): ...
+
+
+def method_of(preset, method=None, sets=()):
+    return configured(Silent(), "phantom", preset, given(method, None, None, sets))[0].method
+
+
+def test_another_method_keeps_the_presets_sizes_and_has_its_own_paper_values():
+    preset = method_of("chest_xray_cpu")
+    other = method_of("chest_xray_cpu", "byol")
+    assert (preset.hidden, preset.width, preset.support_size) == (1024, 128, 512)
+    assert (other.name, other.hidden, other.width, other.momentum) == ("byol", 1024, 128, 0.996)
+    assert method_of("chest_xray_cpu", "nnclr").support_size == 512
+    assert method_of("chest_xray_cpu", "moco").temperature == 0.2, "temperature belongs to the method"
+
+
+def test_what_is_set_goes_before_the_presets_sizes():
+    assert method_of("chest_xray_cpu", "nnclr", ["method.width=32"]).width == 32
+    assert method_of("chest_xray_cpu", None, ["method.name=nnclr", "method.hidden=64"]).hidden == 64
+
+
+def test_another_network_gets_neither_stem_nor_arguments_of_the_presets_network():
+    def backbone(*sets):
+        return configured(Silent(), "phantom", "chest_xray_cpu", given(None, None, None, sets))[0].backbone
+
+    assert backbone().arguments == {"channels": [32, 64, 128, 256]}
+    assert backbone("backbone.model=vit_tiny_patch16_224").arguments == {}
+    assert backbone("backbone.model=vit_tiny_patch16_224", "backbone.arguments={depth: 1}").arguments == {"depth": 1}
+    assert backbone("backbone.model=vit_tiny_patch16_224").stem == "auto"
+    assert backbone("backbone.stem=small").arguments == {"channels": [32, 64, 128, 256]}
+
+
+@pytest.mark.parametrize("wrong", ["method=5", "method=nnclrr", "method.widht=3"])
+def test_a_wrong_method_is_the_users_error(wrong):
+    with pytest.raises(UserError):
+        method_of("chest_xray_cpu", None, [wrong])
+
+
+def test_a_users_own_preset_may_name_its_method_alone(tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text("method: pnnclr\n", "utf-8")
+    assert method_of(str(own), "simclr").name == "simclr"
