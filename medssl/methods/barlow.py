@@ -31,6 +31,9 @@ from medssl.nn.heads import mlp
 from medssl.nn.losses import exact, unit, wide
 from medssl.types import Batch, Step
 
+TITLE = "Barlow Twins"
+USES_LABELS = False
+
 
 class Config(PluginConfig):
     """`hidden`: the width of all three layers of the projector, that of the embeddings too. `redundancy`: lambda."""

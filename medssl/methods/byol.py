@@ -29,6 +29,9 @@ from medssl.nn.losses import unit
 from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, Step
 
+TITLE = "BYOL"
+USES_LABELS = False
+
 
 class Config(PluginConfig):
     """`momentum`: the target's at the start of training."""

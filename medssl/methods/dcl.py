@@ -33,6 +33,9 @@ from medssl.nn.negatives import same_patient
 from medssl.nn.support_set import tags_of
 from medssl.types import Batch, Step
 
+TITLE = "DCL"
+USES_LABELS = False
+
 
 class Config(PluginConfig):
     """`weighted`: DCLW, with `sigma`. `mask_same_patient`: other images of the patient, in either view, are no negatives."""

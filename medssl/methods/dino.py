@@ -39,6 +39,9 @@ from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, LocalViews, Step
 from medssl.views.operations import PositiveShareRange, Share
 
+TITLE = "DINO"
+USES_LABELS = False
+
 Temperature = Annotated[float, Field(gt=0)]
 
 

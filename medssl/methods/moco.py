@@ -44,6 +44,9 @@ from medssl.nn.support_set import SupportSet, tags_of
 from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, Rows, Step
 
+TITLE = "MoCo"
+USES_LABELS = False
+
 
 class Config(PluginConfig):
     """`momentum`, `hidden`, `width`: None for the version's own (`PAPER`). v2 only: `support_size`, and `symmetric`, L averaged over both

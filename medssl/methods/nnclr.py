@@ -27,6 +27,9 @@ from medssl.nn.negatives import left_out
 from medssl.nn.support_set import Neighbours, SupportSet, tags_of
 from medssl.types import Batch, LookUp, Rows, Step
 
+TITLE = "NNCLR"
+USES_LABELS = False
+
 
 class Config(PluginConfig):
     """`neighbours` and `clusters`: see `SupportSet`. `mask_same_patient`: other images of the patient are no negatives. `cancel`: how many

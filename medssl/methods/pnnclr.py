@@ -42,6 +42,9 @@ from medssl.nn.support_set import Neighbours, SupportSet, tags_of
 from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, LookUp, Rows, Step
 
+TITLE = "pNNCLR"
+USES_LABELS = False
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

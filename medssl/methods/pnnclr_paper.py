@@ -1,4 +1,4 @@
-"""pNNCLR as its authors' code computes it (mb16biswas/pnnclr, commit 0b39f20): the method of `pnnclr.py` with its switches thrown.
+"""pNNCLR (authors' code): the method of `pnnclr.py` as its authors compute it (github.com/mb16biswas/pnnclr, commit 0b39f20).
 
 Four cross-entropies, gradient through the interpolated neighbour, which is not a unit vector, alpha 0.95, no noise, both views'
 predictions pushed, the second half of the loss looking at a support set that already holds the first view's. Not copied: the optimiser
@@ -11,6 +11,9 @@ from pydantic import Field
 
 from medssl.methods import pnnclr
 from medssl.nn.encoder import Encoder
+
+TITLE = "pNNCLR (authors' code)"
+USES_LABELS = False
 
 
 class Config(pnnclr.Config):

@@ -29,6 +29,9 @@ from medssl.nn.negatives import same_patient
 from medssl.nn.support_set import tags_of
 from medssl.types import Batch, Step
 
+TITLE = "SimCLR"
+USES_LABELS = False
+
 
 class Config(PluginConfig):
     """`mask_same_patient`: other images of the patient, in either view, are no negatives."""

@@ -29,6 +29,9 @@ from medssl.nn.heads import mlp
 from medssl.nn.losses import unit
 from medssl.types import Batch, Step
 
+TITLE = "SimSiam"
+USES_LABELS = False
+
 
 class Config(PluginConfig):
     """`hidden`: of the projector, and the width of its output."""

@@ -23,6 +23,9 @@ from medssl.nn.gather import gather
 from medssl.nn.losses import unit
 from medssl.types import Batch, Step
 
+TITLE = "Supervised"
+USES_LABELS = True
+
 
 class Config(PluginConfig):
     """`label_smoothing`: the share eps of the target that all classes have in equal parts."""

@@ -32,6 +32,9 @@ from medssl.nn.heads import mlp
 from medssl.nn.losses import exact, unit, wide
 from medssl.types import Batch, Step
 
+TITLE = "VICReg"
+USES_LABELS = False
+
 EPS = 1e-4
 
 

@@ -45,7 +45,7 @@ class Watch:
     def __init__(self, reporter: Reporter, tracker: Tracker, job: Job, stop: StopFlag) -> None:
         self._reporter, self._tracker, self._job, self._stop = reporter, tracker, job, stop
         views = job.feed.batch(job.start).views[0]
-        ranked = not methods.learns_from_labels(job.config.method.name)
+        ranked = not methods.uses_labels(job.config.method.name)
         self._examine = Examination(job.method.encoder, views, ranked=ranked)
         self._save = Saver(job.folder, reporter.warn)
         self._alarm = Alarm(reporter, job.config.monitor, job.folder)

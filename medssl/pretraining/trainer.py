@@ -43,7 +43,7 @@ def assemble(folder: Path, config: Config, found: Prepared, team: Team, start: i
     """The parts of a pretraining; weights and all else follow from the configuration and the seed. `start`: the step to go on from."""
     device = own_device(choose_device(config.device))
     rows = found.pretraining
-    if methods.learns_from_labels(config.method.name):
+    if methods.uses_labels(config.method.name):
         rows = _labelled(rows, config.method.name, found)
     if not len(rows):
         raise UserError(f"None of the {len(found.roles)} images is left to pretrain on: they are for the test, held out, or leak.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medssl import __version__
+from medssl import __version__, methods
 from medssl.config import Config
 from medssl.data import volumes
 from medssl.data.store.compatibility import contract
@@ -32,9 +32,14 @@ PREDICTIONS_USE = (
 
 
 def export(folder: Path, config: Config, found: Prepared, encoder: Encoder, facts: Mapping[str, float]) -> None:
-    """Write encoder.safetensors and card.json. The card holds no path: keyed hashes of the patients and pixels that were trained on."""
+    """Write encoder.safetensors and card.json. The card holds no path: keyed hashes of the patients and pixels that were trained on.
+
+    Its "method" says how to name the method and whether it saw labels, for reports by an installation that may not have the method.
+    """
+    method = config.method.name
     table = found.store.table.iloc[found.pretraining]
     card = {
+        "method": {"name": method, "title": methods.title(method), "uses_labels": methods.uses_labels(method)},
         "intensity": "float in [0, 1], brighter is more; standardised by mean and std inside the encoder",
         "preparation": found.store.card["preparation"] | {"settings": found.store.card["settings"]},
         "data": {key: found.store.card[key] for key in ("fingerprint", "content", "counts")},

@@ -9,7 +9,7 @@ from small import batch_for, small_method
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medssl import plugins
-from medssl.methods import learns_from_labels
+from medssl.methods import title, uses_labels
 
 every_method = pytest.mark.parametrize("name", plugins.names("methods"))
 
@@ -93,9 +93,25 @@ def test_products_of_matrices_in_its_losses_are_not_left_to_autocast(name):
 
 
 @every_method
-def test_labels_and_patients_change_no_step_by_default(name):
-    if learns_from_labels(name):
-        pytest.skip("learns from labels")
+def test_a_method_says_its_title_and_its_documentation_begins_with_it(name):
+    assert title(name)
+    assert str(plugins.find("methods", name).__doc__).startswith((f"{title(name)}:", f"{title(name)} ("))
+    assert [title(other) for other in plugins.names("methods")].count(title(name)) == 1
+
+
+@every_method
+def test_labels_change_a_step_where_the_method_says_that_it_uses_labels_and_only_there(name):
+    method = small_method(name)
+    batch = batch_for(method)
+    assert batch.labels is not None
+    turned = replace(batch, labels=batch.labels.flip(0))
+    assert torch.equal(method(batch).loss.detach(), method(turned).loss.detach()) is not uses_labels(name)
+
+
+@every_method
+def test_labels_and_patients_are_not_needed_by_default(name):
+    if uses_labels(name):
+        pytest.skip("trains on labels")
     method = small_method(name)
     batch = batch_for(method)
     blind = replace(batch, labels=None, patients=None)

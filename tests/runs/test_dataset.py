@@ -76,6 +76,15 @@ def test_what_leaks_and_is_allowed_is_warned_of_and_stamped_on_the_card(leaking:
     assert (card["leaks"]["policy"], card["leaks"]["patients"], card["leaks"]["pixels"]) == ("allow", 1, 1)
 
 
+@pytest.mark.parametrize(("name", "title", "uses_labels"), [("nnclr", "NNCLR", False), ("supervised", "Supervised", True)])
+def test_the_card_says_the_methods_title_and_whether_it_used_labels(leaking, tmp_path, reporter, name, title, uses_labels) -> None:
+    config = resolve({"data": {"path": str(leaking), "leaks": "allow"}, "method": name})
+    encoder = build_encoder(config.backbone.model_dump(), 1, 16, torch.zeros(1), torch.ones(1), 0)
+    export(tmp_path, config, get(leaking, "allow", reporter), encoder, {})
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["method"] == {"name": name, "title": title, "uses_labels": uses_labels}
+
+
 @pytest.mark.fault("L1")
 def test_without_the_split_column_the_same_pictures_are_split_without_a_leak(leaking: Path, reporter) -> None:
     table = pd.read_csv(leaking, dtype=str).drop(columns="split")
