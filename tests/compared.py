@@ -36,7 +36,7 @@ def a_document(drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", da
         for mean in [float(np.mean([roc_auc_score(y, p) for p in draws]))]
     ]
     return {
-        "format": 1,
+        "format": 2,
         "data": {"name": data, "fingerprint": f"print-{data}"},
         "encoder": {
             "method": {"name": method},

@@ -98,18 +98,18 @@ def with_everything(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def a_showcase(kind: str = "classes", classes: tuple[str, ...] = ("normal", SCRIPT), size: int = 24, **changes: Any) -> Showcase:
+def a_showcase(kind: str = "multiclass", classes: tuple[str, ...] = ("normal", SCRIPT), size: int = 24, **changes: Any) -> Showcase:
     """60 test images and 90 training images of noise, whose class is a bright corner; the features know it, the probabilities nearly."""
     rng, k = np.random.default_rng(0), len(classes)
-    y = rng.integers(0, 2, (150, k)) if kind == "labels" else np.arange(150) % k
+    y = rng.integers(0, 2, (150, k)) if kind == "multilabel" else np.arange(150) % k
     images = rng.integers(0, 120, (150, 1, size, size)).astype(np.uint8)
-    images[(y[:, 0] if kind == "labels" else y) == 0, :, : size // 2, : size // 2] += 130
-    truth = y if kind == "labels" else np.eye(k)[y]
+    images[(y[:, 0] if kind == "multilabel" else y) == 0, :, : size // 2, : size // 2] += 130
+    truth = y if kind == "multilabel" else np.eye(k)[y]
     features = (np.hstack([truth, truth, truth]) + rng.normal(0, 0.5, (150, 3 * k))).astype(np.float32)
 
     def a_draw() -> np.ndarray:
         logits = 2 * truth[:60] + rng.normal(0, 1.5, (60, k))
-        return 1 / (1 + np.exp(1 - logits)) if kind == "labels" else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        return 1 / (1 + np.exp(1 - logits)) if kind == "multilabel" else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
     network = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, k))
     given: dict[str, Any] = {

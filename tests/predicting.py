@@ -66,7 +66,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
         weight=weight,
         bias=bias,
         temperature=1.0,
-        kind="classes",
+        kind="multiclass",
         classes=found.classes,
         statistics=ood.fit(described, found.patients[rows].astype(str)),
         training={

@@ -54,7 +54,7 @@ def read_predictions(path: Path, document: Mapping[str, Any]) -> Predictions | N
 
     Raises UserError for a file that is damaged, or that gives other scores than the document says.
     """
-    if document["task"].get("kind") == "labels" or not path.is_file():
+    if document["task"].get("kind") == "multilabel" or not path.is_file():
         return None
     classes = [c["name"] for c in document["task"]["classes"]]
     try:

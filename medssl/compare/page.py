@@ -93,7 +93,7 @@ def _notes(runs: Sequence[Run], panels: Sequence[Panel]) -> list[str]:
         notes.append("Charts of different data sets are not on the same test images: an encoder's scores must not be ranked across them.")
     for run in runs:
         if run.predictions is None:
-            why = "asks for several labels at once" if run.document["task"].get("kind") == "labels" else "holds no predictions.parquet"
+            why = "asks for several labels at once" if run.document["task"].get("kind") == "multilabel" else "holds no predictions.parquet"
             notes.append(f"{run.name} {why}: whether it was tested on the same test images as another run is not known; it stands alone.")
         if run.leaked:
             notes.append(f"{run.name} was tested on {run.leaked:,} images that its pretraining had seen: its scores are too good.")

@@ -50,7 +50,7 @@ def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed:
 
 def _drawn(task: Task, wanted: LabelFraction, number: int, seed: int) -> np.ndarray:
     patients, y = task.patients[task.pool], task.y[task.pool]
-    if task.several:
+    if task.multilabel:
         return draw_several(patients, y, task.classes, wanted, number, seed)
     return assignment.draw(patients, np.array(task.classes)[y], wanted, number, seed)
 
@@ -58,7 +58,7 @@ def _drawn(task: Task, wanted: LabelFraction, number: int, seed: int) -> np.ndar
 def _check(task: Task, wanted: LabelFraction, chosen: np.ndarray, everyone: int) -> None:
     """A share is a share of all patients, shots are patients of each class; a patient with several labels may stand for some of them."""
     classes, shots = len(task.classes), wanted.shots or 0
-    if task.several:
+    if task.multilabel:
         low, high = (shots, 2 * classes * shots) if shots else (wanted.of(everyone), wanted.of(everyone))
     else:
         target = float(everyone * wanted.share) if wanted.share else classes * shots

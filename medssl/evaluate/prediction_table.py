@@ -17,15 +17,15 @@ class Said(NamedTuple):
 
 
 def columns(kind: str, classes: Sequence[str]) -> list[str]:
-    """The names of the columns; of "labels" each label has its own three for the decision."""
-    decisions = [f"_{name}" for name in classes] if kind == "labels" else [""]
+    """The names of the columns; of "multilabel" each label has its own three for the decision."""
+    decisions = [f"_{name}" for name in classes] if kind == "multilabel" else [""]
     three = [f"{column}{end}" for end in decisions for column in ("prediction", "confidence", "abstained")]
     return [*(f"prob_{name}" for name in classes), *three, "out_of_distribution"]
 
 
 def said(kind: str, classes: Sequence[str], prob: Float[ndarray, " k"], far: float, abstain_below: float) -> Said:
     """What stands in them. A decision whose confidence, the probability of what it says, is below `abstain_below` is left open."""
-    if kind == "labels":
+    if kind == "multilabel":
         decisions = [("present" if p >= 0.5 else "absent", max(p, 1 - p)) for p in prob.tolist()]
     else:
         decisions = [(classes[int(prob.argmax())], float(prob.max()))]

@@ -21,7 +21,7 @@ from medssl.evaluate.stats.subgroups import groups_of, subgroups
 from medssl.evaluate.task import Task
 from medssl.files import write_whole
 
-FORMAT = 1
+FORMAT = 2
 LEVEL = 0.95
 RESULTS, PREDICTIONS, SPLITS = "results.json", "predictions.parquet", "splits.json"
 
@@ -118,7 +118,7 @@ def gather(
 
 def metrics_of(kind: str) -> dict[str, Metric]:
     """Those of a task: for classes that have an order a kappa, too. "ece_scaled" is the ECE of the tempered probabilities."""
-    return {**METRICS, "ece_scaled": ece, **({"quadratic_kappa": quadratic_kappa} if kind == "ordered" else {})}
+    return {**METRICS, "ece_scaled": ece, **({"quadratic_kappa": quadratic_kappa} if kind == "ordinal" else {})}
 
 
 def _scored(task: Task, y: np.ndarray, cell: Cell) -> dict[str, float]:
@@ -133,13 +133,13 @@ def _resampled(task: Task, y: np.ndarray, cells: Sequence[Cell], resamples: Resa
 
 
 def _tempered(task: Task, cell: Cell) -> np.ndarray:
-    return tempered(cell.prob, cell.temperature, task.several)
+    return tempered(cell.prob, cell.temperature, task.multilabel)
 
 
 def _question(task: Task) -> dict[str, Any]:
     """The task as the document tells it. A class's numbers are those of its images, of several labels those where it is present."""
     pool, test = (
-        (task.y[rows] == 1).sum(0) if task.several else np.bincount(task.y[rows], minlength=len(task.classes))
+        (task.y[rows] == 1).sum(0) if task.multilabel else np.bincount(task.y[rows], minlength=len(task.classes))
         for rows in (task.pool, task.test)
     )
     return {
@@ -172,12 +172,12 @@ def _summary(
 
 def _per_class(task: Task, cells: Sequence[Cell], resamples: Resamples) -> list[dict[str, Any]]:
     """AUROC and AUPRC of each of several labels, or of each of more than two classes against the rest."""
-    if len(task.classes) == 2 and not task.several:
+    if len(task.classes) == 2 and not task.multilabel:
         return []
     y, metrics = task.y[task.test], {"auroc": auroc, "auprc": auprc}
     rows = []
     for c, name in enumerate(task.classes):
-        truth = y[:, [c]] if task.several else (y == c).astype(int)[:, None]
+        truth = y[:, [c]] if task.multilabel else (y == c).astype(int)[:, None]
         draws = [cell.prob[:, [c]] for cell in cells]
         values = resampled(truth, draws, resamples, metrics)
         means = {key: float(np.mean([score(truth, prob, metrics)[key] for prob in draws])) for key in metrics}
@@ -222,7 +222,7 @@ def _gain(ours: Group, theirs: Group, means: Means, values: Values) -> dict[str,
 
 def _p(task: Task, ours: Sequence[Cell], theirs: Sequence[Cell]) -> float | None:
     """DeLong's p of two classes; None with more of them, for which there is no one test, and where nothing can be told."""
-    if len(task.classes) != 2 or task.several:
+    if len(task.classes) != 2 or task.multilabel:
         return None
     scores = [[cell.prob[:, 1] for cell in cells] for cells in (ours, theirs)]
     p = p_value(task.y[task.test] == 1, scores[0], scores[1], task.patients[task.test])
@@ -231,7 +231,7 @@ def _p(task: Task, ours: Sequence[Cell], theirs: Sequence[Cell]) -> float | None
 
 def _predictions(task: Task, table: pd.DataFrame, cells: Sequence[Cell]) -> pd.DataFrame:
     test = table.iloc[task.test]
-    if task.several:
+    if task.multilabel:
         truth = {f"true_{name}": task.y[task.test, k] for k, name in enumerate(task.classes)}
     else:
         truth = {"y_true": [task.classes[c] for c in task.y[task.test]]}

@@ -16,14 +16,14 @@ _NOTHING_FOUND = re.compile(
 )
 
 
-Kind = Literal["classes", "ordered", "labels"]
+Kind = Literal["multiclass", "ordinal", "multilabel"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """`kind`: one of several classes for each image; of classes that have an order (scored alike, and by a kappa); or several labels, each
-    present or not. `y`: int64 [n], the class of each row of the table, -1 where it has no label; of several labels [n, k] of 1, 0, and -1
-    where it is not known. `pool`: rows whose labels may be used. `test`: rows for the score.
+    """`kind`: "multiclass", one class for each image; "ordinal", the same with classes that have an order (scored alike, and by a kappa);
+    "multilabel", several labels, each present or not. `y`: int64 [n], the class of each row of the table, -1 where it has no label;
+    "multilabel" [n, k] of 1, 0, and -1 where it is not known. `pool`: rows whose labels may be used. `test`: rows for the score.
 
     `copies`: how many labelled training images were left out of the pool because they are a test patient's, or have the pixels of a test
     image.
@@ -36,11 +36,11 @@ class Task:
     pool: np.ndarray
     test: np.ndarray
     copies: int
-    kind: Kind = "classes"
+    kind: Kind = "multiclass"
 
     @property
-    def several(self) -> bool:
-        return self.kind == "labels"
+    def multilabel(self) -> bool:
+        return self.kind == "multilabel"
 
 
 def label_columns(table: pd.DataFrame, wanted: str = "") -> list[str]:
@@ -111,11 +111,10 @@ def ask(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, ordered:
     for column, said in zip(columns, text.T, strict=True):
         _refuse_missing(column, said[pool], said[test])
     if len(columns) > 1:
-        return Task(
-            named, tuple(columns), numbered(text.ravel(), ("0", "1")).reshape(text.shape), patients, pool, test, int(copy.sum()), "labels"
-        )
+        y = numbered(text.ravel(), ("0", "1")).reshape(text.shape)
+        return Task(named, tuple(columns), y, patients, pool, test, int(copy.sum()), "multilabel")
     classes = class_order(text[pool, 0].tolist())
-    kind = "ordered" if ordered and len(classes) > 2 else "classes"
+    kind = "ordinal" if ordered and len(classes) > 2 else "multiclass"
     return Task(named, classes, numbered(text[:, 0], classes), patients, pool, test, int(copy.sum()), kind)
 
 

@@ -29,7 +29,7 @@ def cases(kind: str, y: np.ndarray, prob: np.ndarray, most: int) -> list[Case]:
     Of several labels: the highest probability of each label among the images that have it, and among those that do not.
     """
     found: list[Case] = []
-    if kind == "labels":
+    if kind == "multilabel":
         for c in range(prob.shape[1]):
             for value, wanted in ((1, True), (0, False)):
                 found += _surest(

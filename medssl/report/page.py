@@ -96,7 +96,7 @@ def render(document: Mapping[str, Any], pictures: "Pictures | None" = None) -> s
 
 def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
     """What the page reads from the document."""
-    summary, task = document["summary"], {"kind": "classes", **document["task"]}
+    summary, task = document["summary"], {"kind": "multiclass", **document["task"]}
     fractions = list(dict.fromkeys(row["labels"] for row in summary))
     headline = headline_fraction(fractions)
     ours, groups = _row(document, headline), shown_groups(document)
@@ -191,7 +191,7 @@ def _sentences(document: Mapping[str, Any], headline: str) -> list[str]:
 
 def _told(task: Mapping[str, Any]) -> str:
     names = [entry["name"] for entry in task["classes"]]
-    if task.get("kind") == "labels":
+    if task.get("kind") == "multilabel":
         return f"which of {listed(names)} an image shows"
     return f"{names[1]} from {names[0]}" if len(names) == 2 else f"{listed(names)} apart"
 

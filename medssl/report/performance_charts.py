@@ -116,7 +116,7 @@ def _square(title: str, x: str, y: str) -> tuple["Figure", "Axes"]:
 
 
 def _confusion(kind: str, classes: Sequence[str], y: np.ndarray, asked: Sequence[Question], prob: np.ndarray) -> "Figure":
-    if kind == "labels":
+    if kind == "multilabel":
         shown = asked[:_MOST_CLASSES]
         rows = max(1, -(-len(shown) // 2))
         figure, axes = blank((SIDE, 2.3 * rows), rows, 2, squeeze=False)
@@ -160,7 +160,7 @@ def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float 
     """Observed against stated, over the histogram of what was stated."""
     figure, (upper, lower) = blank((SIDE, 4.0), 2, 1, sharex=True, height_ratios=[3.2, 1])
     versions = {"as stated": prob} | (
-        {} if temperature is None else {f"temperature {temperature:.2f}": tempered(prob, temperature, kind == "labels")}
+        {} if temperature is None else {f"temperature {temperature:.2f}": tempered(prob, temperature, kind == "multilabel")}
     )
     upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
     handles, names = [], []
@@ -168,12 +168,12 @@ def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float 
         bins = reliability(*answers(kind, y, stated))
         marker = {"marker": MARKERS[i], "markersize": 5.5, "markeredgecolor": PAPER, "markeredgewidth": 0.6}
         handles += upper.plot(bins.confidence, bins.right, color=SERIES[i], linewidth=1.6, linestyle=DASHES[i], **marker)
-        names.append(name if kind == "labels" else f"{name} (ECE {bins.ece:.3f})")
+        names.append(name if kind == "multilabel" else f"{name} (ECE {bins.ece:.3f})")
         beside = 0.012 * (i - (len(versions) - 1) / 2)
         lower.vlines(bins.confidence + beside, 0, bins.share, color=SERIES[i], linewidth=3.2)
     titled(upper, "Reliability", "", "share that was right")
-    titled(lower, "", "stated confidence", "images" if kind != "labels" else "answers")
-    least = 0.5 if kind == "labels" or prob.shape[1] == 2 else 0.0
+    titled(lower, "", "stated confidence", "images" if kind != "multilabel" else "answers")
+    least = 0.5 if kind == "multilabel" or prob.shape[1] == 2 else 0.0
     upper.set(xlim=(least - 0.02, 1.02), ylim=(-0.02, 1.04))
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     lower.set_ylim(bottom=0)

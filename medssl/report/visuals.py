@@ -85,7 +85,7 @@ def illustrate(showcase: Showcase, seed: int) -> Pictures:
 
 def _groups(kind: str, classes: Sequence[str], y: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Names, and the number of each image's name: its class; of several labels the one it has, "none" or "several"."""
-    if kind != "labels":
+    if kind != "multilabel":
         return tuple(classes), y
     has = (y == 1).sum(1)
     one = np.where(has == 1, (y == 1).argmax(1), np.where(has == 0, len(classes), len(classes) + 1))
@@ -121,7 +121,7 @@ def _gallery(showcase: Showcase, groups: np.ndarray) -> list[list[Tile]]:
 
 def _said(showcase: Showcase, y: Any) -> str:
     """The class of an image; of several labels all that it has."""
-    if showcase.kind == "labels":
+    if showcase.kind == "multilabel":
         return ", ".join(name for name, has in zip(showcase.classes, y, strict=True) if has == 1) or _NONE
     return showcase.classes[y] if y >= 0 else "unknown"
 

@@ -89,11 +89,11 @@ def without(key):
 
 FAULTS = {
     "no results": (lambda run: (run / "results.json").unlink(), "no finished fine-tuning"),
-    "half of them": (lambda run: (run / "results.json").write_text('{"format": 1, "summ'), "is damaged"),
+    "half of them": (lambda run: (run / "results.json").write_text('{"format": 2, "summ'), "is damaged"),
     "no text": (lambda run: (run / "results.json").write_bytes(b"\xff\xfe\x00"), "is damaged"),
     "nested without end": (lambda run: (run / "results.json").write_text("[" * 100_000), "is damaged"),
     "a list": (lambda run: (run / "results.json").write_text("[]"), "has format None"),
-    "of a later version": (spoil(format=2), "has format 2, and this medssl reads 1"),
+    "of another version": (spoil(format=3), "has format 3, and this medssl reads 2"),
     "without a task": (without("task"), "task: Field required"),
     "without a score": (spoil(summary=[]), "holds no score"),
     "a score that is text": (spoil(summary=[{"auroc": "high"}]), "summary.0.auroc"),

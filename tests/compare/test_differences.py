@@ -79,7 +79,7 @@ def test_another_patient_image_or_truth_is_another_test(tmp_path, change, value)
 def test_a_run_without_predictions_or_with_several_labels_has_none_to_compare(tmp_path):
     document = write_run(tmp_path / "a", {"pretrained": {"100pct": [RIGHT]}})
     assert read_predictions(tmp_path / "nothing.parquet", document) is None
-    document["task"]["kind"] = "labels"
+    document["task"]["kind"] = "multilabel"
     assert read_predictions(tmp_path / "a" / "predictions.parquet", document) is None
 
 

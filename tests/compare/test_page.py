@@ -87,7 +87,7 @@ def test_a_leak_and_missing_predictions_are_told(runs):
     shown = Page(render(changed)).shown
     assert "linear-a was tested on 3 images that its pretraining had seen: its scores are too good." in shown
     assert "linear-b holds no predictions.parquet" in shown and "neither its pretraining" not in shown
-    changed[1].document["task"]["kind"] = "labels"
+    changed[1].document["task"]["kind"] = "multilabel"
     assert "linear-b asks for several labels at once" in Page(render(changed)).shown
 
 

@@ -33,7 +33,7 @@ def two_findings(**more: object) -> Request:
 
 
 @pytest.fixture(scope="module")
-def several() -> Results:
+def multilabel() -> Results:
     return run_study(two_findings(labels="30pct,100pct")).results
 
 
@@ -41,31 +41,31 @@ def row_of(results: Results, labels: str = "100pct", init: str = "pretrained") -
     return next(row for row in results.document["summary"] if row["labels"] == labels and row["init"] == init)
 
 
-def test_several_labels_are_drawn_by_patients_and_counted_where_they_are_present(several: Results) -> None:
-    assert several.document["task"]["kind"] == "labels" and several.document["task"]["column"] == "bright, other"
+def test_several_labels_are_drawn_by_patients_and_counted_where_they_are_present(multilabel: Results) -> None:
+    assert multilabel.document["task"]["kind"] == "multilabel" and multilabel.document["task"]["column"] == "bright, other"
     # of the test patients 0 to 19 ten are bright; 0, 1, 6, 7, 12, 13, 18 and 19 have the other finding: images 0 to 3, 12 to 15, 24 to 27
     # and 36 to 39, of which 0, 15 and 25 are not known
-    assert [c["test"] for c in several.document["task"]["classes"]] == [20, 13]
-    drawn = several.splits["draws"]
+    assert [c["test"] for c in multilabel.document["task"]["classes"]] == [20, 13]
+    drawn = multilabel.splits["draws"]
     assert [len(keys) for keys in drawn["30pct"]] == [24, 24] and set(drawn["30pct"][0]) < set(drawn["100pct"][0])
     owner = {hexed("key", i): i // 2 for i in range(120)}
     assert all(len({owner[key] for key in keys}) == 12 for keys in drawn["30pct"])
 
 
-def test_each_label_has_its_own_row_and_the_score_is_their_mean(several: Results) -> None:
-    for row in several.document["summary"]:
+def test_each_label_has_its_own_row_and_the_score_is_their_mean(multilabel: Results) -> None:
+    for row in multilabel.document["summary"]:
         per_class = {c["name"]: c["auroc"] for c in row["per_class"]}
         assert list(per_class) == ["bright", "other"]
         assert row["auroc"]["mean"] == pytest.approx(np.mean([c["mean"] for c in per_class.values()]), abs=1e-12)
         assert all(c["low"] <= c["mean"] <= c["high"] for c in per_class.values())
-    ours = {c["name"]: c["auroc"] for c in row_of(several)["per_class"]}
+    ours = {c["name"]: c["auroc"] for c in row_of(multilabel)["per_class"]}
     assert ours["bright"]["low"] > 0.9 and ours["other"]["low"] < 0.5 < ours["other"]["high"]
 
 
-def test_predictions_hold_the_truth_of_each_label_and_reproduce_its_score(several: Results) -> None:
-    table = several.predictions
+def test_predictions_hold_the_truth_of_each_label_and_reproduce_its_score(multilabel: Results) -> None:
+    table = multilabel.predictions
     assert {"true_bright", "true_other", "prob_bright", "prob_other"} <= set(table.columns) and "y_true" not in table.columns
-    for cell in several.document["cells"]:
+    for cell in multilabel.document["cells"]:
         mine = table[(table["labels"] == cell["labels"]) & (table["init"] == cell["init"]) & (table["draw"] == cell["draw"])]
         known = mine[mine["true_other"] >= 0]
         assert len(known) == 32, "of 40 test images every fifth is not known"
@@ -76,11 +76,11 @@ def test_predictions_hold_the_truth_of_each_label_and_reproduce_its_score(severa
         assert cell["test"]["auroc"] == pytest.approx(np.mean(scores), abs=1e-12)
 
 
-def test_several_labels_have_no_delong_test_no_kappa_and_a_document_of_strict_json(several: Results) -> None:
-    assert all(row["p_delong"] is None for row in several.document["paired"])
-    assert "quadratic_kappa" not in row_of(several)
-    json.dumps(several.document, allow_nan=False)
-    assert all(np.isfinite(value) for value in several.scores().values())
+def test_several_labels_have_no_delong_test_no_kappa_and_a_document_of_strict_json(multilabel: Results) -> None:
+    assert all(row["p_delong"] is None for row in multilabel.document["paired"])
+    assert "quadratic_kappa" not in row_of(multilabel)
+    json.dumps(multilabel.document, allow_nan=False)
+    assert all(np.isfinite(value) for value in multilabel.scores().values())
 
 
 @pytest.mark.parametrize("mode", ["knn", "full"])
@@ -100,7 +100,7 @@ def graded(ordered: bool = True) -> Request:
 
 def test_classes_with_an_order_are_scored_as_classes_and_by_a_kappa_and_the_tracker_hears_of_it() -> None:
     ordered, plain = run_study(graded()).results, run_study(graded(ordered=False)).results
-    assert (ordered.document["task"]["kind"], plain.document["task"]["kind"]) == ("ordered", "classes")
+    assert (ordered.document["task"]["kind"], plain.document["task"]["kind"]) == ("ordinal", "multiclass")
     kappa = row_of(ordered)["quadratic_kappa"]
     mine = ordered.predictions[ordered.predictions["init"] == "pretrained"]
     called = np.argmax([mine["prob_0"], mine["prob_1"], mine["prob_2"]], axis=0)
@@ -113,7 +113,7 @@ def test_classes_with_an_order_are_scored_as_classes_and_by_a_kappa_and_the_trac
 
 def test_two_classes_have_no_order_and_no_row_for_each() -> None:
     results = run_study(a_request(ordered=True, labels="100pct")).results
-    assert results.document["task"]["kind"] == "classes" and row_of(results)["per_class"] == []
+    assert results.document["task"]["kind"] == "multiclass" and row_of(results)["per_class"] == []
 
 
 def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_the_only_label_column_needs_no_name_and_a_wrong_name_gets_the_nearest()
         label_columns(table.drop(columns="label:finding"))
 
 
-def several(**columns: str) -> pd.DataFrame:
+def several_labels(**columns: str) -> pd.DataFrame:
     """Columns of labels, a letter for each row: 1, 0, and - for not known."""
     rows = len(next(iter(columns.values())))
     labels = {f"label:{name}": ["" if letter == "-" else letter for letter in letters] for name, letters in columns.items()}
@@ -90,16 +90,16 @@ def several(**columns: str) -> pd.DataFrame:
 
 
 def test_columns_of_0_and_1_are_one_question_of_several_labels_and_what_is_not_known_is_masked() -> None:
-    table = several(mass="10-1010", effusion="0110011")
+    table = several_labels(mass="10-1010", effusion="0110011")
     assert label_columns(table) == ["mass", "effusion"] and label_columns(table, "effusion,mass") == ["effusion", "mass"]
     task = ask(table, ["mass", "effusion"], np.array(["train"] * 4 + ["test"] * 3))
-    assert (task.kind, task.classes, task.column) == ("labels", ("mass", "effusion"), "mass, effusion")
+    assert (task.kind, task.classes, task.column) == ("multilabel", ("mass", "effusion"), "mass, effusion")
     assert task.y.T.tolist() == [[1, 0, -1, 1, 0, 1, 0], [0, 1, 1, 0, 0, 1, 1]]
     assert task.pool.tolist() == [0, 1, 2, 3] and task.test.tolist() == [4, 5, 6]
 
 
 def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> None:
-    table = several(mass="10-1", view="2011")
+    table = several_labels(mass="10-1", view="2011")
     with pytest.raises(UserError, match="Label column 'view' says more than 0 and 1"):
         label_columns(table, "mass,view")
     assert label_columns(table, "view") == ["view"]
@@ -107,11 +107,11 @@ def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> No
 
 def test_a_label_that_is_never_present_in_the_test_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="No test image has the class '1' of 'effusion', which 1 others have"):
-        ask(several(mass="1010", effusion="0100"), ["mass", "effusion"], np.array(["train", "train", "test", "test"]))
+        ask(several_labels(mass="1010", effusion="0100"), ["mass", "effusion"], np.array(["train", "train", "test", "test"]))
 
 
 def test_classes_are_in_order_where_the_user_says_so_and_there_are_more_than_two() -> None:
     table = a_table(["2", "10", "1"] * 2)
     roles = np.repeat(["train", "test"], 3)
-    assert (task := ask(table, ["finding"], roles, ordered=True)).kind == "ordered" and task.classes == ("1", "2", "10")
-    assert ask(a_table(["0", "1"] * 2), ["finding"], np.repeat(["train", "test"], 2), ordered=True).kind == "classes"
+    assert (task := ask(table, ["finding"], roles, ordered=True)).kind == "ordinal" and task.classes == ("1", "2", "10")
+    assert ask(a_table(["0", "1"] * 2), ["finding"], np.repeat(["train", "test"], 2), ordered=True).kind == "multiclass"

@@ -71,17 +71,17 @@ def test_the_last_feature_map_is_found_and_a_transformer_has_none(model: str, ex
 def test_the_most_confident_right_and_wrong_case_of_each_class_are_chosen() -> None:
     y = np.array([0, 0, 0, 1, 1, -1])
     p = np.array([0.2, 0.1, 0.7, 0.9, 0.4, 1.0])  # of class 1
-    found = cases("classes", y, np.stack([1 - p, p], 1), 8)
+    found = cases("multiclass", y, np.stack([1 - p, p], 1), 8)
     assert [(c.place, c.truth, c.called, c.right) for c in found] == [(1, 0, 0, True), (2, 0, 1, False), (3, 1, 1, True), (4, 1, 0, False)]
     assert found[0].probability == pytest.approx(0.9)
-    assert len(cases("classes", y, np.stack([1 - p, p], 1), 3)) == 3
-    all_right = cases("classes", np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), 8)
+    assert len(cases("multiclass", y, np.stack([1 - p, p], 1), 3)) == 3
+    all_right = cases("multiclass", np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), 8)
     assert [c.right for c in all_right] == [True, True]
 
 
 def test_of_labels_those_called_and_there_are_right_and_those_called_and_not_there_are_wrong() -> None:
     y = np.array([[1, 0], [0, 1], [-1, 0]])
-    found = cases("labels", y, np.array([[0.9, 0.8], [0.6, 0.4], [1.0, 0.1]]), 8)
+    found = cases("multilabel", y, np.array([[0.9, 0.8], [0.6, 0.4], [1.0, 0.1]]), 8)
     assert found == [Case(0, 0, 0, 0.9, True), Case(1, -1, 0, 0.6, False), Case(0, -1, 1, 0.8, False)]
 
 

@@ -86,7 +86,7 @@ def test_neighbours_are_marked_by_their_own_labels(pictures: Pictures) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "classes"), [("labels", ("a", "b", "c")), ("ordered", ("0", "1", "2", "3")), ("classes", tuple("abcdefghijkl"))]
+    ("kind", "classes"), [("multilabel", ("a", "b", "c")), ("ordinal", ("0", "1", "2", "3")), ("multiclass", tuple("abcdefghijkl"))]
 )
 def test_several_labels_and_many_classes_have_their_pictures(kind: str, classes: tuple[str, ...]) -> None:
     pictures = illustrate(a_showcase(kind, classes, classifier=None), seed=0)
@@ -98,7 +98,7 @@ def test_several_labels_and_many_classes_have_their_pictures(kind: str, classes:
 
 def test_of_several_labels_a_neighbour_is_alike_that_has_all_of_them_and_no_other() -> None:
     y, pool_y = np.array([[1, 1, 0], [0, 0, 0]]), np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, -1]])
-    showcase = a_showcase("labels", ("a", "b", "c"), classifier=None)
+    showcase = a_showcase("multilabel", ("a", "b", "c"), classifier=None)
     of_two = {"y": y, "features": np.eye(2), "sites": np.array(["", ""]), "test": np.arange(2), "probs": {"x": [np.full((2, 3), 0.5)]}}
     of_four = {"pool": np.arange(60, 64), "pool_y": pool_y, "pool_features": np.ones((4, 2))}
     rows = illustrate(replace(showcase, **of_two, **of_four), seed=0).gallery

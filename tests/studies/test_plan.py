@@ -133,7 +133,7 @@ def results(folder, weights):
     counts = {"low": 2, "high": 2}
     row = {"fraction": 1.0, "labels": "100pct", "mode": "linear", "init": "pretrained", "draws": 1, "auroc": auroc}
     task = {"column": "x", "classes": [{"name": "a"}, {"name": "b"}], "test": {"n_labels": 2, "n_patients": 2}}
-    document = {"format": 1, "task": task, "interval": {"level": 0.95, "bootstraps": 100}, "paired": []}
+    document = {"format": 2, "task": task, "interval": {"level": 0.95, "bootstraps": 100}, "paired": []}
     document |= {"summary": [{**row, "n_labels": counts, "n_patients": counts}], "encoder": {"weights_sha256": weights}}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(document))
@@ -155,7 +155,7 @@ def test_what_is_finished_is_not_done_again_and_what_was_stopped_goes_on(read, t
     (place / "pretrain-simclr").mkdir()
     (place / "pretrain-simclr" / "last.ckpt").touch()
     (tmp_path / "runs/study/pneumonia/linear-simclr").mkdir(parents=True)
-    (tmp_path / "runs/study/pneumonia/linear-simclr/results.json").write_text('{"format": 1')
+    (tmp_path / "runs/study/pneumonia/linear-simclr/results.json").write_text('{"format": 2')
     todo = {job.name: job for job in left(list(jobs.values()))}
     assert todo.keys() == jobs.keys() - {"nih/pretrain-pnnclr", "nih/linear-pnnclr"}
     assert todo["nih/pretrain-simclr"].arguments == {"resume": "runs/study/nih/pretrain-simclr"}

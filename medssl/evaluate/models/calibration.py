@@ -23,9 +23,9 @@ _RANGE = (0.05, 20.0)
 _TINY = 1e-12
 
 
-def tempered(prob: Float[np.ndarray, "n k"], temperature: float, several: bool) -> Float[np.ndarray, "n k"]:
-    """p_T of p; `several`: labels, each for itself, instead of classes."""
-    if several:
+def tempered(prob: Float[np.ndarray, "n k"], temperature: float, multilabel: bool) -> Float[np.ndarray, "n k"]:
+    """p_T of p; `multilabel`: labels, each for itself, instead of classes."""
+    if multilabel:
         return expit(logit(np.clip(prob, _TINY, 1 - _TINY)) / temperature)
     return softmax(np.log(np.maximum(prob, _TINY)) / temperature, axis=1)
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -21,20 +21,20 @@ from torch import Tensor, nn
 from medssl.encoder.artefact import build_encoder, probe_image
 from medssl.errors import UserError
 from medssl.evaluate.models.ood import EDGE, QUANTILES, Statistics
+from medssl.evaluate.task import Kind
 from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CARD = "classifier.safetensors", "classifier.json"
-KINDS = ("classes", "ordered", "labels")
 _TOLERANCE = 1e-3
 
 
 class Classifier(nn.Module):
     """An encoder, a linear head on its features, and the training images' place among them; all but the encoder in float64.
 
-    `temperature`: what the logits are divided by, so that 0.8 is right in 80 of 100 cases. `kind`: "classes" and "ordered" share the
-    probability 1 among the classes; of "labels" each has its own.
+    `temperature`: what the logits are divided by, so that 0.8 is right in 80 of 100 cases. `kind`: "multiclass" and "ordinal" share the
+    probability 1 among the classes; of "multilabel" each label has its own.
     """
 
     weight: Tensor
@@ -61,9 +61,9 @@ class Classifier(nn.Module):
         return features.double() @ self.weight.T + self.bias
 
     def probabilities(self, logits: Float64[Tensor, "b k"]) -> Float64[Tensor, "b k"]:
-        """Calibrated; of "labels" each for itself, otherwise rows sum to 1."""
+        """Calibrated; of "multilabel" each label for itself, otherwise rows sum to 1."""
         scaled = logits / self.temperature
-        return scaled.sigmoid() if self.kind == "labels" else scaled.softmax(dim=1)
+        return scaled.sigmoid() if self.kind == "multilabel" else scaled.softmax(dim=1)
 
     @property
     def statistics(self) -> Statistics:
@@ -87,7 +87,7 @@ def save(
 
     `classes`: names of the head's k outputs. `card`: "backbone", "channels" and "size" of the encoder, and what else the run knows.
     """
-    assert kind in KINDS and temperature > 0 and len(classes) == len(set(classes)) == len(bias) == len(weight) >= 1
+    assert kind in get_args(Kind) and temperature > 0 and len(classes) == len(set(classes)) == len(bias) == len(weight) >= 1
     classifier = Classifier(encoder, len(classes), float(temperature), kind)
     kept = {"weight": weight, "bias": bias, **vars(statistics)}
     tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}

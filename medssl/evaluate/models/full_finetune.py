@@ -37,19 +37,19 @@ PATIENTS = 5  # of each class, below which none is held back
 
 
 class Classifier(nn.Module):
-    """A copy of `encoder` (the one given stays as it is) with a linear head on its features, for one of `classes` or, `several`, for each
-    of them. `weights`: what an error counts, for each class; of several labels, for each present one.
+    """A copy of `encoder` (the one given stays as it is) with a linear head on its features, for one of `classes` or, `multilabel`, for
+    each of them. `weights`: what an error counts, for each class; of several labels, for each present one.
 
     The head starts at zero, as in big_vision's transfers: all classes equally likely, and no random numbers to account for.
     """
 
     weights: Tensor | None
 
-    def __init__(self, encoder: Any, classes: int, several: bool = False, weights: Tensor | None = None) -> None:
+    def __init__(self, encoder: Any, classes: int, multilabel: bool = False, weights: Tensor | None = None) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(encoder).requires_grad_(True)
         self.head = nn.Linear(encoder.num_features, classes)
-        self.several = several
+        self.multilabel = multilabel
         self.register_buffer("weights", weights, persistent=False)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
         """One view of each sample; the loss is the cross-entropy with its label, of several labels the mean over those that are known."""
         assert batch.labels is not None
         logits, labels = self.logits(batch.views[0]).float(), batch.labels
-        if not self.several:
+        if not self.multilabel:
             hits = (logits.detach().argmax(1) == labels).float().mean()
             return Step(functional.cross_entropy(logits, labels, self.weights), {"accuracy": hits})
         known = labels >= 0
@@ -187,7 +187,7 @@ def predict(
     classifier: Classifier, images: Shaped[np.ndarray, "n c h w"], rows: Int[np.ndarray, " m"], device: torch.device
 ) -> Float32[np.ndarray, "m k"]:
     """The class probabilities of `images[rows]`, unaugmented, in float32; rows sum to 1, not those of several labels."""
-    network = nn.Sequential(classifier.encoder, classifier.head, nn.Sigmoid() if classifier.several else nn.Softmax(dim=1))
+    network = nn.Sequential(classifier.encoder, classifier.head, nn.Sigmoid() if classifier.multilabel else nn.Softmax(dim=1))
     return extract(network, images, rows, device)
 
 

@@ -39,17 +39,17 @@ Balance = str | None  # scikit-learn's class_weight
 @dataclass(frozen=True)
 class Probe:
     """A linear classifier of features as they come from the encoder: `weight` [k, d], `bias` [k], float64, the standardisation folded in.
-    `temperature`: what its logits are divided by to be as sure as they should be. `several`: labels, each for itself."""
+    `temperature`: what its logits are divided by to be as sure as they should be. `multilabel`: labels, each for itself."""
 
     weight: np.ndarray
     bias: np.ndarray
     temperature: float
-    several: bool
+    multilabel: bool
 
     def probabilities(self, features: Features) -> Float[np.ndarray, "n k"]:
         """Before temperature scaling."""
         logits = features.astype(np.float64) @ self.weight.T + self.bias
-        return expit(logits) if self.several else softmax(logits, axis=1)
+        return expit(logits) if self.multilabel else softmax(logits, axis=1)
 
 
 def fit_probe(
@@ -62,7 +62,7 @@ def fit_probe(
     """
     if y.ndim == 1:
         weight, bias, held = _fitted(features, y, patients, classes, seed, balance)
-        return Probe(weight, bias, fit_temperature(np.where(np.isnan(held).any(1), -1, y), np.nan_to_num(held)), several=False)
+        return Probe(weight, bias, fit_temperature(np.where(np.isnan(held).any(1), -1, y), np.nan_to_num(held)), multilabel=False)
     weight, bias = np.zeros((classes, features.shape[1])), np.zeros(classes)
     held = np.full(y.shape, np.nan)
     for label in range(classes):
@@ -70,7 +70,7 @@ def fit_probe(
         truth = y[known, label]
         w, b, of_known = _fitted(features[known], truth, patients[known], 2, seed, balance)
         weight[label], bias[label], held[known, label] = w[1] - w[0], b[1] - b[0], of_known[:, 1]
-    return Probe(weight, bias, fit_temperature(np.where(np.isnan(held), -1, y), np.nan_to_num(held)), several=True)
+    return Probe(weight, bias, fit_temperature(np.where(np.isnan(held), -1, y), np.nan_to_num(held)), multilabel=True)
 
 
 def _fitted(

@@ -37,10 +37,10 @@ class Bins:
 
 def questions(kind: str, y: np.ndarray, classes: int) -> list[Question]:
     """All that have both answers among the test images."""
-    columns = range(classes) if kind == "labels" or classes > 2 else [1]
+    columns = range(classes) if kind == "multilabel" or classes > 2 else [1]
     asked = []
     for c in columns:
-        known = y[:, c] if kind == "labels" else np.where(y < 0, -1, y == c)
+        known = y[:, c] if kind == "multilabel" else np.where(y < 0, -1, y == c)
         rows = np.flatnonzero(known >= 0)
         truth = known[rows] == 1
         if truth.any() and not truth.all():
@@ -83,7 +83,7 @@ def confusion_of_labels(asked: Sequence[Question], prob: np.ndarray) -> list[np.
 
 def answers(kind: str, y: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How sure each answer was and whether it was right: of the most probable class, or of every known label on its own."""
-    if kind == "labels":
+    if kind == "multilabel":
         known = y >= 0
         p, truth = prob[known], y[known] == 1
         return np.maximum(p, 1 - p), (p > 0.5) == truth

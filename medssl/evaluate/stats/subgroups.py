@@ -73,14 +73,14 @@ def subgroups(
 
 
 def _counts(task: Task, y: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
-    everyone, two = len(np.unique(patients)), not task.several and len(task.classes) == 2
+    everyone, two = len(np.unique(patients)), not task.multilabel and len(task.classes) == 2
     of_class = [len(np.unique(patients[known])) for known in _members(task, y)]
     small = everyone < SMALL or min(of_class) < _SMALL_CLASS
     return {"n_labels": len(y), "n_patients": everyone, "positives": int((y == 1).sum()) if two else None, "small": small}
 
 
 def _members(task: Task, y: np.ndarray) -> list[np.ndarray]:
-    if task.several:
+    if task.multilabel:
         return [column == says for column in y.T for says in (0, 1)]
     return [y == c for c in range(len(task.classes))]
 

@@ -38,7 +38,7 @@ def fitted(y: np.ndarray) -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(FEATURES.astype(np.float64), y)
 
 
-def saved(folder, weight, bias, temperature=1.0, kind="classes", names="abc"):
+def saved(folder, weight, bias, temperature=1.0, kind="multiclass", names="abc"):
     statistics = ood.fit(extract(ood.Described(encoder()), IMAGES, ROWS, CPU), ROWS.astype(str))
     card = {"backbone": BACKBONE, "channels": 1, "size": 16, "intended_use": "a test"}
     given = {"weight": weight, "bias": bias, "temperature": temperature, "kind": kind, "classes": names[: len(bias)]}
@@ -66,9 +66,9 @@ def test_the_loaded_classifier_says_what_scikit_learn_says_of_two_classes_three_
 def test_the_temperature_and_labels_that_stand_alone(tmp_path):
     """By hand: sigmoid and softmax of logits over the temperature."""
     weight, bias = np.zeros((2, 16)), np.array([1.0, -3.0])
-    saved(tmp_path, weight, bias, temperature=2, kind="labels")
+    saved(tmp_path, weight, bias, temperature=2, kind="multilabel")
     np.testing.assert_allclose(said(tmp_path)[0], [1 / (1 + np.exp(-0.5)), 1 / (1 + np.exp(1.5))])
-    saved(tmp_path, weight, bias, temperature=2, kind="ordered")
+    saved(tmp_path, weight, bias, temperature=2, kind="ordinal")
     np.testing.assert_allclose(said(tmp_path)[0], [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))])
 
 
@@ -95,7 +95,7 @@ def whole(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"classes": ["a", "c", "b"]}, {"temperature": 1.5}, {"kind": "labels"}, {"intended_use": "everything"}, {"probe": {}}],
+    [{"classes": ["a", "c", "b"]}, {"temperature": 1.5}, {"kind": "multilabel"}, {"intended_use": "everything"}, {"probe": {}}],
     ids=lambda change: next(iter(change)),
 )
 def test_a_changed_card_is_refused(whole, change):

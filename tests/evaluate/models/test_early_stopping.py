@@ -150,7 +150,7 @@ def test_a_rare_classes_errors_weigh_in_the_loss() -> None:
 
 @pytest.mark.parametrize("weights", [None, [3.0, 1.0, 0.5]])
 def test_the_loss_of_several_labels_is_their_binary_cross_entropy_where_they_are_known(weights: list[float] | None) -> None:
-    classifier = Classifier(an_encoder(), 3, several=True, weights=None if weights is None else torch.tensor(weights))
+    classifier = Classifier(an_encoder(), 3, multilabel=True, weights=None if weights is None else torch.tensor(weights))
     bias = np.array([0.5, -1.0, 2.0])
     classifier.head.bias.data = torch.tensor(bias, dtype=torch.float32)  # weights are zero: the logits are the bias
     y = np.array([[1, 0, -1], [0, -1, -1], [1, 1, 1]])
@@ -164,7 +164,7 @@ def test_the_loss_of_several_labels_is_their_binary_cross_entropy_where_they_are
 
 
 def test_a_batch_of_which_nothing_is_known_changes_nothing() -> None:
-    classifier = Classifier(an_encoder(), 2, several=True)
+    classifier = Classifier(an_encoder(), 2, multilabel=True)
     step = classifier(Batch((torch.rand(2, 1, 12, 12),), torch.arange(2), 0, 0, torch.full((2, 2), -1)))
     step.loss.backward()
     assert step.loss.item() == 0 and classifier.head.weight.grad is not None and not classifier.head.weight.grad.any()

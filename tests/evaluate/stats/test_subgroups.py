@@ -62,7 +62,7 @@ def test_only_columns_that_divide_the_images_make_groups() -> None:
     assert groups_of(table.loc[:, ["extra:sex"]]) == {}
 
 
-def a_task(y: np.ndarray, patients: np.ndarray, classes: int = 2, kind: Kind = "classes") -> Task:
+def a_task(y: np.ndarray, patients: np.ndarray, classes: int = 2, kind: Kind = "multiclass") -> Task:
     rows = np.arange(len(y))
     return Task("finding", tuple("abcd"[:classes]), y, patients, rows, rows, 0, kind)
 
@@ -114,7 +114,7 @@ def test_of_more_than_two_classes_and_of_several_labels_there_are_no_positives()
     assert rows_of(a_task(y, who, 3), values, [prob])["a"]["positives"] is None
     several = np.stack([y == 1, y == 2], axis=1).astype(int)
     several[values == "a", 1] = -1
-    found = rows_of(a_task(several, who, 2, "labels"), values, [prob[:, 1:]])
+    found = rows_of(a_task(several, who, 2, "multilabel"), values, [prob[:, 1:]])
     assert found["a"]["small"] and not found["b"]["small"], "a label that nobody of a group knows"
     of = values == "a"
     alone = score((y[of] == 1).astype(int), np.stack([1 - prob[of, 1], prob[of, 1]], axis=1))
