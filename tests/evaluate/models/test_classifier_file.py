@@ -77,7 +77,7 @@ def test_the_statistics_and_the_card_come_back(tmp_path):
     for path in (tmp_path, tmp_path / classifier_file.WEIGHTS):
         loaded, card = classifier_file.load(path)
         assert not loaded.training
-        assert (card["classes"], card["kind"], card["temperature"], card["intended_use"]) == (["a", "b", "c"], "classes", 1.0, "a test")
+        assert (card["classes"], card["kind"], card["temperature"], card["intended_use"]) == (["a", "b", "c"], "multiclass", 1.0, "a test")
         for name, part in vars(before).items():
             np.testing.assert_array_equal(getattr(loaded.statistics, name), part)
 
