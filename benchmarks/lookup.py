@@ -18,7 +18,7 @@ import torch
 from lightly.models.modules import NNMemoryBankModule
 from torch import Tensor
 
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 from medssl.nn.support_set import SupportSet
 from medssl.types import Rows
 
@@ -28,7 +28,7 @@ Work = Callable[[], object]
 
 def works(device: str) -> dict[str, Work]:
     """What is compared: finding the nearest rows of a batch and pushing the batch; and the product alone."""
-    z = unit(torch.randn(BATCH, WIDTH)).to(device)
+    z = l2_normalize(torch.randn(BATCH, WIDTH)).to(device)
     tags = torch.arange(4 * BATCH, device=device).reshape(BATCH, 4)
     ours, bank = SupportSet(SIZE, WIDTH).to(device), NNMemoryBankModule(size=(SIZE, WIDTH)).to(device)
 

@@ -12,7 +12,7 @@ from small import batch_for, shallow_encoder, small_method
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medssl.nn.sync_norm import synchronised
+from medssl.nn.sync_norm import synchronise_norms
 
 BATCH, STEPS, LR = 64, 3, 0.01
 Job = tuple[str, torch.dtype, bool]  # method, dtype, whether the encoder has two convolutions only
@@ -24,7 +24,7 @@ def trained(job: Job, rank: int = 0, world: int = 1) -> dict[str, Any]:
     method: Any = small_method(name, shallow_encoder() if shallow else None).to(dtype)
     module: nn.Module = method
     if world > 1:
-        method = synchronised(method)
+        method = synchronise_norms(method)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has another name for it, which 2.10 does not know
             module = DistributedDataParallel(method, broadcast_buffers=False)

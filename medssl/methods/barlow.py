@@ -28,7 +28,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, unit, wide
+from medssl.nn.losses import l2_normalize, no_autocast, to_float32
 from medssl.types import Batch, Step
 
 TITLE = "Barlow Twins"
@@ -43,7 +43,7 @@ class Config(PluginConfig):
     hidden: int = Field(default=8192, ge=2)
 
 
-@exact
+@no_autocast
 def cross_correlation(z_a: Float[Tensor, "b d"], z_b: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
     """C of eq. 2, in [-1, 1]."""
     a, b = (F.batch_norm(z, None, None, training=True) for z in (z_a, z_b))
@@ -69,8 +69,8 @@ class BarlowTwins(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         z = self.projector(self.encoder(torch.cat(batch.views)))
-        z_a, z_b = map(gather, wide(z).chunk(2))
-        return Step(barlow_loss(z_a, z_b, self.config.redundancy), embeddings=(unit(z_a.detach()), unit(z_b.detach())))
+        z_a, z_b = map(gather, to_float32(z).chunk(2))
+        return Step(barlow_loss(z_a, z_b, self.config.redundancy), embeddings=(l2_normalize(z_a.detach()), l2_normalize(z_b.detach())))
 
     def after_update(self, step: Step, progress: float) -> None:
         """Nothing but the weights changes from step to step."""

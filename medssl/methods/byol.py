@@ -25,7 +25,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, Step
 
@@ -66,10 +66,10 @@ class BYOL(nn.Module):
     def forward(self, batch: Batch) -> Step:
         views = torch.cat(batch.views)
         z = self.projector(self.encoder(views))
-        q1, q2 = map(gather, unit(self.predictor(z)).chunk(2))
+        q1, q2 = map(gather, l2_normalize(self.predictor(z)).chunk(2))
         with torch.no_grad():
-            z1, z2 = map(gather, unit(z).chunk(2))
-            t1, t2 = map(gather, unit(self.target_projector(self.target_encoder(views))).chunk(2))
+            z1, z2 = map(gather, l2_normalize(z).chunk(2))
+            t1, t2 = map(gather, l2_normalize(self.target_projector(self.target_encoder(views))).chunk(2))
         return Step(byol_loss(q1, q2, t1, t2), embeddings=(z1, z2))
 
     def after_update(self, step: Step, progress: float) -> None:  # noqa: ARG002 - the target needs nothing of the step

@@ -28,7 +28,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, unit
+from medssl.nn.losses import l2_normalize, no_autocast
 from medssl.nn.negatives import same_patient
 from medssl.nn.support_set import tags_of
 from medssl.types import Batch, Step
@@ -55,23 +55,23 @@ def pair_weights(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], sigma: floa
     return 2 - len(z1) * share
 
 
-@exact
+@no_autocast
 def dcl_loss(
     z1: Float[Tensor, "b d"],
     z2: Float[Tensor, "b d"],
     tau: float,
     w: Float[Tensor, " b"] | float = 1.0,
-    left_out: Bool[Tensor, "b b"] | None = None,
+    excluded: Bool[Tensor, "b b"] | None = None,
 ) -> Float[Tensor, ""]:
-    """L of the module's head for unit rows; `left_out`: images that are no negatives of each other, in whichever views.
+    """L of the module's head for unit rows; `excluded`: images that are no negatives of each other, in whichever views.
 
     Minus infinity where an image has no negatives: there is nothing to learn from a batch of one patient.
     """
     z = torch.cat([z1, z2])
     itself = torch.eye(len(z1), dtype=torch.bool, device=z.device)
-    excluded = itself if left_out is None else itself | left_out
+    masked = itself if excluded is None else itself | excluded
     logits = z @ z.T / tau
-    log_U = logits.masked_fill(excluded.repeat(2, 2), -torch.inf).logsumexp(dim=1)
+    log_U = logits.masked_fill(masked.repeat(2, 2), -torch.inf).logsumexp(dim=1)
     positive = (z1 * z2).sum(dim=1) / tau
     return log_U.mean() - (w * positive).mean()
 
@@ -86,10 +86,10 @@ class DCL(nn.Module):
         self.projector = mlp([encoder.num_features, config.hidden, config.width], last_norm=True)
 
     def forward(self, batch: Batch) -> Step:
-        z1, z2 = map(gather, unit(self.projector(self.encoder(torch.cat(batch.views)))).chunk(2))
+        z1, z2 = map(gather, l2_normalize(self.projector(self.encoder(torch.cat(batch.views)))).chunk(2))
         w = pair_weights(z1, z2, self.config.sigma) if self.config.weighted else 1.0
-        left_out = same_patient(tags_of(batch)) if self.config.mask_same_patient else None
-        loss = dcl_loss(z1, z2, self.config.temperature, w, left_out)
+        excluded = same_patient(tags_of(batch)) if self.config.mask_same_patient else None
+        loss = dcl_loss(z1, z2, self.config.temperature, w, excluded)
         return Step(loss, embeddings=(z1.detach(), z2.detach()))
 
     def after_update(self, step: Step, progress: float) -> None:

@@ -34,7 +34,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, unit
+from medssl.nn.losses import l2_normalize, no_autocast
 from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, LocalViews, Step
 from medssl.views.operations import PositiveShareRange, Share
@@ -66,7 +66,7 @@ class Config(PluginConfig):
     prototypes: int = Field(default=4096, ge=2)
 
 
-@exact
+@no_autocast
 def dino_loss(
     s: Float[Tensor, "views b k"], t: Float[Tensor, "whole b k"], centre: Float[Tensor, " k"], tau_s: float, tau_t: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
@@ -88,16 +88,16 @@ class Prototypes(nn.Module):
 
     def __init__(self, number: int, width: int) -> None:
         super().__init__()
-        self.rows = nn.Parameter(unit(torch.randn(number, width)))
+        self.rows = nn.Parameter(l2_normalize(torch.randn(number, width)))
 
-    @exact
+    @no_autocast
     def forward(self, y: Float[Tensor, "views b d"]) -> Float[Tensor, "views b k"]:
-        return F.linear(y, unit(self.rows))
+        return F.linear(y, l2_normalize(self.rows))
 
 
-def embedded(encoder: nn.Module, head: nn.Module, views: tuple[Tensor, ...]) -> Float[Tensor, "views b d"]:
+def embed(encoder: nn.Module, head: nn.Module, views: tuple[Tensor, ...]) -> Float[Tensor, "views b d"]:
     """The unit rows that meet the prototypes, of all devices. Views of one size pass encoder and head together."""
-    rows = torch.cat([unit(head(encoder(torch.cat(group)))) for group in (views[:2], views[2:]) if group])
+    rows = torch.cat([l2_normalize(head(encoder(torch.cat(group)))) for group in (views[:2], views[2:]) if group])
     return torch.stack([gather(y) for y in rows.chunk(len(views))])
 
 
@@ -123,10 +123,10 @@ class DINO(nn.Module):
         self.register_buffer("tau_t", torch.tensor(tau_t_at(0.0, config.teacher_temperature, config.teacher_warmup)))
 
     def forward(self, batch: Batch) -> Step:
-        y = embedded(self.encoder, self.head, batch.views)
+        y = embed(self.encoder, self.head, batch.views)
         s = self.prototypes(y)
         with torch.no_grad():
-            t = self.teacher_prototypes(embedded(self.teacher_encoder, self.teacher_head, batch.views[:2]))
+            t = self.teacher_prototypes(embed(self.teacher_encoder, self.teacher_head, batch.views[:2]))
         loss = dino_loss(s, t, self.centre, self.config.temperature, self.tau_t)
         return Step(loss, embeddings=(y[0].detach(), y[1].detach()), carry={"mean of t": t.mean(dim=(0, 1))})
 

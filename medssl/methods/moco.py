@@ -38,8 +38,8 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, info_nce, unit
-from medssl.nn.negatives import of_one_patient, same_patient
+from medssl.nn.losses import info_nce, l2_normalize, no_autocast
+from medssl.nn.negatives import match_patients, same_patient
 from medssl.nn.support_set import SupportSet, tags_of
 from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, Rows, Step
@@ -81,22 +81,22 @@ def settings(config: Config) -> Settings:
     return PAPER[config.version]._replace(**{field: value for field, value in given.items() if value is not None})
 
 
-@exact
+@no_autocast
 def queue_loss(
-    q: Float[Tensor, "b d"], k: Float[Tensor, "b d"], queue: Float[Tensor, "n d"], tau: float, left_out: Bool[Tensor, "b n"] | None = None
+    q: Float[Tensor, "b d"], k: Float[Tensor, "b d"], queue: Float[Tensor, "n d"], tau: float, excluded: Bool[Tensor, "b n"] | None = None
 ) -> Float[Tensor, ""]:
-    """L of v2 for unit rows; `left_out`: rows of the queue that are no negatives of a query."""
+    """L of v2 for unit rows; `excluded`: rows of the queue that are no negatives of a query."""
     negatives = q @ queue.T
-    if left_out is not None:
-        negatives = negatives.masked_fill(left_out, -torch.inf)
+    if excluded is not None:
+        negatives = negatives.masked_fill(excluded, -torch.inf)
     logits = torch.cat([(q * k).sum(dim=1, keepdim=True), negatives], dim=1) / tau
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
 
 
-@exact
-def ctr(q: Float[Tensor, "b d"], k: Float[Tensor, "b d"], tau: float, left_out: Bool[Tensor, "b b"] | None = None) -> Float[Tensor, ""]:
+@no_autocast
+def ctr(q: Float[Tensor, "b d"], k: Float[Tensor, "b d"], tau: float, excluded: Bool[Tensor, "b b"] | None = None) -> Float[Tensor, ""]:
     """v3's contrastive loss of one direction for unit rows. The factor keeps the gradient's size where tau is changed."""
-    return 2 * tau * info_nce(q, k, tau, left_out)
+    return 2 * tau * info_nce(q, k, tau, excluded)
 
 
 class MoCoV2(nn.Module):
@@ -116,13 +116,13 @@ class MoCoV2(nn.Module):
         x1, x2 = batch.views
         pairs = [(x1, x2), (x2, x1)] if self.config.symmetric else [(x1, x2)]
         queries, keys = map(torch.cat, zip(*pairs, strict=True))
-        q = torch.cat([gather(x) for x in unit(self.projector(self.encoder(queries))).split(len(x1))])
+        q = torch.cat([gather(x) for x in l2_normalize(self.projector(self.encoder(queries))).split(len(x1))])
         with torch.no_grad():
-            k = torch.cat([gather(x) for x in unit(self.key_projector(self.key_encoder(keys))).split(len(x1))])
+            k = torch.cat([gather(x) for x in l2_normalize(self.key_projector(self.key_encoder(keys))).split(len(x1))])
         tags = tags_of(batch)
         B, tags = len(tags), tags.repeat(len(pairs), 1)
-        left_out = of_one_patient(tags, self.queue.tags) if self.config.mask_same_patient else None
-        loss = queue_loss(q, k, self.queue.rows, self.config.temperature, left_out)
+        excluded = match_patients(tags, self.queue.tags) if self.config.mask_same_patient else None
+        loss = queue_loss(q, k, self.queue.rows, self.config.temperature, excluded)
         return Step(loss, embeddings=(q[:B].detach(), k[:B]), push=Rows(k, tags))
 
     def after_update(self, step: Step, progress: float) -> None:  # noqa: ARG002 - nothing here is scheduled
@@ -148,12 +148,12 @@ class MoCoV3(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         views = torch.cat(batch.views)
-        q1, q2 = map(gather, unit(self.predictor(self.projector(self.encoder(views)))).chunk(2))
+        q1, q2 = map(gather, l2_normalize(self.predictor(self.projector(self.encoder(views)))).chunk(2))
         with torch.no_grad():
-            k1, k2 = map(gather, unit(self.key_projector(self.key_encoder(views))).chunk(2))
-        left_out = same_patient(tags_of(batch)) if self.config.mask_same_patient else None
+            k1, k2 = map(gather, l2_normalize(self.key_projector(self.key_encoder(views))).chunk(2))
+        excluded = same_patient(tags_of(batch)) if self.config.mask_same_patient else None
         tau = self.config.temperature
-        loss = ctr(q1, k2, tau, left_out) + ctr(q2, k1, tau, left_out)
+        loss = ctr(q1, k2, tau, excluded) + ctr(q2, k1, tau, excluded)
         return Step(loss, embeddings=(q1.detach(), q2.detach()))
 
     def after_update(self, step: Step, progress: float) -> None:  # noqa: ARG002 - the key network needs nothing of the step

@@ -22,8 +22,8 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import info_nce, unit
-from medssl.nn.negatives import left_out
+from medssl.nn.losses import info_nce, l2_normalize
+from medssl.nn.negatives import excluded_pairs
 from medssl.nn.support_set import Neighbours, SupportSet, tags_of
 from medssl.types import Batch, LookUp, Rows, Step
 
@@ -33,7 +33,7 @@ USES_LABELS = False
 
 class Config(PluginConfig):
     """`neighbours` and `clusters`: see `SupportSet`. `mask_same_patient`: other images of the patient are no negatives. `cancel`: how many
-    likely false negatives of each image are none (`nn.negatives.likely_false`)."""
+    likely false negatives of each image are none (`nn.negatives.likely_false_negatives`)."""
 
     name: str = "nnclr"
     temperature: float = Field(default=0.1, gt=0)
@@ -59,13 +59,13 @@ class NNCLR(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         z = self.projector(self.encoder(torch.cat(batch.views)))
-        p1, p2 = map(gather, unit(self.predictor(z)).chunk(2))
-        z1, z2 = map(gather, unit(z).detach().chunk(2))
+        p1, p2 = map(gather, l2_normalize(self.predictor(z)).chunk(2))
+        z1, z2 = map(gather, l2_normalize(z).detach().chunk(2))
         tags, Q, tau = tags_of(batch), self.support.rows, self.config.temperature
         index = self.support.nearest(z1, tags)[:, 0]
         nn1, nn2 = Q[index], Q[self.support.nearest(z2, tags)[:, 0]]
-        apart = left_out(tags, z1, z2, mask_same_patient=self.config.mask_same_patient, cancel=self.config.cancel)
-        loss = (info_nce(nn1, p2, tau, apart) + info_nce(nn2, p1, tau, apart)) / 2
+        excluded = excluded_pairs(tags, z1, z2, mask_same_patient=self.config.mask_same_patient, cancel=self.config.cancel)
+        loss = (info_nce(nn1, p2, tau, excluded) + info_nce(nn2, p1, tau, excluded)) / 2
         found = LookUp(z1, nn1, nn1, index, tags, self.support.tags[index])
         return Step(loss, embeddings=(z1, z2), push=Rows(z1, tags), lookup=found)
 

@@ -10,7 +10,7 @@
     pnn(x)     pseudo_neighbour
     tau, m     temperature, momentum
 
-    pnn(x)  = unit( x + alpha (nn(x) - x) + sigma e ),      e a random direction
+    pnn(x)  = l2_normalize( x + alpha (nn(x) - x) + sigma e ),      e a random direction
     L(a, b) = InfoNCE(pnn(b), a),                           a of one view, b of the other
     L       = ( L(p1, t2) + L(p2, t1) ) / 2
 
@@ -35,8 +35,8 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, info_nce, unit
-from medssl.nn.negatives import left_out
+from medssl.nn.losses import info_nce, l2_normalize, no_autocast
+from medssl.nn.negatives import excluded_pairs
 from medssl.nn.randomness import generator
 from medssl.nn.support_set import Neighbours, SupportSet, tags_of
 from medssl.nn.target import momentum_at, target_of, update_target
@@ -87,11 +87,11 @@ def pseudo_neighbour(x: Float[Tensor, "b d"], tags: Tags, Q: SupportSet, config:
     if config.noise > 0:
         e = torch.randn(x.shape, generator=random, device=x.device, dtype=x.dtype) / x.shape[1] ** 0.5
         pnn = pnn + config.noise * e
-    pnn = unit(pnn) if config.renormalise else pnn
+    pnn = l2_normalize(pnn) if config.renormalise else pnn
     return LookUp(x, nn_x, pnn, index, tags, Q.tags[index])
 
 
-@exact
+@no_autocast
 def pair_loss(
     a: Float[Tensor, "b d"],
     b: Float[Tensor, "b d"],
@@ -99,10 +99,10 @@ def pair_loss(
     Q: SupportSet,
     config: Config,
     random: torch.Generator,
-    apart: Bool[Tensor, "b b"] | None = None,
+    excluded: Bool[Tensor, "b b"] | None = None,
 ) -> tuple[Float[Tensor, ""], LookUp]:
     """L(a, b) of the module's head, and what stood for b: `a` are predictions of one view, `b` target projections of the other, both of
-    unit length; `apart`: pairs that are no negatives."""
+    unit length; `excluded`: pairs that are no negatives."""
     tau = config.temperature
 
     def pnn(x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b d"], LookUp]:
@@ -111,13 +111,13 @@ def pair_loss(
 
     pnn_b, found = pnn(b)
     if config.terms == 1:
-        return info_nce(pnn_b, a, tau, apart), found
+        return info_nce(pnn_b, a, tau, excluded), found
     pnn_a, _ = pnn(a)
     pairs = ((pnn_a, b), (b, pnn_a), (pnn_b, a), (a, pnn_b))
-    return torch.stack([info_nce(u, v, tau, apart) for u, v in pairs]).mean(), found
+    return torch.stack([info_nce(u, v, tau, excluded) for u, v in pairs]).mean(), found
 
 
-@exact
+@no_autocast
 def pnnclr_loss(
     p1: Float[Tensor, "b d"],
     p2: Float[Tensor, "b d"],
@@ -132,8 +132,8 @@ def pnnclr_loss(
 
     Where predictions are pushed, the second half of the loss already sees p1 in Q, as the authors' code does.
     """
-    apart = left_out(tags, t1, t2, mask_same_patient=config.mask_same_patient, cancel=config.cancel)
-    first, found = pair_loss(p1, t2, tags, Q, config, random, apart)
+    excluded = excluded_pairs(tags, t1, t2, mask_same_patient=config.mask_same_patient, cancel=config.cancel)
+    first, found = pair_loss(p1, t2, tags, Q, config, random, excluded)
     push = Rows(t1.detach(), tags)
     if config.push == "predictions":
         # The authors' queue has a block's first row in front, and rows are pushed oldest first: each block is turned round.
@@ -141,7 +141,7 @@ def pnnclr_loss(
         Q = copy.deepcopy(Q)
         Q.push(turned[0])
         push = Rows(*(torch.cat(parts) for parts in ([r.values for r in turned], [r.tags for r in turned])))
-    second, _ = pair_loss(p2, t1, tags, Q, config, random, apart)
+    second, _ = pair_loss(p2, t1, tags, Q, config, random, excluded)
     return Step((first + second) / 2, embeddings=(p1.detach(), p2.detach()), push=push, lookup=found)
 
 
@@ -160,9 +160,9 @@ class PNNCLR(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         views = torch.cat(batch.views)
-        p1, p2 = map(gather, unit(self.predictor(self.projector(self.encoder(views)))).chunk(2))
+        p1, p2 = map(gather, l2_normalize(self.predictor(self.projector(self.encoder(views)))).chunk(2))
         with torch.no_grad():
-            t1, t2 = map(gather, unit(self.target_projector(self.target_encoder(views))).chunk(2))
+            t1, t2 = map(gather, l2_normalize(self.target_projector(self.target_encoder(views))).chunk(2))
         random = generator(p1.device, batch.seed, batch.step, "pseudo neighbours")
         return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random)
 

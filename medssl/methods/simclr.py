@@ -24,7 +24,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, unit
+from medssl.nn.losses import l2_normalize, no_autocast
 from medssl.nn.negatives import same_patient
 from medssl.nn.support_set import tags_of
 from medssl.types import Batch, Step
@@ -43,15 +43,15 @@ class Config(PluginConfig):
     width: int = Field(default=128, ge=2)
 
 
-@exact
+@no_autocast
 def nt_xent(
-    z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], tau: float, left_out: Bool[Tensor, "b b"] | None = None
+    z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], tau: float, excluded: Bool[Tensor, "b b"] | None = None
 ) -> Float[Tensor, ""]:
-    """L of the module's head for unit rows; `left_out`: images that are no negatives of each other, in whichever views."""
+    """L of the module's head for unit rows; `excluded`: images that are no negatives of each other, in whichever views."""
     z = torch.cat([z1, z2])
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    excluded = itself if left_out is None else itself | left_out.repeat(2, 2)
-    logits = (z @ z.T / tau).masked_fill(excluded, -torch.inf)
+    masked = itself if excluded is None else itself | excluded.repeat(2, 2)
+    logits = (z @ z.T / tau).masked_fill(masked, -torch.inf)
     positive = torch.arange(len(z), device=z.device).roll(len(z1))
     return F.cross_entropy(logits, positive)
 
@@ -66,9 +66,9 @@ class SimCLR(nn.Module):
         self.projector = mlp([encoder.num_features, config.hidden, config.width], last_norm=True)
 
     def forward(self, batch: Batch) -> Step:
-        z1, z2 = map(gather, unit(self.projector(self.encoder(torch.cat(batch.views)))).chunk(2))
-        left_out = same_patient(tags_of(batch)) if self.config.mask_same_patient else None
-        loss = nt_xent(z1, z2, self.config.temperature, left_out)
+        z1, z2 = map(gather, l2_normalize(self.projector(self.encoder(torch.cat(batch.views)))).chunk(2))
+        excluded = same_patient(tags_of(batch)) if self.config.mask_same_patient else None
+        loss = nt_xent(z1, z2, self.config.temperature, excluded)
         return Step(loss, embeddings=(z1.detach(), z2.detach()))
 
     def after_update(self, step: Step, progress: float) -> None:

@@ -26,7 +26,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 from medssl.types import Batch, Step
 
 TITLE = "SimSiam"
@@ -63,8 +63,8 @@ class SimSiam(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         z = self.projector(self.encoder(torch.cat(batch.views)))
-        p1, p2 = map(gather, unit(self.predictor(z)).chunk(2))
-        z1, z2 = map(gather, unit(z).chunk(2))
+        p1, p2 = map(gather, l2_normalize(self.predictor(z)).chunk(2))
+        z1, z2 = map(gather, l2_normalize(z).chunk(2))
         return Step(simsiam_loss(p1, p2, z1, z2), embeddings=(z1.detach(), z2.detach()))
 
     def after_update(self, step: Step, progress: float) -> None:

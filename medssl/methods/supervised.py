@@ -20,7 +20,7 @@ from torch import nn
 from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 from medssl.types import Batch, Step
 
 TITLE = "Supervised"
@@ -50,7 +50,7 @@ class Supervised(nn.Module):
         labels = gather(batch.labels).repeat(2)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         accuracy = (logits.detach().argmax(dim=1) == labels).double().mean()
-        f1, f2 = map(gather, unit(features.detach()).chunk(2))
+        f1, f2 = map(gather, l2_normalize(features.detach()).chunk(2))
         return Step(loss, {"accuracy": accuracy}, embeddings=(f1, f2))
 
     def after_update(self, step: Step, progress: float) -> None:

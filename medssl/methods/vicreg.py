@@ -29,7 +29,7 @@ from medssl.config import PluginConfig
 from medssl.nn.encoder import Encoder
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
-from medssl.nn.losses import exact, unit, wide
+from medssl.nn.losses import l2_normalize, no_autocast, to_float32
 from medssl.types import Batch, Step
 
 TITLE = "VICReg"
@@ -53,7 +53,7 @@ def v(Z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     return F.relu(1 - torch.sqrt(Z.var(dim=0) + EPS)).mean()
 
 
-@exact
+@no_autocast
 def c(Z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """The squares of all covariances between two columns, over d."""
     n, d = Z.shape
@@ -78,9 +78,9 @@ class VICReg(nn.Module):
 
     def forward(self, batch: Batch) -> Step:
         z = self.expander(self.encoder(torch.cat(batch.views)))
-        Z1, Z2 = map(gather, wide(z).chunk(2))
+        Z1, Z2 = map(gather, to_float32(z).chunk(2))
         loss = vicreg_loss(Z1, Z2, self.config.invariance, self.config.variance, self.config.covariance)
-        return Step(loss, embeddings=(unit(Z1.detach()), unit(Z2.detach())))
+        return Step(loss, embeddings=(l2_normalize(Z1.detach()), l2_normalize(Z2.detach())))
 
     def after_update(self, step: Step, progress: float) -> None:
         """Nothing but the weights changes from step to step."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def to_unit(images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+def to_unit_range(images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """Images as float in [0, 1]: uint8 divided by 255, floating point left as it is."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
@@ -44,19 +44,19 @@ class Encoder(nn.Module):
         parts = images.split(self.micro_batch)
         if not torch.is_grad_enabled():
             return torch.cat([self._features(part) for part in parts])
-        return torch.cat([checkpoint(self._features, part, use_reentrant=False, context_fn=self._twice) for part in parts])
+        return torch.cat([checkpoint(self._features, part, use_reentrant=False, context_fn=self._checkpoint_contexts) for part in parts])
 
     def _features(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        standard = (to_unit(images).to(self.mean.dtype) - self.mean) / self.std
+        standard = (to_unit_range(images).to(self.mean.dtype) - self.mean) / self.std
         return self.backbone(standard.contiguous(memory_format=torch.channels_last))
 
-    def _twice(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    def _checkpoint_contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """The surroundings of the forward pass, and of its repetition: which leaves the running statistics alone."""
-        return nullcontext(), _statistics_stay(self)
+        return nullcontext(), _freeze_running_statistics(self)
 
 
 @contextmanager
-def _statistics_stay(module: nn.Module) -> Iterator[None]:
+def _freeze_running_statistics(module: nn.Module) -> Iterator[None]:
     """Batch normalisations count their batches, but learn nothing of them: with momentum 0. (They must compute what they did before.)"""
     norms: list[Any] = [part for part in module.modules() if getattr(part, "running_mean", None) is not None]
     before = [norm.momentum for norm in norms]

@@ -20,7 +20,7 @@ def gather(x: Tensor) -> Tensor:
     """[b, ...] of this device to [B, ...] of all of them, in the order of their ranks. Gradient flows to each device's own rows."""
     if devices() == 1:
         return x
-    return _Gather.apply(x) if x.requires_grad else _all(x)  # pyright: ignore[reportReturnType] - apply is not typed
+    return _Gather.apply(x) if x.requires_grad else _all_gather(x)  # pyright: ignore[reportReturnType] - apply is not typed
 
 
 def total(x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def total(x: Tensor) -> Tensor:
     return x if devices() == 1 else _Total.apply(x)  # pyright: ignore[reportReturnType]
 
 
-def _all(x: Tensor) -> Tensor:
+def _all_gather(x: Tensor) -> Tensor:
     x = x.contiguous()
     parts = [torch.empty_like(x) for _ in range(devices())]
     dist.all_gather(parts, x)
@@ -42,7 +42,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.rows = len(x)
-        return _all(x)
+        return _all_gather(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
@@ -55,14 +55,14 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004 - torch hands it over
-        return _summed(x)
+        return _all_reduce(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # noqa: ARG004
-        return _summed(grads[0])
+        return _all_reduce(grads[0])
 
 
-def _summed(x: Tensor) -> Tensor:
+def _all_reduce(x: Tensor) -> Tensor:
     x = x.clone()
     dist.all_reduce(x)
     return x

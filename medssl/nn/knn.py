@@ -14,19 +14,19 @@ def vote(
     targets: Float[Tensor, "n k"],
     query: Float[Tensor, "q d"],
     k: int,
-    barred: Bool[Tensor, "q n"] | None = None,
+    excluded: Bool[Tensor, "q n"] | None = None,
 ) -> Float[Tensor, "q k"]:
     """For each query the mean of the targets of its k nearest rows of the bank, weighted by exp(s / 0.07); float64.
 
-    `targets` that are nan are not known and have no vote; nan where none of the k is known. `barred`: pairs that may not meet.
+    `targets` that are nan are not known and have no vote; nan where none of the k is known. `excluded`: pairs that may not meet.
     """
     b, known = F.normalize(bank.float(), dim=1), ~targets.isnan()
     found = []
     for start in range(0, len(query), _BLOCK):
         part = slice(start, start + _BLOCK)
         similarity = F.normalize(query[part].float(), dim=1) @ b.T
-        if barred is not None:
-            similarity = similarity.masked_fill(barred[part], -torch.inf)
+        if excluded is not None:
+            similarity = similarity.masked_fill(excluded[part], -torch.inf)
         near, index = similarity.topk(min(k, len(b)), dim=1)
         weights = (near / TEMPERATURE).softmax(dim=1).double()[:, :, None] * known[index]
         found.append((weights * targets.double().nan_to_num()[index]).sum(dim=1) / weights.sum(dim=1))

@@ -12,36 +12,36 @@ from torch import Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def exact(function: Function) -> Function:
-    """A function of tensors, carried out in the precision of its arguments: under autocast the product of two float32 matrices would be
-    taken in bfloat16, whose error of 2^-9 a temperature of 0.1 makes ten times larger."""
+def no_autocast(function: Function) -> Function:
+    """Decorator: switches autocast off inside a function of tensors. Autocast would take the product of two float32 matrices in bfloat16,
+    whose error of 2^-9 becomes ten times larger when it is divided by a temperature of 0.1."""
 
     @wraps(function)
-    def precisely(*tensors: Any, **options: Any) -> Any:
+    def without_autocast(*tensors: Any, **options: Any) -> Any:
         with torch.autocast(next(x.device.type for x in tensors if isinstance(x, Tensor)), enabled=False):
             return function(*tensors, **options)
 
-    precisely.exact = True  # pyright: ignore[reportAttributeAccessIssue]
-    return precisely  # pyright: ignore[reportReturnType]
+    without_autocast.no_autocast = True  # pyright: ignore[reportAttributeAccessIssue]
+    return without_autocast  # pyright: ignore[reportReturnType]
 
 
-def wide(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x in float32 where autocast gave less."""
+def to_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """x in float32 where autocast made it shorter; float64 stays float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-def unit(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Rows scaled to length 1, in float32 at least."""
-    return F.normalize(wide(x), dim=1)
+def l2_normalize(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Rows scaled to length 1, in float32 or float64."""
+    return F.normalize(to_float32(x), dim=1)
 
 
-@exact
+@no_autocast
 def info_nce(
-    u: Float[Tensor, "b d"], v: Float[Tensor, "b d"], tau: float, left_out: Bool[Tensor, "b b"] | None = None
+    u: Float[Tensor, "b d"], v: Float[Tensor, "b d"], tau: float, excluded: Bool[Tensor, "b b"] | None = None
 ) -> Float[Tensor, ""]:
     r"""L = - 1/B sum_i log( exp(u_i v_i / tau) / sum_k exp(u_i v_k / tau) ): row i of `v` is the positive of row i of `u`, all other rows
-    of `v` are its negatives, but for the pairs (i, k) that are `left_out`. Rows should have unit length; `tau` is the temperature."""
+    of `v` are its negatives, but for the pairs (i, k) that are `excluded`. Rows should have unit length; `tau` is the temperature."""
     logits = u @ v.T / tau
-    if left_out is not None:
-        logits = logits.masked_fill(left_out, -torch.inf)
+    if excluded is not None:
+        logits = logits.masked_fill(excluded, -torch.inf)
     return F.cross_entropy(logits, torch.arange(len(u), device=u.device))

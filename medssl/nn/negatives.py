@@ -4,20 +4,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from medssl.nn.support_set import PATIENT, same
+from medssl.nn.support_set import PATIENT, match_tags
 
 
-def of_one_patient(tags: Int[Tensor, "b 4"], others: Int[Tensor, "n 4"]) -> Bool[Tensor, "b n"]:
+def match_patients(tags: Int[Tensor, "b 4"], others: Int[Tensor, "n 4"]) -> Bool[Tensor, "b n"]:
     """True where i and k are images of one patient who is known, or one image."""
-    return same(tags[:, None], others, PATIENT)
+    return match_tags(tags[:, None], others, PATIENT)
 
 
 def same_patient(tags: Int[Tensor, "b 4"]) -> Bool[Tensor, "b b"]:
     """True where i and k are two images of one patient; an image with itself is a pair of views, not such a pair."""
-    return of_one_patient(tags, tags) & ~torch.eye(len(tags), dtype=torch.bool, device=tags.device)
+    return match_patients(tags, tags) & ~torch.eye(len(tags), dtype=torch.bool, device=tags.device)
 
 
-def likely_false(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], number: int) -> Bool[Tensor, "b b"]:
+def likely_false_negatives(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], number: int) -> Bool[Tensor, "b b"]:
     """For each image i the `number` other images k that look most like it, by z1_i z2_k + z2_i z1_k over the unit rows of both views:
     false-negative cancellation by elimination (Huynh et al., WACV 2022, section 3.2)."""
     with torch.no_grad():
@@ -27,12 +27,12 @@ def likely_false(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], number: int
         return torch.zeros_like(alike, dtype=torch.bool).scatter_(1, chosen, value=True)
 
 
-def left_out(
+def excluded_pairs(
     tags: Int[Tensor, "b 4"], z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], *, mask_same_patient: bool, cancel: int
 ) -> Bool[Tensor, "b b"] | None:
     """The pairs that are no negatives, None for none: those of one patient, and `cancel` likely false negatives for each image."""
     pairs = same_patient(tags) if mask_same_patient else None
     if cancel:
-        false = likely_false(z1, z2, cancel)
+        false = likely_false_negatives(z1, z2, cancel)
         pairs = false if pairs is None else pairs | false
     return pairs

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from medssl.nn.gather import gather
-from medssl.nn.losses import exact, unit
+from medssl.nn.losses import l2_normalize, no_autocast
 from medssl.types import Batch, Rows
 
 ROW, PATIENT, LABEL, STEP = range(4)  # the columns of tags; -1 is "not known", and "never" in the rows that Q starts with
@@ -45,7 +45,7 @@ class SupportSet(nn.Module):
         super().__init__()
         assert neighbours in get_args(Neighbours), neighbours
         self.neighbours: Neighbours = neighbours
-        self.register_buffer("rows", unit(torch.randn(size, width)))
+        self.register_buffer("rows", l2_normalize(torch.randn(size, width)))
         self.register_buffer("tags", torch.full((size, 4), -1))
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
         self.register_buffer("centroids", self.rows[: min(clusters, size)].clone())
@@ -56,13 +56,13 @@ class SupportSet(nn.Module):
         A row that is not finite would be everybody's nearest neighbour: the training loop applies no step that has one. It is not asked
         for here, where the answer would make the host wait for the device.
         """
-        values = unit(new.values.detach())[-len(self.rows) :]
+        values = l2_normalize(new.values.detach())[-len(self.rows) :]
         place = self._largest_clusters(len(values)) if len(self.centroids) else self._oldest(len(new.values))[-len(values) :]
         self.rows[place] = values.to(self.rows.dtype)
         self.tags[place] = new.tags[-len(values) :]
         self.pushed += len(new.values)
 
-    @exact
+    @no_autocast
     def nearest(self, z: Float[Tensor, "b d"], tags: Int[Tensor, "b 4"], k: int = 1) -> Int[Tensor, "b k"]:
         """The k rows with the largest dot product with each z, best first: nearest in angle, as all are unit vectors. `tags`: of z.
 
@@ -75,18 +75,18 @@ class SupportSet(nn.Module):
             room, best = of_z.new_empty(min(_BLOCK, len(self.rows)), len(z)), []
             for rows, of_rows in zip(self.rows.split(_BLOCK), self.tags.split(_BLOCK), strict=True):
                 scores = torch.mm(rows, of_z, out=room[: len(rows)])
-                best.append(self._preferred(scores, tags, of_rows[:, None]).unflatten(0, (-1, group)).amax(dim=1))
+                best.append(self._adjust_scores(scores, tags, of_rows[:, None]).unflatten(0, (-1, group)).amax(dim=1))
             of_groups = torch.cat(best)
             best_groups = of_groups.max(dim=0, keepdim=True) if k == 1 else of_groups.topk(min(k, len(of_groups)), dim=0)
             rows = (best_groups.indices.T[:, :, None] * group + torch.arange(group, device=z.device)).flatten(1)
-            scores = self._preferred((self.rows[rows] @ z[:, :, None])[..., 0], tags[:, None], self.tags[rows])
+            scores = self._adjust_scores((self.rows[rows] @ z[:, :, None])[..., 0], tags[:, None], self.tags[rows])
             return rows.gather(1, scores.topk(k, dim=1).indices)
 
-    def _preferred(self, scores: Float[Tensor, "m n"], z_tags: Int[Tensor, "*m 4"], tags: Int[Tensor, "*n 4"]) -> Float[Tensor, "m n"]:
+    def _adjust_scores(self, scores: Float[Tensor, "m n"], z_tags: Int[Tensor, "*m 4"], tags: Int[Tensor, "*n 4"]) -> Float[Tensor, "m n"]:
         """Scores, which lie in [-1, 1], moved by 4 where `neighbours` forbids or prefers a row."""
         if self.neighbours == "any":
             return scores
-        same_image, same_patient = same(z_tags, tags, ROW), same(z_tags, tags, PATIENT)
+        same_image, same_patient = match_tags(z_tags, tags, ROW), match_tags(z_tags, tags, PATIENT)
         if self.neighbours == "other_patients":
             return scores - 4 * (same_patient | same_image)
         return scores - 4 * same_image + (4 * (same_patient & ~same_image) if self.neighbours == "same_patient" else 0)
@@ -98,9 +98,9 @@ class SupportSet(nn.Module):
         """The rows that have the most newer ones beside them in their cluster: taking those away levels the largest clusters."""
         fit, cluster = (self.rows @ self.centroids.T).max(dim=1)
         counts = torch.bincount(cluster, minlength=len(self.centroids))
-        means = unit(torch.zeros_like(self.centroids).index_add_(0, cluster, self.rows))
-        strangers = self.rows[fit.topk(len(means), largest=False).indices]  # an empty cluster begins anew at a row that fits nowhere
-        self.centroids.copy_(torch.where(counts[:, None] > 0, means, strangers))
+        means = l2_normalize(torch.zeros_like(self.centroids).index_add_(0, cluster, self.rows))
+        distant = self.rows[fit.topk(len(means), largest=False).indices]  # an empty cluster begins anew at a row that fits nowhere
+        self.centroids.copy_(torch.where(counts[:, None] > 0, means, distant))
         order = torch.argsort(self.tags[:, STEP], descending=True, stable=True)  # newest first
         order = order[torch.argsort(cluster[order], stable=True)]  # cluster after cluster
         newer = torch.empty_like(order)
@@ -108,6 +108,6 @@ class SupportSet(nn.Module):
         return newer.topk(number).indices
 
 
-def same(z_tags: Int[Tensor, "*m 4"], tags: Int[Tensor, "*n 4"], column: int) -> Bool[Tensor, "..."]:
+def match_tags(z_tags: Int[Tensor, "*m 4"], tags: Int[Tensor, "*n 4"], column: int) -> Bool[Tensor, "..."]:
     """True where both have the same number in a column, and it is known. The two are broadcast against each other."""
     return (z_tags[..., column] == tags[..., column]) & (tags[..., column] >= 0)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from medssl.nn.gather import devices, total
-from medssl.nn.losses import wide
+from medssl.nn.losses import to_float32
 
 
 class SyncNorm(nn.Module):
@@ -32,7 +32,7 @@ class SyncNorm(nn.Module):
             return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         axes = [0, *range(2, x.ndim)]
         shape = [1, -1] + [1] * (x.ndim - 2)
-        full = wide(x)  # statistics of bfloat16 are float32, as torch's
+        full = to_float32(x)  # statistics of bfloat16 are float32, as torch's
         mean = total(full.mean(axes)) / devices()  # devices have equally many samples
         centred = full - mean.reshape(shape)
         variance = total(centred.square().mean(axes)) / devices()
@@ -45,7 +45,7 @@ class SyncNorm(nn.Module):
         return (centred * scale.reshape(shape) + (0 if self.bias is None else self.bias.reshape(shape))).to(x.dtype)
 
 
-def synchronised(module: nn.Module) -> nn.Module:
+def synchronise_norms(module: nn.Module) -> nn.Module:
     """The module with every batch normalisation replaced by one over all devices. Raises ValueError for a kind that is not known."""
     if any(p.is_cuda for p in module.parameters()):
         from timm.layers.norm_act import convert_sync_batchnorm  # torch's own, and timm's normalisations with an activation
@@ -56,5 +56,5 @@ def synchronised(module: nn.Module) -> nn.Module:
     if isinstance(module, nn.modules.batchnorm._BatchNorm):
         raise ValueError(f"{type(module).__name__} cannot be synchronised between processes on CPUs")
     for name, child in module.named_children():
-        setattr(module, name, synchronised(child))
+        setattr(module, name, synchronise_norms(child))
     return module

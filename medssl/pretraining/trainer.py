@@ -14,7 +14,7 @@ from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.nn.encoder import Encoder
 from medssl.nn.support_set import SupportSet
-from medssl.nn.sync_norm import synchronised
+from medssl.nn.sync_norm import synchronise_norms
 from medssl.runs.dataset import Prepared, statistics
 from medssl.train import optimisers
 from medssl.train.feed import Feed, resident
@@ -54,7 +54,7 @@ def assemble(folder: Path, config: Config, found: Prepared, team: Team, start: i
     if local and local.number:
         _check_crops(method.encoder, feed.batch(start).views[2])
     if team.size > 1:
-        method = synchronised(method)
+        method = synchronise_norms(method)
     train, per_epoch = config.train, feed.steps_per_epoch
     warmup = min(round(train.warmup_epochs * per_epoch), total // 2)
     plan = Plan(total, train.lr, warmup, device, choose_precision(train.precision, device), train.max_bad_steps)

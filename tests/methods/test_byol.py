@@ -11,12 +11,12 @@ from small import noise_batch, small_method, train
 from torch import nn
 
 from medssl.methods import byol
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 
 REFERENCE = "lightly NegativeCosineSimilarity"
 FAULTS = {
     "pairs swapped": ("distance(q1, t2) + distance(q2, t1)", "distance(q1, t1) + distance(q2, t2)"),
-    "predictor left out": ("unit(self.predictor(z))", "unit(z)"),
+    "predictor left out": ("l2_normalize(self.predictor(z))", "l2_normalize(z)"),
     "the online network its own target": ("self.target_projector(self.target_encoder(views))", "self.projector(self.encoder(views))"),
     "target projector stands still": ("update_target(self.target_projector, self.projector, tau)", "pass"),
     "momentum does not rise": ("tau = momentum_at(progress, self.config.momentum)", "tau = self.config.momentum"),
@@ -43,7 +43,7 @@ def reference(q1, q2, t1, t2) -> torch.Tensor:
 
 def test_the_loss_equals_lightlys_for_rows_of_any_length(agrees):
     raw = rows(4)
-    agrees(byol.byol_loss(*map(unit, raw)), reference(*raw))
+    agrees(byol.byol_loss(*map(l2_normalize, raw)), reference(*raw))
 
 
 def test_the_loss_of_a_batch_equals_lightlys_on_predictions_and_target_projections(agrees):

@@ -12,13 +12,13 @@ from medssl.methods.dcl import dcl_loss, pair_weights
 
 REFERENCE = "lightly DCLLoss and DCLWLoss; eq. 6 and 7 summed pair by pair"
 FAULTS = {
-    "positive left among the negatives": ("excluded.repeat(2, 2)", "torch.block_diag(excluded, excluded)"),
+    "positive left among the negatives": ("masked.repeat(2, 2)", "torch.block_diag(masked, masked)"),
     "temperature of the positives dropped": ("(z1 * z2).sum(dim=1) / tau", "(z1 * z2).sum(dim=1)"),
     "weights forgotten": ("(w * positive).mean()", "positive.mean()"),
     "weights reversed": ("return 2 - len(z1) * share", "return len(z1) * share"),
     "sum for the expectation": ("2 - len(z1) * share", "2 - share"),
     "gradient through the weights": (".detach() / sigma", " / sigma"),
-    "not of unit length": ("unit(self.projector", "(self.projector"),
+    "not of unit length": ("l2_normalize(self.projector", "(self.projector"),
 }
 lightly_warns = pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")
 
@@ -71,11 +71,11 @@ def test_the_methods_loss_equals_eq_6_and_7_written_out(agrees, weighted, masked
 
 def test_the_gradient_is_that_of_finite_differences():
     w = torch.linspace(0.5, 1.5, 5, dtype=torch.float64)
-    left_out = torch.zeros(5, 5, dtype=torch.bool)
-    left_out[0, 1] = left_out[1, 0] = True
+    excluded = torch.zeros(5, 5, dtype=torch.bool)
+    excluded[0, 1] = excluded[1, 0] = True
     z1, z2 = unit_rows(seed=0).requires_grad_(), unit_rows(seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: dcl_loss(a, b, 0.5), (z1, z2))
-    assert torch.autograd.gradcheck(lambda a, b: dcl_loss(a, b, 0.5, w, left_out), (z1, z2))
+    assert torch.autograd.gradcheck(lambda a, b: dcl_loss(a, b, 0.5, w, excluded), (z1, z2))
 
 
 def test_weights_are_one_on_average_the_largest_where_the_views_are_farthest_and_all_one_for_a_large_sigma(agrees):

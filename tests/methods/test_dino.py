@@ -25,8 +25,8 @@ FAULTS = {
     "centre of the student": ("t.mean(dim=(0, 1))", "s[:2].detach().mean(dim=(0, 1))"),
     "centre's average reversed": ("1 - self.config.centre_momentum", "self.config.centre_momentum"),
     "centre starts at nothing": ("(1 / self.updates).clamp(min=1 - self.config.centre_momentum)", "1 - self.config.centre_momentum"),
-    "embeddings not of unit length": ("unit(head(encoder(torch.cat(group))))", "head(encoder(torch.cat(group)))"),
-    "prototypes not of unit length": ("F.linear(y, unit(self.rows))", "F.linear(y, self.rows)"),
+    "embeddings not of unit length": ("l2_normalize(head(encoder(torch.cat(group))))", "head(encoder(torch.cat(group)))"),
+    "prototypes not of unit length": ("F.linear(y, l2_normalize(self.rows))", "F.linear(y, self.rows)"),
     "teacher's prototypes stand still": ("update_target(self.teacher_prototypes, self.prototypes, momentum)", "pass"),
     "teacher's temperature stands still": ("self.tau_t.fill_(", "float("),
 }

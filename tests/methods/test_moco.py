@@ -16,14 +16,17 @@ from medssl.nn.losses import info_nce
 REFERENCE = "lightly NTXentLoss with a memory bank (v2); algorithm 1 summed pair by pair (v3)"
 FAULTS = {
     "query and key of one view": ("else [(x1, x2)]", "else [(x1, x1)]"),
-    "keys of the query network": ("unit(self.key_projector(self.key_encoder(keys)))", "unit(self.projector(self.encoder(keys)))"),
+    "keys of the query network": (
+        "l2_normalize(self.key_projector(self.key_encoder(keys)))",
+        "l2_normalize(self.projector(self.encoder(keys)))",
+    ),
     "temperature dropped": ("negatives], dim=1) / tau", "negatives], dim=1)"),
     "pushed before looked at": ("        loss = queue_loss(", "        self.queue.push(Rows(k, tags))\n        loss = queue_loss("),
     "push forgotten": ("self.queue.push(step.push)", "pass"),
     "queries pushed": ("push=Rows(k, tags)", "push=Rows(q.detach(), tags)"),
     "moving average reversed": ("m = settings(self.config).momentum", "m = 1 - settings(self.config).momentum"),
     "queue not masked": ("self.queue.tags) if self.config.mask_same_patient", "self.queue.tags) if False"),
-    "v3: pairs swapped": ("ctr(q1, k2, tau, left_out)", "ctr(q1, k1, tau, left_out)"),
+    "v3: pairs swapped": ("ctr(q1, k2, tau, excluded)", "ctr(q1, k1, tau, excluded)"),
     "v3: factor forgotten": ("return 2 * tau * info_nce", "return info_nce"),
     "v3: predictor skipped": ("self.predictor(self.projector(self.encoder(views)))", "self.projector(self.encoder(views))"),
     "v3: momentum stays": ("momentum_at(progress, settings(self.config).momentum)", "settings(self.config).momentum"),
@@ -103,10 +106,10 @@ def test_v3s_loss_equals_algorithm_1_written_out(agrees, masked):
 
 def test_the_gradients_are_those_of_finite_differences():
     q, k = unit(rows(5, 0)).requires_grad_(), unit(rows(5, 1))
-    left_out = torch.zeros(5, 20, dtype=torch.bool)
-    left_out[0, :3] = True
-    assert torch.autograd.gradcheck(lambda q: queue_loss(q, k, unit(rows(20, 2)), 0.2, left_out), q)
-    assert torch.autograd.gradcheck(lambda q: ctr(q, k, 0.2, left_out[:, 3:8]), q)
+    excluded = torch.zeros(5, 20, dtype=torch.bool)
+    excluded[0, :3] = True
+    assert torch.autograd.gradcheck(lambda q: queue_loss(q, k, unit(rows(20, 2)), 0.2, excluded), q)
+    assert torch.autograd.gradcheck(lambda q: ctr(q, k, 0.2, excluded[:, 3:8]), q)
 
 
 def test_the_losses_of_equal_embeddings_are_those_of_chance(agrees):

@@ -8,11 +8,11 @@ from small import noise_batch, small_method
 
 REFERENCE = "eq. 3 summed pair by pair; InfoNCE, where the support set is the batch"
 FAULTS = {
-    "pairs swapped": ("info_nce(nn1, p2, tau, apart)", "info_nce(nn1, p1, tau, apart)"),
+    "pairs swapped": ("info_nce(nn1, p2, tau, excluded)", "info_nce(nn1, p1, tau, excluded)"),
     "temperature dropped": ("self.support.rows, self.config.temperature", "self.support.rows, 1.0"),
     "push forgotten": ("self.support.push(step.push)", "pass"),
     "predictions pushed": ("push=Rows(z1, tags)", "push=Rows(p1.detach(), tags)"),
-    "gradient into the neighbours": ("unit(z).detach()", "unit(z)"),
+    "gradient into the neighbours": ("l2_normalize(z).detach()", "l2_normalize(z)"),
     "same patients kept as negatives": ("mask_same_patient=self.config.mask_same_patient", "mask_same_patient=False"),
 }
 

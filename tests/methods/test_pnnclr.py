@@ -23,7 +23,7 @@ FAULTS = {
         "    Q.push(Rows(t2, tags))\n    first, found = pair_loss(",
     ),
     "farthest row for the nearest": (SUPPORT, "scores.topk(k, dim=1)", "scores.topk(k, dim=1, largest=False)"),
-    "pseudo neighbour not of unit length": ("unit(pnn) if config.renormalise else pnn", "pnn"),
+    "pseudo neighbour not of unit length": ("l2_normalize(pnn) if config.renormalise else pnn", "pnn"),
     "gradient into the target": ("(found.pnn.detach() if config.stop_gradient else found.pnn)", "found.pnn"),
     "alpha from the neighbour's side": ("pnn = x + alpha * (nn_x - x)", "pnn = nn_x + alpha * (x - nn_x)"),
     "predictions pushed for targets": ("Rows(t1.detach(), tags)", "Rows(p1.detach(), tags)"),

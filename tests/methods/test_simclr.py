@@ -16,8 +16,8 @@ FAULTS = {
     "neighbour in the batch for the positive": (".roll(len(z1))", ".roll(1)"),
     "image its own negative": ("torch.eye(len(z), dtype", "torch.zeros(len(z), len(z), dtype"),
     "one view twice": ("torch.cat([z1, z2])", "torch.cat([z1, z1])"),
-    "not of unit length": ("unit(self.projector", "(self.projector"),
-    "patients masked in one view": ("left_out.repeat(2, 2)", "torch.block_diag(left_out, left_out)"),
+    "not of unit length": ("l2_normalize(self.projector", "(self.projector"),
+    "patients masked in one view": ("excluded.repeat(2, 2)", "torch.block_diag(excluded, excluded)"),
 }
 
 
@@ -55,9 +55,9 @@ def test_the_methods_loss_equals_eq_1_written_out(agrees, masked):
 
 
 def test_the_gradient_is_that_of_finite_differences():
-    left_out = torch.zeros(5, 5, dtype=torch.bool)
-    left_out[0, 1] = left_out[1, 0] = True
-    for mask in (None, left_out):
+    excluded = torch.zeros(5, 5, dtype=torch.bool)
+    excluded[0, 1] = excluded[1, 0] = True
+    for mask in (None, excluded):
         z1, z2 = unit_rows(seed=0).requires_grad_(), unit_rows(seed=1).requires_grad_()
         assert torch.autograd.gradcheck(lambda a, b, mask=mask: nt_xent(a, b, 0.5, mask), (z1, z2))
 

@@ -9,13 +9,13 @@ from small import noise_batch, small_method
 from torch import nn
 
 from medssl.methods import simsiam
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 
 REFERENCE = "lightly NegativeCosineSimilarity"
 FAULTS = {
     "stop-gradient forgotten": ("(p * z.detach())", "(p * z)"),
     "pairs swapped": ("d(p1, z2) + d(p2, z1)", "d(p1, z1) + d(p2, z2)"),
-    "predictor left out": ("unit(self.predictor(z))", "unit(z)"),
+    "predictor left out": ("l2_normalize(self.predictor(z))", "l2_normalize(z)"),
     "projections not normalised over the batch": ("config.hidden], last_norm=True)", "config.hidden])"),
     "views pushed apart": ("return -(p * z", "return (p * z"),
 }
@@ -43,7 +43,7 @@ def gradient(loss: torch.Tensor, m) -> torch.Tensor:
 
 def test_the_loss_equals_lightlys_for_rows_of_any_length(agrees):
     raw = rows(4)
-    agrees(simsiam.simsiam_loss(*map(unit, raw)), reference(*raw))
+    agrees(simsiam.simsiam_loss(*map(l2_normalize, raw)), reference(*raw))
 
 
 def test_the_loss_of_a_batch_equals_lightlys_on_predictions_and_projections(agrees):

@@ -18,8 +18,8 @@ FAULTS = {
     "covariance not divided by d": ("C.diagonal().square().sum()) / d", "C.diagonal().square().sum())"),
     "halved as in the authors' code": ("mu * (v(Z1) + v(Z2))", "mu * (v(Z1) + v(Z2)) / 2"),
     "weights swapped": ("self.config.variance, self.config.covariance", "self.config.covariance, self.config.variance"),
-    "unit rows": ("map(gather, wide(z).chunk(2))", "map(gather, unit(z).chunk(2))"),
-    "covariance in bfloat16": ("@exact\n", ""),
+    "unit rows": ("map(gather, to_float32(z).chunk(2))", "map(gather, l2_normalize(z).chunk(2))"),
+    "covariance in bfloat16": ("@no_autocast\n", ""),
 }
 WEIGHTS = (25.0, 25.0, 1.0)  # the paper's
 

@@ -13,17 +13,17 @@ def made_up(n=40, q=9, d=5, k=3, seed=0):
     return generator.normal(size=(n, d)).astype(np.float32), targets, generator.normal(size=(q, d)).astype(np.float32)
 
 
-def voted(bank, targets, query, k, barred=None):
+def voted(bank, targets, query, k, excluded=None):
     """nn.knn.vote, with numpy arrays."""
-    mask = None if barred is None else torch.from_numpy(barred)
+    mask = None if excluded is None else torch.from_numpy(excluded)
     return knn.vote(torch.from_numpy(bank), torch.from_numpy(targets), torch.from_numpy(query), k, mask).numpy()
 
 
-def by_hand(bank, targets, query, k, barred=None):
+def by_hand(bank, targets, query, k, excluded=None):
     found = np.full((len(query), targets.shape[1]), np.nan)
     for i, x in enumerate(query.astype(np.float64)):
         similarity = [
-            -np.inf if barred is not None and barred[i, j] else x @ b / np.linalg.norm(x) / np.linalg.norm(b)
+            -np.inf if excluded is not None and excluded[i, j] else x @ b / np.linalg.norm(x) / np.linalg.norm(b)
             for j, b in enumerate(bank.astype(np.float64))
         ]
         nearest = sorted(range(len(bank)), key=lambda j: -similarity[j])[:k]
@@ -56,19 +56,19 @@ def test_where_no_neighbour_is_known_the_answer_is_nan_and_the_other_targets_sta
 
 def test_pairs_that_are_barred_do_not_meet():
     bank, targets, query = made_up()
-    barred = np.random.default_rng(2).random((9, 40)) < 0.5
-    np.testing.assert_allclose(voted(bank, targets, query, 4, barred), by_hand(bank, targets, query, 4, barred), atol=1e-5)
+    excluded = np.random.default_rng(2).random((9, 40)) < 0.5
+    np.testing.assert_allclose(voted(bank, targets, query, 4, excluded), by_hand(bank, targets, query, 4, excluded), atol=1e-5)
     own = voted(bank, np.eye(40), bank, 1, np.eye(40, dtype=bool))
     assert (np.diag(own) == 0).all(), "a row that may not vote for itself"
 
 
 def test_the_number_of_queries_compared_at_once_does_not_matter(monkeypatch):
     bank, targets, query = made_up(q=23)
-    barred = np.random.default_rng(2).random((23, 40)) < 0.3
-    whole = voted(bank, targets, query, 6, barred)
+    excluded = np.random.default_rng(2).random((23, 40)) < 0.3
+    whole = voted(bank, targets, query, 6, excluded)
     for block in (1, 5, 23):
         monkeypatch.setattr(knn, "_BLOCK", block)
-        np.testing.assert_allclose(voted(bank, targets, query, 6, barred), whole, atol=1e-5)
+        np.testing.assert_allclose(voted(bank, targets, query, 6, excluded), whole, atol=1e-5)
 
 
 def test_more_neighbours_than_the_bank_has_are_all_of_it():

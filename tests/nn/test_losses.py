@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medssl.nn.losses import info_nce, unit
+from medssl.nn.losses import info_nce, l2_normalize
 
 B, D = 6, 4
 
@@ -29,18 +29,18 @@ def written_out(u: list[list[float]], v: list[list[float]], tau: float, pairs: s
 @pytest.mark.parametrize(
     "pairs", [set(), {(0, 1), (0, 5), (3, 2)}, {(2, k) for k in range(B) if k != 2}], ids=["none", "some", "all of one image"]
 )
-def test_info_nce_is_the_sum_written_out_without_the_pairs_left_out(tau, pairs):
+def test_info_nce_is_the_sum_written_out_without_the_excluded_pairs(tau, pairs):
     u, v = rows(0), rows(1)
-    apart = torch.zeros(B, B, dtype=torch.bool)
+    excluded = torch.zeros(B, B, dtype=torch.bool)
     for pair in pairs:
-        apart[pair] = True
+        excluded[pair] = True
     expected = written_out(u.tolist(), v.tolist(), tau, pairs)
-    assert abs(float(info_nce(u, v, tau, apart)) - expected) < 1e-12
+    assert abs(float(info_nce(u, v, tau, excluded)) - expected) < 1e-12
     if not pairs:
         assert abs(float(info_nce(u, v, tau)) - expected) < 1e-12
 
 
-def test_an_image_all_of_whose_negatives_are_left_out_has_neither_loss_nor_gradient():
+def test_an_image_all_of_whose_negatives_are_excluded_has_neither_loss_nor_gradient():
     u, v = rows(0), rows(1).requires_grad_()
     loss = info_nce(u, v, 0.1, ~torch.eye(B, dtype=torch.bool))
     (gradient,) = torch.autograd.grad(loss, v)
@@ -48,12 +48,12 @@ def test_an_image_all_of_whose_negatives_are_left_out_has_neither_loss_nor_gradi
     assert not gradient.any()
 
 
-def test_two_halves_that_are_left_out_of_each_other_are_two_batches():
+def test_two_halves_whose_pairs_are_excluded_are_two_batches():
     u, v = rows(0), rows(1)
-    apart = torch.zeros(B, B, dtype=torch.bool)
-    apart[:2, 2:] = apart[2:, :2] = True
+    excluded = torch.zeros(B, B, dtype=torch.bool)
+    excluded[:2, 2:] = excluded[2:, :2] = True
     expected = (2 * info_nce(u[:2], v[:2], 0.1) + 4 * info_nce(u[2:], v[2:], 0.1)) / 6
-    torch.testing.assert_close(info_nce(u, v, 0.1, apart), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(info_nce(u, v, 0.1, excluded), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_orthogonal_images_give_the_known_value_and_equal_images_the_logarithm_of_their_number():
@@ -65,7 +65,7 @@ def test_orthogonal_images_give_the_known_value_and_equal_images_the_logarithm_o
 
 def test_permuting_the_batch_leaves_the_loss_and_permuting_one_side_does_not():
     u, order = rows(0), torch.tensor([1, 0, 3, 2, 5, 4])
-    v = unit(u + 0.3 * rows(1))
+    v = l2_normalize(u + 0.3 * rows(1))
     expected = info_nce(u, v, 0.1)
     torch.testing.assert_close(info_nce(u[order], v[order], 0.1), expected)
     assert info_nce(u[order], v, 0.1) > expected + 1
@@ -82,8 +82,8 @@ def test_autocast_leaves_the_loss_and_its_gradient_as_they_are():
 
 def test_the_gradient_is_that_of_finite_differences():
     u, v = rows(0).requires_grad_(), rows(1).requires_grad_()
-    apart = torch.eye(B).roll(1, dims=1).bool()
-    assert torch.autograd.gradcheck(lambda u, v: info_nce(u, v, 0.3, apart), (u, v))
+    excluded = torch.eye(B).roll(1, dims=1).bool()
+    assert torch.autograd.gradcheck(lambda u, v: info_nce(u, v, 0.3, excluded), (u, v))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_gradient_is_that_of_finite_differences():
 )
 def test_unit_rows_have_length_1_and_at_least_float32(given, made):
     x = (100 * rows(0)).to(given)
-    found = unit(x)
+    found = l2_normalize(x)
     assert found.dtype == made
     torch.testing.assert_close(found.norm(dim=1), torch.ones(B, dtype=made))
     torch.testing.assert_close(found * x.to(made).norm(dim=1, keepdim=True), x.to(made))
@@ -99,6 +99,6 @@ def test_unit_rows_have_length_1_and_at_least_float32(given, made):
 
 def test_a_row_of_zeros_stays_one_without_a_gradient_that_is_not_finite():
     x = torch.zeros(2, D, requires_grad=True)
-    (gradient,) = torch.autograd.grad(unit(x).sum(), x)
-    assert torch.equal(unit(x), torch.zeros(2, D))
+    (gradient,) = torch.autograd.grad(l2_normalize(x).sum(), x)
+    assert torch.equal(l2_normalize(x), torch.zeros(2, D))
     assert torch.isfinite(gradient).all()

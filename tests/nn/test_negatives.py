@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from medssl.nn.losses import unit
-from medssl.nn.negatives import left_out, likely_false, of_one_patient, same_patient
+from medssl.nn.losses import l2_normalize
+from medssl.nn.negatives import excluded_pairs, likely_false_negatives, match_patients, same_patient
 
 B = 7
 PATIENTS = [4, 9, 4, -1, -1, 9, 4]
@@ -18,7 +18,7 @@ def tags_of_patients(patients: list[int]) -> Tensor:
 
 @pytest.fixture
 def z() -> tuple[Tensor, Tensor]:
-    z1, z2 = unit(torch.randn(2 * B, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).chunk(2)
+    z1, z2 = l2_normalize(torch.randn(2 * B, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).chunk(2)
     return z1, z2
 
 
@@ -50,34 +50,34 @@ def test_two_images_of_one_known_patient_are_such_a_pair_and_an_image_with_itsel
 
 def test_a_patient_who_is_not_known_is_nobodys():
     assert not same_patient(tags_of_patients([-1] * B)).any()
-    assert not of_one_patient(tags_of_patients([-1, -1]), tags_of_patients([-1, 3])).any()
+    assert not match_patients(tags_of_patients([-1, -1]), tags_of_patients([-1, 3])).any()
 
 
 def test_between_two_sets_an_image_of_the_patient_counts_wherever_it_stands():
-    found = of_one_patient(tags_of_patients([4, 9]), tags_of_patients([9, 4, 4]))
+    found = match_patients(tags_of_patients([4, 9]), tags_of_patients([9, 4, 4]))
     assert found.tolist() == [[False, True, True], [True, False, False]]
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])
 def test_the_likely_false_negatives_are_the_other_images_that_look_most_like_it(number, z):
-    assert true_pairs(likely_false(z[0], z[1], number)) == alike(z, number)
+    assert true_pairs(likely_false_negatives(z[0], z[1], number)) == alike(z, number)
 
 
 def test_more_cancelled_than_there_are_leaves_each_image_its_least_similar_negative(z):
-    found = likely_false(z[0], z[1], 100)
+    found = likely_false_negatives(z[0], z[1], 100)
     assert (found.sum(dim=1) == B - 2).all()
     assert not found.diagonal().any()
     assert true_pairs(found) == alike(z, B - 2)
 
 
 def test_of_two_images_none_is_cancelled(z):
-    assert not likely_false(z[0][:2], z[1][:2], 3).any()
+    assert not likely_false_negatives(z[0][:2], z[1][:2], 3).any()
 
 
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("cancel", [0, 2])
-def test_left_out_are_the_pairs_of_one_patient_and_the_likely_false_ones_where_each_is_asked_for(mask, cancel, z):
-    found = left_out(tags_of_patients(PATIENTS), z[0], z[1], mask_same_patient=mask, cancel=cancel)
+def test_excluded_are_the_pairs_of_one_patient_and_the_likely_false_ones_where_each_is_asked_for(mask, cancel, z):
+    found = excluded_pairs(tags_of_patients(PATIENTS), z[0], z[1], mask_same_patient=mask, cancel=cancel)
     expected = (ONE_PATIENT if mask else set()) | alike(z, cancel)
     if found is None:
         assert not mask

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medssl.nn import support_set
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 from medssl.nn.support_set import PATIENT, ROW, STEP, SupportSet
 from medssl.types import Rows
 
@@ -13,7 +13,7 @@ def rows(n: int, seed: int, width: int = 4) -> Rows:
     """Random unit rows of step `seed`, each of an image and a patient of its own."""
     numbers = torch.arange(n) + 1000 * seed
     tags = torch.stack([numbers, numbers, torch.full((n,), -1), torch.full((n,), seed)], dim=1)
-    return Rows(unit(torch.randn(n, width, generator=torch.Generator().manual_seed(seed))), tags)
+    return Rows(l2_normalize(torch.randn(n, width, generator=torch.Generator().manual_seed(seed))), tags)
 
 
 def tags(*pairs: tuple[int, int]) -> torch.Tensor:
@@ -50,7 +50,7 @@ def test_it_starts_with_unit_rows_and_keeps_unit_rows():
 def test_nearest_is_the_row_at_the_smallest_angle():
     support = SupportSet(4, 4)
     support.rows.copy_(torch.eye(4))
-    z = unit(torch.tensor([[0.1, 0.9, 0.3, 0.0], [-1.0, 0.2, 0.1, 0.4]]))
+    z = l2_normalize(torch.tensor([[0.1, 0.9, 0.3, 0.0], [-1.0, 0.2, 0.1, 0.4]]))
     assert support.nearest(z, tags((0, 0), (1, 1)), 2).tolist() == [[1, 2], [3, 1]]
 
 
@@ -59,7 +59,7 @@ def test_nearest_is_the_row_at_the_smallest_angle():
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_looking_up_block_by_block_finds_what_the_whole_product_finds(k, block, size, monkeypatch):
     monkeypatch.setattr(support_set, "_BLOCK", block)
-    support, z = SupportSet(size, 8), unit(torch.randn(30, 8))
+    support, z = SupportSet(size, 8), l2_normalize(torch.randn(30, 8))
     whole = (z @ support.rows.T).topk(k, dim=1).indices
     assert torch.equal(support.nearest(z, rows(30, 0).tags, k), whole)
 
@@ -97,7 +97,7 @@ def test_with_clusters_a_rare_kind_of_image_stays_which_first_in_first_out_forge
             new.values[:, 0] = 8.0  # the common kind: along the first axis
             if step == 0:
                 new.values[:2] = torch.tensor([0.0, 0.0, 0.0, 1.0])
-            support.push(Rows(unit(new.values), new.tags))
+            support.push(Rows(l2_normalize(new.values), new.tags))
         return int((support.rows[:, 3] > 0.99).sum())
 
     kept = []

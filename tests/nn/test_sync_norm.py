@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medssl.nn.sync_norm import SyncNorm, synchronised
+from medssl.nn.sync_norm import SyncNorm, synchronise_norms
 
 B, C, STEPS = 8, 3, 4
 KINDS = {
@@ -50,7 +50,7 @@ def steps_of(norm: nn.Module, kind: str, part: slice) -> dict:
 def in_a_process(rank: int) -> dict:
     share = B // processes.WORLD
     part = slice(rank * share, (rank + 1) * share)
-    return {kind: steps_of(synchronised(norm_of(kind)), kind, part) for kind in KINDS}
+    return {kind: steps_of(synchronise_norms(norm_of(kind)), kind, part) for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_two_processes_normalise_as_one_with_the_whole_batch(kind, ranks):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_process_alone_normalises_as_torch_does(kind):
-    one, found = (steps_of(norm, kind, slice(None)) for norm in (norm_of(kind), synchronised(norm_of(kind))))
+    one, found = (steps_of(norm, kind, slice(None)) for norm in (norm_of(kind), synchronise_norms(norm_of(kind))))
     for part in ("outputs", "input gradients"):
         for step, expected in enumerate(one[part]):
             same(found[part][step], expected)
@@ -102,7 +102,7 @@ def test_a_whole_network_keeps_its_names_its_values_and_its_loss():
 
     theirs, ours = (small_method("nnclr").double() for _ in range(2))
     before = ours.state_dict()
-    after = synchronised(ours).state_dict()
+    after = synchronise_norms(ours).state_dict()
     assert list(after) == list(before)
     assert all(after[name].data_ptr() == value.data_ptr() for name, value in before.items() if value.numel()), "no copies"
     assert not [m for m in ours.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -111,7 +111,7 @@ def test_a_whole_network_keeps_its_names_its_values_and_its_loss():
 
 
 def test_a_norm_in_evaluation_mode_stays_in_it():
-    found = synchronised(nn.Sequential(nn.Linear(2, C), nn.BatchNorm1d(C), nn.ReLU()).eval())
+    found = synchronise_norms(nn.Sequential(nn.Linear(2, C), nn.BatchNorm1d(C), nn.ReLU()).eval())
     assert not any(m.training for m in found.modules())
 
 
@@ -119,4 +119,4 @@ def test_an_unknown_kind_of_batch_normalisation_is_refused_by_its_name():
     from timm.layers.norm_act import BatchNormAct2d
 
     with pytest.raises(ValueError, match="BatchNormAct2d"):
-        synchronised(nn.Sequential(nn.Conv2d(1, C, 3), nn.Sequential(BatchNormAct2d(C))))
+        synchronise_norms(nn.Sequential(nn.Conv2d(1, C, 3), nn.Sequential(BatchNormAct2d(C))))

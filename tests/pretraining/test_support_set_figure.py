@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from medssl.errors import UserError
-from medssl.nn.losses import unit
+from medssl.nn.losses import l2_normalize
 from medssl.nn.support_set import SupportSet
 from medssl.pretraining.support_set_figure import Line, Member, lines, save
 from medssl.types import LookUp, Rows
@@ -35,7 +35,7 @@ def looked_up() -> tuple[LookUp, SupportSet]:
     z, tags = turned(0), torch.tensor([[0, 7, 0, NOW]])
     nn, nn_tags = support.rows[:1].clone(), support.tags[:1].clone()
     support.push(Rows(z, tags))
-    return LookUp(z, nn, unit(z + nn), torch.tensor([0]), tags, nn_tags), support
+    return LookUp(z, nn, l2_normalize(z + nn), torch.tensor([0]), tags, nn_tags), support
 
 
 def cosine(degrees: float) -> Any:

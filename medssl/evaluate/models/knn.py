@@ -36,7 +36,7 @@ def fit_knn(
     if not (others := int((~same).sum(1).min())):
         return Fit(prob, 1.0, len(y))
     k = min(k, others)
-    of_others = _smoothed(vote(bank, known, bank[asked], k, barred=same).numpy(), targets, k)
+    of_others = _smoothed(vote(bank, known, bank[asked], k, excluded=same).numpy(), targets, k)
     return Fit(prob, fit_temperature(y[asked], of_others), len(y))
 
 

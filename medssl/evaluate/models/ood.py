@@ -33,7 +33,7 @@ from jaxtyping import Float, Float64, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medssl.nn.encoder import to_unit
+from medssl.nn.encoder import to_unit_range
 
 QUANTILES = 1001
 EDGE = 7
@@ -49,7 +49,7 @@ class Described(nn.Module):
         self.encoder = encoder
 
     def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        picture = functional.adaptive_avg_pool2d(to_unit(images), EDGE).flatten(1)
+        picture = functional.adaptive_avg_pool2d(to_unit_range(images), EDGE).flatten(1)
         return picture if self.encoder is None else torch.cat([self.encoder(images), picture], dim=1)
 
 
