@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 UV := $(shell command -v uv)
 BIN := .venv/bin
 
-.PHONY: setup demo check test methods bench bundle
+.PHONY: setup demo check test test-slow test-all methods bench bundle
 
 setup: .venv/.ready
 
@@ -16,9 +16,17 @@ check: .venv/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python tests/house_style.py
 
+# At every change: all but what is marked slow. A file's tests stay in one of the two processes, with what they share.
 test: .venv/.ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+
+# Many processes, kills at every call, planted faults, examples run in a copy of the package.
+test-slow: .venv/.ready
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
+
+test-all: test test-slow
 
 methods: .venv/.ready
 	$(BIN)/pytest tests/methods tests/contracts tests/test_planted_faults.py --write-methods

@@ -1,4 +1,4 @@
-"""What every test gets: shapes checked at run time, a cache of its own, no tracking server, two threads."""
+"""What every test gets: shapes checked at run time, a cache of its own, no tracking server, one thread."""
 
 import importlib.util
 import os
@@ -12,7 +12,10 @@ from types import ModuleType
 import pytest
 from jaxtyping import install_import_hook
 
-os.environ["OMP_NUM_THREADS"] = str(min(2, int(os.environ.get("OMP_NUM_THREADS", "2"))))
+# Before anything imports torch, and for all processes that tests start: threads that wait for each other by turning in circles
+# (OpenMP's default) take the cores from the other tests. One file needed 60 seconds with them, 4.5 without.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+assert "torch" not in sys.modules
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and all that they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")

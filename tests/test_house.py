@@ -1,33 +1,12 @@
-"""The house style where a program can check it: sizes, names, layers. The reasons stand in CONTRIBUTING.md."""
+"""What checks the house style finds what is planted; and what a command imports before it needs it."""
 
 import ast
 import json
-import re
 import subprocess
 import sys
-from pathlib import Path
 
+import house_style
 import pytest
-
-ROOT = Path(__file__).parents[1]
-SOURCES = [file for room in ("medssl", "pipelines", "benchmarks", "tests") for file in sorted(ROOT.joinpath(room).rglob("*.py"))]
-PACKAGE = [file for file in SOURCES if file.is_relative_to(ROOT / "medssl")]
-
-
-def named(files):
-    return pytest.mark.parametrize("file", files, ids=[str(file.relative_to(ROOT)) for file in files])
-
-
-def statements(function):
-    """The statements of a function, without its docstring and without those of functions inside it."""
-    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-    count, todo = 0, list(body)
-    while todo:
-        node = todo.pop()
-        count += isinstance(node, ast.stmt)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            todo.extend(ast.iter_child_nodes(node))
-    return count
 
 
 def test_statements_are_counted_as_by_hand():
@@ -42,85 +21,72 @@ def f(x):
         return 1
     return y
 """
-    assert statements(ast.parse(code).body[0]) == 6  # if, assignment, for, addition, def, return
+    (function,) = ast.parse(code).body
+    assert isinstance(function, ast.FunctionDef)
+    assert house_style.statements(function) == 6  # if, assignment, for, addition, def, return
 
 
-@named(SOURCES)
-def test_a_file_is_shorter_than_300_lines_and_a_function_than_40_statements(file):
-    text = file.read_text("utf-8")
-    assert len(text.splitlines()) < 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert statements(node) < 40, node.name
+LONG = "def long():\n    x = 0\n" + "    x += 1\n" * 39
+DEEP = "class _A: ...\nclass _B(_A): ...\nclass _C(_B): ...\n"
+PLANTED = {
+    "medssl/large.py": ('"""Doc."""\n' + "\n" * 299, "300 lines"),
+    "benchmarks/long.py": (LONG, "long has 40 statements"),
+    "medssl/bare.py": ("X = 1\n", "the module has no docstring"),
+    "medssl/silent.py": ('"""Doc."""\n\n\ndef offered(): ...\n', "offered has no docstring"),
+    "medssl/deep.py": (f'"""Doc."""\n\n{DEEP}', "_C inherits through _B"),
+    "medssl/loose.py": ('"""Doc."""\n\nmodel.load_state_dict(state, strict=False)\n', "line 3 loads unsafely"),
+    "medssl/pickled.py": ('"""Doc."""\n\ntorch.load(file, weights_only=False)\n', "line 3 loads unsafely"),
+    "medssl/object.py": ('"""Doc."""\n\nnumpy.load(file, allow_pickle=True)\n', "line 3 loads unsafely"),
+    "medssl/jar.py": ('"""Doc."""\n\npickle.load(file)\n', "line 3 loads unsafely"),
+    "medssl/utils.py": ('"""Doc."""\n', "no file is called utils"),
+    "tests/nowhere/test_x.py": ("", "no room nowhere"),
+    "requirements.lock": ("torch==2.10.0\n", "torch==2.10.0 has no version or no hash"),
+}
+GOOD = {
+    "medssl/good.py": '"""Doc."""\n\n\ndef offered():\n    """Doc."""\n\n\ndef _inner(): ...\n\n\nclass Config: ...\n',
+    "tests/test_good.py": "def test_x(): ...\n" + "\n" * 298,
+    "benchmarks/short.py": LONG.replace("    x += 1\n", "", 1),
+    "requirements.lock": "torch==2.10.0 \\\n    --hash=sha256:00\n",
+}
 
 
-@named(PACKAGE)
-def test_a_module_says_what_it_is_and_so_does_what_it_offers(file):
-    module = ast.parse(file.read_text("utf-8"))
-    assert ast.get_docstring(module), "the module has no docstring"
-    private = file.stem.startswith("_") and not file.stem.startswith("__")
-    for node in [] if private else module.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and node.name != "Config":
-            assert ast.get_docstring(node), f"{node.name} has no docstring"
+def checkout(folder, **files):
+    for name, text in (GOOD | files).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+    return list(house_style.offences(folder))
 
 
-@named(PACKAGE)
-def test_inheritance_is_one_level_deep(file):
-    classes = {node.name: node for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.ClassDef)}
-    for node in classes.values():
-        parents = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
-        deep = [parent.name for parent in parents if any(isinstance(base, ast.Name) and base.id in classes for base in parent.bases)]
-        assert not deep, f"{node.name} inherits through {deep}"
+@pytest.mark.parametrize("name", PLANTED)
+def test_an_offence_that_is_planted_is_the_only_one_found_and_its_file_is_named(name, tmp_path):
+    text, expected = PLANTED[name]
+    (found,) = checkout(tmp_path, **{name: text})
+    assert found.startswith(f"{name}: ")
+    assert expected in found
 
 
-def test_no_room_is_called_utils_helpers_or_common():
-    assert not [file for file in SOURCES if file.stem in {"utils", "util", "helpers", "helper", "common", "misc"}]
+def test_a_checkout_without_offence_has_none(tmp_path):
+    assert checkout(tmp_path) == []
 
 
-def test_tests_mirror_the_package():
-    rooms = {folder.relative_to(ROOT / "medssl") for folder in ROOT.joinpath("medssl").rglob("*") if folder.is_dir()}
-    tested = {file.parent.relative_to(ROOT / "tests") for file in SOURCES if file.is_relative_to(ROOT / "tests")}
-    assert tested - rooms <= {Path(), Path("contracts"), Path("docker")}
+def test_an_address_in_the_lock_is_found(tmp_path):
+    lock = GOOD["requirements.lock"] + "torch @ https://host/torch==2.whl --hash=sha256:00\n"
+    assert checkout(tmp_path, **{"requirements.lock": lock}) == ["requirements.lock: there is an address"]
 
 
-def test_the_arrows_between_the_parts_go_down_only():
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-logo", "--no-cache"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stdout + process.stderr
-    assert "0 broken" in process.stdout
-
-
-def test_the_light_modules_import_nothing_heavy():
+def test_the_light_modules_import_nothing_heavy(repository):
     code = (
         "import sys, json, medssl.cli, medssl.console, medssl.errors, medssl.plugins, medssl.types; print(json.dumps(sorted(sys.modules)))"
     )
-    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in json.loads(process.stdout)}
     assert not loaded & {"torch", "monai", "mlflow", "albumentations", "sklearn", "matplotlib", "pandas", "numpy", "pydantic"}
 
 
 @pytest.mark.fault("R7")
-def test_a_command_looks_at_its_folder_before_it_imports_what_needs_one_for_temporary_files():
+def test_a_command_looks_at_its_folder_before_it_imports_what_needs_one_for_temporary_files(repository):
     """torchvision, which timm imports, brings in torch's compiler, whose import fails where no folder can be written."""
     commands = "pretrain, finetune, predict, report, demo, prepare, doctor, track"
     code = f"import sys, json, medssl.studies.plan; from medssl.commands import {commands}; print(json.dumps(sorted(sys.modules)))"
-    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
     assert not set(json.loads(process.stdout)) & {"timm", "torchvision", "torch._dynamo", "monai", "mlflow"}
-
-
-@pytest.mark.parametrize(
-    "pattern", [r"strict=False\b.*load|load.*strict=False", r"allow_pickle=True", r"weights_only=False", r"\bpickle\.load"]
-)
-def test_nothing_is_loaded_unsafely_or_silently(pattern):
-    found = [
-        f"{file}:{i}" for file in PACKAGE for i, line in enumerate(file.read_text("utf-8").splitlines(), 1) if re.search(pattern, line)
-    ]
-    assert not found
-
-
-def test_every_requirement_of_the_lock_has_a_hash_and_no_address():
-    lock = ROOT.joinpath("requirements.lock").read_text("utf-8")
-    entries = re.split(r"\n(?=[a-z0-9])", lock.strip())
-    assert len(entries) > 50
-    assert not [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry or "==" not in entry]
-    assert "://" not in lock
