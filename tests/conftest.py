@@ -39,6 +39,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):  # one of two processes: the one that started them gets all outcomes
+        return
     if session.config.getoption("--write-docs"):
         import reliability
 

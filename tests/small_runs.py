@@ -5,9 +5,6 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from predicting import fitted_model
-
-from medssl.__main__ import main
 
 SMALL = (
     "data.size=16",
@@ -76,12 +73,16 @@ def reporter():
 @pytest.fixture(scope="session")
 def model(pictures, tmp_path_factory):
     """A linear classifier of the pictures, as a fine-tuning leaves it."""
+    from predicting import fitted_model  # torch and scikit-learn, for the tests that need them
+
     return fitted_model(tmp_path_factory.mktemp("work") / "runs" / "linear", pictures, Lines())
 
 
 @pytest.fixture
 def predict_command(monkeypatch, capsys, tmp_path, model):
     """predict_command(arguments...) -> (exit code, what it printed), of `predict --model`, run in an empty folder."""
+    from medssl.__main__ import main
+
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str, model: str | None = str(model.folder)) -> tuple[int, str]:
