@@ -31,9 +31,9 @@ from views import CASES, measure
 
 from medssl.console import Console
 from medssl.data.phantom import radiograph
-from medssl.pretraining.trainer import assemble
-from medssl.runs.dataset import prepared
-from medssl.runs.resolve_config import configured, given
+from medssl.pretraining.trainer import build_training
+from medssl.runs.dataset import prepare_dataset
+from medssl.runs.resolve_config import flags_and_sets, resolve_config
 from medssl.train.loop import Plan, fit
 from medssl.train.processes import team
 from medssl.types import Batch, Step
@@ -87,9 +87,9 @@ class Trained:
 def ours(name: str, case: Case, folder: Path, stack: ExitStack) -> Trained:
     sets = [text.replace("NAME", name) for text in settings(case, 10_000)]
     console = stack.enter_context(Console(rank=1))  # a silent one
-    config, source = configured(console, str(folder), case.preset, given(None, None, "cpu", sets))
+    config, source = resolve_config(console, str(folder), case.preset, flags_and_sets(None, None, "cpu", sets))
     place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    job = assemble(place, config, prepared(source, config, console), stack.enter_context(team(CPU)))
+    job = build_training(place, config, prepare_dataset(source, config, console), stack.enter_context(team(CPU)))
 
     def step(batch: Batch) -> None:
         fit(job.method, [batch], job.optimiser, Plan(1, 1e-3, 0, CPU, job.plan.precision))

@@ -27,9 +27,9 @@ from medssl.console import Console
 from medssl.data.decode import pixel_hash
 from medssl.data.split.near_duplicates import dhash
 from medssl.data.store.store import SETTINGS, STORE_FORMAT
-from medssl.pretraining.trainer import assemble
-from medssl.runs.dataset import prepared
-from medssl.runs.resolve_config import configured, given
+from medssl.pretraining.trainer import build_training
+from medssl.runs.dataset import prepare_dataset
+from medssl.runs.resolve_config import flags_and_sets, resolve_config
 from medssl.train.loop import Plan, fit
 from medssl.train.processes import team
 
@@ -72,9 +72,9 @@ def trained(folder: Path, steps: int) -> dict[str, float]:
     """One training: seconds from data to the first step, milliseconds an image in the steps after it, and memory."""
     began, console, device = time.perf_counter(), Console(rank=1), torch.device("cpu")
     sets = [*NETWORK, *TRAIN, f"train.steps={steps}"]
-    config, source = configured(console, str(folder), "medmnist_cpu", given("pnnclr", None, "cpu", sets))
+    config, source = resolve_config(console, str(folder), "medmnist_cpu", flags_and_sets("pnnclr", None, "cpu", sets))
     with team(device) as us, tempfile.TemporaryDirectory() as place:
-        job = assemble(Path(place), config, prepared(source, config, console), us)
+        job = build_training(Path(place), config, prepare_dataset(source, config, console), us)
         plan, batches = Plan(steps, 1e-3, 0, device), iter(job.feed)
         fit(job.method, [next(batches)], job.optimiser, plan)
         first = time.perf_counter()

@@ -266,6 +266,6 @@ def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run fo
 def job(message: str) -> None:
     """One job of a study, as medssl.studies.executor starts it."""
     with outcome() as console:
-        from medssl.studies.worker import work
+        from medssl.studies.worker import run_job
 
-        work(console, message)
+        run_job(console, message)

@@ -118,17 +118,17 @@ def scores(job: dict[str, Any]) -> dict[str, float]:
     from medssl.evaluate.models.features import Pixels, extract
     from medssl.evaluate.models.linear_probe import USUAL_C
     from medssl.evaluate.stats import metrics
-    from medssl.runs.dataset import prepared, statistics
-    from medssl.runs.resolve_config import configured
+    from medssl.runs.dataset import channel_statistics, prepare_dataset
+    from medssl.runs.resolve_config import resolve_config
 
     quiet = Quiet()
-    config, source = configured(quiet, job["data"], "medmnist_cpu", {})
-    found = prepared(source, config, quiet)
+    config, source = resolve_config(quiet, job["data"], "medmnist_cpu", {})
+    found = prepare_dataset(source, config, quiet)
     table, images = found.store.table, found.store.images
     question = task.ask(table, task.label_columns(table), found.roles)
     if job["method"] == "random":
         backbone = config.backbone.model_dump() | BACKBONE
-        mean, std = statistics(found.store, found.pretraining)
+        mean, std = channel_statistics(found.store, found.pretraining)
         network = artefact.build_encoder(backbone, config.data.channels, config.data.size, mean, std, job["seed"])
     elif job["method"] == "pixels":
         network = Pixels()

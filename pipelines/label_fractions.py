@@ -15,9 +15,9 @@ from pathlib import Path
 from medssl.commands.report import COMPARISON, REPORT, report
 from medssl.console import Console
 from medssl.errors import UserError
-from medssl.runs.lock import held
-from medssl.studies.executor import Failure, carried_out, together
-from medssl.studies.plan import Job, Study, finished, left, planned, preparations, read_study, remember
+from medssl.runs.lock import lock_run_dir
+from medssl.studies.executor import Failure, n_jobs, run_jobs
+from medssl.studies.plan import Job, Study, is_finished, pending_jobs, plan_jobs, read_study, save_study, with_preparation_jobs
 from medssl.train.loop import choose_device
 from medssl.types import Reporter
 
@@ -51,12 +51,12 @@ def carry_out(study: Study, jobs: int | None, reporter: Reporter) -> list[Failur
     """Do what is left of the study and join all that is finished in comparison.html. Returns what failed."""
     out = Path(study.out)
     out.mkdir(parents=True, exist_ok=True)
-    with held(out, reporter.warn):
-        remember(study)
-        number = together(jobs, choose_device(study.device).type)
-        todo = left(planned(study))
-        failures = carried_out(preparations(todo) if number > 1 else todo, number, reporter)
-        runs = [job.folder for job in planned(study) if job.command == "finetune" and finished(job)]
+    with lock_run_dir(out, reporter.warn):
+        save_study(study)
+        number = n_jobs(jobs, choose_device(study.device).type)
+        todo = pending_jobs(plan_jobs(study))
+        failures = run_jobs(with_preparation_jobs(todo) if number > 1 else todo, number, reporter)
+        runs = [job.folder for job in plan_jobs(study) if job.command == "finetune" and is_finished(job)]
         for run in runs:
             if not (run / REPORT).is_file():  # stopped between the results and their page
                 report(reporter, runs=[run])
@@ -67,8 +67,8 @@ def carry_out(study: Study, jobs: int | None, reporter: Reporter) -> list[Failur
 
 def tell(study: Study, reporter: Reporter) -> None:
     """The plan: a line for each run, and how many classifiers there are to fit."""
-    jobs = planned(study)
-    todo = {job.name: job for job in left(jobs)}
+    jobs = plan_jobs(study)
+    todo = {job.name: job for job in pending_jobs(jobs)}
     for job in jobs:
         state = "finished" if job.name not in todo else "goes on" if "resume" in todo[job.name].arguments else "to do"
         reporter.say(f"{job.name:40} {state:9}{f' {job.cells} cells' if job.cells else ''}")

@@ -17,10 +17,10 @@ from medssl.encoder import artefact
 from medssl.evaluate.models import ood
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.linear_probe import folded
-from medssl.runs.dataset import prepared
-from medssl.runs.model_cards import export, export_classifier
-from medssl.runs.resolve_config import listed
-from medssl.runs.run_dir import describe
+from medssl.runs.dataset import prepare_dataset
+from medssl.runs.model_cards import export_classifier, export_encoder
+from medssl.runs.resolve_config import list_source
+from medssl.runs.run_dir import write_description
 from medssl.types import Reporter
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
@@ -45,10 +45,10 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
     """A linear classifier of the pictures, in `folder`."""
     folder.mkdir(parents=True)
     config = resolve({"data": {"path": str(pictures), "size": 16}, "backbone": BACKBONE})
-    found = prepared(listed(config.data), config, reporter)
+    found = prepare_dataset(list_source(config.data), config, reporter)
     encoder = artefact.build_encoder(BACKBONE, 1, 16, torch.tensor([0.4]), torch.tensor([0.2]), seed=0)
-    describe(folder, config, "finetune")
-    export(folder, config, found, encoder, {})
+    write_description(folder, config, "finetune")
+    export_encoder(folder, config, found, encoder, {})
     _, origin = artefact.load(folder)
     (folder / artefact.CARD).unlink()
     rows = np.flatnonzero(found.roles == "train")

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from medssl import __version__, plugins
 from medssl.data.store.assemble import NORMAL
 from medssl.doctor import packages as installed
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 from medssl.errors import UserError
 from medssl.types import Reporter
 
@@ -38,10 +38,10 @@ def doctor(console: Doctor, *, data: str | None = None, burn_in: int | None = No
     report.say(f"medssl {__version__}, Python {whole['python']}, {whole['system']}")
     for name in CHECKS:
         report.heading(name)
-        report.add(findings(name))
+        report.add(run_check(name))
     if data is not None:
         report.heading("data")
-        whole["audit"], said = audited(data, report)
+        whole["audit"], said = audit_data(data, report)
         report.add(said)
     if burn_in is not None:
         from medssl.doctor import benchmark as burning
@@ -60,7 +60,7 @@ def doctor(console: Doctor, *, data: str | None = None, burn_in: int | None = No
     return "error" not in levels
 
 
-def findings(name: str, seconds: float = _HUNG_SECONDS) -> list[Finding]:
+def run_check(name: str, seconds: float = _HUNG_SECONDS) -> list[Finding]:
     """What the check in checks/`name`.py finds, that it fails, or that it has not ended after `seconds`, as with a drive that is gone."""
     found: list[Finding] = []
 
@@ -70,16 +70,18 @@ def findings(name: str, seconds: float = _HUNG_SECONDS) -> list[Finding]:
                 found.append(item)
         except Exception as error:
             first = (str(error).splitlines() or [""])[0]
-            found.append(judged(name, f"the check itself failed: {type(error).__name__}: {first}", error=_REPORT))
+            found.append(make_finding(name, f"the check itself failed: {type(error).__name__}: {first}", error=_REPORT))
 
     thread = threading.Thread(target=work, daemon=True, name=f"check {name}")
     thread.start()
     thread.join(seconds)
-    late = [judged(name, f"not done after {seconds:g} s", error="A drive, a driver or a server does not answer: see which, and mend it.")]
+    late = [
+        make_finding(name, f"not done after {seconds:g} s", error="A drive, a driver or a server does not answer: see which, and mend it.")
+    ]
     return [*found, *(late if thread.is_alive() else ())]
 
 
-def audited(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, list[Finding]]:
+def audit_data(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, list[Finding]]:
     """The audit of `medssl prepare`, said to `reporter`, and what it means. Of a store, the audit that lies in it."""
     from medssl.commands import prepare
     from medssl.data.detect import detect
@@ -96,15 +98,15 @@ def audited(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, list[
         audit = json.loads((store.path / "audit.json").read_text("utf-8"))
     except (UserError, OSError) as error:
         first, _, remedy = str(error).partition(". ")
-        return None, [judged("images", first, error=remedy or "See the line above.")]
+        return None, [make_finding("images", first, error=remedy or "See the line above.")]
     images = audit["images"]
     faults = {reason: number for reason, number in images["skipped"].items() if reason not in NORMAL}
     seen = f"{images['used']} used of {images['found']} found"
     told = f"Faulty: {', '.join(f'{number} {reason}' for reason, number in faults.items())}. `medssl prepare` says where they are named."
     leaks = audit["duplicates"]["leaks"]
     return audit, [
-        judged("images", seen, warning=told if faults else ""),
-        judged("leaks", " ".join(leaks) or "none", warning="See data.leaks in docs/data.md." if leaks else ""),
+        make_finding("images", seen, warning=told if faults else ""),
+        make_finding("leaks", " ".join(leaks) or "none", warning="See data.leaks in docs/data.md." if leaks else ""),
     ]
 
 

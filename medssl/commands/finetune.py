@@ -21,13 +21,13 @@ from medssl.evaluate.experiment import Findings, Request, run_study
 from medssl.evaluate.leakage import refuse_leak
 from medssl.evaluate.results import LEVEL
 from medssl.evaluate.stats.subgroups import site_probe
-from medssl.finetuning.artifacts import FOR_THE_TRACKER, leave
-from medssl.finetuning.initialisations import of_the_same_images, starts
+from medssl.finetuning.artifacts import FOR_THE_TRACKER, write_artifacts
+from medssl.finetuning.initialisations import check_same_preparation, load_initialisations
 from medssl.nn.encoder import Encoder
-from medssl.runs.dataset import Prepared, prepared, say
-from medssl.runs.lock import held
-from medssl.runs.resolve_config import listed
-from medssl.runs.run_dir import RUNS, config_of, create, described, newest_encoder
+from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
+from medssl.runs.lock import lock_run_dir
+from medssl.runs.resolve_config import list_source
+from medssl.runs.run_dir import RUNS, create, described, load_config, newest_encoder
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
 from medssl.types import Reporter
@@ -59,14 +59,14 @@ def finetune(
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
     config = _configured(card, origin, data, merged(flags, overrides(sets)))
     fractions = parse_labels(config.finetune.labels)
-    source = listed(config.data)
+    source = list_source(config.data)
     folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
     with described(folder, config, "finetune"):
-        found = prepared(source, config, reporter, stratum=card["stratum"])
+        found = prepare_dataset(source, config, reporter, stratum=card["stratum"])
         columns = tasks.label_columns(found.store.table, config.data.label)
         question = tasks.ask(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
         reporter.say(f"encoder   {origin}")
-        say(found, source, reporter)
+        report_dataset(found, source, reporter)
         test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
         compared = refuse_leak(card, test, allowed=config.data.leaks == "allow")
         reporter.say(
@@ -77,13 +77,13 @@ def finetune(
             reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
         command = _command(labels, mode, encoder, data, seed, device, sets)
         facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
-        request = _request(config, found, question, starts(config, network, card, test), fractions, facts, cells)
+        request = _request(config, found, question, load_initialisations(config, network, card, test), fractions, facts, cells)
     tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
-    with held(folder, reporter.warn), tracking as tracker:
+    with lock_run_dir(folder, reporter.warn), tracking as tracker:
         findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
         document = findings.results.document
         document["site_probe"] = _site_probe(findings, request)
-        leave(folder, config, found, card, request, findings)
+        write_artifacts(folder, config, found, card, request, findings)
         tracker.log({"step": 0, **findings.results.scores()})
         for name in FOR_THE_TRACKER:
             tracker.artifact(folder / name)
@@ -101,15 +101,15 @@ def _configured(card: dict[str, Any], origin: Path, data: str | None, given: dic
         run = origin if origin.is_dir() else origin.parent
         if not (run / "config.yaml").is_file():
             raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
-        where = {"path": config_of(run).data.path}
+        where = {"path": load_config(run).data.path}
     config = resolve(merged(merged(values, {"data": where}), given))
-    of_the_same_images(card, config)
+    check_same_preparation(card, config)
     return config
 
 
 def _request(
     config: Config,
-    found: Prepared,
+    found: PreparedDataset,
     question: tasks.Task,
     inits: dict[str, Encoder],
     fractions: Sequence[Any],
@@ -146,7 +146,7 @@ def _site_probe(findings: Findings, request: Request) -> dict[str, Any] | None:
     return site_probe(findings.features[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
 
 
-def _facts(card: dict[str, Any], found: Prepared, config: Config, kind: str, command: str) -> dict[str, Any]:
+def _facts(card: dict[str, Any], found: PreparedDataset, config: Config, kind: str, command: str) -> dict[str, Any]:
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
     name = Path(config.data.path).stem or kind
     audit = found.store.path / "audit.json"

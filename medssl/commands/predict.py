@@ -25,7 +25,7 @@ from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.ood import Described
 from medssl.evaluate.prediction_table import FAR, columns, said
 from medssl.files import write_whole
-from medssl.runs.resolve_config import listed
+from medssl.runs.resolve_config import list_source
 from medssl.runs.run_dir import RUNS, newest_classifier
 from medssl.train.loop import choose_device
 from medssl.types import Reporter, Source
@@ -116,7 +116,7 @@ def _is_one_image(path: str) -> bool:
 
 def _source(settings: Data) -> Source:
     if not _is_one_image(settings.path):
-        return listed(settings)
+        return list_source(settings)
     file = Path(settings.path)
     records, notes, skipped = manifest.listed(file.parent.resolve(), [file.name], settings.limits)
     return Source("folder", file.parent.resolve(), tuple(records), tuple(notes), tuple(skipped))

@@ -10,7 +10,7 @@ from medssl.data.prepare import Shard, prepare_shard, private_list
 from medssl.data.prepare import prepare as made
 from medssl.data.store.store import Store
 from medssl.errors import Interrupted, UserError
-from medssl.runs.resolve_config import data_configured, given
+from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
 from medssl.types import Reporter
 
 
@@ -28,7 +28,7 @@ def prepare(
     Raises UserError for wrong input, Interrupted after Ctrl-C: the parts that are done stay, and the same command goes on.
     """
     share = Shard.parse(shard) if shard else None
-    settings, source = data_configured(reporter, data, preset, given(None, None, None, sets))
+    settings, source = resolve_data_config(reporter, data, preset, flags_and_sets(None, None, None, sets))
     if source.kind == "store":
         raise UserError(f"{data} is prepared already: medssl pretrain --data {data}")
     progress = lambda done, total: reporter.progress("prepare", done, total)  # noqa: E731

@@ -8,14 +8,14 @@ from typing import Any
 from medssl.config import Config, merged, overrides, resolve
 from medssl.errors import Interrupted, UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
-from medssl.pretraining.batch_size import automatic, shortage_told, smallest, without_auto
-from medssl.pretraining.callbacks import AfterStep, Watch
-from medssl.pretraining.trainer import Job, assemble, fixed, restore, state_of
-from medssl.runs.dataset import prepared, say
-from medssl.runs.lock import held
-from medssl.runs.model_cards import export
-from medssl.runs.resolve_config import configured, given, listed
-from medssl.runs.run_dir import config_of, create, describe, described
+from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_smallest_batch
+from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
+from medssl.pretraining.trainer import Training, build_training, restore, settings_of_result, training_state
+from medssl.runs.dataset import prepare_dataset, report_dataset
+from medssl.runs.lock import lock_run_dir
+from medssl.runs.model_cards import export_encoder
+from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config
+from medssl.runs.run_dir import create, described, load_config, write_description
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
@@ -42,36 +42,36 @@ def pretrain(
     Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess where another process is gone.
     """
     state, note = None, ""
-    sets, auto = without_auto(sets)
+    sets, auto = split_off_auto(sets)
     if resume is not None:
         state, note = checkpoint.load(resume)
         config = _resumed(resume, state, sets)
-        source = listed(config.data)
+        source = list_source(config.data)
     else:
-        config, source = configured(reporter, data, preset, given(method, seed, device, sets))
+        config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
     with team(own_device(choose_device(config.device))) as us:
         folder = us.of_first(resume or (create(out, "pretrain", config.method.name, overwrite) if us.first else Path()))
         with ExitStack() as stack:
             if us.first:
-                stack.enter_context(held(folder, reporter.warn))
+                stack.enter_context(lock_run_dir(folder, reporter.warn))
             if resume is None and us.first:
                 stack.enter_context(described(folder, config, "pretrain"))
             with us.one_first():
-                found = prepared(source, config, reporter)
-            job = assemble(folder, smallest(config) if auto else config, found, us, start=state["step"] if state else 0)
+                found = prepare_dataset(source, config, reporter)
+            job = build_training(folder, with_smallest_batch(config) if auto else config, found, us, start=state["step"] if state else 0)
             if auto:
-                job = assemble(folder, automatic(reporter, job, config.train.batch_size), found, us)
-                describe(folder, job.config, "pretrain")
+                job = build_training(folder, with_largest_batch(reporter, job, config.train.batch_size), found, us)
+                write_description(folder, job.config, "pretrain")
             if state is not None:
                 restore(job, state)
             if us.first:
                 checkpoint.check_room(folder, job.method)
-            with shortage_told(job):
+            with explain_out_of_memory(job):
                 _announce(reporter, job, source, [note, *job.notes])
                 return run(reporter, job)
 
 
-def run(reporter: Reporter, job: Job) -> Path:
+def run(reporter: Reporter, job: Training) -> Path:
     """Train to the end, or to a wish to stop; then the first process exports the encoder."""
     config, folder, us = job.config, job.folder, job.team
     tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, "data": job.found.store.card["fingerprint"]}
@@ -79,19 +79,19 @@ def run(reporter: Reporter, job: Job) -> Path:
         tracker = watch = None
         if us.first:
             tracker = stack.enter_context(Tracker(folder, config, reporter.warn, step=job.start, tags=tags, stop=lambda: bool(stop)))
-            watch = Watch(reporter, tracker, job, stop)
-        after = AfterStep(job, stop, watch)
+            watch = TrainingMonitor(reporter, tracker, job, stop)
+        after = StepCallback(job, stop, watch)
         batches = job.feed if us.size > 1 else _interruptible(job.feed, stop)
         forward = distributed(job.method) if us.size > 1 else None
         done = fit(job.method, batches, job.optimiser, job.plan, start=job.start, on_step=after, forward=forward)
         if us.first:
-            checkpoint.save(folder, state_of(job, done))
+            checkpoint.save(folder, training_state(job, done))
         us.wait()  # where one process ends, launchers end the others: not before the state is saved
         if done < job.plan.total_steps:
             wish = after.signal or stop.signal
             raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: medssl pretrain --resume {folder}", wish)
         if tracker and watch:
-            export(folder, config, job.found, job.method.encoder, watch.last)
+            export_encoder(folder, config, job.found, job.method.encoder, watch.last)
             for name in ("views.png", "card.json", "encoder.safetensors"):
                 tracker.artifact(folder / name)
         us.wait()
@@ -118,9 +118,9 @@ def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config
     and what follows on a collapse."""
     if (folder / "encoder.safetensors").is_file():
         raise UserError(f"The run in {folder} is finished: there is nothing to resume.")
-    config_of(folder)
+    load_config(folder)
     config = resolve(merged(read_yaml(folder / "config.yaml"), overrides(sets)))
-    if fixed(config) != fixed(resolve(parse_yaml(state["config"], "the checkpoint"))):
+    if settings_of_result(config) != settings_of_result(resolve(parse_yaml(state["config"], "the checkpoint"))):
         raise UserError(
             f"The configuration is not the one that {folder} was started with (config.yaml or --set). A run goes on as it was; only "
             "data.path, device, tracking, train.workers, train.save_every_steps, train.compile and monitor.on_collapse may differ. Start a "
@@ -129,8 +129,8 @@ def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config
     return config
 
 
-def _announce(reporter: Reporter, job: Job, source: Source, notes: Sequence[str]) -> None:
-    say(job.found, source, reporter)
+def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence[str]) -> None:
+    report_dataset(job.found, source, reporter)
     for note in filter(None, notes):
         reporter.warn(note)
     plan, config, us = job.plan, job.config, job.team

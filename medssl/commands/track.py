@@ -8,8 +8,8 @@ from pathlib import Path
 from medssl.config import Config
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
-from medssl.runs.lock import held
-from medssl.runs.run_dir import CONFIG, config_of, finished
+from medssl.runs.lock import lock_run_dir
+from medssl.runs.run_dir import CONFIG, is_finished, load_config
 from medssl.tracking import jsonl, note
 from medssl.tracking.mlflow_client import brief
 from medssl.tracking.tracker import session_of
@@ -25,12 +25,12 @@ def track(reporter: Reporter, *, runs: Sequence[Path]) -> None:
     Sent again, nothing is doubled. Raises UserError for a folder without a run, where MLflow does not answer, and, once all others are
     sent, for a run that goes on.
     """
-    configs = {run: config_of(run) for folder in runs for run in _runs(folder)}
+    configs = {run: load_config(run) for folder in runs for run in _runs(folder)}
     busy = []
     for run in sorted(configs, key=_has_parent):  # a run is nested under one that is there
         with ExitStack() as stack:
             try:
-                stack.enter_context(held(run, reporter.warn))
+                stack.enter_context(lock_run_dir(run, reporter.warn))
             except UserError as error:
                 busy.append(str(error))
                 continue
@@ -52,7 +52,7 @@ def _has_parent(run: Path) -> bool:
 
 def _send(reporter: Reporter, run: Path, config: Config) -> None:
     known = note.read(run) or _first_note(run, config)
-    made = finished(run) or (run / _RESULTS).is_file()
+    made = is_finished(run) or (run / _RESULTS).is_file()
     status = known.status or ("FINISHED" if made else "KILLED")  # one that could not say how it ended was killed
     session = session_of(run, config)
     try:

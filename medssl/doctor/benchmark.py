@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 from medssl.data.workers.pool import cores
-from medssl.doctor.finding import Finding, judged
-from medssl.pretraining.trainer import Job, assemble
-from medssl.runs.dataset import prepared
-from medssl.runs.resolve_config import configured, given
+from medssl.doctor.finding import Finding, make_finding
+from medssl.pretraining.trainer import Training, build_training
+from medssl.runs.dataset import prepare_dataset
+from medssl.runs.resolve_config import flags_and_sets, resolve_config
 from medssl.train import memory
 from medssl.train.launch import Launch
 from medssl.train.loop import choose_device, fit
@@ -46,7 +46,7 @@ _FIXED = (
 
 
 @dataclass(frozen=True)
-class Burn:
+class Benchmark:
     """What was measured on one device. `peak_bytes`: by which memory grew, on a GPU of torch's own."""
 
     device: str
@@ -69,7 +69,7 @@ class Burn:
         return {**{name: said[name] for name in kept}, "torch": torch.__version__}
 
 
-def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterator[tuple[Burn | None, list[Finding]]]:
+def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterator[tuple[Benchmark | None, list[Finding]]]:
     """For each device in turn, what was measured and what that means. An error of one device is a finding, and the next one follows."""
     expected = json.loads(card.read_text("utf-8"))
     with _apart() as folder:
@@ -78,25 +78,28 @@ def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterat
                 burn = _burn(reporter, folder, device, seconds)
             except Exception as error:  # whatever a broken driver, card or library raises
                 first = (str(error).splitlines() or [type(error).__name__])[0]
-                yield None, [judged(f"burn-in {device}", f"ended: {first}", error="Mend what the lines above name, then run it again.")]
+                yield (
+                    None,
+                    [make_finding(f"burn-in {device}", f"ended: {first}", error="Mend what the lines above name, then run it again.")],
+                )
             else:
-                yield burn, judgement(burn, expected)
+                yield burn, judge_benchmark(burn, expected)
 
 
-def judgement(burn: Burn, expected: Mapping[str, Any]) -> list[Finding]:
+def judge_benchmark(burn: Benchmark, expected: Mapping[str, Any]) -> list[Finding]:
     """Numbers, learning and speed, against the content of expected.json."""
     kind = torch.device(burn.device).type
     return [_numbers(burn, kind, expected["numbers"]), _learning(burn), _speed(burn, kind, expected["speed"])]
 
 
-def _numbers(burn: Burn, kind: str, expected: Mapping[str, Any]) -> Finding:
+def _numbers(burn: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
     errors = {}
     for name, seen in (("losses", burn.losses), ("gradients", burn.gradients)):
         right = expected[name]
         errors[name] = max(abs(a - b) / b if math.isfinite(a) else math.inf for a, b in zip(seen, right["values"], strict=True))
     wrong = [name for name, error in errors.items() if error > expected[name]["relative"][kind]]
     seen = ", ".join(f"{name} within {error:.0e} ({expected[name]['relative'][kind]:.0e} is allowed)" for name, error in errors.items())
-    return judged(
+    return make_finding(
         f"numbers {burn.device}",
         seen,
         error=f"The {' and '.join(wrong)} are not those that are expected ({_listed(expected['losses']['values'])}; here "
@@ -107,13 +110,13 @@ def _numbers(burn: Burn, kind: str, expected: Mapping[str, Any]) -> Finding:
     )
 
 
-def _learning(burn: Burn) -> Finding:
+def _learning(burn: Benchmark) -> Finding:
     seen = f"the loss went from {burn.first_loss:.3f} to {burn.last_loss:.3f} in {burn.steps} steps"
     learns = burn.last_loss < burn.first_loss
-    return judged(f"learning {burn.device}", seen, warning="" if learns else "It should fall: train for longer, with --burn-in 60.")
+    return make_finding(f"learning {burn.device}", seen, warning="" if learns else "It should fall: train for longer, with --burn-in 60.")
 
 
-def _speed(burn: Burn, kind: str, expected: Mapping[str, Any]) -> Finding:
+def _speed(burn: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
     seen = (
         f"{burn.images_per_second:.1f} images/s in {burn.precision} on {burn.processor} with {burn.cores} cores, "
         f"memory {burn.peak_bytes / 2**20:.0f} MiB"
@@ -125,13 +128,13 @@ def _speed(burn: Burn, kind: str, expected: Mapping[str, Any]) -> Finding:
         if all(entry[name] == getattr(burn, name) for name in ("processor", "cores", "precision"))
     ]
     if not same:
-        return judged(f"speed {burn.device}", f"{seen}; nothing to compare with yet")
+        return make_finding(f"speed {burn.device}", f"{seen}; nothing to compare with yet")
     share = burn.images_per_second / max(same)
     slow = "Something else may run on it, or cooling or power limit it." if share < expected["least"] else ""
-    return judged(f"speed {burn.device}", f"{seen}; {share:.2f} times what is expected", warning=slow)
+    return make_finding(f"speed {burn.device}", f"{seen}; {share:.2f} times what is expected", warning=slow)
 
 
-def _burn(reporter: Reporter, folder: Path, device: str, seconds: float) -> Burn:
+def _burn(reporter: Reporter, folder: Path, device: str, seconds: float) -> Benchmark:
     choose_device(device)  # fails before anything is drawn
     losses, gradients = _fixed_numbers(reporter, folder, device)
     job = _job(reporter, folder, device, ["train.steps=1000000"])
@@ -139,7 +142,7 @@ def _burn(reporter: Reporter, folder: Path, device: str, seconds: float) -> Burn
     peak = memory.peak_bytes(lambda: fit(job.method, job.feed, job.optimiser, job.plan, on_step=clock), job.plan.device)
     spent = clock.times[-1] - clock.times[_WARM_UP - 1]
     steps = len(clock.times) - _WARM_UP
-    return Burn(
+    return Benchmark(
         device=device,
         processor=_processor(device),
         cores=cores(),
@@ -188,9 +191,9 @@ def _fixed_numbers(reporter: Reporter, folder: Path, device: str) -> tuple[tuple
     return tuple(losses), tuple(gradients)
 
 
-def _job(reporter: Reporter, folder: Path, device: str, sets: Sequence[str]) -> Job:
-    config, source = configured(reporter, "phantom", "demo", given(None, 0, device, [*_ALIKE, *sets]))
-    return assemble(folder, config, prepared(source, config, reporter), Team(Launch()))
+def _job(reporter: Reporter, folder: Path, device: str, sets: Sequence[str]) -> Training:
+    config, source = resolve_config(reporter, "phantom", "demo", flags_and_sets(None, 0, device, [*_ALIKE, *sets]))
+    return build_training(folder, config, prepare_dataset(source, config, reporter), Team(Launch()))
 
 
 @contextmanager

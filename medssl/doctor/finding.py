@@ -16,6 +16,6 @@ class Finding:
     remedy: str = ""
 
 
-def judged(name: str, seen: str, warning: str = "", error: str = "") -> Finding:
+def make_finding(name: str, seen: str, warning: str = "", error: str = "") -> Finding:
     """An error where there is a remedy for one, else a warning where there is a remedy for that, else ok."""
     return Finding(name, "error" if error else "warning" if warning else "ok", seen, error or warning)

@@ -20,7 +20,7 @@ from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 from medssl.report.page import figure_files, write_report
 from medssl.report.visuals import Pictures, Showcase, illustrate
-from medssl.runs.dataset import Prepared, spread
+from medssl.runs.dataset import PreparedDataset, evenly_spaced
 from medssl.runs.model_cards import export_classifier
 
 FIGURES = "figures"
@@ -40,12 +40,14 @@ class Network(nn.Module):
         return self.head(self.encoder(images))
 
 
-def leave(folder: Path, config: Config, found: Prepared, card: Mapping[str, Any], request: Request, findings: Findings) -> None:
+def write_artifacts(
+    folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Request, findings: Findings
+) -> None:
     """What a fine-tuning found: classifier, report, figures, and last the results, with which it is finished."""
-    document, network = findings.results.document, network_of(request, findings.fit)
+    document, network = findings.results.document, build_network(request, findings.fit)
     if network is not None:
-        leave_classifier(folder, config, found, card, request, findings, network)
-    shown = pictures(request, findings)
+        write_classifier(folder, config, found, card, request, findings, network)
+    shown = make_pictures(request, findings)
     write_report(document, folder / "report.html", shown)
     (folder / FIGURES).mkdir(exist_ok=True)
     for name, content in {**figure_files(document), **shown.files()}.items():
@@ -53,7 +55,7 @@ def leave(folder: Path, config: Config, found: Prepared, card: Mapping[str, Any]
     findings.results.write(folder)
 
 
-def network_of(request: Request, fit: Fit) -> Network | None:
+def build_network(request: Request, fit: Fit) -> Network | None:
     """A classifier of the first initialisation; None of a vote, which is no network."""
     tensors = fit.tensors
     if not tensors:
@@ -65,8 +67,8 @@ def network_of(request: Request, fit: Fit) -> Network | None:
     return Network(encoder, tensors["weight"], tensors["bias"]).to(request.device).eval()
 
 
-def leave_classifier(
-    folder: Path, config: Config, found: Prepared, card: Mapping[str, Any], request: Request, findings: Findings, network: Network
+def write_classifier(
+    folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Request, findings: Findings, network: Network
 ) -> None:
     """classifier.safetensors and classifier.json of that classifier, and what it may call out of distribution."""
     task, draw, settings = request.task, findings.taken, request.settings
@@ -107,7 +109,7 @@ def leave_classifier(
     )
 
 
-def pictures(request: Request, findings: Findings) -> Pictures:
+def make_pictures(request: Request, findings: Findings) -> Pictures:
     """Of the fraction that the report speaks of first: its classifiers, and the first of them in heat maps. The neighbours are looked for
     among all labels that were drawn."""
     task, cells = request.task, findings.cells
@@ -116,7 +118,7 @@ def pictures(request: Request, findings: Findings) -> Pictures:
     for cell in cells:
         if cell.labels == labels and (cell.mode == mode or cell.init == PIXELS):
             probs.setdefault(cell.init, []).append(cell.prob)
-    pool = spread(findings.taken.rows, _POOL)
+    pool = evenly_spaced(findings.taken.rows, _POOL)
     place = {name: np.searchsorted(findings.rows, rows) for name, rows in (("test", task.test), ("pool", pool))}
     sites = request.table["site"].to_numpy(dtype=str)[task.test] if "site" in request.table else np.full(len(task.test), "")
     showcase = Showcase(
@@ -133,7 +135,7 @@ def pictures(request: Request, findings: Findings) -> Pictures:
         pool=pool,
         pool_y=task.y[pool],
         pool_features=findings.features[place["pool"]],
-        classifier=network_of(request, findings.fit_shown),
+        classifier=build_network(request, findings.fit_shown),
         temperature=findings.fit_shown.temperature,
     )
     return illustrate(showcase, request.seed)

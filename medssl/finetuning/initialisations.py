@@ -18,7 +18,7 @@ _RANDOM = 1000  # sets the seed of the random encoder apart from the one that pr
 _TAKEN = ("pretrained", "random", "pixels")
 
 
-def starts(config: Config, encoder: Encoder, card: Mapping[str, Any], test: pd.DataFrame) -> dict[str, Encoder]:
+def load_initialisations(config: Config, encoder: Encoder, card: Mapping[str, Any], test: pd.DataFrame) -> dict[str, Encoder]:
     """{name: encoder}, the one in question first, "random" next; those of `finetune.versus` by the name of their folder or file.
 
     Raises UserError where another encoder expects other images, was pretrained on the `test` images, or is none.
@@ -33,7 +33,7 @@ def starts(config: Config, encoder: Encoder, card: Mapping[str, Any], test: pd.D
     return found
 
 
-def of_the_same_images(card: Mapping[str, Any], config: Config, whose: str = "the encoder") -> None:
+def check_same_preparation(card: Mapping[str, Any], config: Config, whose: str = "the encoder") -> None:
     """Raise UserError where an encoder was pretrained with other preparation settings."""
     asked = config.data.model_dump(mode="json")
     for key in SETTINGS:
@@ -51,7 +51,7 @@ def _random(card: Mapping[str, Any], config: Config) -> Encoder:
 def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame) -> Encoder:
     if (path / artefact.WEIGHTS).is_file() or path.name == artefact.WEIGHTS:
         encoder, its = artefact.load(path)
-        of_the_same_images(its, config, f"the encoder {path.name}")
+        check_same_preparation(its, config, f"the encoder {path.name}")
         refuse_leak(its, test, allowed=config.data.leaks == "allow")
         return encoder
     from medssl.encoder.timm_weights import load_timm  # seconds, and it needs a folder for temporary files

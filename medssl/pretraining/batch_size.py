@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from medssl.config import Config, merged, resolve
 from medssl.errors import UserError
-from medssl.pretraining.trainer import Job, assemble
+from medssl.pretraining.trainer import Training, build_training
 from medssl.train import memory
 from medssl.train.loop import Plan, fit
 from medssl.types import Reporter
@@ -16,18 +16,18 @@ _STEP = 8  # batches are multiples of it, which suits matrix units
 _MOST = 4096
 
 
-def without_auto(sets: Sequence[str]) -> tuple[list[str], bool]:
+def split_off_auto(sets: Sequence[str]) -> tuple[list[str], bool]:
     """The settings without `train.batch_size=auto`, and whether it was among them: until it is known, the preset's stands."""
     kept = [item for item in sets if item.replace(" ", "") != AUTO]
     return kept, len(kept) < len(sets)
 
 
-def smallest(config: Config) -> Config:
+def with_smallest_batch(config: Config) -> Config:
     """The configuration with the batch that trials begin with."""
     return _with(config, _STEP)
 
 
-def automatic(reporter: Reporter, job: Job, old: int) -> Config:
+def with_largest_batch(reporter: Reporter, job: Training, old: int) -> Config:
     """The job's configuration with the largest batch whose step fits into memory, measured by steps on copies; says what changes against
     the batch of `old` images that the preset has.
 
@@ -55,7 +55,7 @@ def _with(config: Config, size: int) -> Config:
 
 
 @contextmanager
-def shortage_told(job: Job) -> Iterator[None]:
+def explain_out_of_memory(job: Training) -> Iterator[None]:
     """Turns lack of memory in the block into a UserError that says what was tried and what would fit."""
     budget = memory.budget(job.plan.device)
     try:
@@ -75,7 +75,7 @@ def shortage_told(job: Job) -> Iterator[None]:
     )
 
 
-def _ways_out(job: Job, size: int) -> str:
+def _ways_out(job: Training, size: int) -> str:
     batch = job.config.train.batch_size
     part = max(2, (size or batch // 2) // 2)
     fits = f"A batch of {size} would fit: --set train.batch_size={size}. " if size else ""
@@ -85,12 +85,12 @@ def _ways_out(job: Job, size: int) -> str:
     )
 
 
-def _largest(job: Job, most: int, budget: int) -> tuple[int, int]:
+def _largest(job: Training, most: int, budget: int) -> tuple[int, int]:
     def measure(size: int) -> int:
         config = _with(job.config, size)
 
         def step() -> None:
-            trial = assemble(job.folder, config, job.found, job.team)
+            trial = build_training(job.folder, config, job.found, job.team)
             fit(trial.method, [trial.feed.batch(0)], trial.optimiser, Plan(1, trial.plan.lr, 0, trial.plan.device, trial.plan.precision))
 
         return memory.peak_bytes(step, job.plan.device)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from medssl import methods
 from medssl.pretraining import health, support_set_figure
 from medssl.pretraining.alarm import EVERY_STEPS, Alarm
-from medssl.pretraining.trainer import Job, state_of
+from medssl.pretraining.trainer import Training, training_state
 from medssl.tracking import jsonl
 from medssl.tracking.tracker import Tracker
 from medssl.train.checkpoint import Saver
@@ -18,15 +18,15 @@ from medssl.types import Reporter, Step
 _SHOWN = ("loss", "lr", "images_per_second", "embedding_std", "bad_steps", "knn")  # beside the bar; all else is in metrics.jsonl
 
 
-def _looks(job: Job, done: int) -> bool:
+def _looks(job: Training, done: int) -> bool:
     """Whether the encoder is looked at after this step."""
     return done % (job.config.monitor.knn_every_epochs * job.feed.steps_per_epoch) == 0 or done >= job.plan.total_steps
 
 
-class AfterStep:
+class StepCallback:
     """The loop's `on_step` in each process: the first watches, all agree whether to go on. `signal`: by which the run was ended, or 0."""
 
-    def __init__(self, job: Job, stop: StopFlag, watch: "Watch | None") -> None:
+    def __init__(self, job: Training, stop: StopFlag, watch: "TrainingMonitor | None") -> None:
         self._job, self._stop, self._watch = job, stop, watch
         self.signal = 0
 
@@ -39,10 +39,10 @@ class AfterStep:
         return self.signal > 0
 
 
-class Watch:
+class TrainingMonitor:
     """What the first process does after each step. `last` holds the newest value of everything that was measured, where it was finite."""
 
-    def __init__(self, reporter: Reporter, tracker: Tracker, job: Job, stop: StopFlag) -> None:
+    def __init__(self, reporter: Reporter, tracker: Tracker, job: Training, stop: StopFlag) -> None:
         self._reporter, self._tracker, self._job, self._stop = reporter, tracker, job, stop
         views = job.feed.batch(job.start).views[0]
         ranked = not methods.uses_labels(job.config.method.name)
@@ -72,14 +72,14 @@ class Watch:
         if done % EVERY_STEPS == 0 and applied:
             self._alarm(done, self._examine(step, lr))
         if done % train.save_every_steps == 0 and not ends:
-            self._save(state_of(job, done))
+            self._save(training_state(job, done))
 
     def _rates(self, done: int, step: Step, lr: float, applied: bool) -> dict[str, float]:
         now = time.monotonic()
         speed = self._images / (now - self._clock)
         self._clock, self._images = now, 0
         row = {"loss": float(step.loss.detach()), "lr": lr, "images_per_second": round(speed, 2), "bad_steps": self._bad_steps}
-        return row | (health.of_step(step, done - 1) if applied else {})
+        return row | (health.step_metrics(step, done - 1) if applied else {})
 
     def _look(self, done: int, step: Step | None) -> dict[str, float]:
         """The encoder's health, and a picture of what `step` looked up. Their time is not counted as training."""
@@ -87,9 +87,9 @@ class Watch:
         job = self._job
         row: dict[str, float] = {}
         with suppress(BrokenOff), self._stop.breaks_off():
-            row = health.of_encoder(job.method.encoder, job.found, job.config.monitor.knn_neighbours, job.plan.device)
+            row = health.encoder_metrics(job.method.encoder, job.found, job.config.monitor.knn_neighbours, job.plan.device)
         if step is not None and step.lookup is not None:
-            lines = support_set_figure.lines(step.lookup, job.method.support, done - 1)
-            support_set_figure.save(job.folder / "neighbours.png", lines, job.found.store.images, job.found.classes)
+            lines = support_set_figure.lookup_lines(step.lookup, job.method.support, done - 1)
+            support_set_figure.save_figure(job.folder / "neighbours.png", lines, job.found.store.images, job.found.classes)
         self._clock += time.monotonic() - began
         return row

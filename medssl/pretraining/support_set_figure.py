@@ -53,7 +53,7 @@ class Line:
     others: tuple[Member, ...]
 
 
-def lines(lookup: LookUp, support: SupportSet, now: int) -> list[Line]:
+def lookup_lines(lookup: LookUp, support: SupportSet, now: int) -> list[Line]:
     """The first eight queries of the look-up of step `now`, counted from 0, whose own rows have been pushed since: those are left out,
     and so is the nearest neighbour, where the next rows are told."""
     z, nn, pnn = (F.normalize(x.detach()[:_QUERIES].float(), dim=1) for x in (lookup.z, lookup.nn, lookup.pnn))
@@ -78,7 +78,7 @@ def _member(z: Float[Tensor, " d"], of_z: Int[Tensor, " 4"], value: Float[Tensor
     return Member(int(tags[ROW]), cosine, int(tags[LABEL]), now - int(tags[STEP]), mark)
 
 
-def save(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequence[str]) -> None:
+def save_figure(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequence[str]) -> None:
     """Write the PNG with a line for each of `lines`, whole or not at all. `images`: the store's; `classes`: the names of the labels."""
     left = [MARGIN, 2 * MARGIN + TILE, 3 * MARGIN + 2 * TILE, 4 * MARGIN + 3 * TILE]
     left += [left[-1] + i * (TILE + GAP) for i in range(1, _NEXT)]

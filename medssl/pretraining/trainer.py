@@ -15,7 +15,7 @@ from medssl.errors import UserError
 from medssl.nn.encoder import Encoder
 from medssl.nn.support_set import SupportSet
 from medssl.nn.sync_norm import synchronise_norms
-from medssl.runs.dataset import Prepared, statistics
+from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.train import optimisers
 from medssl.train.feed import Feed, resident
 from medssl.train.loop import Plan, choose_device, choose_precision
@@ -24,12 +24,12 @@ from medssl.views import executors, grid, multi_crop
 
 
 @dataclass
-class Job:
+class Training:
     """All that a pretraining is made of, ready to run from step `start`."""
 
     folder: Path
     config: Config
-    found: Prepared
+    found: PreparedDataset
     method: Any  # an nn.Module that satisfies types.Method
     optimiser: torch.optim.Optimizer
     feed: Feed
@@ -39,7 +39,7 @@ class Job:
     notes: list[str]
 
 
-def assemble(folder: Path, config: Config, found: Prepared, team: Team, start: int = 0) -> Job:
+def build_training(folder: Path, config: Config, found: PreparedDataset, team: Team, start: int = 0) -> Training:
     """The parts of a pretraining; weights and all else follow from the configuration and the seed. `start`: the step to go on from."""
     device = own_device(choose_device(config.device))
     rows = found.pretraining
@@ -59,11 +59,11 @@ def assemble(folder: Path, config: Config, found: Prepared, team: Team, start: i
     warmup = min(round(train.warmup_epochs * per_epoch), total // 2)
     plan = Plan(total, train.lr, warmup, device, choose_precision(train.precision, device), train.max_bad_steps)
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
-    return Job(folder, config, found, method, optimiser, feed, plan, start, team, [note])
+    return Training(folder, config, found, method, optimiser, feed, plan, start, team, [note])
 
 
-def _method(config: Config, found: Prepared, rows: np.ndarray, device: torch.device) -> Any:
-    mean, std = statistics(found.store, rows)
+def _method(config: Config, found: PreparedDataset, rows: np.ndarray, device: torch.device) -> Any:
+    mean, std = channel_statistics(found.store, rows)
     encoder = build_encoder(config.backbone.model_dump(), config.data.channels, config.data.size, mean, std, config.seed)
     encoder.micro_batch = config.train.micro_batch
     with torch.random.fork_rng(devices=[]):
@@ -77,7 +77,7 @@ def _method(config: Config, found: Prepared, rows: np.ndarray, device: torch.dev
 
 
 def _feed(
-    folder: Path, config: Config, found: Prepared, team: Team, rows: np.ndarray, device: torch.device, local: Any, start: int
+    folder: Path, config: Config, found: PreparedDataset, team: Team, rows: np.ndarray, device: torch.device, local: Any, start: int
 ) -> tuple[Feed, int, str]:
     """The batches, the number of all steps, and a note for the user or ""."""
     images, train, size = found.store.images, config.train, config.data.size
@@ -110,7 +110,7 @@ def _feed(
     return Feed(loader, device, make_there, there), total, note
 
 
-def _labelled(rows: np.ndarray, method: str, found: Prepared) -> np.ndarray:
+def _labelled(rows: np.ndarray, method: str, found: PreparedDataset) -> np.ndarray:
     """The rows that have a label, for a method that learns from labels."""
     if len(found.classes) < 2:
         raise UserError(
@@ -144,18 +144,18 @@ def _check_crops(encoder: torch.nn.Module, crops: torch.Tensor) -> None:
         ) from None
 
 
-def state_of(job: Job, done: int) -> dict[str, Any]:
+def training_state(job: Training, done: int) -> dict[str, Any]:
     """What a checkpoint holds after `done` steps."""
     return {
         "step": done,
         "data": job.found.store.card["content"],
         "method": job.method.state_dict(),
         "optimiser": job.optimiser.state_dict(),
-        "config": dumped(fixed(job.config)),
+        "config": dumped(settings_of_result(job.config)),
     }
 
 
-def restore(job: Job, state: dict[str, Any]) -> None:
+def restore(job: Training, state: dict[str, Any]) -> None:
     """Put the job where the checkpoint was taken. Raises UserError where the data is not the same any more."""
     if state["data"] != job.found.store.card["content"]:
         raise UserError(f"The data of {job.folder} has changed since the checkpoint was written. Start a new run on it.")
@@ -163,7 +163,7 @@ def restore(job: Job, state: dict[str, Any]) -> None:
     job.optimiser.load_state_dict(state["optimiser"])
 
 
-def fixed(config: Config) -> Config:
+def settings_of_result(config: Config) -> Config:
     """The part of a configuration that makes the result: without the data's path and all that `--resume --set` may change."""
     free = {
         "data": {"path": ""},

@@ -20,20 +20,20 @@ _STATISTICS_ROWS = 2000
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A store and what each row is for: `roles` ("train", "val", "test", "" for what `data.leaks` leaves out), `held` for the monitor;
+class PreparedDataset:
+    """A store and what each row is for: `roles` ("train", "val", "test", "" for what `data.leaks` leaves out), `holdout` for the monitor;
     `stratum`: the split's label column; `leaks`: what stood on more than one side before any was left out."""
 
     store: Store
     roles: np.ndarray
-    held: np.ndarray
+    holdout: np.ndarray
     stratum: str
     leaks: Leaks
 
     @property
     def pretraining(self) -> np.ndarray:
         """The rows that pretraining may see: of training patients that the monitor does not hold out."""
-        return np.flatnonzero((self.roles == "train") & ~self.held)
+        return np.flatnonzero((self.roles == "train") & ~self.holdout)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ class Prepared:
         return self.store.table[f"label:{self.stratum}"].to_numpy(str).tolist() if self.stratum else [""] * len(self.roles)
 
 
-def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> Prepared:
+def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> PreparedDataset:
     """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by.
 
     Raises UserError where the split that comes with the data leaks and `data.leaks` does not say what to do.
@@ -67,10 +67,10 @@ def prepared(source: Source, config: Config, reporter: Reporter, stratum: str | 
         several = config.data.label and config.data.label not in columns  # names with commas between: no one column to stratify by
         stratum = "" if several and "," in config.data.label else config.data.label or (columns[0] if len(columns) == 1 else "")
     found = sides(store, stratum, config.data, cache_folder())
-    return Prepared(store, found.roles, found.held, stratum, found.leaks)
+    return PreparedDataset(store, found.roles, found.held, stratum, found.leaks)
 
 
-def say(found: Prepared, source: Source, reporter: Reporter) -> None:
+def report_dataset(found: PreparedDataset, source: Source, reporter: Reporter) -> None:
     """What was found, skipped and set apart, in lines that a person reads before the training starts."""
     card, table = found.store.card, found.store.table
     shape = "x".join(str(n) for n in found.store.images.shape[1:])
@@ -91,13 +91,13 @@ def say(found: Prepared, source: Source, reporter: Reporter) -> None:
         reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")
 
 
-def statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def channel_statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation per channel of training images in [0, 1], over 2000 of them at most, spread evenly."""
-    chosen = spread(rows, _STATISTICS_ROWS)
+    chosen = evenly_spaced(rows, _STATISTICS_ROWS)
     images = store.images[np.sort(chosen)].astype(np.float64) / np.iinfo(store.images.dtype).max
     return torch.from_numpy(images.mean(axis=(0, 2, 3))).float(), torch.from_numpy(images.std(axis=(0, 2, 3)) + 1e-6).float()
 
 
-def spread(rows: np.ndarray, number: int) -> np.ndarray:
+def evenly_spaced(rows: np.ndarray, number: int) -> np.ndarray:
     """At most `number` of the rows, evenly spread."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), number)).astype(int)]

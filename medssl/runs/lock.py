@@ -30,7 +30,7 @@ _held: set[int] = set()
 
 
 @contextmanager
-def held(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def lock_run_dir(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Within the block the folder is this process's own. What a killed run left half-written in it is taken away, and that run told of.
 
     Raises UserError where another run is at work there, and where the folder cannot be written.

@@ -16,7 +16,7 @@ from medssl.encoder import artefact
 from medssl.evaluate.models import classifier_file
 from medssl.evaluate.models.ood import Statistics
 from medssl.nn.encoder import Encoder
-from medssl.runs.dataset import Prepared
+from medssl.runs.dataset import PreparedDataset
 from medssl.runs.run_dir import now
 
 _HASH_CHARACTERS = 16
@@ -31,7 +31,7 @@ PREDICTIONS_USE = (
 )
 
 
-def export(folder: Path, config: Config, found: Prepared, encoder: Encoder, facts: Mapping[str, float]) -> None:
+def export_encoder(folder: Path, config: Config, found: PreparedDataset, encoder: Encoder, facts: Mapping[str, float]) -> None:
     """Write encoder.safetensors and card.json. The card holds no path: keyed hashes of the patients and pixels that were trained on.
 
     Its "method" says how to name the method and whether it saw labels, for reports by an installation that may not have the method.
@@ -68,7 +68,7 @@ def export(folder: Path, config: Config, found: Prepared, encoder: Encoder, fact
 def export_classifier(
     folder: Path,
     config: Config,
-    found: Prepared,
+    found: PreparedDataset,
     origin: Mapping[str, Any],
     *,
     encoder: Encoder,

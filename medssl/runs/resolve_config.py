@@ -15,25 +15,25 @@ from medssl.types import Reporter, Source
 _SIZES = ("hidden", "width", "support_size")
 
 
-def listed(data: Data) -> Source:
+def list_source(data: Data) -> Source:
     """The records that the configuration of the data names."""
     return plugins.find("data.sources", data.source.name).build(data.source, data.path)
 
 
-def given(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:
+def flags_and_sets(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:
     """The flags and --set as a nested mapping."""
     flags = {"method": method, "seed": seed, "device": device}
     return merged({key: value for key, value in flags.items() if value is not None}, overrides(sets))
 
 
-def configured(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Config, Source]:
+def resolve_config(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Config, Source]:
     """The whole configuration and the listed source."""
     values, source = _values(reporter, data, preset, said)
     return resolve(values), source
 
 
-def data_configured(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Data, Source]:
-    """The configuration of the data alone, as `configured` has it: methods and backbones, whose imports take seconds, stay out."""
+def resolve_data_config(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Data, Source]:
+    """The configuration of the data alone, as `resolve_config` has it: methods and backbones, whose imports take seconds, stay out."""
     if others := sorted(said.keys() - {"data"}):
         raise UserError(f"prepare takes settings of the data only, --set data....; {others[0]} belongs to pretrain.")
     values, source = _values(reporter, data, preset, said)
@@ -45,7 +45,7 @@ def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict
     path = data or "phantom"
     origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
     early = _data(merged(origin, said)["data"])
-    source = listed(early)
+    source = list_source(early)
     windows = len(windows_hu(early.window))
     if preset is None:
         seen, device = peek(source, early), _device(said.get("device", "auto"))

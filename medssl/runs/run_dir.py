@@ -17,7 +17,7 @@ from medssl.errors import UserError
 from medssl.evaluate.models import classifier_file
 from medssl.files import cannot_write, write_whole
 from medssl.plain_yaml import read_yaml
-from medssl.runs.lock import LOCK, held
+from medssl.runs.lock import LOCK, lock_run_dir
 
 RUNS = Path("runs")
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
@@ -39,7 +39,7 @@ def create(out: Path | None, kind: str, name: str, overwrite: bool) -> Path:
         raise UserError(f"--out {folder} is a file. Name a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with held(folder):
+        with lock_run_dir(folder):
             content = [path for path in folder.iterdir() if path.name != LOCK]
             if content and not overwrite:
                 raise UserError(f"The run folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
@@ -63,7 +63,7 @@ def _last_to_go(path: Path) -> int:
     return {CARD: 0, classifier_file.CARD: 0, CONFIG: 2}.get(path.name, 1)
 
 
-def describe(folder: Path, config: Config, kind: str) -> None:
+def write_description(folder: Path, config: Config, kind: str) -> None:
     """Write config.yaml, complete and resolved, and environment.json."""
     write_whole(folder / CONFIG, f"# medssl {kind}\n{dumped(config)}".encode())
     environment = {
@@ -81,7 +81,7 @@ def describe(folder: Path, config: Config, kind: str) -> None:
 def described(folder: Path, config: Config, kind: str) -> Iterator[None]:
     """Within the block the folder has its description. A start that comes to nothing takes it away again, so that the next may have the
     folder; what has left anything else keeps it."""
-    describe(folder, config, kind)
+    write_description(folder, config, kind)
     try:
         yield
     except BaseException:
@@ -92,7 +92,7 @@ def described(folder: Path, config: Config, kind: str) -> Iterator[None]:
         raise
 
 
-def config_of(folder: Path) -> Config:
+def load_config(folder: Path) -> Config:
     """The configuration of a run. Raises UserError where the folder holds none."""
     path = folder / CONFIG
     if not path.is_file():
@@ -100,14 +100,14 @@ def config_of(folder: Path) -> Config:
     return resolve(read_yaml(path))
 
 
-def finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether the folder holds a pretraining's encoder. Its card is written last."""
     return all((folder / name).is_file() for name in (CONFIG, WEIGHTS, CARD))
 
 
 def newest_encoder(runs: Path) -> Path:
     """The pretraining run below `runs` that finished last. Raises UserError where there is none."""
-    folders = [card.parent for card in runs.glob(f"*/{CARD}") if finished(card.parent)]
+    folders = [card.parent for card in runs.glob(f"*/{CARD}") if is_finished(card.parent)]
     if not folders:
         raise UserError(f"There is no finished pretraining in {runs}/. Run `medssl pretrain --data ...` first, or name one with --encoder.")
     return _newest(folders, CARD, "--encoder")

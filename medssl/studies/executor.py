@@ -40,14 +40,14 @@ class _Worker:
         self.process.stdin.close()
 
 
-def together(wanted: int | None, device: str) -> int:
+def n_jobs(wanted: int | None, device: str) -> int:
     """How many jobs at a time: as `wanted`; else one on a GPU, on the CPU one for every two cores."""
     if wanted is not None and wanted < 1:
         raise UserError(f"--jobs {wanted}: at least one job must run at a time.")
     return wanted or (1 if device == "cuda" else max(1, cores() // 2))
 
 
-def carried_out(jobs: Sequence[Job], number: int, reporter: Reporter) -> list[Failure]:
+def run_jobs(jobs: Sequence[Job], number: int, reporter: Reporter) -> list[Failure]:
     """Do all jobs, `number` at a time and each after those that it needs. What a job says stands in NAME.log beside its run folder.
 
     Whatever ends this ends the processes: pretrainings save a checkpoint.

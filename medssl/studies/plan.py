@@ -135,7 +135,7 @@ def _whole(model: type[Frozen], value: Any) -> Any:
     return {"path": value} if isinstance(value, str) and model is DataSet else {} if value is None else value
 
 
-def remember(study: Study) -> None:
+def save_study(study: Study) -> None:
     """Write study.yaml into the study's folder. Raises UserError where another study was started there, saying what differs.
 
     Data sets, encoders and modes may be added: what is finished stays true.
@@ -159,7 +159,7 @@ def _flat(study: Study) -> dict[tuple[str, ...], Any]:
     return flat | {(key,): value for key, value in values.items() if key not in {"out", "device"}}
 
 
-def planned(study: Study) -> list[Job]:
+def plan_jobs(study: Study) -> list[Job]:
     """Every pretraining and fine-tuning of the study, finished or not."""
     return [job for data in study.data for name in study.encoders for job in _of_encoder(study, data, name)]
 
@@ -197,10 +197,10 @@ def _draws(study: Study, wanted: LabelFraction) -> int:
     return study.draws if wanted.share is None or wanted.share <= SMALL else min(study.draws, DRAWS_ABOVE)
 
 
-def finished(job: Job) -> bool:
+def is_finished(job: Job) -> bool:
     """Whether its run folder holds what it makes, whole. Raises UserError for scores of another encoder than the one that is there now."""
     if job.command == "pretrain":
-        return run_folder.finished(job.folder)
+        return run_folder.is_finished(job.folder)
     try:
         document = document_of(job.folder)
     except UserError:
@@ -220,11 +220,11 @@ def _card(encoder: str) -> dict[str, Any]:
     return {}
 
 
-def left(jobs: list[Job]) -> list[Job]:
+def pending_jobs(jobs: list[Job]) -> list[Job]:
     """The jobs that are still to do, as they must be called: stopped pretrainings go on, what has no checkpoint begins again."""
-    tunings = [job for job in jobs if job.command == "finetune" and not finished(job)]
+    tunings = [job for job in jobs if job.command == "finetune" and not is_finished(job)]
     needed = {name for job in tunings for name in job.after}
-    trainings = [job for job in jobs if job.name in needed and not finished(job)]
+    trainings = [job for job in jobs if job.name in needed and not is_finished(job)]
     open_names = {job.name for job in trainings}
     return [_called(job, open_names) for job in (*trainings, *tunings)]
 
@@ -238,7 +238,7 @@ def _called(job: Job, open_names: set[str]) -> Job:
     return replace(job, arguments=arguments, after=tuple(name for name in job.after if name in open_names))
 
 
-def preparations(jobs: list[Job]) -> list[Job]:
+def with_preparation_jobs(jobs: list[Job]) -> list[Job]:
     """The jobs, and before those that share a data set one that reads its images: two at a time would both read all of them."""
     wanted: dict[str, list[Job]] = {}
     for job in jobs:

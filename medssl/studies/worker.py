@@ -16,7 +16,7 @@ from medssl.types import Reporter
 _PATHS = {"out", "resume", "cells"}
 
 
-def work(reporter: Reporter, message: str) -> None:
+def run_job(reporter: Reporter, message: str) -> None:
     """Do what `executor` asks for: a command of medssl and its arguments."""
     threading.Thread(target=_follow, name="lifeline", daemon=True).start()
     job = json.loads(message)

@@ -76,11 +76,11 @@ def planted(monkeypatch):
 
 def test_a_check_that_fails_is_a_finding_beside_what_it_found_before(planted):
     def check():
-        yield doctor.judged("clock", "fine")
+        yield doctor.make_finding("clock", "fine")
         raise OSError("a drive\nis gone")
 
     planted(check)
-    fine, failed = doctor.findings("clock")
+    fine, failed = doctor.run_check("clock")
     assert fine.level == "ok"
     assert (failed.level, failed.seen) == ("error", "the check itself failed: OSError: a drive")
 
@@ -91,11 +91,11 @@ def test_a_check_that_hangs_is_a_finding_after_its_time(planted):
     def check():
         while not released:
             time.sleep(0.01)
-        yield doctor.judged("clock", "late")
+        yield doctor.make_finding("clock", "late")
 
     planted(check)
     began = time.monotonic()
-    (late,) = doctor.findings("clock", seconds=0.2)
+    (late,) = doctor.run_check("clock", seconds=0.2)
     released.append(True)
     assert time.monotonic() - began < 5
     assert (late.level, late.seen) == ("error", "not done after 0.2 s")
@@ -104,9 +104,9 @@ def test_a_check_that_hangs_is_a_finding_after_its_time(planted):
 def test_every_file_of_the_folder_is_run_and_every_finding_has_a_level_and_a_fact(place):
     from medssl import plugins
 
-    assert sorted(doctor.CHECKS) == plugins.names("run.checks")
+    assert sorted(doctor.CHECKS) == plugins.names("doctor.checks")
     for name in doctor.CHECKS:
-        for finding in doctor.findings(name):
+        for finding in doctor.run_check(name):
             assert finding.level in ("ok", "warning", "error")
             assert finding.seen
             assert bool(finding.remedy) == (finding.level != "ok")

@@ -13,8 +13,8 @@ from medssl.commands.pretrain import pretrain
 from medssl.commands.track import track
 from medssl.config import resolve
 from medssl.errors import UserError
-from medssl.runs.lock import held
-from medssl.runs.run_dir import describe
+from medssl.runs.lock import lock_run_dir
+from medssl.runs.run_dir import write_description
 from medssl.tracking import note
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
@@ -123,7 +123,7 @@ def test_no_path_and_no_login_is_sent(runs, pictures):
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "runs" / "run").mkdir(parents=True)
-    describe(tmp_path / "runs" / "run", QUIET, "pretrain")
+    write_description(tmp_path / "runs" / "run", QUIET, "pretrain")
     return tmp_path / "runs" / "run"
 
 
@@ -161,7 +161,7 @@ def test_a_run_that_was_killed_and_one_without_a_note_are_told_as_killed(folder,
     assert runs_of(folder.parent)["run"].info.status == "KILLED"
     other = folder.with_name("older")
     other.mkdir()
-    describe(other, QUIET, "pretrain")
+    write_description(other, QUIET, "pretrain")
     (other / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n{"step": 3, "lo')
     for _ in range(2):
         track(reporter(), runs=[other])
@@ -174,9 +174,9 @@ def test_a_run_that_goes_on_is_left_alone_and_told_once_the_others_are_sent(fold
     logged(folder, range(3))
     other = folder.with_name("another")
     other.mkdir()
-    describe(other, QUIET, "pretrain")
+    write_description(other, QUIET, "pretrain")
     logged(other, range(3))
-    with held(other), pytest.raises(UserError, match=r"another is in use by process \d+"):
+    with lock_run_dir(other), pytest.raises(UserError, match=r"another is in use by process \d+"):
         track(reporter(), runs=[folder.parent])
     assert list(runs_of(folder.parent)) == ["run"]
 

@@ -36,11 +36,11 @@ def burn(document):
     parts: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in measured.items() if name != "entry"
     }
-    return benchmark.Burn(**parts)
+    return benchmark.Benchmark(**parts)
 
 
 def judged(burn, card=CARD):
-    return {finding.name.split()[0]: finding for finding in benchmark.judgement(burn, card)}
+    return {finding.name.split()[0]: finding for finding in benchmark.judge_benchmark(burn, card)}
 
 
 def test_this_processor_computes_what_the_release_expects_and_learns(document, burn):

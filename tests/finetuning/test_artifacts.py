@@ -43,7 +43,7 @@ def test_the_heat_maps_are_of_the_classifier_whose_cases_the_page_shows(studied,
     asked, findings = studied
     handed: list[Showcase] = []
     monkeypatch.setattr(artifacts, "illustrate", lambda showcase, seed: handed.append(showcase))
-    artifacts.pictures(asked, findings)
+    artifacts.make_pictures(asked, findings)
     (showcase,) = handed
     prob, temperature = of_first_draw(findings, "10pct")
     assert (showcase.labels, showcase.temperature) == ("10pct", temperature)
@@ -55,5 +55,5 @@ def test_the_classifier_that_is_kept_is_that_of_all_labels(studied):
     asked, findings = studied
     prob, temperature = of_first_draw(findings, "100pct")
     assert (str(findings.taken.wanted), findings.fit.temperature) == ("100pct", temperature)
-    np.testing.assert_allclose(said(artifacts.network_of(asked, findings.fit), asked), prob, atol=1e-5)
+    np.testing.assert_allclose(said(artifacts.build_network(asked, findings.fit), asked), prob, atol=1e-5)
     assert np.abs(prob - of_first_draw(findings, "10pct")[0]).max() > 0.01, "the fractions' classifiers cannot be told apart here"

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
-from medssl.finetuning.initialisations import starts
+from medssl.finetuning.initialisations import load_initialisations
 
 QUIET = ["tracking.mlflow=false"]
 
@@ -79,15 +79,15 @@ def test_two_encoders_of_one_name_and_names_that_are_taken_are_refused(runs, rep
 
 def test_the_folder_one_stands_in_has_a_name(runs, monkeypatch):
     from medssl.encoder import artefact
-    from medssl.runs.run_dir import config_of
+    from medssl.runs.run_dir import load_config
 
     folder, _ = runs
-    config = config_of(folder / "ours")
+    config = load_config(folder / "ours")
     encoder, card = artefact.load(folder / "ours")
     monkeypatch.chdir(folder / "another run")
     for path in (".", "encoder.safetensors"):
         asked = config.model_copy(update={"finetune": config.finetune.model_copy(update={"versus": (path,)})})
-        assert list(starts(asked, encoder, card, _nobody())) == ["pretrained", "random", "another run"]
+        assert list(load_initialisations(asked, encoder, card, _nobody())) == ["pretrained", "random", "another run"]
 
 
 def _nobody():

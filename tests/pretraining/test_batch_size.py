@@ -10,7 +10,7 @@ import torch
 from medssl.config import resolve
 from medssl.errors import UserError
 from medssl.plain_yaml import read_yaml
-from medssl.pretraining.batch_size import without_auto
+from medssl.pretraining.batch_size import split_off_auto
 from medssl.train import memory
 
 GIB = 2**30
@@ -63,8 +63,8 @@ def test_the_peak_of_a_gigabyte_that_is_let_go_is_a_gigabyte():
 
 
 def test_auto_is_one_of_the_settings():
-    assert without_auto(["train.lr=1", "train.batch_size = auto"]) == (["train.lr=1"], True)
-    assert without_auto(["train.batch_size=16"]) == (["train.batch_size=16"], False)
+    assert split_off_auto(["train.lr=1", "train.batch_size = auto"]) == (["train.lr=1"], True)
+    assert split_off_auto(["train.batch_size=16"]) == (["train.batch_size=16"], False)
     with pytest.raises(UserError, match=r"train\.batch_size"):
         resolve({"train": {"batch_size": "auto"}})
 

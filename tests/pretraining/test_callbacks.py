@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from medssl.commands.pretrain import pretrain, run
 from medssl.errors import UserError
-from medssl.pretraining.trainer import Job, assemble
-from medssl.runs.dataset import prepared
-from medssl.runs.resolve_config import configured, given
-from medssl.runs.run_dir import describe
+from medssl.pretraining.trainer import Training, build_training
+from medssl.runs.dataset import prepare_dataset
+from medssl.runs.resolve_config import flags_and_sets, resolve_config
+from medssl.runs.run_dir import write_description
 from medssl.train.feed import Feed
 from medssl.train.launch import Launch
 from medssl.train.processes import Team
@@ -28,13 +28,13 @@ QUICK = ("tracking.mlflow=false", "train.save_every_steps=1000", "monitor.log_ev
 def job(pictures, small, reporter, tmp_path):
     """job(*sets, method=...): a pretraining of the small pictures, ready to run."""
 
-    def make(*sets: str, method: str = "pnnclr") -> Job:
+    def make(*sets: str, method: str = "pnnclr") -> Training:
         sizes = [item for item in small if method in ("pnnclr", "nnclr") or not item.startswith("method.")]
-        config, source = configured(reporter(), str(pictures), None, given(method, None, "cpu", [*sizes, *QUICK, *sets]))
+        config, source = resolve_config(reporter(), str(pictures), None, flags_and_sets(method, None, "cpu", [*sizes, *QUICK, *sets]))
         folder = tmp_path / "run"
         folder.mkdir()
-        describe(folder, config, "pretrain")
-        return assemble(folder, config, prepared(source, config, reporter()), Team(Launch()))
+        write_description(folder, config, "pretrain")
+        return build_training(folder, config, prepare_dataset(source, config, reporter()), Team(Launch()))
 
     return make
 

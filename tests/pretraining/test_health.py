@@ -8,16 +8,16 @@ from small import noise_batch, small_method
 from medssl.config import resolve
 from medssl.evaluate.models.features import Pixels, extract
 from medssl.pretraining import health
-from medssl.runs.dataset import Prepared, prepared
-from medssl.runs.resolve_config import listed
+from medssl.runs.dataset import PreparedDataset, prepare_dataset
+from medssl.runs.resolve_config import list_source
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def found(pictures, reporter) -> Prepared:
+def found(pictures, reporter) -> PreparedDataset:
     config = resolve({"data": {"path": str(pictures / "labels.csv"), "source": "manifest", "size": 16}})
-    return prepared(listed(config.data), config, reporter())
+    return prepare_dataset(list_source(config.data), config, reporter())
 
 
 def test_the_neighbours_and_the_probe_are_asked_for_held_out_patients_and_know_those_that_are_trained_on(found, monkeypatch):
@@ -28,12 +28,12 @@ def test_the_neighbours_and_the_probe_are_asked_for_held_out_patients_and_know_t
         return extract(network, images, rows, device)
 
     monkeypatch.setattr(health, "extract", noted)
-    row = health.of_encoder(Pixels(), found, 5, CPU)
+    row = health.encoder_metrics(Pixels(), found, 5, CPU)
     assert row.keys() == {"rankme", "knn", "probe"}
     assert row["knn"] == row["probe"] == 1.0, "the class is a bright square"
     bank, query = read
     assert bank == set(found.pretraining.tolist())
-    assert query == set(np.flatnonzero(found.held).tolist())
+    assert query == set(np.flatnonzero(found.holdout).tolist())
     patients = [set(found.patients[list(rows)].tolist()) for rows in (bank, query)]
     assert not patients[0] & patients[1]
     assert not (bank | query) & set(np.flatnonzero(found.roles == "test").tolist())
@@ -41,13 +41,13 @@ def test_the_neighbours_and_the_probe_are_asked_for_held_out_patients_and_know_t
 
 def test_without_labels_there_is_rankme_alone(found, monkeypatch):
     monkeypatch.setitem(found.__dict__, "labels", np.full(len(found.roles), -1))
-    assert health.of_encoder(Pixels(), found, 5, CPU).keys() == {"rankme"}
+    assert health.encoder_metrics(Pixels(), found, 5, CPU).keys() == {"rankme"}
 
 
 def test_images_without_a_label_are_neither_voters_nor_asked(found, monkeypatch):
     some = np.where(np.arange(len(found.roles)) % 2, found.labels, -1)  # of each patient one of two images
     monkeypatch.setitem(found.__dict__, "labels", some)
-    row = health.of_encoder(Pixels(), found, 5, CPU)
+    row = health.encoder_metrics(Pixels(), found, 5, CPU)
     assert row["knn"] == row["probe"] == 1.0
 
 
@@ -57,6 +57,6 @@ def test_images_without_a_label_are_neither_voters_nor_asked(found, monkeypatch)
 def test_a_step_gives_its_spread_and_where_it_looked_something_up_the_quality_of_that(name, more):
     method = small_method(name)
     method.after_update(method(noise_batch(0, 30)), 0.0)
-    row = health.of_step(method(noise_batch(1, 30)), 1)
+    row = health.step_metrics(method(noise_batch(1, 30)), 1)
     assert row.keys() >= {"embedding_std", "embedding_rank", "alignment", "uniformity"} | more
     assert any(key.startswith("nn_") for key in row) == bool(more)

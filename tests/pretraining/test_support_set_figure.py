@@ -13,7 +13,7 @@ from PIL import Image
 from medssl.errors import UserError
 from medssl.nn.losses import l2_normalize
 from medssl.nn.support_set import SupportSet
-from medssl.pretraining.support_set_figure import Line, Member, lines, save
+from medssl.pretraining.support_set_figure import Line, Member, lookup_lines, save_figure
 from medssl.types import LookUp, Rows
 
 NOW = 5
@@ -43,7 +43,7 @@ def cosine(degrees: float) -> Any:
 
 
 def test_the_nearest_neighbour_and_the_next_three_without_it_and_without_what_has_been_pushed_since():
-    (line,) = lines(*looked_up(), NOW)
+    (line,) = lookup_lines(*looked_up(), NOW)
     assert line.nearest == Member(3, cosine(20), 1, 4, "")
     assert line.others == (
         Member(0, cosine(30), 0, 3, "same image"),
@@ -56,7 +56,7 @@ def test_the_nearest_neighbour_and_the_next_three_without_it_and_without_what_ha
 def test_the_nearest_neighbour_is_the_one_that_was_found_though_its_place_is_taken_by_now():
     found, support = looked_up()
     support.rows[0], support.tags[0] = turned(0)[0], torch.tensor([0, 7, 0, NOW])
-    (line,) = lines(found, support, NOW)
+    (line,) = lookup_lines(found, support, NOW)
     assert line.nearest.row == 3
     assert [member.row for member in line.others] == [0, 1, -1]
 
@@ -65,14 +65,16 @@ def test_patients_who_are_not_known_are_not_the_same():
     found, support = looked_up()
     found.z_tags[:, 1] = -1
     support.tags[:, 1] = -1
-    assert [member.mark for member in lines(found, support, NOW)[0].others] == ["same image", "", ""]
+    assert [member.mark for member in lookup_lines(found, support, NOW)[0].others] == ["same image", "", ""]
 
 
 def test_a_small_set_has_fewer_to_show_and_a_batch_no_more_than_eight_lines():
     support = SupportSet(2, 2)
     z = turned(*range(12))
     tags = torch.arange(12)[:, None].expand(-1, 4)
-    found = lines(LookUp(z, support.rows[[0] * 12], z, torch.zeros(12, dtype=torch.long), tags, support.tags[[0] * 12]), support, NOW)
+    found = lookup_lines(
+        LookUp(z, support.rows[[0] * 12], z, torch.zeros(12, dtype=torch.long), tags, support.tags[[0] * 12]), support, NOW
+    )
     assert len(found) == 8
     assert all(len(line.others) == 1 for line in found)
 
@@ -83,7 +85,7 @@ def test_the_picture_shows_the_stored_images_in_this_order_and_a_blank_for_a_sta
     images = np.stack([np.full((1, 40, 40), grey * full, dtype) for grey in (10, 60, 110, 160)])
     member = Member(1, 0.9, 1, 3, "same image")
     line = Line(0, 0, member, 0.95, 0.97, (Member(2, 0.5, 0, 2, ""), Member(-1, 0.4, -1, 0, ""), Member(3, -0.2, 7, 1, "same patient")))
-    save(tmp_path / "neighbours.png", [line, line], images, ("normal", "a class with quite a long name, longer than a tile"))
+    save_figure(tmp_path / "neighbours.png", [line, line], images, ("normal", "a class with quite a long name, longer than a tile"))
     assert [path.name for path in tmp_path.iterdir()] == ["neighbours.png"], "no draft is left"
     with Image.open(tmp_path / "neighbours.png") as picture:
         pixels = np.asarray(picture.convert("L"))
@@ -106,5 +108,5 @@ def test_an_old_picture_stays_until_the_new_one_is_whole(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Image.Image, "save", full_disk)
     with pytest.raises(UserError, match="No space left"):
-        save(path, [], np.zeros((1, 1, 16, 16), np.uint8), ())
+        save_figure(path, [], np.zeros((1, 1, 16, 16), np.uint8), ())
     assert path.read_bytes() == b"old"

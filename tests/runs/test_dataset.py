@@ -15,9 +15,9 @@ from medssl.data.split.leaks import find
 from medssl.data.store.store import Store
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
-from medssl.runs.dataset import Prepared, prepared, say, statistics
-from medssl.runs.model_cards import export
-from medssl.runs.resolve_config import listed
+from medssl.runs.dataset import PreparedDataset, channel_statistics, prepare_dataset, report_dataset
+from medssl.runs.model_cards import export_encoder
+from medssl.runs.resolve_config import list_source
 
 ROWS = ("train", "train", "train", "train", "val", "test", "test")
 
@@ -40,9 +40,9 @@ def config_for(data: Path, leaks: str) -> Config:
     return resolve({"data": {"path": str(data), "source": "manifest", "size": 16, "leaks": leaks}})
 
 
-def get(data: Path, leaks: str, reporter) -> Prepared:
+def get(data: Path, leaks: str, reporter) -> PreparedDataset:
     config = config_for(data, leaks)
-    return prepared(listed(config.data), config, reporter())
+    return prepare_dataset(list_source(config.data), config, reporter())
 
 
 @pytest.mark.fault("L1", "L2")
@@ -57,7 +57,7 @@ def test_what_leaks_is_dropped_from_training_and_the_test_stays_whole(leaking: P
     assert found.roles.tolist() == ["train", "train", "", "", "val", "test", "test"]
     assert found.pretraining.tolist() == [0, 1]
     lines = reporter()
-    say(found, listed(config_for(leaking, "drop").data), lines)
+    report_dataset(found, list_source(config_for(leaking, "drop").data), lines)
     assert any("1 patients stand on several sides" in line for line in lines.warned)
     assert any("2 images of train and val are left out" in line for line in lines.said)
 
@@ -67,11 +67,11 @@ def test_what_leaks_and_is_allowed_is_warned_of_and_stamped_on_the_card(leaking:
     found = get(leaking, "allow", reporter)
     assert found.pretraining.tolist() == [0, 1, 2, 3]
     lines = reporter()
-    say(found, listed(config_for(leaking, "allow").data), lines)
+    report_dataset(found, list_source(config_for(leaking, "allow").data), lines)
     assert len(lines.warned) >= 2
     config = config_for(leaking, "allow")
     encoder = build_encoder(config.backbone.model_dump(), 1, 16, torch.zeros(1), torch.ones(1), 0)
-    export(tmp_path, config, found, encoder, {})
+    export_encoder(tmp_path, config, found, encoder, {})
     card = json.loads((tmp_path / "card.json").read_text())
     assert (card["leaks"]["policy"], card["leaks"]["patients"], card["leaks"]["pixels"]) == ("allow", 1, 1)
 
@@ -104,12 +104,12 @@ def test_mean_and_spread_come_from_training_images_alone() -> None:
     changed = np.where(np.isin(roles, ["test", "val"])[:, None, None, None], 255, images).astype(np.uint8)
     stores = [Store(Path(), pixels, table, {}) for pixels in (images, changed)]  # pyright: ignore[reportArgumentType]
     mean, std = zip(
-        *(statistics(store, Prepared(store, roles, roles == "val", "", leaks).pretraining) for store in stores),
+        *(channel_statistics(store, PreparedDataset(store, roles, roles == "val", "", leaks).pretraining) for store in stores),
         strict=True,
     )
     assert torch.equal(mean[0], mean[1]) and torch.equal(std[0], std[1])
     expected = images[roles == "train"].astype(np.float64) / 255
     assert mean[0].item() == pytest.approx(expected.mean(), abs=1e-6)
     assert std[0].item() == pytest.approx(expected.std(axis=(0, 2, 3))[0], abs=1e-5)
-    everyone = replace(Prepared(stores[1], roles, roles == "val", "", leaks), roles=np.full(40, "train"), held=np.zeros(40, bool))
-    assert not torch.equal(statistics(stores[1], everyone.pretraining)[0], mean[0])  # the test can fail
+    everyone = replace(PreparedDataset(stores[1], roles, roles == "val", "", leaks), roles=np.full(40, "train"), holdout=np.zeros(40, bool))
+    assert not torch.equal(channel_statistics(stores[1], everyone.pretraining)[0], mean[0])  # the test can fail

@@ -15,7 +15,7 @@ import pytest
 
 from medssl.errors import UserError
 from medssl.runs import lock
-from medssl.runs.lock import LOCK, held
+from medssl.runs.lock import LOCK, lock_run_dir
 from medssl.runs.run_dir import create
 
 # Holds the folder until its standard input ends. "apart": it is on another machine, and the drive keeps its locks from us. "slow": it
@@ -39,7 +39,7 @@ if how == "slow":
         time.sleep(0.3)
         write(handle)
     lock._write = slowly
-with lock.held(folder, print):
+with lock.lock_run_dir(folder, print):
     if how == "forked" and (child := os.fork()) == 0:
         time.sleep(60)
         os._exit(0)
@@ -52,7 +52,7 @@ RACER = """
 import sys, time
 from pathlib import Path
 from medssl.errors import UserError
-from medssl.runs.lock import held
+from medssl.runs.lock import lock_run_dir
 work, number, racers = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for round in range(int(sys.argv[4])):
     here = work / str(round)
@@ -61,7 +61,7 @@ for round in range(int(sys.argv[4])):
         pass
     warned = []
     try:
-        with held(here, warned.append):
+        with lock_run_dir(here, warned.append):
             (here / f"won-{number}").touch()
             while len(list(here.glob("lost-*"))) < racers - 1:
                 time.sleep(0.001)
@@ -76,11 +76,11 @@ TAKER = """
 import os, sys
 from pathlib import Path
 from medssl.errors import UserError
-from medssl.runs.lock import held
+from medssl.runs.lock import lock_run_dir
 folder, times = Path(sys.argv[1]), int(sys.argv[2])
 while times:
     try:
-        with held(folder):
+        with lock_run_dir(folder):
             os.close(os.open(folder / "somebody", os.O_CREAT | os.O_EXCL))
             (folder / "somebody").unlink()
             times -= 1
@@ -126,7 +126,7 @@ def holder(folder: Path) -> Iterator[Holder]:
 @pytest.mark.fault("R14")
 def test_the_second_run_is_refused_and_told_who_is_at_work_since_when(folder, holder):
     started = time.time()
-    with pytest.raises(UserError) as caught, held(folder):
+    with pytest.raises(UserError) as caught, lock_run_dir(folder):
         pass
     assert time.time() - started < 1, "it does not wait"
     name = f"in use by process {holder.process.pid} on {re.escape(socket.gethostname())} since 2"
@@ -134,7 +134,7 @@ def test_the_second_run_is_refused_and_told_who_is_at_work_since_when(folder, ho
     holder.end()
     assert list(folder.iterdir()) == []
     warned: list[str] = []
-    with held(folder, warned.append):
+    with lock_run_dir(folder, warned.append):
         assert json.loads((folder / LOCK).read_text())["pid"] == os.getpid()
     assert warned == []
 
@@ -142,7 +142,7 @@ def test_the_second_run_is_refused_and_told_who_is_at_work_since_when(folder, ho
 @pytest.mark.fault("R14")
 def test_a_run_that_has_just_started_is_named_too(folder):
     holder = Holder(folder, "slow")
-    with pytest.raises(UserError, match=f"in use by process {holder.process.pid} "), held(folder):
+    with pytest.raises(UserError, match=f"in use by process {holder.process.pid} "), lock_run_dir(folder):
         pass
     holder.end()
 
@@ -163,9 +163,9 @@ def test_a_folder_in_use_is_not_overwritten(folder, holder):
 def test_the_lock_of_a_killed_run_is_taken_over_and_told_of(folder, holder):
     holder.kill()
     warned: list[str] = []
-    with held(folder, warned.append):
+    with lock_run_dir(folder, warned.append):
         assert json.loads((folder / LOCK).read_text())["pid"] == os.getpid()
-        with pytest.raises(UserError, match=f"in use by process {os.getpid()} "), held(folder):
+        with pytest.raises(UserError, match=f"in use by process {os.getpid()} "), lock_run_dir(folder):
             pass
     (note,) = warned
     assert f"was in use by process {holder.process.pid} on {socket.gethostname()} since 2" in note
@@ -178,12 +178,12 @@ def test_neither_a_number_that_another_process_has_by_now_nor_a_torn_file_keeps_
     owner = json.loads((folder / LOCK).read_text())
     (folder / LOCK).write_text(json.dumps({**owner, "pid": os.getppid()}))
     warned: list[str] = []
-    with held(folder, warned.append):
+    with lock_run_dir(folder, warned.append):
         pass
     assert len(warned) == 1
     for torn in ("", "{"):
         (folder / LOCK).write_text(torn)
-        with held(folder):
+        with lock_run_dir(folder):
             pass
 
 
@@ -194,7 +194,7 @@ def test_a_loader_process_that_outlives_its_run_does_not_keep_the_folder(folder)
     child = int(holder.said)
     try:
         os.kill(child, 0)  # it is alive
-        with held(folder):
+        with lock_run_dir(folder):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
@@ -208,13 +208,13 @@ def test_on_a_drive_without_locks_another_machines_run_is_seen_by_its_beat_whate
     assert holder.said == "held"
     os.utime(folder / LOCK, (clock, clock))
     warned: list[str] = []
-    with pytest.raises(UserError, match=f"in use by process {holder.process.pid} "), held(folder, warned.append):
+    with pytest.raises(UserError, match=f"in use by process {holder.process.pid} "), lock_run_dir(folder, warned.append):
         pass
     assert "looking for 1 seconds" in warned[0]
     holder.kill()
     os.utime(folder / LOCK, (clock, clock))
     warned.clear()
-    with held(folder, warned.append):
+    with lock_run_dir(folder, warned.append):
         pass
     assert ["looking" in note for note in warned] == [True, False]
     assert "ended without a word" in warned[1]
@@ -245,7 +245,7 @@ def test_who_has_the_lock_of_a_file_that_nobody_has_written_does_not_wait_for_it
     """All who are refused wait for the winner's name: it must not wait as long as they do."""
     (folder / LOCK).touch()
     began = time.monotonic()
-    with held(folder):
+    with lock_run_dir(folder):
         assert time.monotonic() - began < 0.5
         assert json.loads((folder / LOCK).read_text())["pid"] == os.getpid()
 
@@ -262,7 +262,7 @@ def test_who_lost_the_lock_file_does_not_take_away_the_next_ones(folder):
     (folder / LOCK).unlink()
     second = Holder(folder)
     first.end()
-    with pytest.raises(UserError, match=f"in use by process {second.process.pid} "), held(folder):
+    with pytest.raises(UserError, match=f"in use by process {second.process.pid} "), lock_run_dir(folder):
         pass
     second.end()
     assert list(folder.iterdir()) == []
@@ -274,11 +274,11 @@ def test_what_a_killed_run_left_half_written_is_swept_and_nothing_else(folder):
     assert subprocess.run([sys.executable, "-c", killed, str(folder / "last.ckpt")], check=False).returncode == 9
     (folder / "mine.tmp").touch()
     assert len(list(folder.iterdir())) == 2
-    with held(folder):
+    with lock_run_dir(folder):
         assert {path.name for path in folder.iterdir()} == {"mine.tmp", LOCK}
 
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path):
-    with pytest.raises(UserError, match="There is no run folder"), held(tmp_path / "none"):
+    with pytest.raises(UserError, match="There is no run folder"), lock_run_dir(tmp_path / "none"):
         pass
     assert list(tmp_path.iterdir()) == []

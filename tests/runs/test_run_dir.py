@@ -19,7 +19,7 @@ from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
 from medssl.runs import run_dir as folders
 from medssl.runs.lock import LOCK
-from medssl.runs.run_dir import config_of, create, describe, described, finished, newest_encoder
+from medssl.runs.run_dir import create, described, is_finished, load_config, newest_encoder, write_description
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
 CONFIG = resolve({})
@@ -31,7 +31,7 @@ def export_to(folder: Path, finished: str = "2026-02-02T00:00:00Z") -> None:
 
 
 def describe_it(folder: Path) -> None:
-    describe(folder, CONFIG, "pretrain")
+    write_description(folder, CONFIG, "pretrain")
 
 
 def replace_it(folder: Path) -> None:
@@ -108,7 +108,7 @@ def test_wherever_the_start_of_a_run_is_killed_the_same_command_can_be_given_aga
     for folder in killed["start"]:
         started = (folder / "config.yaml").is_file()
         if started:
-            config_of(folder)
+            load_config(folder)
         create(folder, "pretrain", "x", overwrite=started)
         assert names(folder) == set()
 
@@ -116,7 +116,7 @@ def test_wherever_the_start_of_a_run_is_killed_the_same_command_can_be_given_aga
 @pytest.mark.fault("R24")
 def test_wherever_a_replacement_is_killed_what_is_left_is_no_finished_run_and_can_be_replaced(killed, run):
     for folder in killed["replacement"]:
-        assert finished(folder) == (names(folder) - {LOCK} == names(run))
+        assert is_finished(folder) == (names(folder) - {LOCK} == names(run))
         replace_it(folder)
         assert names(folder) == set()
 
@@ -129,7 +129,7 @@ def test_wherever_an_export_is_killed_the_newest_encoder_is_a_whole_one_and_expo
         newest = newest_encoder(run.parent)
         artefact.load(newest)
         found.append(newest.name)
-        assert finished(new) == (newest == new)
+        assert is_finished(new) == (newest == new)
         export_to(new)
         assert newest_encoder(run.parent) == new
         new.rename(folder)

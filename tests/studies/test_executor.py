@@ -19,8 +19,8 @@ import yaml
 from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
-from medssl.studies.executor import carried_out, together
-from medssl.studies.plan import Job, planned, read_study
+from medssl.studies.executor import n_jobs, run_jobs
+from medssl.studies.plan import Job, plan_jobs, read_study
 
 pytestmark = pytest.mark.timeout(900)  # seven processes that import torch, on a busy machine
 LABELS = "20pct,100pct"
@@ -38,7 +38,7 @@ def test_a_job_that_fails_costs_itself_and_what_needs_it_only(pictures, reporter
         prepare(tmp_path, "needs-bad", pictures, ("x/bad",)),
         prepare(tmp_path, "good", pictures),
     ]
-    bad, needs = carried_out(jobs, 2, said)
+    bad, needs = run_jobs(jobs, 2, said)
     assert (bad.job.name, needs.job.name, needs.lines) == ("x/bad", "x/needs-bad", ())
     assert "nowhere" in bad.lines[-2] and bad.lines[-1] == "(exit code 2)"
     events = [line.split()[:2] for line in said.said]
@@ -49,11 +49,11 @@ def test_a_job_that_fails_costs_itself_and_what_needs_it_only(pictures, reporter
 
 def test_half_the_cores_are_jobs_one_on_a_gpu_and_never_none(monkeypatch):
     monkeypatch.setattr("medssl.studies.executor.cores", lambda: 9)
-    assert (together(None, "cpu"), together(None, "cuda"), together(3, "cuda")) == (4, 1, 3)
+    assert (n_jobs(None, "cpu"), n_jobs(None, "cuda"), n_jobs(3, "cuda")) == (4, 1, 3)
     monkeypatch.setattr("medssl.studies.executor.cores", lambda: 1)
-    assert together(None, "cpu") == 1
+    assert n_jobs(None, "cpu") == 1
     with pytest.raises(UserError, match="--jobs 0"):
-        together(0, "cpu")
+        n_jobs(0, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_what_was_finished_before_the_kill_is_left_as_it_was(ended, killed, stud
 
 
 def test_the_study_ends_as_one_that_nobody_disturbed(ended, study, reporter, tmp_path):
-    jobs = {job.command: job.arguments for job in planned(read_study(study / "study.yaml"))}
+    jobs = {job.command: job.arguments for job in plan_jobs(read_study(study / "study.yaml"))}
     sets = {name: list(given["sets"]) for name, given in jobs.items()}
     pretrain(reporter(), data=jobs["pretrain"]["data"], seed=0, out=tmp_path / "pretrain-fresh", sets=sets["pretrain"])
     given = {"labels": LABELS, "mode": "linear", "seed": 0, "data": jobs["finetune"]["data"], "sets": sets["finetune"]}
@@ -169,7 +169,7 @@ def test_the_study_ends_as_one_that_nobody_disturbed(ended, study, reporter, tmp
 
 
 def test_a_plan_counts_the_cells_that_a_study_then_has(ended, study):
-    (tuning,) = (job for job in planned(read_study(study / "study.yaml")) if job.command == "finetune")
+    (tuning,) = (job for job in plan_jobs(read_study(study / "study.yaml")) if job.command == "finetune")
     results = json.loads((tuning.folder / "results.json").read_text())
     assert tuning.cells == len(results["cells"])
 

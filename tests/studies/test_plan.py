@@ -5,7 +5,7 @@ import json
 import pytest
 
 from medssl.errors import UserError
-from medssl.studies.plan import finished, left, planned, preparations, read_study, remember
+from medssl.studies.plan import is_finished, pending_jobs, plan_jobs, read_study, save_study, with_preparation_jobs
 
 STUDY = """
 out: runs/study
@@ -38,7 +38,7 @@ def read(tmp_path, monkeypatch):
 
 
 def test_jobs_and_cells_are_those_counted_by_hand(read):
-    jobs = planned(read())
+    jobs = plan_jobs(read())
     assert len(jobs) == 2 * (2 + 3 * 2), "on each data set 2 pretrainings, and 3 encoders in 2 modes"
     assert {job.name for job in jobs if job.command == "pretrain"} == {
         f"{data}/pretrain-{encoder}" for data in ("nih", "pneumonia") for encoder in ("pnnclr", "simclr")
@@ -51,7 +51,7 @@ def test_jobs_and_cells_are_those_counted_by_hand(read):
 
 
 def test_a_job_says_what_the_command_line_would(read):
-    jobs = {job.name: job for job in planned(read())}
+    jobs = {job.name: job for job in plan_jobs(read())}
     assert jobs["pneumonia/pretrain-pnnclr"].arguments == {
         "method": "pnnclr",
         "preset": None,
@@ -100,13 +100,13 @@ def test_what_is_wrong_in_the_yaml_is_named_with_the_remedy(read, case):
 
 def test_a_study_goes_on_as_it_was_and_says_what_differs(read, tmp_path):
     (tmp_path / "runs" / "study").mkdir(parents=True)
-    remember(read())
-    remember(read("nih: ../nih", "nih: ../nih\n  third: elsewhere"))
+    save_study(read())
+    save_study(read("nih: ../nih", "nih: ../nih\n  third: elsewhere"))
     with pytest.raises(UserError, match="holds another study") as error:
-        remember(read("draws: 4", "draws: 5"))
+        save_study(read("draws: 4", "draws: 5"))
     assert "draws: was 4, is 5" in str(error.value) and "labels" not in str(error.value)
     with pytest.raises(UserError, match=r"data\.third\.path: was 'elsewhere', is None"):
-        remember(read())
+        save_study(read())
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_a_study_goes_on_as_it_was_and_says_what_differs(read, tmp_path):
 )
 def test_a_changed_or_missing_part_is_refused_and_one_more_is_not(read, tmp_path, old, new, told):
     (tmp_path / "runs" / "study").mkdir(parents=True)
-    remember(read())
+    save_study(read())
     kept = (tmp_path / "runs/study/study.yaml").read_bytes()
     with pytest.raises(UserError) as error:
-        remember(read(old, new))
+        save_study(read(old, new))
     assert told in str(error.value)
     assert (tmp_path / "runs/study/study.yaml").read_bytes() == kept
-    remember(read("  simclr: {method: simclr}", "  simclr: {method: simclr}\n  more: {method: moco}"))
+    save_study(read("  simclr: {method: simclr}", "  simclr: {method: simclr}\n  more: {method: moco}"))
 
 
 def results(folder, weights):
@@ -148,7 +148,7 @@ def encoder(folder, weights):
 
 
 def test_what_is_finished_is_not_done_again_and_what_was_stopped_goes_on(read, tmp_path):
-    jobs = {job.name: job for job in planned(read("[linear, full]", "[linear]"))}
+    jobs = {job.name: job for job in plan_jobs(read("[linear, full]", "[linear]"))}
     place = tmp_path / "runs/study/nih"
     encoder(place / "pretrain-pnnclr", "one")
     results(place / "linear-pnnclr", "one")
@@ -156,30 +156,30 @@ def test_what_is_finished_is_not_done_again_and_what_was_stopped_goes_on(read, t
     (place / "pretrain-simclr" / "last.ckpt").touch()
     (tmp_path / "runs/study/pneumonia/linear-simclr").mkdir(parents=True)
     (tmp_path / "runs/study/pneumonia/linear-simclr/results.json").write_text('{"format": 2')
-    todo = {job.name: job for job in left(list(jobs.values()))}
+    todo = {job.name: job for job in pending_jobs(list(jobs.values()))}
     assert todo.keys() == jobs.keys() - {"nih/pretrain-pnnclr", "nih/linear-pnnclr"}
     assert todo["nih/pretrain-simclr"].arguments == {"resume": "runs/study/nih/pretrain-simclr"}
     assert todo["pneumonia/linear-simclr"].arguments["overwrite"] is True, "half of a results.json is none"
 
 
 def test_an_encoder_that_is_gone_is_not_trained_again_for_scores_that_are_there(read, tmp_path):
-    jobs = planned(read("[linear, full]", "[linear]"))
+    jobs = plan_jobs(read("[linear, full]", "[linear]"))
     results(tmp_path / "runs/study/nih/linear-pnnclr", "one")
-    assert not {"nih/pretrain-pnnclr", "nih/linear-pnnclr"} & {job.name for job in left(jobs)}
+    assert not {"nih/pretrain-pnnclr", "nih/linear-pnnclr"} & {job.name for job in pending_jobs(jobs)}
 
 
 def test_scores_of_another_encoder_are_not_taken_for_those_of_this_one(read, tmp_path):
-    (job,) = (job for job in planned(read()) if job.name == "nih/linear-pnnclr")
+    (job,) = (job for job in plan_jobs(read()) if job.name == "nih/linear-pnnclr")
     encoder(tmp_path / "runs/study/nih/pretrain-pnnclr", "one")
     results(tmp_path / "runs/study/nih/linear-pnnclr", "one")
-    assert finished(job)
+    assert is_finished(job)
     encoder(tmp_path / "runs/study/nih/pretrain-pnnclr", "two")
     with pytest.raises(UserError, match="another encoder"):
-        finished(job)
+        is_finished(job)
 
 
 def test_images_that_two_jobs_need_are_read_by_a_job_before_them(read):
-    jobs = preparations(left(planned(read())))
+    jobs = with_preparation_jobs(pending_jobs(plan_jobs(read())))
     first = {job.name: job for job in jobs if job.command == "prepare"}
     assert [job.arguments for job in first.values()] == [
         {"data": "../nih", "preset": None, "sets": []},

@@ -14,8 +14,8 @@ from notes import noted
 
 from medssl import cli
 from medssl.config import resolve
-from medssl.runs.lock import held
-from medssl.runs.run_dir import describe
+from medssl.runs.lock import lock_run_dir
+from medssl.runs.run_dir import write_description
 from medssl.tracking import forwarder
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
@@ -77,9 +77,9 @@ class Training:
     def __init__(self, folder):
         folder.mkdir(parents=True)
         config = resolve({"tracking": {"experiment": folder.name}})  # of its own
-        describe(folder, config, "pretrain")
+        write_description(folder, config, "pretrain")
         self.folder, self.warnings, self.steps, self.slowest = folder, [], 0, 0.0
-        self.lock = held(folder)
+        self.lock = lock_run_dir(folder)
         self.lock.__enter__()
         self.tracker = Tracker(folder, config, self.warnings.append, tags={"kind": "pretrain"})
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 
 _RELEASED = 2026  # the year of this release: no clock can be before it
 _LOOK_SECONDS, _JUMP_SECONDS = 0.2, 0.05
@@ -26,10 +26,10 @@ def clock(now: datetime, zone: str, jump: float, kept: bool | None) -> Finding:
     said = {True: ", kept right", False: ", kept right by nobody", None: ""}[kept]
     seen = f"{now:%Y-%m-%d %H:%M:%S} UTC, time zone {zone}{said}"
     if now.year < _RELEASED:
-        return judged("clock", seen, error=f"This release is of {_RELEASED}: the clock is wrong. {_REMEDY}")
+        return make_finding("clock", seen, error=f"This release is of {_RELEASED}: the clock is wrong. {_REMEDY}")
     if abs(jump) > _JUMP_SECONDS:
-        return judged("clock", f"{seen}; it jumped by {jump:+.2f} s while it was looked at", warning=_REMEDY)
-    return judged("clock", seen, warning=f"Times of several machines may disagree. {_REMEDY}" if kept is False else "")
+        return make_finding("clock", f"{seen}; it jumped by {jump:+.2f} s while it was looked at", warning=_REMEDY)
+    return make_finding("clock", seen, warning=f"Times of several machines may disagree. {_REMEDY}" if kept is False else "")
 
 
 def kept() -> bool | None:

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 
 from medssl.data.dicom import decoders
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 from medssl.errors import ReadError
 
 _SYNTAXES = {
@@ -41,7 +41,7 @@ def decoder(name: str, syntaxes: tuple[uid.UID, ...]) -> Finding:
             missing.append(error.detail)
     if not missing:
         by = sorted({plugin for syntax in syntaxes for plugin in get_decoder(syntax).available_plugins})
-        return judged(name, f"decoded by {', '.join(by) or 'pydicom'}")
+        return make_finding(name, f"decoded by {', '.join(by) or 'pydicom'}")
     if syntaxes == (uid.JPEGExtended12Bit,):
-        return judged(name, "no decoder", warning=f"Only if you have such files: pip install pylibjpeg-libjpeg ({_GPL}).")
-    return judged(name, "no decoder", error=f"{missing[0]}. Or leave such files out: --set data.missing_decoder=skip.")
+        return make_finding(name, "no decoder", warning=f"Only if you have such files: pip install pylibjpeg-libjpeg ({_GPL}).")
+    return make_finding(name, "no decoder", error=f"{missing[0]}. Or leave such files out: --set data.missing_decoder=skip.")

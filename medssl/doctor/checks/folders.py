@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from medssl.data.cache import cache_folder, is_makeshift, site_key
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 from medssl.errors import UserError
 from medssl.files import cannot_write
 from medssl.runs.run_dir import RUNS
@@ -34,12 +34,12 @@ def folder(name: str, path: Path, remedy: str, warning: str = "") -> Finding:
             file.write(bytes(4096))
             file.flush()
     except OSError as error:
-        return judged(name, cannot_write(path, error), error=remedy)
+        return make_finding(name, cannot_write(path, error), error=remedy)
     free = disk_usage(there).free
     seen = f"{path}, {free / 2**30:.1f} GiB free"
     if free < _LEAST:
-        return judged(name, seen, error=f"Less than {_LEAST // 2**30} GiB. Make space. {remedy}")
-    return judged(name, seen, warning=warning or (f"Less than {_ENOUGH // 2**30} GiB. Make space." if free < _ENOUGH else ""))
+        return make_finding(name, seen, error=f"Less than {_LEAST // 2**30} GiB. Make space. {remedy}")
+    return make_finding(name, seen, warning=warning or (f"Less than {_ENOUGH // 2**30} GiB. Make space." if free < _ENOUGH else ""))
 
 
 def key(cache: Path) -> Finding:
@@ -47,11 +47,11 @@ def key(cache: Path) -> Finding:
     named = environ.get("MEDSSL_KEY_FILE")
     file = Path(named).expanduser() if named else cache / "site.key"
     if not named and not file.exists():
-        return judged("site key", f"{file} will be made by the first command that needs it")
+        return make_finding("site key", f"{file} will be made by the first command that needs it")
     try:
         site_key(cache)
     except UserError as error:
         first, _, remedy = str(error).partition(". ")
-        return judged("site key", first, error=remedy)
+        return make_finding("site key", first, error=remedy)
     mode = stat.S_IMODE(file.stat().st_mode)
-    return judged("site key", f"{file}, mode {mode:04o}", warning=f"Others can read it: chmod 600 {file}" if mode & 0o077 else "")
+    return make_finding("site key", f"{file}, mode {mode:04o}", warning=f"Others can read it: chmod 600 {file}" if mode & 0o077 else "")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 import torch.cuda.nccl
 
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 
 _ON_CPU = "Training runs on the CPU"
 _BUSY_BYTES = 2**30  # of other processes: more than what a context takes
@@ -44,17 +44,19 @@ def driver_finding(wheel: str | None, driver: str | None) -> Finding:
     name = "CUDA driver"
     if driver is None:
         built = f"torch is built with CUDA {wheel}" if wheel else "torch is built without CUDA"
-        return judged(name, f"none; {built}", warning=f"{_ON_CPU}. For a GPU: install NVIDIA's driver; in a container add --gpus all.")
+        return make_finding(
+            name, f"none; {built}", warning=f"{_ON_CPU}. For a GPU: install NVIDIA's driver; in a container add --gpus all."
+        )
     if wheel is None:
-        return judged(name, f"for CUDA {driver}; torch is built without CUDA", warning=f"{_ON_CPU}. Install a torch with CUDA.")
+        return make_finding(name, f"for CUDA {driver}; torch is built without CUDA", warning=f"{_ON_CPU}. Install a torch with CUDA.")
     seen = f"for CUDA {driver}, torch is built with {wheel}"
     asked, known = (tuple(map(int, version.split("."))) for version in (wheel, driver))
     if known >= asked:
-        return judged(name, seen)
+        return make_finding(name, seen)
     remedy = f"Install a driver for CUDA {wheel} or newer, or a torch that is built with {driver} or older."
     if known[0] < asked[0]:
-        return judged(name, f"{seen}: too old", error=remedy)
-    return judged(name, f"{seen}: it runs, but train.compile may fail", warning=remedy)
+        return make_finding(name, f"{seen}: too old", error=remedy)
+    return make_finding(name, f"{seen}: it runs, but train.compile may fail", warning=remedy)
 
 
 def no_gpu(wheel: str | None, driver: str | None, visible: str | None, said: list[str]) -> Finding:
@@ -65,7 +67,7 @@ def no_gpu(wheel: str | None, driver: str | None, visible: str | None, said: lis
     elif wheel and driver:
         because = " ".join(" ".join(said).split())[:300] or "the driver is there, and shows none"
     hint = " If this machine has a GPU, compare with nvidia-smi." if because else ""
-    return judged("GPUs", f"torch sees none{f': {because}' if because else ''}", warning=f"{_ON_CPU}.{hint}")
+    return make_finding("GPUs", f"torch sees none{f': {because}' if because else ''}", warning=f"{_ON_CPU}.{hint}")
 
 
 def card(number: int, model: str, native: str, built_for: list[str], total: int, others: int) -> Finding:
@@ -73,7 +75,7 @@ def card(number: int, model: str, native: str, built_for: list[str], total: int,
     major = int(native[3:-1])
     fits = not built_for or native in built_for or any(name.startswith(("sm_", "compute_")) and _major(name) == major for name in built_for)
     seen = f"{model}, {total / 2**30:.0f} GiB, {others / 2**30:.1f} GiB of it in use by others"
-    return judged(
+    return make_finding(
         f"GPU {number}",
         seen,
         warning=f"Other processes hold its memory: nvidia-smi names them; CUDA_VISIBLE_DEVICES chooses another card, other than {number}."
@@ -86,7 +88,7 @@ def card(number: int, model: str, native: str, built_for: list[str], total: int,
 def nccl(version: str, cards: int) -> Finding:
     """What processes on several GPUs speak through; "" where torch has none."""
     missing = "" if version or cards < 2 else "Several GPUs need it for one training. Install NVIDIA's build of torch."
-    return judged("NCCL", version or "none", error=missing)
+    return make_finding("NCCL", version or "none", error=missing)
 
 
 def _major(name: str) -> int:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 from medssl.doctor.packages import UNKNOWN, Package, family, packages
 
 _REMEDIES = {
@@ -22,7 +22,7 @@ def licences(found: Mapping[str, Package | None]) -> Iterator[Finding]:
     """A summary, and a finding for each kind that asks for attention."""
     kinds = {package: family(package.licence) for package in filter(None, found.values())}
     counts = Counter(kinds.values())
-    yield judged("licences", ", ".join(f"{kind} {number}" for kind, number in counts.most_common()))
+    yield make_finding("licences", ", ".join(f"{kind} {number}" for kind, number in counts.most_common()))
     for kind, remedy in _REMEDIES.items():
         if named := [package.name for package, other in kinds.items() if other == kind]:
-            yield judged(f"{kind} licence", ", ".join(named), warning=remedy)
+            yield make_finding(f"{kind} licence", ", ".join(named), warning=remedy)

@@ -9,7 +9,7 @@ import torch
 
 from medssl.data.loader import workers_here
 from medssl.data.workers.pool import cores
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 from medssl.runs import presets
 from medssl.train.memory import free_bytes
 
@@ -30,7 +30,7 @@ def processors(machine: int, allowed: int, share: float | None, threads: int) ->
     limit = f", a limit of {share:g} of them at a time" if share is not None else ""
     fewer = max(1, int(share or 1))
     slow = share is not None and threads > max(1, share)
-    return judged(
+    return make_finding(
         "cores",
         f"{allowed} of {machine}{limit}, torch starts {threads} threads",
         warning=f"More threads than the container may run slow each other down: set OMP_NUM_THREADS={fewer} and --set "
@@ -52,7 +52,7 @@ def quota(root: Path) -> float | None:
 
 def memory(machine: int, free: int) -> Finding:
     """Bytes: of the machine, and what this process may still take of it, container and limits considered."""
-    return judged(
+    return make_finding(
         "memory",
         f"{free / 2**30:.1f} GiB free for this process, of the machine's {machine / 2**30:.1f} GiB",
         warning="Little for radiographs of 224 pixels: free some, raise the container's limit (docker --memory), or use "
@@ -68,4 +68,4 @@ def _shared() -> Finding:
     data, batch = preset["data"], preset["train"]["batch_size"]
     workers, note = workers_here(-1, 2 * 4 * batch * data["channels"] * data["size"] ** 2)
     free = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0  # noqa: S108
-    return judged("shared memory", f"{free / 2**30:.1f} GiB free in /dev/shm, enough for {workers} loader workers", warning=note)
+    return make_finding("shared memory", f"{free / 2**30:.1f} GiB free in /dev/shm, enough for {workers} loader workers", warning=note)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from medssl import ENVIRONMENT
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 
 _CALLS = {  # which other switch does the same, and what happens where neither is on
     "NO_ALBUMENTATIONS_UPDATE": ("NO_ALBUMENTATIONS_UPDATE", "albumentations asks a package index for newer versions"),
@@ -28,10 +28,10 @@ def calls(environment: Mapping[str, str]) -> Finding:
         if not any(environment.get(switch, "").lower() in _ON.get(switch, ("1", "true")) for switch in (name, other))
     }
     seen = "; ".join(f"{name}: {what}" for name, what in undone.items()) or "albumentations, MLflow and huggingface_hub are told not to"
-    return judged("calls outside", seen, warning=f"Unset {', '.join(n.partition('=')[0] for n in undone)}." if undone else "")
+    return make_finding("calls outside", seen, warning=f"Unset {', '.join(n.partition('=')[0] for n in undone)}." if undone else "")
 
 
 def settings(environment: Mapping[str, str]) -> Finding:
     """The other defaults that the user has replaced; they are the user's to choose."""
     other = [f"{name}={environment[name]}" for name in ENVIRONMENT if name not in _CALLS and environment.get(name) != ENVIRONMENT[name]]
-    return judged("settings", f"yours: {', '.join(other)}" if other else "all as medssl sets them")
+    return make_finding("settings", f"yours: {', '.join(other)}" if other else "all as medssl sets them")

@@ -8,7 +8,7 @@ from importlib import metadata
 from packaging.specifiers import SpecifierSet
 
 from medssl.doctor import packages
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 
 _MEND = "Install them again: pip install --require-hashes -r requirements.lock, then pip install --no-deps medssl."
 
@@ -24,12 +24,12 @@ def check() -> Iterator[Finding]:
 def python(version: str, required: str) -> Finding:
     """`required` as in ">=3.11,<3.14"."""
     fits = SpecifierSet(required).contains(version)
-    return judged("Python", version, error="" if fits else f"medssl needs Python {required}. Make its environment with one of these.")
+    return make_finding("Python", version, error="" if fits else f"medssl needs Python {required}. Make its environment with one of these.")
 
 
 def user(number: int) -> Finding:
     """Whose the files of a run will be."""
-    return judged(
+    return make_finding(
         "user",
         f"number {number}" if number else "root",
         warning=""
@@ -42,7 +42,7 @@ def _packages() -> Finding:
     found = packages.packages()
     unmet = packages.conflicts(found)
     seen = f"{sum(package is not None for package in found.values())} installed, {'; '.join(unmet) or 'all requirements met'}"
-    return judged("packages", seen, error=_MEND if unmet else "")
+    return make_finding("packages", seen, error=_MEND if unmet else "")
 
 
 def _torch() -> Finding:
@@ -53,5 +53,5 @@ def _torch() -> Finding:
     try:
         import torchvision.ops  # noqa: F401
     except Exception as error:
-        return judged("torch", f"{seen}: {str(error).splitlines()[0]}", error=f"They do not belong together. {_MEND}")
-    return judged("torch", seen)
+        return make_finding("torch", f"{seen}: {str(error).splitlines()[0]}", error=f"They do not belong together. {_MEND}")
+    return make_finding("torch", seen)

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from medssl.doctor.checks.folders import folder
-from medssl.doctor.finding import Finding, judged
+from medssl.doctor.finding import Finding, make_finding
 from medssl.runs.run_dir import RUNS
 from medssl.tracking.mlflow_client import brief, server_version, without_password
 
@@ -33,22 +33,26 @@ def check() -> Iterator[Finding]:
     elif urlsplit(uri).scheme in ("http", "https"):
         yield server(uri)
     else:
-        yield judged("MLflow", f"{without_password(uri)}: not looked at", warning="Only sqlite, http and https addresses are tried here.")
+        yield make_finding(
+            "MLflow", f"{without_password(uri)}: not looked at", warning="Only sqlite, http and https addresses are tried here."
+        )
 
 
 def store(database: Path) -> Finding:
     """The sqlite file, or the place where it will be made."""
     if not database.exists():
         place = folder("MLflow", database.parent, "Correct MLFLOW_TRACKING_URI, or make the folder writable.")
-        return judged("MLflow", f"{database} will be made by the first run") if place.level != "error" else place
+        return make_finding("MLflow", f"{database} will be made by the first run") if place.level != "error" else place
     try:
         with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=_SECONDS)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("CREATE TABLE medssl_doctor (tried INTEGER)")  # written, and taken back
             connection.rollback()
     except sqlite3.Error as error:
-        return judged("MLflow", f"{database}: {error}", error=f"Make it writable, or name another one with MLFLOW_TRACKING_URI. {_LATER}")
-    return judged("MLflow", str(database))
+        return make_finding(
+            "MLflow", f"{database}: {error}", error=f"Make it writable, or name another one with MLFLOW_TRACKING_URI. {_LATER}"
+        )
+    return make_finding("MLflow", str(database))
 
 
 def server(uri: str) -> Finding:
@@ -60,18 +64,18 @@ def server(uri: str) -> Finding:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is None:
             remedy = "Start it, correct MLFLOW_TRACKING_URI, or open the way to it"
-            return judged("MLflow", f"{address} does not answer: {brief(_cause(error))}", error=f"{remedy}. {_LATER}")
-        return judged("MLflow", f"{address} answers {status}", error=f"{_REFUSALS.get(status, 'Look into its log.')} {_LATER}")
+            return make_finding("MLflow", f"{address} does not answer: {brief(_cause(error))}", error=f"{remedy}. {_LATER}")
+        return make_finding("MLflow", f"{address} answers {status}", error=f"{_REFUSALS.get(status, 'Look into its log.')} {_LATER}")
     if not _VERSION.match(version):
-        return judged("MLflow", f"{address} answers, not as MLflow does (a proxy's page?)", error=f"{_REFUSALS[404]} {_LATER}")
+        return make_finding("MLflow", f"{address} answers, not as MLflow does (a proxy's page?)", error=f"{_REFUSALS[404]} {_LATER}")
     seen = f"{address}, MLflow {version}"
     if address != uri:
-        return judged("MLflow", seen, warning="A password in an address is easily seen: put it into MLFLOW_TRACKING_PASSWORD.")
+        return make_finding("MLflow", seen, warning="A password in an address is easily seen: put it into MLFLOW_TRACKING_PASSWORD.")
     open_to_all = not any(os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN", "AUTH"))
     if open_to_all and urlsplit(uri).hostname not in ("localhost", "127.0.0.1", "::1"):
-        return judged("MLflow", f"{seen}, asks for no password", warning="All who reach it can read and delete runs: start it with "
+        return make_finding("MLflow", f"{seen}, asks for no password", warning="All who reach it can read and delete runs: start it with "
                       "--app-name basic-auth.")  # fmt: skip
-    return judged("MLflow", seen)
+    return make_finding("MLflow", seen)
 
 
 def _cause(error: BaseException) -> Exception:
