@@ -80,7 +80,7 @@ def test_what_leaks_and_is_allowed_is_warned_of_and_stamped_on_the_card(leaking:
 def test_the_card_says_the_methods_title_and_whether_it_used_labels(leaking, tmp_path, reporter, name, title, uses_labels) -> None:
     config = resolve({"data": {"path": str(leaking), "leaks": "allow"}, "method": name})
     encoder = build_encoder(config.backbone.model_dump(), 1, 16, torch.zeros(1), torch.ones(1), 0)
-    export(tmp_path, config, get(leaking, "allow", reporter), encoder, {})
+    export_encoder(tmp_path, config, get(leaking, "allow", reporter), encoder, {})
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["method"] == {"name": name, "title": title, "uses_labels": uses_labels}
 
