@@ -40,11 +40,15 @@ class Corner(nn.Module):
 
 
 class Noise(Corner):
-    """An encoder that has learnt nothing: two pixels away from the signal."""
+    """An encoder that was never trained: two pixels away from the signal, other ones in each draw."""
+
+    def __init__(self, draw: int = 0) -> None:
+        super().__init__()
+        self.row = nn.Buffer(torch.tensor(20 - draw))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         images = images / 255 if images.max() > 1 else images.float()
-        return self.weight * images[:, 0, 20, 20:22]
+        return self.weight * images[:, 0, int(self.row), 20:22]
 
 
 def unchanged(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
@@ -85,11 +89,12 @@ def a_request(
         images=images.clip(0, 255).astype(np.uint8),
         table=table,
         task=ask(table, list(findings), roles, ordered),
-        inits={"pretrained": Corner(), "random": Noise()},
+        inits={"pretrained": Corner()},
         fractions=parse_labels(labels),
         settings=Finetune.model_validate(asked),
         seed=0,
         device=torch.device("cpu"),
+        random=Noise,
         make_views=unchanged,
         cells=cells,
         facts={"data": {"name": "made up"}, "encoder": {"method": "pnnclr"}},

@@ -22,7 +22,7 @@ from medssl.evaluate.leakage import refuse_leak
 from medssl.evaluate.results import LEVEL
 from medssl.evaluate.stats.subgroups import site_probe
 from medssl.finetuning.artifacts import FOR_THE_TRACKER, write_artifacts
-from medssl.finetuning.initialisations import check_same_preparation, load_initialisations
+from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
 from medssl.nn.encoder import Encoder
 from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
@@ -77,7 +77,7 @@ def finetune(
             reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
         command = _command(labels, mode, encoder, data, seed, device, sets)
         facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
-        request = _request(config, found, question, load_initialisations(config, network, card, test), fractions, facts, cells)
+        request = _request(config, found, question, card, load_initialisations(config, network, card, test), fractions, facts, cells)
     tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
     with lock_run_dir(folder, reporter.warn), tracking as tracker:
         findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
@@ -111,6 +111,7 @@ def _request(
     config: Config,
     found: PreparedDataset,
     question: tasks.Task,
+    card: dict[str, Any],
     inits: dict[str, Encoder],
     fractions: Sequence[Any],
     facts: dict[str, Any],
@@ -124,6 +125,7 @@ def _request(
         table=found.store.table,
         task=question,
         inits={name: encoder.to(device) for name, encoder in inits.items()},
+        random=lambda draw: random_initialisation(card, config.seed, draw).to(device),
         fractions=fractions,
         settings=config.finetune,
         seed=config.seed,

@@ -1,10 +1,11 @@
 """A label-fraction study: for each fraction, draw and initialisation one classifier, fitted on the drawn labels and scored once.
 
 The modes linear and knn cost one pass of each encoder over the images that are needed, however many fractions and draws there are. Beside
-the encoders stands the raw-pixel classifier ("pixels"), the floor without any network.
+the encoders stand the same network at random ("random"), initialised anew for each draw, so that its intervals hold the initialisation,
+too: a pass for each number of a draw; and the raw-pixel classifier ("pixels"), the floor without any network.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,9 +36,10 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to compare. `inits`: encoders by name, the one in question first ("pretrained", "random"). `settings`: mode, draws,
-    bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as `views` says. `cells`: where finished
-    cells are kept. `facts`: what results.json shall say of data, encoder and run, besides the scores."""
+    """What to compare. `inits`: encoders by name, the one in question first ("pretrained"). `random`: the untrained network of a draw's
+    number. `settings`: mode, draws, bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as
+    `views` says. `cells`: where finished cells are kept. `facts`: what results.json shall say of data, encoder and run, besides the
+    scores."""
 
     images: np.ndarray
     table: pd.DataFrame
@@ -47,6 +49,7 @@ class Request:
     settings: Finetune
     seed: int
     device: torch.device
+    random: Callable[[int], nn.Module] | None = None
     make_views: MakeView | None = None
     views: str = ""
     precision: torch.dtype | None = None
@@ -85,22 +88,21 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
     task, mode = request.task, request.settings.mode
     draws = plan_draws(task, request.fractions, request.settings.draws, request.seed)
     once = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(task.pool)]
-    ours = next(iter(request.inits))
     first = sorted((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
     headline = headline_fraction([str(draw.wanted) for draw in first])
     taken, shown = first[-1], next(draw for draw in first if str(draw.wanted) == headline)
-    full = len(request.inits) * len(draws) * request.settings.steps if mode == "full" else len(request.inits) * len(once)
-    tick = _counter(full + len(once), on_progress)
-    features = {name: Features(request, network, once) for name, network in {**request.inits, PIXELS: Pixels()}.items()}
+    fitted = len(request.inits) * len(draws if mode == "full" else once) + (len(draws) if request.random else 0)
+    tick = _counter(fitted * (request.settings.steps if mode == "full" else 1) + len(once), on_progress)
+    ours = Features(request, next(iter(request.inits.values())), once)
     cells, kept = [], Kept(request.cells)
     fits: dict[str, Fit] = {}
-    for name, of_init in features.items():
+    for name, of_init, its_draws in _starts(request, ours, draws, once):
         how = "linear" if name == PIXELS and mode == "full" else mode
-        for draw in draws if how == "full" else once:
-            wanted = name == ours and (draw is taken or draw is shown)
+        for draw in its_draws:
+            wanted = of_init is ours and (draw is taken or draw is shown)
             key = _key(request, of_init, how, draw, name)
             if (fit := kept.find(key, tensors=wanted and how != "knn")) is None:
-                fit = _full(request, name, draw, tick) if how == "full" else of_init.fit(how, draw)
+                fit = _full(request, of_init.network, name, draw, tick) if how == "full" else of_init.fit(how, draw)
                 kept.keep(key, fit if wanted else replace(fit, tensors={}))
                 tick(1 if how != "full" else 0)
             else:
@@ -112,23 +114,40 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
     drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
     results = gather(task, request.table, cells, drawn, bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts)
     fit, fit_shown = fits[str(taken.wanted)], fits[headline]
-    return Findings(results, cells, taken, fit, shown, fit_shown, features[ours].rows, features[ours].values)
+    return Findings(results, cells, taken, fit, shown, fit_shown, ours.rows, ours.values)
+
+
+def _starts(
+    request: Request, ours: "Features", draws: Sequence[Draw], once: Sequence[Draw]
+) -> Iterator[tuple[str, "Features", Sequence[Draw]]]:
+    """What each classifier starts from and the draws it is fitted on: (name, features, draws). A frozen encoder is fitted `once` on all
+    labels, for another draw of all of them is the same; an untrained network is another one in each draw, made when its turn comes."""
+    name, *others = request.inits
+    fixed = draws if request.settings.mode == "full" else once
+    yield name, ours, fixed
+    if request.random is not None:
+        for number in sorted({draw.number for draw in draws}):
+            its = [draw for draw in draws if draw.number == number]
+            yield RANDOM, Features(request, request.random(number), its), its
+    for name in others:
+        yield name, Features(request, request.inits[name], once), fixed
+    yield PIXELS, Features(request, Pixels(), once), once
 
 
 class Features:
     """Of one frozen network, for the images that are drawn or tested: computed in one pass, when they are first needed."""
 
     def __init__(self, request: Request, network: nn.Module, draws: Sequence[Draw]) -> None:
-        self._request, self._network = request, network
+        self._request, self.network = request, network
         self.rows = np.unique(np.concatenate([request.task.test, *(draw.rows for draw in draws)]))
 
     @cached_property
     def values(self) -> np.ndarray:
-        return extract(self._network, self._request.images, self.rows, self._request.device)
+        return extract(self.network, self._request.images, self.rows, self._request.device)
 
     @cached_property
     def weights(self) -> str:
-        return weights_digest(self._network)
+        return weights_digest(self.network)
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         return self.values[np.searchsorted(self.rows, rows)]
@@ -144,12 +163,12 @@ class Features:
         return Fit(probe.probabilities(self.of(task.test)), probe.temperature, len(given), tensors)
 
 
-def _full(request: Request, name: str, draw: Draw, tick: Callable[[int], None]) -> Fit:
+def _full(request: Request, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> Fit:
     """A random start has no layers worth keeping: all of them learn at the full rate."""
     task = request.task
     assert request.make_views is not None, "the full mode needs views"
     fitted = fit_full(
-        request.inits[name],
+        network,
         request.images,
         draw.rows,
         task.y,

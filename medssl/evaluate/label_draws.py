@@ -15,7 +15,8 @@ SMALL, DRAWS_ABOVE = 0.1, 3  # draws of a larger fraction differ less, and overl
 
 @dataclass(frozen=True)
 class Draw:
-    """The store's rows whose labels draw `number` of a fraction gives."""
+    """The store's rows whose labels draw `number` of the amount `wanted` gives. `fraction`: that amount as a share of the pool's patients;
+    of shots the share that the first draw has, for the draws of several labels differ a little."""
 
     wanted: LabelFraction
     fraction: float
@@ -31,13 +32,14 @@ def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed:
     """
     patients = task.patients[task.pool]
     everyone = len(np.unique(patients))
-    planned = []
+    planned: list[Draw] = []
+    shares: dict[LabelFraction, float] = {}
     for number in range(draws):
         inner = np.array([], dtype=int)
         for wanted in sorted(set(fractions), key=lambda f: (f.share is None, f.share or f.shots or 0)):
             rows = task.pool[_drawn(task, wanted, number, seed)]
             chosen = np.unique(task.patients[rows])
-            fraction = float(wanted.share or len(chosen) / everyone)
+            fraction = shares.setdefault(wanted, float(wanted.share or len(chosen) / everyone))
             if fraction > SMALL and number >= DRAWS_ABOVE:
                 continue
             _check(task, wanted, chosen, everyone)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -19,11 +20,11 @@ _TAKEN = ("pretrained", "random", "pixels")
 
 
 def load_initialisations(config: Config, encoder: Encoder, card: Mapping[str, Any], test: pd.DataFrame) -> dict[str, Encoder]:
-    """{name: encoder}, the one in question first, "random" next; those of `finetune.versus` by the name of their folder or file.
+    """{name: encoder}, the one in question first; those of `finetune.versus` by the name of their folder or file.
 
     Raises UserError where another encoder expects other images, was pretrained on the `test` images, or is none.
     """
-    found = {"pretrained": encoder, "random": _random(card, config)}
+    found = {"pretrained": encoder}
     for text in config.finetune.versus:
         path = Path(text).absolute()  # "." has a name, too
         name = path.name if path.is_dir() or path.name != artefact.WEIGHTS else path.parent.name
@@ -42,10 +43,12 @@ def check_same_preparation(card: Mapping[str, Any], config: Config, whose: str =
             raise UserError(f"data.{key} is {new}, but {whose} was pretrained with {old}. Leave it as the encoder knows it.")
 
 
-def _random(card: Mapping[str, Any], config: Config) -> Encoder:
-    """The same architecture and intensity standardisation with weights that were never trained."""
+def random_initialisation(card: Mapping[str, Any], seed: int, draw: int) -> Encoder:
+    """The architecture and intensity standardisation of the encoder of that card with weights that were never trained: a function of the
+    seed and of the draw's number."""
     mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
-    return artefact.build_encoder(card["backbone"], card["channels"], card["size"], mean, std, config.seed + _RANDOM).eval()
+    own = int(np.random.SeedSequence((seed, _RANDOM, draw)).generate_state(1)[0])
+    return artefact.build_encoder(card["backbone"], card["channels"], card["size"], mean, std, own).eval()
 
 
 def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame) -> Encoder:

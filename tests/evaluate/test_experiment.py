@@ -38,10 +38,12 @@ def summary_row(results: Results, **wanted: object) -> dict:
     return next(row for row in results.document["summary"] if wanted.items() <= row.items())
 
 
-def test_each_fraction_draw_and_start_has_one_cell_and_all_labels_only_one_draw(results: Results) -> None:
+def test_all_labels_are_one_draw_of_a_frozen_encoder_and_one_for_each_random_initialisation(results: Results) -> None:
     cells = [(c["labels"], c["init"], c["draw"]) for c in results.document["cells"]]
     expected = [("20pct", init, draw) for init in ("pretrained", "random", "pixels") for draw in (0, 1)]
-    assert cells == expected + [("100pct", init, 0) for init in ("pretrained", "random", "pixels")]
+    expected += [("100pct", init, draw) for init, draw in (("pretrained", 0), ("random", 0), ("random", 1), ("pixels", 0))]
+    assert cells == expected
+    assert summary_row(results, labels="100pct", init="random")["draws"] == 2
     assert summary_row(results, labels="100pct", init="pretrained")["draws"] == 1
 
 
@@ -90,9 +92,18 @@ def test_labels_saved_is_the_first_fraction_that_reaches_the_random_start_with_a
 
 def test_an_encoder_that_never_gets_there_has_saved_no_labels() -> None:
     request = a_request()
-    swapped = run_study(replace(request, inits={"pretrained": Noise(), "random": Corner()})).results.document["labels_saved"]
+    swapped = run_study(replace(request, inits={"pretrained": Noise()}, random=lambda _: Corner())).results.document["labels_saved"]
     assert swapped["reached"] is None and all(row["high"] < 0 for row in swapped["by_fraction"])
     assert run_study(a_request(labels="100pct")).results.document["labels_saved"] is None
+
+
+def test_each_draw_has_its_own_random_initialisation_at_every_fraction(results: Results) -> None:
+    scores = {(c["labels"], c["draw"]): c["test"]["brier"] for c in results.document["cells"] if c["init"] == "random"}
+    assert len(set(scores.values())) == 4, "20pct and 100pct, two draws each"
+    asked: list[int] = []
+    request = replace(a_request(draws=4, labels="10pct,100pct"), random=lambda draw: asked.append(draw) or Noise())
+    rows = [c for c in run_study(request).results.document["cells"] if c["init"] == "random"]
+    assert asked == [0, 1, 2, 3] and [(c["labels"], c["draw"]) for c in rows][-3:] == [("100pct", 0), ("100pct", 1), ("100pct", 2)]
 
 
 def test_shuffled_labels_give_chance_within_the_interval() -> None:
@@ -140,7 +151,9 @@ def test_features_are_computed_once_for_each_start(monkeypatch: pytest.MonkeyPat
     extract = experiment.extract
     monkeypatch.setattr(experiment, "extract", lambda network, *rest: calls.append(len(rest[1])) or extract(network, *rest))
     run_study(a_request(labels="10pct,20pct", draws=3))
-    assert len(calls) == 3 and max(calls) < 120  # 40 of the test, and not the training images that no draw needs
+    # the encoder, three random ones, the pixels: 40 images of the test, and not the training images that no draw needs
+    assert len(calls) == 5 and max(calls) < 120
+    assert calls[1] == calls[2] == calls[3] == 40 + 16, "a random initialisation sees the images of its own draw"
 
 
 def test_progress_ends_at_its_total() -> None:

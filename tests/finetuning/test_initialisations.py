@@ -87,7 +87,7 @@ def test_the_folder_one_stands_in_has_a_name(runs, monkeypatch):
     monkeypatch.chdir(folder / "another run")
     for path in (".", "encoder.safetensors"):
         asked = config.model_copy(update={"finetune": config.finetune.model_copy(update={"versus": (path,)})})
-        assert list(load_initialisations(asked, encoder, card, _nobody())) == ["pretrained", "random", "another run"]
+        assert list(load_initialisations(asked, encoder, card, _nobody())) == ["pretrained", "another run"]
 
 
 def _nobody():

@@ -61,7 +61,9 @@ def test_a_second_study_fits_nothing_and_finds_the_same(tmp_path: Path, count: C
 def test_another_fraction_or_draw_fits_only_what_is_new(tmp_path: Path, count: Count) -> None:
     assert count(small(tmp_path)) == 3
     assert count(small(tmp_path, labels="20pct,100pct")) == 3
-    assert count(small(tmp_path, labels="20pct,100pct", draws=2)) == 3, "another draw of a fifth, for each start"
+    assert count(small(tmp_path, labels="20pct,100pct", draws=2)) == 4, (
+        "another draw of a fifth, for each start, and another random initialisation"
+    )
     assert count(small(tmp_path, labels="100pct")) == 0
 
 
@@ -136,7 +138,7 @@ def test_what_a_cell_depends_on_fits_it_anew_and_nothing_else_does(
 def test_the_random_start_learns_at_the_full_rate_in_every_layer(tmp_path: Path) -> None:
     # two networks that are no network of timm: a single layer, whose rate is the layers' decay
     request = small(tmp_path, "full", early_stopping=False, lr=0.05)
-    same = replace(request, inits={"pretrained": Corner(), "random": Corner()}, cells=None)
+    same = replace(request, random=lambda _: Corner(), cells=None)
     rows = {
         decay: [cell["test"]["brier"] for cell in run_study(set_to(layer_decay=decay)(same)).results.document["cells"]]
         for decay in (1.0, 0.1)
