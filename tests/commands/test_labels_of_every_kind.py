@@ -1,4 +1,7 @@
-"""`medssl finetune` with every form of --labels, on every kind of task, in every mode: it ends with one score for each amount asked for."""
+"""`medssl finetune` with every form of --labels, on every kind of task, in every mode: one row for each amount asked for and start.
+
+Each takes some ten seconds, most of them for the pictures, so all but one are slow; tests/evaluate/test_kinds.py has the fast ones.
+"""
 
 import json
 
@@ -16,7 +19,7 @@ TASKS = {
     "ordinal": ("ordinal", ["data.label=grade", "finetune.ordered=true"]),
     "multilabel": ("multilabel", ["data.label='bright,left,even'"]),
 }
-QUICK = ("tracking.mlflow=false", "train.steps=2", "finetune.steps=2", "finetune.bootstraps=20", "finetune.early_stopping=false")
+QUICK = ("tracking.mlflow=false", "train.steps=2", "finetune.steps=2", "finetune.early_stopping=false")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +35,8 @@ def encoder(small, reporter, tmp_path_factory):
         Image.fromarray(pixels).save(root / f"{number:03}.png")
         rows.append(f"{number:03}.png,{number:03},{grade > 0:d},{grade},{grade > 1:d},{number % 4 == 1:d},{number % 2 == 0:d}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
-    out = tmp_path_factory.mktemp("encoder") / "run"
-    return pretrain(reporter(), data=str(root), out=out, sets=[*small, *QUICK, "data.label=grade"])
+    own = ["data.label=grade", "data.source.labels=[sick, grade, bright, left, even]"]
+    return pretrain(reporter(), data=str(root), out=tmp_path_factory.mktemp("encoder") / "run", sets=[*small, *QUICK, *own])
 
 
 def amounts_scored(encoder, small, reporter, out, labels, task, mode):
@@ -46,6 +49,11 @@ def amounts_scored(encoder, small, reporter, out, labels, task, mode):
     return list(dict.fromkeys(labels for labels, _ in rows))
 
 
+def test_shots_of_several_labels_beside_a_share_have_a_row_each(encoder, small, reporter, tmp_path):
+    assert set(amounts_scored(encoder, small, reporter, tmp_path / "out", "3shot,30pct", "multilabel", "knn")) == {"3shot", "30pct"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["linear", "knn", "full"])
 @pytest.mark.parametrize("task", TASKS)
 def test_several_amounts_at_once_have_a_row_each_in_rising_order(encoder, small, reporter, tmp_path, task, mode):

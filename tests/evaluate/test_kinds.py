@@ -92,6 +92,15 @@ def test_several_labels_go_through_every_mode(mode: str) -> None:
     assert np.abs(probabilities.sum(1) - 1).max() > 0.01, "each label for itself"
 
 
+def test_shots_of_several_labels_are_one_row_a_start_though_their_patients_differ_from_draw_to_draw() -> None:
+    results = run_study(two_findings(labels="4shot,3shot", draws=4)).results
+    rows = [(row["labels"], row["init"]) for row in results.document["summary"]]
+    assert sorted(rows) == [(labels, init) for labels in ("3shot", "4shot") for init in ("pixels", "pretrained", "random")]
+    counts = [row["n_patients"] for row in results.document["summary"]]
+    assert any(count["low"] < count["high"] for count in counts), "the draws have as many patients: nothing is shown"
+    assert len({cell["fraction"] for cell in results.document["cells"]}) == 2
+
+
 def graded(ordered: bool = True) -> Request:
     """Three grades, of which the images show whether it is the first."""
     grade = np.where(np.arange(PATIENTS) % 2 == 0, 0, 1 + np.arange(PATIENTS) // 2 % 2)
