@@ -24,9 +24,8 @@ from scale import table
 
 from medssl.config import Data
 from medssl.console import Console
-from medssl.data.decode import pixel_hash
-from medssl.data.split.near_duplicates import dhash
-from medssl.data.store.store import SETTINGS, STORE_FORMAT
+from medssl.data.image_hash import dhash, pixel_hash
+from medssl.data.store import SETTINGS, STORE_FORMAT
 from medssl.pretraining.trainer import build_training
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.resolve_config import flags_and_sets, resolve_config

@@ -30,9 +30,8 @@ from PIL import Image
 
 from medssl import plugins
 from medssl.config import Data, Limits
-from medssl.data.decode import Preparer
-from medssl.data.workers import pool
-from medssl.data.workers.pool import pooled
+from medssl.data.decode import ImagePreparer
+from medssl.data.workers import pool, run_in_workers
 from medssl.errors import ReadError
 from medssl.types import Record
 
@@ -197,7 +196,7 @@ def usable(folder: Path) -> dict[str, list[Seed]]:
     good = defaultdict(list)
     found = seeds()
     records = [_written(folder, seed, n, seed.content) for n, seed in enumerate(found)]
-    for seed, result in zip(found, pooled(Preparer, (folder, DATA), records, LIMITS), strict=True):
+    for seed, result in zip(found, run_in_workers(ImagePreparer, (folder, DATA), records, LIMITS), strict=True):
         if not isinstance(result, ReadError):
             good[seed.reader].append(seed)
     return good
@@ -220,7 +219,7 @@ def read(folder: Path, files: int, start: int) -> Iterator[Outcome]:
         name, content = mutated(seed, dice)
         told.append((seed, f"{n} {name}"))
         records.append(_written(folder, seed, n, content))
-    for (seed, name), result in zip(told, pooled(Preparer, (folder, DATA), records, LIMITS), strict=True):
+    for (seed, name), result in zip(told, run_in_workers(ImagePreparer, (folder, DATA), records, LIMITS), strict=True):
         reason, detail = (result.reason, result.detail) if isinstance(result, ReadError) else ("read", "")
         yield Outcome(seed.name, seed.reader, name, reason, detail)
 

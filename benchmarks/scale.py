@@ -119,10 +119,10 @@ def of_rows(rows: int) -> dict[str, float]:
         opened = seconds(lambda: loaded.append(pd.read_parquet(file, use_threads=False)))
     there, in_table = loaded[0], memory() - before
     roles: list[np.ndarray] = []
-    assigned = seconds(lambda: roles.append(assignment.assign(there, "finding", 0, 0.2)))
-    held = seconds(lambda: assignment.holdout(there, roles[0], "finding", 0, 0.1))
+    assigned = seconds(lambda: roles.append(assignment.assign_roles(there, "finding", 0, 0.2)))
+    held = seconds(lambda: assignment.choose_holdout(there, roles[0], "finding", 0, 0.1))
     no_near = there.drop(columns="perceptual_hash")
-    found = seconds(lambda: leaks.find(no_near, np.empty((rows, 0)), roles[0]))
+    found = seconds(lambda: leaks.find_leaks(no_near, np.empty((rows, 0)), roles[0]))
     order = seconds(lambda: np.random.default_rng(0).permutation(rows))
     return {
         "rows": rows,
@@ -143,9 +143,9 @@ def of_pairs(rows: int) -> dict[str, float]:
         images = open_memmap(Path(folder) / "images.npy", "w+", np.uint8, (rows, 1, 32, 32))
         images[:] = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
         blocks: list[np.ndarray] = []
-        looked_up = seconds(lambda: blocks.extend(near_duplicates.near(some[:cut], some[cut:])))
+        looked_up = seconds(lambda: blocks.extend(near_duplicates.near_pairs(some[:cut], some[cut:])))
         pairs = sum(map(len, blocks))
-        compared = seconds(lambda: near_duplicates.confirmed(images, (block + np.array([0, cut]) for block in blocks)))
+        compared = seconds(lambda: near_duplicates.confirm_pairs(images, (block + np.array([0, cut]) for block in blocks)))
     return {"images": rows, "pairs": pairs, "look-up s": looked_up, "comparison s": compared, "peak MB": memory()}
 
 

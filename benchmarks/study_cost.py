@@ -19,9 +19,8 @@ import torch
 
 from medssl.config import Data, Finetune
 from medssl.data.cache import cache_folder
-from medssl.data.split.assignment import parse_labels
-from medssl.data.split.cached import sides
-from medssl.data.store.store import Store
+from medssl.data.split import find_split, parse_labels
+from medssl.data.store import Store
 from medssl.encoder.artefact import build_encoder
 from medssl.evaluate.experiment import Request, run_study
 from medssl.evaluate.label_draws import plan_draws
@@ -33,7 +32,7 @@ CPU = torch.device("cpu")
 
 def request(store: Store, model: str, size: int, labels: str) -> Request:
     column = label_columns(store.table)
-    found = sides(store, column[0], Data(size=size, leaks="drop"), cache_folder())
+    found = find_split(store, column[0], Data(size=size, leaks="drop"), cache_folder())
     channels = store.images.shape[1]
     mean, std = torch.full((channels,), 0.5), torch.full((channels,), 0.25)
     encoder = build_encoder({"name": "timm", "model": model}, channels, size, mean, std, seed=0)

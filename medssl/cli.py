@@ -144,7 +144,7 @@ def finetune(
     """
     with outcome() as console:
         if labels is not None:
-            from medssl.data.split.assignment import parse_labels
+            from medssl.data.split import parse_labels
 
             parse_labels(labels)
         from medssl.commands.finetune import finetune as command

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medssl.config import Finetune
-from medssl.data.split.assignment import parse_labels
+from medssl.data.split import parse_labels
 from medssl.evaluate.experiment import Request
 from medssl.evaluate.task import ask
 

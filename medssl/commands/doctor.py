@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medssl import __version__, plugins
-from medssl.data.store.assemble import NORMAL
+from medssl.data.store import EXPECTED_REASONS
 from medssl.doctor import packages as installed
 from medssl.doctor.finding import Finding, make_finding
 from medssl.errors import UserError
@@ -85,7 +85,7 @@ def audit_data(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, li
     """The audit of `medssl prepare`, said to `reporter`, and what it means. Of a store, the audit that lies in it."""
     from medssl.commands import prepare
     from medssl.data.detect import detect
-    from medssl.data.store.store import Store
+    from medssl.data.store import Store
 
     try:
         if detect(data) == "store":
@@ -100,7 +100,7 @@ def audit_data(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, li
         first, _, remedy = str(error).partition(". ")
         return None, [make_finding("images", first, error=remedy or "See the line above.")]
     images = audit["images"]
-    faults = {reason: number for reason, number in images["skipped"].items() if reason not in NORMAL}
+    faults = {reason: number for reason, number in images["skipped"].items() if reason not in EXPECTED_REASONS}
     seen = f"{images['used']} used of {images['found']} found"
     told = f"Faulty: {', '.join(f'{number} {reason}' for reason, number in faults.items())}. `medssl prepare` says where they are named."
     leaks = audit["duplicates"]["leaks"]

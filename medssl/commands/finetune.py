@@ -13,7 +13,7 @@ from medssl.config import Config, merged, overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
 from medssl.data.sources.medmnist import ordinal
-from medssl.data.split.assignment import parse_labels
+from medssl.data.split import parse_labels
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import task as tasks

@@ -9,16 +9,13 @@ import numpy as np
 import torch
 
 from medssl.config import Data, merged, overrides, resolve_part
-from medssl.data import volumes
 from medssl.data.cache import cache_folder, site_key
 from medssl.data.detect import detect
 from medssl.data.prepare import prepare
 from medssl.data.sources import manifest
-from medssl.data.store.assemble import csv_text
-from medssl.data.store.compatibility import contract, difference
-from medssl.data.store.file_names import named
-from medssl.data.store.store import SETTINGS, Store
-from medssl.data.workers.pool import end_workers
+from medssl.data.store import SETTINGS, Store, contract, csv_text, first_difference, list_named_images
+from medssl.data.volume_slices import source_has_slices, store_has_slices
+from medssl.data.workers import end_workers
 from medssl.errors import UserError, counted
 from medssl.evaluate.models import classifier_file
 from medssl.evaluate.models.features import extract
@@ -99,7 +96,7 @@ def _settings(card: Mapping[str, Any], path: str, given: Mapping[str, Any]) -> D
     values = {**old, "path": path, "source": {"name": kind, **kept}, "label": "", "max_bad_fraction": 1}
     settings = resolve_part(Data, merged({"data": values}, given)["data"], "data")
     asked = settings.model_dump(mode="json")
-    if found := difference(card["contract"], {f"data.{key}": asked[key] for key in SETTINGS}):
+    if found := first_difference(card["contract"], {f"data.{key}": asked[key] for key in SETTINGS}):
         name, trained, new = found
         raise UserError(f"{name} is {new}, but the classifier was trained with {trained}. Leave it as the classifier knows it.")
     return settings
@@ -118,14 +115,14 @@ def _source(settings: Data) -> Source:
     if not _is_one_image(settings.path):
         return list_source(settings)
     file = Path(settings.path)
-    records, notes, skipped = manifest.listed(file.parent.resolve(), [file.name], settings.limits)
+    records, notes, skipped = manifest.list_images(file.parent.resolve(), [file.name], settings.limits)
     return Source("folder", file.parent.resolve(), tuple(records), tuple(notes), tuple(skipped))
 
 
 def _store(reporter: Reporter, card: Mapping[str, Any], settings: Data, source: Source) -> Store:
     """The source, prepared. Raises UserError where its contract is not the classifier's."""
     ready = Store.open(source.root) if source.kind == "store" else None
-    if not card["volumes"] and (volumes.in_store(ready) if ready else volumes.in_source(source)):
+    if not card["volumes"] and (store_has_slices(ready) if ready else source_has_slices(source)):
         raise UserError(
             f"{settings.path} holds slices of volumes (volumes: True), but the classifier was trained on images that are none (volumes: "
             "False). Name images like those, or fine-tune a classifier on slices."
@@ -133,7 +130,7 @@ def _store(reporter: Reporter, card: Mapping[str, Any], settings: Data, source: 
     if ready is None:
         ready = prepare(source, settings, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
         end_workers()
-    if found := difference(card["contract"], contract(ready.card)):
+    if found := first_difference(card["contract"], contract(ready.card)):
         name, trained, new = found
         remedy = "Name the images themselves, which are then prepared as the classifier knows them"
         if source.kind != "store":
@@ -162,7 +159,7 @@ def _table(card: Mapping[str, Any], store: Store, source: Source, prob: np.ndarr
     kind, classes = card["kind"], card["classes"]
     names = columns(kind, classes)
     rows, abstained, left_out = [["file", "index", "patient", *names, "left_out"]], 0, []
-    for image in named(store, source, site_key(cache_folder())):
+    for image in list_named_images(store, source, site_key(cache_folder())):
         cells = [""] * len(names)
         if image.row is None:
             left_out.append(image.left_out)

@@ -4,11 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from medssl.data.audit import lines
+from medssl.data.audit import audit_lines
 from medssl.data.cache import cache_folder
 from medssl.data.prepare import Shard, prepare_shard, private_list
 from medssl.data.prepare import prepare as made
-from medssl.data.store.store import Store
+from medssl.data.store import Store
 from medssl.errors import Interrupted, UserError
 from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
 from medssl.types import Reporter
@@ -47,7 +47,7 @@ def prepare(
 def say(store: Store, path: str, out: Path | None, reporter: Reporter) -> None:
     """The audit of a store, for a person, and where all of it lies."""
     found = json.loads((store.path / "audit.json").read_text("utf-8"))
-    for heading, sentence in lines(found):
+    for heading, sentence in audit_lines(found):
         say = reporter.warn if heading == "leak" else reporter.say
         say(f"{heading:9} {sentence}")
     if found["images"]["skipped"]:

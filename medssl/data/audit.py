@@ -11,9 +11,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from medssl.data.split import leaks
-from medssl.data.store.assemble import NORMAL, write
-from medssl.data.store.store import Store
-from medssl.data.store.writer import created
+from medssl.data.store import EXPECTED_REASONS, Store, create_private, write_private
 from medssl.types import SPLITS, Source
 
 _MOST = 20  # values of a kind that are listed; the rest is counted together
@@ -23,8 +21,8 @@ _REMEDY = "pretraining and fine-tuning on the split that comes with the data wil
 
 def write_audit(store: Store, source: Source) -> None:
     """audit.json and contact_sheet.png into the store's folder."""
-    write(store.path / "audit.json", json.dumps(audit(store, source), indent=1))
-    with created(store.path / "contact_sheet.png") as file:
+    write_private(store.path / "audit.json", json.dumps(audit(store, source), indent=1))
+    with create_private(store.path / "contact_sheet.png") as file:
         contact_sheet(store).save(file, "PNG")
 
 
@@ -56,12 +54,12 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
     }
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The audit for a person, as (heading, sentence)."""
     images, patients = found["images"], found["patients"]
     yield "images", f"{images['used']} used of {images['found']} found ({found['source']})"
     for name, number in images["skipped"].items():
-        yield "", f"{number} left out: {name}" + ("" if name in NORMAL else " (a fault)")
+        yield "", f"{number} left out: {name}" + ("" if name in EXPECTED_REASONS else " (a fault)")
     each = patients["images_each"]
     more = ", ".join(f"{patients[kind]} {kind}" for kind in ("studies", "series") if patients[kind])
     yield "patients", f"{patients['count']}{', ' if more else ''}{more}; images each: {each['median']} (up to {each['most']})"
@@ -138,7 +136,7 @@ def _spacing(table: pd.DataFrame) -> dict[str, Any]:
 
 def _duplicates(store: Store) -> dict[str, Any]:
     """Equal pixels anywhere, and what stands on several sides of the split that comes with the data."""
-    found = leaks.find(store.table, store.images, store.table["split"].to_numpy(str))
+    found = leaks.find_leaks(store.table, store.images, store.table["split"].to_numpy(str))
     return {
         "equal": int(store.table["pixel_hash"].duplicated(keep=False).sum()),
         **found.counts(),

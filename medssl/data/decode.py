@@ -1,22 +1,30 @@
-"""From a record to the image that the store keeps, with what is known of it only once it has been read."""
+"""From a record to its pixels, and on to the image that the store keeps."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
 
-from medssl.config import Data
+from medssl import plugins
+from medssl.config import Data, PluginConfig
+from medssl.data.image_hash import dhash, pixel_hash
 from medssl.data.preparation import Preparation
-from medssl.data.reading import Reading
-from medssl.data.split.near_duplicates import dhash
-from medssl.types import Record
+from medssl.types import Decoded, Record
+
+
+class Reader(Protocol):
+    """What `build` of every module in data/readers returns. `version` changes when the pixels do."""
+
+    version: str
+
+    def read(self, path: Path, index: int = 0) -> Decoded: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """`image`: uint8 or uint16 [C, size, size]. `bits`, `height`, `width`, `spacing_mm`: of the source's own image."""
+class PreparedImage:
+    """`image`: uint8 or uint16 [C, size, size]. `bits`, `height`, `width`, `spacing_mm`: of the source's own image. The hashes are those
+    of `image_hash`."""
 
     image: np.ndarray
     bits: int
@@ -27,24 +35,49 @@ class Prepared:
     perceptual_hash: str
 
 
-class Preparer:
-    """Reads and prepares one record after another."""
+class RecordReader:
+    """Reads the records below the folder `root`; each reader is built once."""
 
     def __init__(self, root: Path, data: Data) -> None:
-        self._read = Reading(root, data)
+        self._root = root
+        self._data = data
+        self._readers: dict[str, Reader] = {}
+
+    def __call__(self, record: Record) -> Decoded:
+        """The record's image. Raises ReadError."""
+        if record.reader not in self._readers:
+            self._readers[record.reader] = build_reader(record.reader, self._data)
+        return self._readers[record.reader].read(self._root / record.locator, record.index)
+
+
+class ImagePreparer:
+    """Reads and prepares the records below the folder `root`."""
+
+    def __init__(self, root: Path, data: Data) -> None:
+        self._read = RecordReader(root, data)
         self._prepare = Preparation(data)
 
-    def __call__(self, record: Record) -> Prepared:
-        """Raises ReadError where the record cannot be used."""
+    def __call__(self, record: Record) -> PreparedImage:
+        """The record's prepared image. Raises ReadError where the record cannot be used."""
         decoded = self._read(record)
         image = self._prepare(decoded)
         height, width = decoded.pixels.shape[1:]
-        pixels, perceptual = pixel_hash(image, decoded.bits), f"{dhash(image):016x}"
-        return Prepared(image, decoded.bits, height, width, decoded.spacing_mm, pixels, perceptual)
+        hashes = pixel_hash(image, decoded.bits), f"{dhash(image):016x}"
+        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes)
 
 
-def pixel_hash(image: UInt8[np.ndarray, "c h w"] | UInt16[np.ndarray, "c h w"], bits: int) -> str:
-    """32 hex characters of the sha256 over an image [C, H, W] as its own depth has it: the same in a store of 8 and of 16 bits."""
-    if image.dtype == np.uint16 and bits <= 8:
-        image = (image // 257).astype(np.uint8)
-    return hashlib.sha256(image.tobytes()).hexdigest()[:32]
+def reader_config(name: str, data: Data) -> PluginConfig:
+    """The reader's own options, taken from those of the data."""
+    model = plugins.find("data.readers", name).Config
+    options: dict[str, Any] = {"window": data.window, "non_finite": data.non_finite, "limits": data.limits}
+    return model(**{key: value for key, value in options.items() if key in model.model_fields})
+
+
+def build_reader(name: str, data: Data) -> Reader:
+    """The reader of that name with the data's options."""
+    return plugins.find("data.readers", name).build(reader_config(name, data))
+
+
+def file_path(record: Record) -> str:
+    """The path of the record's file: its locator without the key that names an array inside an .npz file."""
+    return record.locator.rpartition("#")[0] if record.reader == "npz" else record.locator

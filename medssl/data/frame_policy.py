@@ -19,7 +19,7 @@ def _known(policy: str) -> str:
 FramePolicy = Annotated[str, AfterValidator(_known)]
 
 
-def chosen(policy: str, count: int) -> range:
+def choose_frames(policy: str, count: int) -> range:
     """The indices, ascending, that `policy` takes of `count` frames. every_N takes the middle of each N, never the first frame: a cine
     begins, and a volume ends, with little to see. Where there are fewer than N it is the middle one."""
     if policy == "all":

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int, UInt8, UInt16
 from torch.utils.data import DataLoader, Dataset
 
-from medssl.data.workers.pool import cores
+from medssl.data.workers import cores
 from medssl.errors import UserError
 from medssl.types import Batch
 

@@ -16,8 +16,8 @@ from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys
 from monai.utils.misc import ensure_tuple
 
+from medssl.data.decode import Reader
 from medssl.data.readers import dicom, nifti, raster
-from medssl.data.reading import Reader
 
 
 class DicomReader(ImageReader):

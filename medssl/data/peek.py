@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from medssl.config import Data
-from medssl.data.reading import Reading
-from medssl.data.store.store import Store
-from medssl.data.workers.pool import pooled
+from medssl.data.decode import RecordReader
+from medssl.data.store import Store
+from medssl.data.workers import run_in_workers
 from medssl.errors import ReadError, UserError
 from medssl.types import Decoded, Record, Source
 
@@ -37,7 +37,7 @@ def peek(source: Source, data: Data, count: int = 16) -> Peek:
         return _of_store(Store.open(source.root))
     images: list[Decoded] = []
     faults = Counter[str]()
-    with closing(pooled(Reading, (source.root, data), _spread(source.records, count), data.limits, processes=1)) as results:
+    with closing(run_in_workers(RecordReader, (source.root, data), _spread(source.records, count), data.limits, processes=1)) as results:
         for result in results:
             if isinstance(result, ReadError):
                 faults[result.reason] += 1

@@ -17,14 +17,13 @@ import pyarrow as pa
 from medssl.config import Data
 from medssl.data.audit import write_audit
 from medssl.data.cache import private_folder, site_key
-from medssl.data.decode import Preparer
-from medssl.data.pseudonyms import keyed
-from medssl.data.store import chunks
-from medssl.data.store.assemble import Assembly, Skipped, csv_text, write
-from medssl.data.store.fingerprint import Making, fingerprint
-from medssl.data.store.reuse import Earlier
-from medssl.data.store.store import SETTINGS, STORE_FORMAT, Store
-from medssl.data.workers.pool import pooled
+from medssl.data.decode import ImagePreparer
+from medssl.data.pseudonyms import pseudonym
+from medssl.data.store import SETTINGS, STORE_FORMAT, Store, chunks, csv_text, write_private
+from medssl.data.store.assemble import Assembly, Skipped
+from medssl.data.store.fingerprint import SourceHash, fingerprint
+from medssl.data.store.reuse import ReusableImages
+from medssl.data.workers import run_in_workers
 from medssl.errors import UserError, counted
 from medssl.types import Record, Source
 
@@ -92,12 +91,12 @@ class _Work:
     def __init__(self, source: Source, data: Data, cache: Path, out: Path | None) -> None:
         self.source, self.data, self.cache = source, data, cache
         self.site = site_key(cache)
-        making = Making(source, data)
+        making = SourceHash(source, data)
         self.made = [making.of(record) for record in source.records]
         self.name = fingerprint(source, self.made, STORE_FORMAT)
         self.path = (out.expanduser().absolute() if out else cache / "stores" / self.name).resolve()
         self.parts = self.path.with_name(self.path.name + ".parts")
-        self.place = keyed(self.site, "place", str(source.root))
+        self.place = pseudonym(self.site, "place", str(source.root))
         if out:
             self._check_out()
         else:
@@ -122,17 +121,17 @@ class _Work:
         done = total - sum(len(records) for _, records, _, _ in missing)
         tell = on_progress or (lambda _done, _total: None)
         tell(done, total)
-        earlier = Earlier(self.path.parent, self.place, self._site_name())
+        earlier = ReusableImages(self.path.parent, self.place, self._site_name())
         all_missing = ((record, own) for _, records, made, _ in missing for record, own in zip(records, made, strict=True))
         fresh = (record for record, own in all_missing if self._key(own) not in earlier)
-        results = pooled(Preparer, (self.source.root, self.data), fresh, self.data.limits, together=_file)
+        results = run_in_workers(ImagePreparer, (self.source.root, self.data), fresh, self.data.limits, together=_file)
         with contextlib.closing(results):
             for _, _, made, path in missing:
                 outcomes: list[chunks.Outcome] = []
                 for key in map(self._key, made):
                     outcomes.append(earlier.find(key) if key in earlier else next(results))
                     tell(done := done + 1, total)
-                chunks.write(path, outcomes)
+                chunks.write_chunk(path, outcomes)
         return total
 
     def assemble(self, folder: Path) -> None:
@@ -140,7 +139,7 @@ class _Work:
         store = Assembly(folder, self.source, self.data, self.site)
         try:
             for _, records, made, path in self._parts():
-                store.add(records, made, chunks.read(path, self.data))
+                store.add(records, made, chunks.read_chunk(path, self.data))
             self._list_skipped(store.skipped)
             self._check(store)
             store.finish({"fingerprint": self.name, "site": self._site_name(), "place": self.place})
@@ -172,15 +171,15 @@ class _Work:
             raise UserError(f"{self.path} is a store of other data. Delete it, or name another folder with --out.")
 
     def _key(self, made: str) -> str:
-        return keyed(self.site, "made", made)
+        return pseudonym(self.site, "made", made)
 
     def _parts(self) -> Iterator[tuple[int, Sequence[Record], list[str], Path]]:
         """Number, records, what they are made of, and file of each part."""
         start = 0
-        for number, records in enumerate(chunks.divided(self.source.records, self.data)):
+        for number, records in enumerate(chunks.chunk_records(self.source.records, self.data)):
             made = self.made[start : start + len(records)]
             start += len(records)
-            yield number, records, made, self.parts / f"{number:06}-{keyed(b'', 'part', ''.join(made))}.part"
+            yield number, records, made, self.parts / f"{number:06}-{pseudonym(b'', 'part', ''.join(made))}.part"
 
     def _list_skipped(self, skipped: Sequence[Skipped]) -> None:
         """The operator's list, the only one that names files, lies beside the site's key."""
@@ -188,7 +187,7 @@ class _Work:
         private_folder(private.parent)
         private.unlink(missing_ok=True)
         if skipped:
-            write(private, csv_text([("file", "reason", "detail", "key"), *((s.file, s.reason, s.detail, s.key) for s in skipped)]))
+            write_private(private, csv_text([("file", "reason", "detail", "key"), *((s.file, s.reason, s.detail, s.key) for s in skipped)]))
 
     def _check(self, store: Assembly) -> None:
         """Raises UserError for nothing usable, and for more faulty files than the data may have."""
@@ -207,7 +206,7 @@ class _Work:
 
     def _site_name(self) -> str:
         """Tells one site's key from another's, and nothing of the key."""
-        return keyed(self.site, "site", "")[:16]
+        return pseudonym(self.site, "site", "")[:16]
 
 
 def _as_asked(store: Store, data: Data) -> Store:

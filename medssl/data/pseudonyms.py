@@ -10,7 +10,7 @@ _UID = re.compile(r"[0-2](\.\d+)+")
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Pseudonyms:
     """32 hex characters each; `study` and `series` are "" where the source knows none."""
 
     key: str
@@ -19,27 +19,27 @@ class Identity:
     series: str
 
 
-def keyed(site: bytes, kind: str, value: str) -> str:
+def pseudonym(site: bytes, kind: str, value: str) -> str:
     """32 hex characters; the same value of another kind has another hash."""
     return hmac.new(site, f"{kind}\0{value}".encode(), "sha256").hexdigest()[:32]
 
 
-def identify(record: Record, site: bytes) -> Identity:
+def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
     """The record's hashes. Where the patient is unknown, the study stands for it, else the file (all frames of a file are one
     patient), else, in an array of images, the row.
 
     Numbers padded with zeros are one patient: 00123 is 123. A study that is no UID counts within its patient only: "1" may be anybody's
     first visit, while a UID under two patients' names is one person's.
     """
-    key = keyed(site, "sample", f"{record.locator}#{record.index}")
+    key = pseudonym(site, "sample", f"{record.locator}#{record.index}")
     patient, study = (record.patient or "").strip(), (record.study or "").strip()
     if patient.isascii() and patient.isdigit():
         patient = patient.lstrip("0") or "0"
     within = f"{patient}\0{study}" if patient and not _UID.fullmatch(study) else study
-    study = keyed(site, "study", within) if study else ""
-    series = keyed(site, "series", record.series.strip()) if record.series else ""
-    series = keyed(site, "series", record.series.strip()) if record.series else ""
+    study = pseudonym(site, "study", within) if study else ""
+    series = pseudonym(site, "series", record.series.strip()) if record.series else ""
+    series = pseudonym(site, "series", record.series.strip()) if record.series else ""
     if patient:
-        return Identity(key, keyed(site, "patient", patient), study, series)
-    alone = key if record.reader == "npz" else keyed(site, "sample", f"{record.locator}#0")
-    return Identity(key, study or alone, study, series)
+        return Pseudonyms(key, pseudonym(site, "patient", patient), study, series)
+    alone = key if record.reader == "npz" else pseudonym(site, "sample", f"{record.locator}#0")
+    return Pseudonyms(key, study or alone, study, series)

@@ -1,15 +1,19 @@
-"""The files below a folder, in one order on every machine, without opening any of them."""
+"""The files below a folder, in one order on every machine, without opening any of them; and what the names of its folders mean."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
 from medssl.errors import UserError
 
+_PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
+_PERSON = re.compile(r"\^|\d{4}")  # DOE^JANE as DICOM writes names; the number of a patient or of an examination
 
-class Found(NamedTuple):
+
+class FoundFile(NamedTuple):
     """A directory entry: `locator` relative to the root (POSIX form), and the reason code and sentence why not to open it, if any."""
 
     locator: str
@@ -17,7 +21,7 @@ class Found(NamedTuple):
     detail: str = ""
 
 
-def folder_of(data: str) -> Path:
+def resolve_folder(data: str) -> Path:
     """The resolved folder that `data` names. Raises UserError where there is none."""
     root = Path(data).expanduser()
     if not root.is_dir():
@@ -26,7 +30,7 @@ def folder_of(data: str) -> Path:
     return root.resolve()
 
 
-def below(root: Path) -> Iterator[Found]:
+def list_files(root: Path) -> Iterator[FoundFile]:
     """Everything below `root` (resolved) that is no folder, sorted within each folder, hidden entries left out.
 
     Links to files are followed inside the root only; links to folders are not followed.
@@ -34,12 +38,12 @@ def below(root: Path) -> Iterator[Found]:
     yield from _scan(root, "", root)
 
 
-def _scan(folder: Path, prefix: str, root: Path) -> Iterator[Found]:
+def _scan(folder: Path, prefix: str, root: Path) -> Iterator[FoundFile]:
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        yield Found(prefix.rstrip("/"), "unreadable", str(error.strerror))
+        yield FoundFile(prefix.rstrip("/"), "unreadable", str(error.strerror))
         return
     for entry in entries:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
@@ -48,7 +52,7 @@ def _scan(folder: Path, prefix: str, root: Path) -> Iterator[Found]:
         if entry.is_dir(follow_symlinks=False):
             yield from _scan(folder / entry.name, locator + "/", root)
         else:
-            yield Found(locator, *_problem(entry, root))
+            yield FoundFile(locator, *_problem(entry, root))
 
 
 def _problem(entry: os.DirEntry[str], root: Path) -> tuple[str, str]:
@@ -61,11 +65,11 @@ def _problem(entry: os.DirEntry[str], root: Path) -> tuple[str, str]:
     return ("", "") if entry.is_file() else ("not_a_file", "a dangling link, pipe, socket or device")
 
 
-class Inside:
-    """Where a table's cells point: checks many paths against one root (resolved), each folder resolved once."""
+class RootFolder:
+    """A folder (resolved) that no path may leave. Many paths are checked against it; each of their folders is resolved once."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._folders: dict[str, Path] = {}
 
     def locator(self, cell: str) -> str | None:
@@ -73,14 +77,23 @@ class Inside:
 
         Raises ValueError where it lies outside the root, also by way of a link.
         """
-        folder, _, name = str(self.root / cell.replace("\\", "/")).rpartition("/")
+        folder, _, name = str(self.path / cell.replace("\\", "/")).rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = Path(folder).resolve()
         file = self._folders[folder] / name
         try:
             target = file.resolve() if file.is_symlink() or name == ".." else file
-            if not target.is_relative_to(self.root) or not file.is_relative_to(self.root):
+            if not target.is_relative_to(self.path) or not file.is_relative_to(self.path):
                 raise ValueError(cell)
-            return file.relative_to(self.root).as_posix() if S_ISREG(target.stat().st_mode) else None
+            return file.relative_to(self.path).as_posix() if S_ISREG(target.stat().st_mode) else None
         except OSError:
             return None
+
+
+def are_patients(names: Collection[str], images: int) -> bool:
+    """Whether folders of these names, with so many images in them, stand for patients. They do where all are named like patient_012, where
+    one has the name or the number of a person, or where there are too many of them to be classes."""
+    if not names:
+        return False
+    named = all(map(_PATIENT.fullmatch, names)) or any(map(_PERSON.search, names))
+    return named or len(names) > max(10, images / 5)

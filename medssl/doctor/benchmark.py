@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from medssl.data.workers.pool import cores
+from medssl.data.workers import cores
 from medssl.doctor.finding import Finding, make_finding
 from medssl.pretraining.trainer import Training, build_training
 from medssl.runs.dataset import prepare_dataset

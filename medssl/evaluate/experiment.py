@@ -18,7 +18,7 @@ from torch import nn
 
 from medssl.config import Finetune
 from medssl.data.loader import MakeView
-from medssl.data.split.assignment import LabelFraction
+from medssl.data.split import LabelFraction
 from medssl.evaluate.label_draws import Draw, headline_fraction, plan_draws
 from medssl.evaluate.models.cache import Fit, Kept, digest, weights_digest
 from medssl.evaluate.models.features import Pixels, extract

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medssl.data.split import assignment
-from medssl.data.split.assignment import LabelFraction
-from medssl.data.split.multilabel import draw_several
+from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.evaluate.task import Task
 
 SMALL, DRAWS_ABOVE = 0.1, 3  # draws of a larger fraction differ less, and overlap: three will do
@@ -53,8 +51,8 @@ def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed:
 def _drawn(task: Task, wanted: LabelFraction, number: int, seed: int) -> np.ndarray:
     patients, y = task.patients[task.pool], task.y[task.pool]
     if task.multilabel:
-        return draw_several(patients, y, task.classes, wanted, number, seed)
-    return assignment.draw(patients, np.array(task.classes)[y], wanted, number, seed)
+        return draw_multilabel(patients, y, task.classes, wanted, number, seed)
+    return draw_by_class(patients, np.array(task.classes)[y], wanted, number, seed)
 
 
 def _check(task: Task, wanted: LabelFraction, chosen: np.ndarray, everyone: int) -> None:

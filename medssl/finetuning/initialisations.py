@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from medssl.config import Config
-from medssl.data.store.store import SETTINGS
+from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate.leakage import refuse_leak

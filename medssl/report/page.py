@@ -150,9 +150,9 @@ def _audited(audit: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """The audit's sentences, but for what is counted by value."""
     if not audit:
         return []
-    from medssl.data.audit import lines
+    from medssl.data.audit import audit_lines
 
-    return [(heading, said) for heading, said in lines(audit) if heading not in {*COUNTED, "label"}]
+    return [(heading, said) for heading, said in audit_lines(audit) if heading not in {*COUNTED, "label"}]
 
 
 def _counted(audit: Mapping[str, Any] | None) -> dict[str, Mapping[str, int]]:

@@ -9,10 +9,9 @@ import torch
 from medssl.config import Config
 from medssl.data.cache import cache_folder
 from medssl.data.prepare import prepare
-from medssl.data.split.cached import sides
-from medssl.data.split.leaks import Leaks
-from medssl.data.store.store import Store
-from medssl.data.workers.pool import end_workers
+from medssl.data.split import Leaks, find_split
+from medssl.data.store import Store
+from medssl.data.workers import end_workers
 from medssl.evaluate.task import class_order, numbered
 from medssl.types import SPLITS, Reporter, Source
 
@@ -66,8 +65,8 @@ def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum:
         columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
         several = config.data.label and config.data.label not in columns  # names with commas between: no one column to stratify by
         stratum = "" if several and "," in config.data.label else config.data.label or (columns[0] if len(columns) == 1 else "")
-    found = sides(store, stratum, config.data, cache_folder())
-    return PreparedDataset(store, found.roles, found.held, stratum, found.leaks)
+    found = find_split(store, stratum, config.data, cache_folder())
+    return PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
 
 
 def report_dataset(found: PreparedDataset, source: Source, reporter: Reporter) -> None:

@@ -10,8 +10,8 @@ import torch
 
 from medssl import __version__, methods
 from medssl.config import Config
-from medssl.data import volumes
-from medssl.data.store.compatibility import contract
+from medssl.data.store import contract
+from medssl.data.volume_slices import store_has_slices
 from medssl.encoder import artefact
 from medssl.evaluate.models import classifier_file
 from medssl.evaluate.models.ood import Statistics
@@ -89,7 +89,7 @@ def export_classifier(
     card = {
         **{key: origin[key] for key in ("backbone", "channels", "size", "intensity")},
         "contract": contract(found.store.card),
-        "volumes": volumes.in_store(found.store),
+        "volumes": store_has_slices(found.store),
         "data": {key: found.store.card[key] for key in ("source", "fingerprint", "content", "counts")},
         "config": {key: values[key] for key in ("data", "finetune", "seed")},
         "training": training,

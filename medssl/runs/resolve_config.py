@@ -7,7 +7,7 @@ from medssl import plugins
 from medssl.config import Config, Data, merged, overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.peek import peek
-from medssl.data.store.store import SETTINGS, Store
+from medssl.data.store import SETTINGS, Store
 from medssl.errors import UserError
 from medssl.runs import presets
 from medssl.types import Reporter, Source

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medssl.data.workers.pool import cores
+from medssl.data.workers import cores
 from medssl.errors import UserError
 from medssl.studies.plan import Job
 from medssl.types import Reporter

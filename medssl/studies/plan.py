@@ -16,8 +16,8 @@ import yaml
 from pydantic import AfterValidator, Field, model_validator
 
 from medssl.config import Config, Finetune, Frozen, dumped, merged, overrides, resolve, resolve_part
-from medssl.data.split.assignment import LabelFraction, parse_labels
-from medssl.data.store.store import SETTINGS
+from medssl.data.split import LabelFraction, parse_labels
+from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError, nearest
 from medssl.evaluate.label_draws import DRAWS_ABOVE, SMALL

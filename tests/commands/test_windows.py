@@ -9,7 +9,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from medssl.commands.prepare import prepare
 from medssl.commands.pretrain import pretrain
-from medssl.data.store.store import Store
+from medssl.data.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medssl.config import Data
-from medssl.data.audit import contact_sheet, lines
+from medssl.data.audit import audit_lines, contact_sheet
 from medssl.data.prepare import prepare
 from medssl.data.sources import medmnist
 from medssl.types import Source
@@ -33,12 +33,12 @@ def test_the_audit_counts_what_a_person_wants_to_know(make_source: MakeSource, t
 def test_the_lines_name_faults_leaks_and_the_remedy(make_source: MakeSource, tmp_path: Path) -> None:
     source = make_source(broken=(4,), skipped=(("a.dcm", "no_pixels", "a plan"),))
     (source.root / "doe_3.png").write_bytes((source.root / "doe_0.png").read_bytes())  # patient 1 in train, as patient 0 in test
-    said = [f"{heading}: {sentence}" for heading, sentence in lines(audit_of(source, tmp_path / "cache"))]
+    said = [f"{heading}: {sentence}" for heading, sentence in audit_lines(audit_of(source, tmp_path / "cache"))]
     assert "images: 4 used of 6 found (folder)" in said
     assert ": 1 left out: truncated (a fault)" in said
     assert ": 1 left out: no_pixels" in said
-    assert any(line.startswith("leak: 1 images have the very pixels of an image on another side") for line in said)
-    assert any(line.startswith("leak: 1 patients stand on several sides") for line in said)
+    assert any(line.startswith("leak: 1 images have the same pixels as an image of another split") for line in said)
+    assert any(line.startswith("leak: 1 patients are in more than one of") for line in said)
     assert any("data.leaks" in line for line in said)
 
 

@@ -41,9 +41,9 @@ def test_few_more_are_read_than_asked_for_and_they_are_spread(make_source: Calla
     many = Source("folder", source.root, tuple(Record("doe_0.png", "raster", study=str(number)) for number in range(1000)))
 
     def counted(make, arguments, items, limits, processes):
-        return pool.pooled(make, arguments, (seen.append(int(item.study)) or item for item in items), limits, processes)
+        return pool.run_in_workers(make, arguments, (seen.append(int(item.study)) or item for item in items), limits, processes)
 
-    monkeypatch.setattr("medssl.data.peek.pooled", counted)
+    monkeypatch.setattr("medssl.data.peek.run_in_workers", counted)
     peek(many, Data(), count=16)
     assert len(seen) <= 40  # 16, and what a worker has before it
     assert min(seen) < 50

@@ -13,7 +13,7 @@ from PIL import Image
 from medssl.config import Data
 from medssl.data import prepare as prepare_module
 from medssl.data.prepare import prepare, private_list
-from medssl.data.pseudonyms import identify
+from medssl.data.pseudonyms import pseudonymize
 from medssl.data.readers import raster
 from medssl.errors import UserError
 from medssl.types import Record, Source
@@ -54,11 +54,11 @@ def test_one_patient_has_one_key_and_an_unknown_one_the_key_of_the_sample(make_s
 
 def test_frames_of_a_file_without_a_patient_are_one_patient_and_rows_of_an_array_are_not() -> None:
     site = bytes(32)
-    frames = [identify(Record("a.dcm", "dicom", index), site) for index in (0, 1)]
-    rows = [identify(Record("a.npz#train_images", "npz", index), site) for index in (0, 1)]
+    frames = [pseudonymize(Record("a.dcm", "dicom", index), site) for index in (0, 1)]
+    rows = [pseudonymize(Record("a.npz#train_images", "npz", index), site) for index in (0, 1)]
     assert frames[0].patient == frames[1].patient == frames[0].key != frames[1].key
     assert [row.patient for row in rows] == [row.key for row in rows]
-    studies = [identify(Record(name, "dicom", study="1.2"), site) for name in ("a", "b")]
+    studies = [pseudonymize(Record(name, "dicom", study="1.2"), site) for name in ("a", "b")]
     assert studies[0].patient == studies[1].patient == studies[0].study
 
 
@@ -167,7 +167,7 @@ def test_missing_decoders_are_told_once_before_anything_is_decoded(
     make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     details = ["A needs: pip install a", "B needs: pip install b", "A needs: pip install a"]
-    monkeypatch.setattr(prepare_module, "pooled", lambda *_, **__: pytest.fail("it was decoded"))
+    monkeypatch.setattr(prepare_module, "run_in_workers", lambda *_, **__: pytest.fail("it was decoded"))
     source = make_source(skipped=tuple((f"{number}.dcm", "missing_decoder", detail) for number, detail in enumerate(details)))
     with pytest.raises(UserError, match=r"2 x A needs: pip install a, 1 x B needs: pip install b\. Then run again"):
         prepare(source, Data(size=20, max_bad_fraction=1), cache)

@@ -12,10 +12,9 @@ import pytest
 from medssl.config import Data
 from medssl.data import prepare as prepare_module
 from medssl.data.prepare import Shard, prepare, prepare_shard
-from medssl.data.store import chunks
-from medssl.data.store.fingerprint import Making
+from medssl.data.store import Store, chunks
+from medssl.data.store.fingerprint import SourceHash
 from medssl.data.store.fingerprint import fingerprint as of_makings
-from medssl.data.store.store import Store
 from medssl.data.workers import pool
 from medssl.errors import UserError
 from medssl.types import Record, Source
@@ -30,7 +29,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def fingerprint(source: Source, data: Data) -> str:
-    return of_makings(source, map(Making(source, data).of, source.records), "store")
+    return of_makings(source, map(SourceHash(source, data).of, source.records), "store")
 
 
 def files(folder: Path) -> list[Path]:
@@ -40,7 +39,7 @@ def files(folder: Path) -> list[Path]:
 def test_a_store_that_is_there_is_used_again(make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_source()
     first = prepare(source, DATA, cache)
-    monkeypatch.setattr(prepare_module, "pooled", lambda *_, **__: pytest.fail("it was prepared again"))
+    monkeypatch.setattr(prepare_module, "run_in_workers", lambda *_, **__: pytest.fail("it was prepared again"))
     assert prepare(source, DATA, cache).path == first.path
 
 
@@ -166,9 +165,9 @@ def test_only_the_file_that_changed_is_read_again(make_source: MakeSource, cache
     read: list[str] = []
 
     def counted(make, arguments, items, limits, together):
-        return pool.pooled(make, arguments, (read.append(item.locator) or item for item in items), limits)
+        return pool.run_in_workers(make, arguments, (read.append(item.locator) or item for item in items), limits)
 
-    monkeypatch.setattr(prepare_module, "pooled", counted)
+    monkeypatch.setattr(prepare_module, "run_in_workers", counted)
     os.utime(source.root / "doe_2.png", ns=(5, 5))
     again = prepare(source, DATA, cache)
     assert read == ["doe_2.png"]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from medssl.data.pseudonyms import identify
+from medssl.data.pseudonyms import pseudonymize
 from medssl.types import Record
 
 SITE = b"k" * 32
 
 
 def key(patient: str | None, study: str | None = None, locator: str = "a.png"):
-    return identify(Record(locator, "raster", patient=patient, study=study), SITE)
+    return pseudonymize(Record(locator, "raster", patient=patient, study=study), SITE)
 
 
 @pytest.mark.fault("L1")

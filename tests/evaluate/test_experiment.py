@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from studies import Corner, Noise, a_request, hexed
 
-from medssl.data.split.assignment import parse_labels
+from medssl.data.split import parse_labels
 from medssl.errors import UserError
 from medssl.evaluate import experiment
 from medssl.evaluate import label_draws as plans
@@ -184,7 +184,7 @@ def test_shots_are_patients_of_each_class() -> None:
 
 def planted(rows_of: Callable[[Any, int], np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws as `rows_of` (the fraction, the size of the pool) gives them."""
-    monkeypatch.setattr(plans.assignment, "draw", lambda patients, labels, wanted, draw, seed: rows_of(wanted.share, len(patients)))
+    monkeypatch.setattr(plans, "draw_by_class", lambda patients, labels, wanted, draw, seed: rows_of(wanted.share, len(patients)))
     request = a_request()
     plan_draws(request.task, request.fractions, 2, seed=0)
 

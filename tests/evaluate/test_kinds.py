@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from studies import a_request, hexed
 
-from medssl.data.split.assignment import parse_labels
+from medssl.data.split import parse_labels
 from medssl.errors import UserError
 from medssl.evaluate import experiment
 from medssl.evaluate.experiment import Request, run_study

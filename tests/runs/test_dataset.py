@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from medssl.config import Config, resolve
-from medssl.data.split.leaks import find
-from medssl.data.store.store import Store
+from medssl.data.split import find_leaks
+from medssl.data.store import Store
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.runs.dataset import PreparedDataset, channel_statistics, prepare_dataset, report_dataset
@@ -47,7 +47,7 @@ def get(data: Path, leaks: str, reporter) -> PreparedDataset:
 
 @pytest.mark.fault("L1", "L2")
 def test_an_official_split_that_leaks_is_refused_with_counts_and_the_way_out(leaking: Path, reporter) -> None:
-    with pytest.raises(UserError, match=r"1 patients.*1 images have the very pixels.*data\.leaks=drop.*data\.leaks=allow"):
+    with pytest.raises(UserError, match=r"1 patients.*1 images have the same pixels.*data\.leaks=drop.*data\.leaks=allow"):
         get(leaking, "refuse", reporter)
 
 
@@ -58,7 +58,7 @@ def test_what_leaks_is_dropped_from_training_and_the_test_stays_whole(leaking: P
     assert found.pretraining.tolist() == [0, 1]
     lines = reporter()
     report_dataset(found, list_source(config_for(leaking, "drop").data), lines)
-    assert any("1 patients stand on several sides" in line for line in lines.warned)
+    assert any("1 patients are in more than one of train, val and test" in line for line in lines.warned)
     assert any("2 images of train and val are left out" in line for line in lines.said)
 
 
@@ -100,7 +100,7 @@ def test_mean_and_spread_come_from_training_images_alone() -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 1, 16, 16), np.uint8)
     table = pd.DataFrame({name: [f"{name}{row}" for row in range(40)] for name in ("patient", "pixel_hash")})
     roles = np.array(["train", "val", "test", "train"] * 10)
-    leaks = find(table, images, roles)
+    leaks = find_leaks(table, images, roles)
     changed = np.where(np.isin(roles, ["test", "val"])[:, None, None, None], 255, images).astype(np.uint8)
     stores = [Store(Path(), pixels, table, {}) for pixels in (images, changed)]  # pyright: ignore[reportArgumentType]
     mean, std = zip(

@@ -1,1 +1,5 @@
 """DICOM: headers, series and the order of slices, which images are chosen, frames and their intensities."""
+
+from medssl.data.dicom.modalities import SLICES, STACKS
+
+__all__ = ["SLICES", "STACKS"]

@@ -25,17 +25,17 @@ class Pixels(NamedTuple):
     start: int
 
 
-def named(syntax: UID) -> str:
+def syntax_name(syntax: UID) -> str:
     """The transfer syntax by the standard's name; what a file writes in its place is not repeated."""
     return syntax.name if syntax.name != str(syntax) else "an unknown transfer syntax"
 
 
-def check(header: Dataset, syntax: UID) -> None:
+def check_decoder(header: Dataset, syntax: UID) -> None:
     """Raises ReadError missing_decoder with the package that decodes the transfer syntax, undecodable where there is none."""
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise ReadError(f"undecodable: pydicom knows no decoder for {named(syntax)}") from None
+        raise ReadError(f"undecodable: pydicom knows no decoder for {syntax_name(syntax)}") from None
     package = _PACKAGES.get(str(syntax).removeprefix("1.2.840.10008.1.2.")[:3], "pylibjpeg")
     available = decoder.is_available
     if syntax == JPEGExtended12Bit and (header.get("BitsStored") or 0) > 8:  # GDCM and Pillow list it, and decode its 8-bit form only

@@ -8,7 +8,7 @@ _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
 TAGS = (*_SPACINGS, *_GROUPS)
 
 
-def merged(header: Dataset, index: int) -> Dataset:
+def merge_frame_groups(header: Dataset, index: int) -> Dataset:
     """`header` with rescale, window and spacing of frame `index`; the frame's own go before those that all frames share."""
     shared, own = (header.get(name) for name in _GROUPS)
     groups = [(shared or [None])[0], own[index] if own and index < len(own) else None]

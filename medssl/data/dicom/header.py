@@ -16,7 +16,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEnd
 
 from medssl.config import Limits
 from medssl.data.dicom import decoders, selection, slice_order
-from medssl.data.dicom.selection import Choice
+from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Place
 from medssl.errors import ReadError
 
@@ -31,7 +31,7 @@ _CHUNK = 1 << 20
 _PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # unused, or a TIFF file as well (PS3.10 7.1)
 
 
-class Known(NamedTuple):
+class DicomHeader(NamedTuple):
     """What is known of a file and of each of its frames (`places`, None where the header states none)."""
 
     locator: str
@@ -49,15 +49,15 @@ class Known(NamedTuple):
     empty_rescale: bool
 
 
-class Headers:
+class HeaderReader:
     """Reads the headers of the files below `root`, one by one."""
 
-    def __init__(self, root: Path, limits: Limits, choice: Choice) -> None:
+    def __init__(self, root: Path, limits: Limits, choice: Selection) -> None:
         self._root = root
         self._limits = limits
         self._choice = choice
 
-    def __call__(self, locator: str) -> Known:
+    def __call__(self, locator: str) -> DicomHeader:
         """What that file's header says. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
         unreadable, not_primary, burned_in, missing_decoder, undecodable."""
         path = self._root / locator
@@ -65,8 +65,8 @@ class Headers:
             with warnings.catch_warnings(action="ignore"):  # pydicom warns of each odd value, none of which is used here
                 header, syntax, odd_preamble = _read(path, self._limits)
                 frames = _checked_frames(header, path.stat().st_size, syntax)
-                selection.check(header, modality(header), self._choice)
-                decoders.check(header, syntax)
+                selection.check_selected(header, modality(header), self._choice)
+                decoders.check_decoder(header, syntax)
                 return _known(header, locator, frames, syntax, odd_preamble)
         except ReadError:
             raise
@@ -130,7 +130,7 @@ def _checked_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
     return frames
 
 
-def _known(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, odd_preamble: bool) -> Known:
+def _known(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, odd_preamble: bool) -> DicomHeader:
     """Without a patient ID the study stands for the patient, or else the file: two views of one examination, or two frames of one
     file, must not part into training and test."""
     extra = {
@@ -141,7 +141,7 @@ def _known(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, odd_
         "modality": modality(header),
     }
     study, number = _text(header, "StudyInstanceUID") or None, _text(header, "InstanceNumber")
-    return Known(
+    return DicomHeader(
         locator,
         _text(header, "PatientID") or study or locator,
         study,

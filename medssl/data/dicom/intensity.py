@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from medssl.config import windows_hu
-from medssl.data.formats.channels import channels_first
+from medssl.data.formats import channels_first
 from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
 

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 from pydicom.dataset import Dataset
 
+from medssl.data.dicom.modalities import SLICES
 from medssl.data.frame_policy import FramePolicy
 from medssl.errors import ReadError
 
 KEYWORDS = ("SOPClassUID", "Modality", "ImageType", "BurnedInAnnotation", "LossyImageCompression")
-_SLICES = {"CT", "MR", "PT", "NM"}
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _LOCALIZERS = {"LOCALIZER", "SCOUT"}
 _PAGES = ("SCREEN SAVE", "SCREENSAVE", "DOSE", "REPORT")
@@ -24,7 +24,7 @@ _ACQUIRED |= {"EMISSION", "TRANSMISSION"}
 _OFTEN_WITH_TEXT = {"US", "IVUS", "XA", "RF", "CR", "DX", "MG", "ES", "XC", "OT", "SC"}
 
 
-class Choice(NamedTuple):
+class Selection(NamedTuple):
     """Which frames of a file, and whether images that are not primary, or that show text, become records."""
 
     frames: FramePolicy = "all"
@@ -32,7 +32,7 @@ class Choice(NamedTuple):
     burned_in: Literal["skip", "keep"] = "skip"
 
 
-def check(header: Dataset, modality: str, choice: Choice) -> None:
+def check_selected(header: Dataset, modality: str, choice: Selection) -> None:
     """Raises ReadError not_primary or burned_in for what the choice leaves out."""
     if choice.derived == "skip" and (kind := _not_primary(header, modality)):
         raise ReadError(f"not_primary: {kind} (modality {modality or 'unknown'})")
@@ -53,7 +53,7 @@ def _not_primary(header: Dataset, modality: str) -> str:
         return "a localizer"
     if any(kind.startswith(_PAGES) for kind in kinds):
         return "a dose report or a saved screen"
-    if modality not in _SLICES:
+    if modality not in SLICES:
         return ""
     if _captured(header):
         return "a secondary capture"

@@ -9,19 +9,19 @@ from typing import NamedTuple
 
 from medssl.config import Limits
 from medssl.data.dicom import slice_order
-from medssl.data.dicom.header import Headers, Known
-from medssl.data.dicom.selection import Choice
+from medssl.data.dicom.header import DicomHeader, HeaderReader
+from medssl.data.dicom.modalities import STACKS
+from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Slice
-from medssl.data.frame_policy import chosen
-from medssl.data.workers.pool import pooled
+from medssl.data.frame_policy import choose_frames
+from medssl.data.workers import run_in_workers
 from medssl.errors import ReadError
 from medssl.types import Record
 
-_VOLUMES = {"CT", "MR", "PT"}  # whose slices say where they lie
-_Series = list[tuple[Slice, Known]]
+_Series = list[tuple[Slice, DicomHeader]]
 
 
-class Listed(NamedTuple):
+class FrameListing(NamedTuple):
     """The frames that were found, what a person should know of them, and the files left out as (locator, reason code, detail)."""
 
     records: tuple[Record, ...]
@@ -29,7 +29,7 @@ class Listed(NamedTuple):
     skipped: tuple[tuple[str, str, str], ...]
 
 
-def listed(root: Path, locators: Sequence[str], limits: Limits, choice: Choice | None = None) -> Listed:
+def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Selection | None = None) -> FrameListing:
     """The frames of the files below `root`: studies, and series within a study, in the order in which they first appear.
 
     Headers are read by processes of their own, so that one that hangs pydicom costs itself only. Files that are no images, or that
@@ -37,38 +37,38 @@ def listed(root: Path, locators: Sequence[str], limits: Limits, choice: Choice |
     not_primary, burned_in, missing_decoder, undecodable, crashed, timed_out, too_much_memory. Without a `choice` the files are those
     that a person listed: derived images are taken, too.
     """
-    choice = choice or Choice(derived="keep")
-    files: list[Known] = []
+    choice = choice or Selection(derived="keep")
+    files: list[DicomHeader] = []
     skipped: list[tuple[str, str, str]] = []
-    for locator, result in zip(locators, pooled(Headers, (root, limits, choice), locators, limits), strict=True):
+    for locator, result in zip(locators, run_in_workers(HeaderReader, (root, limits, choice), locators, limits), strict=True):
         if isinstance(result, ReadError):
             skipped.append((locator, result.reason, result.detail))
         else:
             files.append(result)
     series = _grouped(files, choice)
     records = tuple(_record(known, frame) for frames in series for frame, known in frames)
-    return Listed(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped))
+    return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped))
 
 
-def _grouped(files: Sequence[Known], choice: Choice) -> list[_Series]:
+def _grouped(files: Sequence[DicomHeader], choice: Selection) -> list[_Series]:
     """The chosen frames by study and series, each series in its order in space; a file that names no series is one of its own."""
-    studies: dict[str, dict[str, list[Known]]] = {}
+    studies: dict[str, dict[str, list[DicomHeader]]] = {}
     for file in files:
         studies.setdefault(file.study or file.locator, {}).setdefault(file.series or file.locator, []).append(file)
     result = []
     for group in (group for study in studies.values() for group in study.values()):
         known = {file.locator: file for file in group}
         frames = [frame for file in group for frame in _chosen_frames(file, choice)]
-        result.append([(frame, known[frame.locator]) for frame in slice_order.ordered(frames)])
+        result.append([(frame, known[frame.locator]) for frame in slice_order.sort_slices(frames)])
     return result
 
 
-def _chosen_frames(file: Known, choice: Choice) -> list[Slice]:
+def _chosen_frames(file: DicomHeader, choice: Selection) -> list[Slice]:
     frames = [Slice(place, file.number, file.locator, index) for index, place in enumerate(file.places)]
-    return [slice_order.ordered(frames)[k] for k in chosen(choice.frames, len(frames))] if choice.frames != "all" else frames
+    return [slice_order.sort_slices(frames)[k] for k in choose_frames(choice.frames, len(frames))] if choice.frames != "all" else frames
 
 
-def _record(file: Known, frame: Slice) -> Record:
+def _record(file: DicomHeader, frame: Slice) -> Record:
     return Record(
         file.locator,
         "dicom",
@@ -81,7 +81,7 @@ def _record(file: Known, frame: Slice) -> Record:
     )
 
 
-def _notes(files: Sequence[Known], records: Sequence[Record]) -> list[str]:
+def _notes(files: Sequence[DicomHeader], records: Sequence[Record]) -> list[str]:
     syntaxes = Counter(file.syntax for file in files)
     notes = ["transfer syntaxes: " + ", ".join(f"{name} {count}" for name, count in syntaxes.most_common())] if files else []
     strangers = sum(len(file.places) for file in files if file.stranger)
@@ -106,7 +106,7 @@ def _notes_on_series(series: Sequence[_Series]) -> list[str]:
     notes = [f"{len(series)} series, {len(several)} of them of several images"] if several else []
     if gaps := sum(slice_order.has_gap(frames) for frames in several):
         notes.append(f"{gaps} series have gaps: slices farther apart than 1.5 times the median distance, as where one is missing")
-    volumes = [[s for s, _ in frames] for frames in series if len(frames) > 1 and frames[0][1].extra.get("modality") in _VOLUMES]
-    if lost := sum(not slice_order.located(frames) for frames in volumes):
+    volumes = [[s for s, _ in frames] for frames in series if len(frames) > 1 and frames[0][1].extra.get("modality") in STACKS]
+    if lost := sum(not slice_order.all_placed(frames) for frames in volumes):
         notes.append(f"{lost} series of CT, MR or PT do not say where their slices lie: ordered by InstanceNumber")
     return notes

@@ -42,14 +42,14 @@ def places(header: Dataset, frames: int) -> tuple[Place | None, ...]:
     return tuple(_place([*everywhere, own[index]]) if index < len(own) else None for index in range(frames))
 
 
-def ordered(slices: Sequence[Slice]) -> list[Slice]:
+def sort_slices(slices: Sequence[Slice]) -> list[Slice]:
     """One series by position along the normal of its plane, stacks of other planes behind it, and within one position by
     InstanceNumber; by InstanceNumber, file and frame where a slice does not say where it lies."""
-    stacks = dict(zip(slices, _along_normals(slices), strict=True)) if located(slices) else {}
+    stacks = dict(zip(slices, _along_normals(slices), strict=True)) if all_placed(slices) else {}
     return sorted(slices, key=lambda s: (stacks.get(s, ()), s.number is None, s.number or 0, s.locator, s.frame))
 
 
-def located(slices: Sequence[Slice]) -> bool:
+def all_placed(slices: Sequence[Slice]) -> bool:
     """Whether all slices say where they lie."""
     return all(s.place is not None for s in slices)
 
@@ -57,7 +57,7 @@ def located(slices: Sequence[Slice]) -> bool:
 def has_gap(slices: Sequence[Slice]) -> bool:
     """Whether two neighbours lie farther apart than one and a half times the median distance, as where a slice is missing."""
     stacks: dict[int, set[float]] = {}
-    for stack, position in _along_normals(slices) if located(slices) else ():
+    for stack, position in _along_normals(slices) if all_placed(slices) else ():
         stacks.setdefault(stack, set()).add(position)
     steps = [[after - before for before, after in pairwise(sorted(positions))] for positions in stacks.values()]
     return any(len(distances) > 1 and max(distances) > _GAP * median(distances) for distances in steps)

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class LastOpened(Generic[T]):
     """What `open_` returned for the last key. `open_` gets a stack for what has to be closed with it."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medssl.config import Limits
-from medssl.data.formats.open_file import opened
+from medssl.data.formats.open_file import open_regular_file
 from medssl.errors import ReadError
 
 Order = Literal["<", ">"]
@@ -81,7 +81,7 @@ class Header:
 
 def is_gzip(path: Path) -> bool:
     """Whether the file is compressed, by its first two bytes."""
-    with opened(path) as file:
+    with open_regular_file(path) as file:
         return file.read(2) == _GZIP
 
 
@@ -113,7 +113,7 @@ def read(path: Path, limits: Limits) -> Header:
     Raises ReadError: what `opened` raises, not_nifti, not_an_image (complex numbers), missing_img, bad_header, header_bigger_than_file,
     too_big, too_many_pixels.
     """
-    with opened(path) as file:
+    with open_regular_file(path) as file:
         head = inflated_head(file.read(4096))
     number, order = version(head) or (0, "<")
     if not number or len(head) < _SIZES[number]:

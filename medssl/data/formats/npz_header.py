@@ -65,7 +65,7 @@ class Arrays:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Arrays]:
+def open_arrays(file: Path) -> Iterator[Arrays]:
     """The arrays of `file` within a `with` block; damage that shows while they are read becomes a UserError."""
     try:
         with zipfile.ZipFile(file) as archive:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from medssl.errors import ReadError
 
 
-def opened(path: Path) -> BinaryIO:
+def open_regular_file(path: Path) -> BinaryIO:
     """The file, open for reading. Raises ReadError not_a_file (a FIFO would block for ever), unreadable, or empty."""
     try:
         found = path.stat()

@@ -11,7 +11,7 @@ _KIND, _REDUCED_OR_MASK = 254, 0b101  # NewSubfileType: a thumbnail, a level of 
 _FORMS = {42: ("I", "H", "HHII", 4), 43: ("Q", "Q", "HHQI4x", 8)}
 
 
-def pages(path: Path) -> list[int]:
+def picture_pages(path: Path) -> list[int]:
     """The pages that are pictures of their own, [0] for a file in which no chain can be followed: its reader will say why."""
     try:
         with path.open("rb") as file:

@@ -24,8 +24,7 @@ from medssl.config import Limits, PluginConfig, Window
 from medssl.data.dicom import codestream, decoders, functional_groups, intensity
 from medssl.data.dicom.decoders import Pixels
 from medssl.data.dicom.gdcm import Gdcm
-from medssl.data.formats.last_opened import Kept
-from medssl.data.formats.open_file import opened
+from medssl.data.formats import LastOpened, open_regular_file
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -67,7 +66,7 @@ class Reader:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._gdcm = Gdcm()
-        self._files = Kept[_File]()  # the header of a thousand frames is read once
+        self._files = LastOpened[_File]()  # the header of a thousand frames is read once
 
     def read(self, path: Path, index: int = 0) -> Decoded:
         """Frame `index` of a file, brighter being more.
@@ -78,7 +77,7 @@ class Reader:
         with _quiet():
             file, stored = self._decoded(path, index)
             with _failing_as("bad_header", "an element that describes the grey scale is malformed"):
-                header = functional_groups.merged(file.header, index)
+                header = functional_groups.merge_frame_groups(file.header, index)
                 image = intensity.pixels(stored, header, self._config.window, self._config.non_finite)
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
                 return Decoded(image, bits, functional_groups.spacing_mm(header))
@@ -92,7 +91,7 @@ class Reader:
         file = self._files.get((path, _stamp(path)), lambda stack: _opened(path, stack, self._config.limits))
         with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
             _check_frame(file, index)
-        with _failing_as("undecodable", f"{decoders.named(file.syntax)} cannot be decoded"):
+        with _failing_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
             return file, decoders.decode(file.stream, path, file.header, file.syntax, file.pixels, index, self._gdcm)
 
 
@@ -136,7 +135,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _opened(path: Path, stack: ExitStack, limits: Limits) -> _File:
-    stream = _inflated(stack.enter_context(opened(path)), 4 * limits.max_pixels)
+    stream = _inflated(stack.enter_context(open_regular_file(path)), 4 * limits.max_pixels)
     with _failing_as("not_dicom", "no DICOM header can be read"):
         header = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
         syntax = _transfer_syntax(header)
@@ -178,7 +177,7 @@ def _checked(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) -> 
     here, there = stream.tell(), stream.seek(0, 2)
     if header.get("SOPClassUID") in _NO_IMAGES or header.get("BitsAllocated") == 1:
         raise ReadError("not_an_image: a segmentation, a dose or a bit mask")
-    decoders.check(header, syntax)
+    decoders.check_decoder(header, syntax)
     stream.seek(here)
     pixels, length = _element(stream.read(12), here, syntax)
     if not pixels.keyword:

@@ -14,9 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from medssl.config import Limits, PluginConfig, Window, windows_hu
-from medssl.data.formats import nifti_header
-from medssl.data.formats.channels import channels_first
-from medssl.data.formats.last_opened import Kept
+from medssl.data.formats import LastOpened, channels_first, nifti_header
 from medssl.data.formats.nifti_header import Header, Stream
 from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
@@ -51,9 +49,9 @@ class Reader:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._headers = Kept[Header]()
-        self._streams = Kept[Stream]()
-        self._volumes = Kept[Volume | ReadError]()  # a volume that cannot be used is not unpacked again for each of its slices
+        self._headers = LastOpened[Header]()
+        self._streams = LastOpened[Stream]()
+        self._volumes = LastOpened[Volume | ReadError]()  # a volume that cannot be used is not unpacked again for each of its slices
 
     def read(self, path: Path, index: int = 0) -> Decoded:
         """Slice `index` of the file, counted through its volumes: volume * depth + slice.

@@ -16,9 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.formats.channels import channels_first
-from medssl.data.formats.last_opened import Kept
-from medssl.data.formats.open_file import opened
+from medssl.data.formats import LastOpened, channels_first, open_regular_file
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -52,7 +50,7 @@ class Reader:
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
-        self._images = Kept[Images]()
+        self._images = LastOpened[Images]()
         self._damage: tuple[Path, int] | None = None
 
     def read(self, path: Path, index: int = 0) -> Decoded:
@@ -100,7 +98,7 @@ def _image(images: Images, index: int) -> np.ndarray:
 def _opened(path: Path, limits: Limits, stack: ExitStack) -> Images:
     """The array behind `file.npz#key`, checked but for its content."""
     name, _, key = str(path).rpartition("#")
-    archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(opened(Path(name)))))
+    archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_regular_file(Path(name)))))
     if f"{key}.npy" not in archive.namelist():
         raise ReadError(f"no_such_key: the archive has {len(archive.namelist())} arrays, none of that name")
     info = archive.getinfo(f"{key}.npy")

@@ -10,9 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.formats import png, sixteen_bit
-from medssl.data.formats.channels import channels_first
-from medssl.data.formats.open_file import opened
+from medssl.data.formats import channels_first, open_regular_file, png, sixteen_bit
 from medssl.data.intensity import by_percentile
 from medssl.errors import ReadError
 from medssl.types import Decoded
@@ -42,7 +40,7 @@ class Reader:
         Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, no_such_page, truncated, short_data,
         undecodable, and for float pictures non_finite and constant.
         """
-        with opened(path) as file, warnings.catch_warnings():
+        with open_regular_file(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, odd TIFF tags, and Pillow's own bomb limit: ours is checked below
             try:
                 with Image.open(file, formats=_FORMATS) as picture:

@@ -11,10 +11,9 @@ from typing import Literal
 from medssl.config import Limits
 from medssl.data import walk
 from medssl.data.dicom import header, series
-from medssl.data.dicom.selection import Choice
+from medssl.data.dicom.selection import Selection
 from medssl.data.frame_policy import FramePolicy
-from medssl.data.tables.beside import BesideConfig, joined
-from medssl.data.tables.table import SUFFIXES
+from medssl.data.tables import SUFFIXES, JoinConfig, join_table
 from medssl.errors import UserError, counted
 from medssl.types import Source
 
@@ -22,7 +21,7 @@ _RASTER = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 _SAMPLE = 50
 
 
-class Config(BesideConfig):
+class Config(JoinConfig):
     """`frames`: which frames of a file become images: all, first, middle, every_N. `derived`: whether localizers, saved screens, and
     slices computed from others are taken. `burned_in`: whether images are whose header says that they show text."""
 
@@ -36,7 +35,7 @@ class Config(BesideConfig):
 def recognises(data: str) -> bool:
     """A folder that holds, among its first 50 files, a DICOM file, and no fewer of them than raster images."""
     root = Path(data).expanduser()
-    files = [root / found.locator for found in islice(walk.below(root), _SAMPLE) if not found.reason] if root.is_dir() else []
+    files = [root / found.locator for found in islice(walk.list_files(root), _SAMPLE) if not found.reason] if root.is_dir() else []
     rasters = [file for file in files if file.suffix.lower() in _RASTER]
     dicoms = sum(header.is_dicom(file) for file in files if file not in rasters)
     return dicoms > 0 and dicoms >= len(rasters)
@@ -49,18 +48,18 @@ def build(config: Config, data: str) -> Source:
     A labels.csv, or the only CSV or Parquet file in the folder, is joined by path. What is no image is in `skipped`, with its reason.
     Raises UserError where there is no image, and for a table that is wrong.
     """
-    root = walk.folder_of(data)
-    found = list(walk.below(root))
+    root = walk.resolve_folder(data)
+    found = list(walk.list_files(root))
     problems = [item for item in found if item.reason]
     locators = [item.locator for item in found if not item.reason and PurePosixPath(item.locator).suffix.lower() not in SUFFIXES]
-    headers = series.listed(root, locators, config.limits, Choice(config.frames, config.derived, config.burned_in))
+    headers = series.list_frames(root, locators, config.limits, Selection(config.frames, config.derived, config.burned_in))
     skipped = (*problems, *headers.skipped)
     if not headers.records:
         reasons = f"; left out: {counted(reason for _, reason, _ in skipped)}" if skipped else ""
         raise UserError(
             "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_on_choices(skipped)])
         )
-    records, notes = joined(headers.records, root, config, [locator for locator, _, _ in skipped])
+    records, notes = join_table(headers.records, root, config, [locator for locator, _, _ in skipped])
     return Source("dicom", root, tuple(records), (*headers.notes, *_on_choices(skipped), *notes), skipped)
 
 

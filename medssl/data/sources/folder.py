@@ -9,12 +9,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from medssl.data import walk
-from medssl.data.folder_names import are_patients
-from medssl.data.formats.tiff_pages import pages
-from medssl.data.frame_policy import FramePolicy, chosen
-from medssl.data.tables.beside import BesideConfig, joined
-from medssl.data.tables.columns import split_named
-from medssl.data.tables.table import SUFFIXES as TABLE_SUFFIXES
+from medssl.data.formats import picture_pages
+from medssl.data.frame_policy import FramePolicy, choose_frames
+from medssl.data.tables import SUFFIXES as TABLE_SUFFIXES
+from medssl.data.tables import JoinConfig, join_table, parse_split
+from medssl.data.walk import are_patients
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -26,7 +25,7 @@ _OTHERS = re.compile(
 )
 
 
-class Config(BesideConfig):
+class Config(JoinConfig):
     """`frames`: of a TIFF file of several pages, all, first, middle or every_N, as every_5."""
 
     name: str = "folder"
@@ -46,9 +45,9 @@ def build(config: Config, data: str) -> Source:
     for classes, are patients. A labels.csv, or the only CSV or Parquet file beside the images, is joined by path. Raises UserError
     where there is no image, and for a table that is wrong.
     """
-    root = walk.folder_of(data)
+    root = walk.resolve_folder(data)
     locators, skipped, others = [], [], Counter[str]()
-    for found in walk.below(root):
+    for found in walk.list_files(root):
         suffix = PurePosixPath(found.locator).suffix.lower()
         if found.reason:
             skipped.append(found)
@@ -64,7 +63,7 @@ def build(config: Config, data: str) -> Source:
             "folders of DICOM or NIfTI files, CSV or Parquet manifests and MedMNIST .npz files."
         )
     records, notes = _by_folders(locators, root, config.frames)
-    records, more = joined(records, root, config, [item.locator for item in skipped])
+    records, more = join_table(records, root, config, [item.locator for item in skipped])
     left_out = [f"other files left out: {seen}"] if others.keys() - set(TABLE_SUFFIXES) else []
     return Source("folder", root, tuple(records), (*notes, *more, *left_out), tuple(skipped))
 
@@ -75,15 +74,15 @@ def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[
     folders = [PurePosixPath(record.locator).parts[:-1] for record in records]
     notes = [f"{len(records)} pages of {len(locators)} files"] if len(records) > len(locators) else []
     first = {parts[0] if parts else "" for parts in folders}
-    splits = sorted(name for name in first if split_named(name))
-    if splits and (len(splits) == len(first) or "train" in map(split_named, splits)):
+    splits = sorted(name for name in first if parse_split(name))
+    if splits and (len(splits) == len(first) or "train" in map(parse_split, splits)):
         if strays := sorted(first.difference(splits)):
             raise UserError(
                 f"{len(splits)} folders are splits (train, val or test), but there are also images "
                 f"{'outside any folder' if strays == [''] else 'beside them'}. "
                 "Move them into one of the splits, or out of the data folder."
             )
-        records = [replace(record, split=split_named(parts[0])) for record, parts in zip(records, folders, strict=True)]
+        records = [replace(record, split=parse_split(parts[0])) for record, parts in zip(records, folders, strict=True)]
         folders = [parts[1:] for parts in folders]
         notes.append("splits from the folders: " + _counts(record.split for record in records))
     names = {parts[0] if parts else "" for parts in folders}
@@ -100,10 +99,10 @@ def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[
 
 def _of_file(locator: str, root: Path, frames: str) -> list[Record]:
     """A record, or one for each page that is wanted."""
-    found = pages(root / locator) if locator.lower().endswith(_PAGED) else [0]
+    found = picture_pages(root / locator) if locator.lower().endswith(_PAGED) else [0]
     if len(found) == 1:
         return [Record(locator, "raster", found[0])]
-    return [Record(locator, "raster", found[n], series=locator) for n in chosen(frames, len(found))]
+    return [Record(locator, "raster", found[n], series=locator) for n in choose_frames(frames, len(found))]
 
 
 def _counts(names: Iterable[str | None]) -> str:

@@ -12,9 +12,7 @@ from medssl.data import walk
 from medssl.data.dicom import series
 from medssl.data.formats import nifti_header
 from medssl.data.sources import nifti
-from medssl.data.tables.columns import TableConfig
-from medssl.data.tables.locate import located
-from medssl.data.tables.table import SUFFIXES, merged, read
+from medssl.data.tables import SUFFIXES, TableConfig, locate_rows, merge_row, read_table
 from medssl.errors import ReadError, UserError, counted
 from medssl.types import Record, Source
 
@@ -50,26 +48,27 @@ def build(config: Config, data: str) -> Source:
     if not file.is_file():
         raise UserError(f"The manifest {data} does not exist. Check --data; current folder: {Path.cwd()}.")
     root = file.parent.resolve()
-    table = read(file, config, data)
-    rows = located(table, root, lambda: [found.locator for found in walk.below(root) if not found.reason], config.missing == "skip")
-    records, notes, skipped = listed(root, list(rows), config.limits)
+    table = read_table(file, config, data)
+    rows = locate_rows(
+        table, root, lambda: [found.locator for found in walk.list_files(root) if not found.reason], config.missing == "skip"
+    )
+    records, notes, skipped = list_images(root, list(rows), config.limits)
     if not records:
         reasons = counted(reason for _, reason, _ in skipped)
         raise UserError(f"{data} lists no usable image ({reasons or 'none of its files is there'}). Correct the manifest.")
     notes = [f"{len(records)} images listed by the manifest", *notes]
     if len(rows) < len(table.rows):
         notes.append(f"{len(table.rows) - len(rows)} of {len(table.rows)} rows left out: their files are not there")
-    says = {locator: row.says for locator, row in rows.items()}
-    return Source("manifest", root, tuple(merged(record, says[record.locator]) for record in records), tuple(notes), tuple(skipped))
+    return Source("manifest", root, tuple(merge_row(record, rows[record.locator]) for record in records), tuple(notes), tuple(skipped))
 
 
-def listed(root: Path, locators: Sequence[str], limits: Limits) -> Listed:
+def list_images(root: Path, locators: Sequence[str], limits: Limits) -> Listed:
     """The images in these files, in the order of the files: records, notes, and what was skipped."""
     niftis = [locator for locator in locators if locator.lower().endswith(_NIFTI_SUFFIXES)]
     dicoms = [locator for locator in locators if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES]
     others = set(locators) - {*niftis, *dicoms}
     slices, faulty = _slices(root, niftis, limits)
-    frames = series.listed(root, dicoms, limits)
+    frames = series.list_frames(root, dicoms, limits)
     by_file = defaultdict(list, {locator: [Record(locator, "raster")] for locator in others})
     for record in (*frames.records, *slices):
         by_file[record.locator].append(record)

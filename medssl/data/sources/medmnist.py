@@ -28,7 +28,7 @@ from pydantic import Field
 from medssl.config import PluginConfig
 from medssl.data.cache import cache_folder
 from medssl.data.formats import npz_header
-from medssl.data.frame_policy import FramePolicy, chosen
+from medssl.data.frame_policy import FramePolicy, choose_frames
 from medssl.errors import UserError, nearest
 from medssl.types import SPLITS, Record, Source
 
@@ -92,7 +92,7 @@ def build(config: Config, data: str) -> Source:
     if official:
         _check_md5(file, official)
     records, notes = [], []
-    with npz_header.opened(file) as arrays:
+    with npz_header.open_arrays(file) as arrays:
         for split in SPLITS if official else [split for split in SPLITS if f"{split}_images" in arrays.keys] or ["train"]:
             depth, labels = _split(arrays, split, config.max_label_bytes)
             named = _labels(labels, official)
@@ -198,7 +198,7 @@ def _difference(file: Path, official: Official) -> str:
     """A sentence on how a file of another checksum differs from the official one: cut short, with fewer images, or another."""
     expected = {split: int(official.info["n_samples"][split]) for split in SPLITS}
     try:
-        with npz_header.opened(file) as arrays:
+        with npz_header.open_arrays(file) as arrays:
             found = {split: arrays.header(f"{split}_images").shape[0] for split in SPLITS if f"{split}_images" in arrays.keys}
     except UserError:
         return "It is damaged or was copied in part; fetch it again."
@@ -211,7 +211,7 @@ def _difference(file: Path, official: Official) -> str:
 def _slices(volume: Record, depth: int, policy: str) -> list[Record]:
     """The slices of a volume, which keep together: it stands for its patient too. They count on from one volume to the next."""
     name = f"{volume.split}_{volume.index}"
-    return [replace(volume, index=volume.index * depth + at, series=name, patient=name) for at in chosen(policy, depth)]
+    return [replace(volume, index=volume.index * depth + at, series=name, patient=name) for at in choose_frames(policy, depth)]
 
 
 def _split(arrays: npz_header.Arrays, split: str, most: int) -> tuple[int, np.ndarray]:

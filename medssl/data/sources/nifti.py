@@ -12,11 +12,10 @@ from typing import Literal
 
 from medssl.config import Limits
 from medssl.data import walk
-from medssl.data.folder_names import are_patients
 from medssl.data.formats import nifti_header
-from medssl.data.frame_policy import FramePolicy, chosen
-from medssl.data.tables.beside import BesideConfig, joined
-from medssl.data.tables.columns import split_named
+from medssl.data.frame_policy import FramePolicy, choose_frames
+from medssl.data.tables import JoinConfig, join_table, parse_split
+from medssl.data.walk import are_patients
 from medssl.errors import ReadError, UserError
 from medssl.types import Record, Source
 
@@ -27,7 +26,7 @@ _FILES_A_PATIENT = 20  # sequences, masks and later examinations; larger folders
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")  # BIDS 1.10, "Filesystem structure"
 
 
-class Config(BesideConfig):
+class Config(JoinConfig):
     """`volumes`: of a series in time, all or its first. `slices`: of a volume, all, first, middle or every_N, as every_5."""
 
     name: str = "nifti"
@@ -41,7 +40,7 @@ def recognises(data: str) -> bool:
     root = Path(data).expanduser()
     if not root.is_dir():
         return data.lower().endswith((".nii", ".nii.gz")) and root.is_file()
-    names = [found.locator.lower() for found in islice(walk.below(root), _SAMPLE) if not found.reason]
+    names = [found.locator.lower() for found in islice(walk.list_files(root), _SAMPLE) if not found.reason]
     niftis = sum(name.endswith(_SUFFIXES) for name in names)
     others = sum(not name.endswith((*_SUFFIXES, *_COMPANIONS)) for name in names)
     return niftis > 0 and niftis >= others
@@ -56,10 +55,10 @@ def build(config: Config, data: str) -> Source:
     """
     path = Path(data).expanduser()
     if path.is_file():
-        root, found = path.parent.resolve(), [walk.Found(path.name)]
+        root, found = path.parent.resolve(), [walk.FoundFile(path.name)]
     else:
-        root = walk.folder_of(data)
-        found = list(walk.below(root))
+        root = walk.resolve_folder(data)
+        found = list(walk.list_files(root))
     good = {item.locator for item in found if not item.reason}
     locators = [locator for locator in sorted(good) if locator.lower().endswith(_SUFFIXES)]
     skipped = [(item.locator, item.reason, item.detail) for item in found if item.reason]
@@ -77,7 +76,7 @@ def build(config: Config, data: str) -> Source:
     records = _records(headers, config)
     notes = _notes(headers, records)
     if path.is_dir():
-        records, more = joined(records, root, config, [locator for locator, _, _ in skipped])
+        records, more = join_table(records, root, config, [locator for locator, _, _ in skipped])
         notes += more
     return Source("nifti", root, tuple(records), tuple(notes), tuple(skipped))
 
@@ -93,7 +92,7 @@ def _checked(root: Path, locator: str, known: set[str] | None, limits: Limits) -
 def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> list[Record]:
     """One record a slice, a volume's in their order in space."""
     folders = {locator: PurePosixPath(locator).parts[:-1] for locator in headers}
-    splits = {locator: split_named(parts[0]) if parts else None for locator, parts in folders.items()}
+    splits = {locator: parse_split(parts[0]) if parts else None for locator, parts in folders.items()}
     if all(splits.values()):
         folders = {locator: parts[1:] for locator, parts in folders.items()}
     else:
@@ -111,7 +110,7 @@ def slices(record: Record, header: nifti_header.Header, volumes: int, policy: st
     return [
         replace(record, index=volume * header.depth + at, series=f"{record.locator}#{volume}")
         for volume in range(volumes)
-        for at in chosen(policy, header.depth)
+        for at in choose_frames(policy, header.depth)
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medssl.config import PluginConfig
-from medssl.data.store.store import Store
+from medssl.data.store import Store
 from medssl.types import Source
 
 

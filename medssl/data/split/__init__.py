@@ -1,1 +1,20 @@
 """Train, validation and test: who is assigned where, which labels are drawn, and what leaks."""
+
+from medssl.data.split.assignment import assign_roles, choose_holdout
+from medssl.data.split.cached import Split, find_split
+from medssl.data.split.label_fractions import LabelFraction, draw_by_class, parse_labels
+from medssl.data.split.leaks import Leaks, find_leaks
+from medssl.data.split.multilabel import draw_multilabel
+
+__all__ = [
+    "LabelFraction",
+    "Leaks",
+    "Split",
+    "assign_roles",
+    "choose_holdout",
+    "draw_by_class",
+    "draw_multilabel",
+    "find_leaks",
+    "find_split",
+    "parse_labels",
+]

@@ -1,16 +1,14 @@
-"""The sides of a store, train, val and test, and what leaks between them: found once and kept, as it takes minutes for a million images.
+"""The split of a store into train, val and test, and what leaks across it: computed once and cached, as a million images take minutes.
 
-What was found lies in <cache>/sides under the hash of all that decides it: the store's table, the settings, the code that finds it.
+A split lies in <cache>/splits under the hash of all that decides it: the store's table, the settings, the version of the rules.
 """
 
 import hashlib
-import inspect
 import io
 import json
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,61 +16,57 @@ from jaxtyping import Bool, Shaped
 
 from medssl.config import Data
 from medssl.data.cache import private_folder
-from medssl.data.split import assignment, leaks, near_duplicates
+from medssl.data.split import assignment, leaks
 from medssl.data.split.leaks import Leaks
-from medssl.data.store.store import Store
+from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.files import write_whole
 
+VERSION = "1"  # of the rules in assignment, leaks and near_duplicates: raise it where one of them gives other rows
+
 
 @dataclass(frozen=True)
-class Sides:
-    """`roles`: "train", "val", "test", or "" for what `data.leaks` leaves out. `held`: train rows, or those of val, that the monitor
-    looks at and pretraining does not. `leaks`: what stood on several sides before any was left out."""
+class Split:
+    """`roles`: "train", "val", "test", or "" for what `data.leaks` leaves out. `holdout`: the rows of train or val that the monitor uses
+    and pretraining does not. `leaks`: what leaked before any row was left out."""
 
     roles: Shaped[np.ndarray, " rows"]
-    held: Bool[np.ndarray, " rows"]
+    holdout: Bool[np.ndarray, " rows"]
     leaks: Leaks
 
 
-def sides(store: Store, stratum: str, data: Data, cache: Path) -> Sides:
-    """The sides of a store's rows, stratified by the label column `stratum` (or ""), from the cache where they were found before.
+def find_split(store: Store, stratum: str, data: Data, cache: Path) -> Split:
+    """The split of a store's rows, stratified by the label column `stratum` (or ""), from the cache where it was computed before.
 
     Raises UserError where the split that comes with the data leaks and `data.leaks` does not say what to do.
     """
-    file = cache / "sides" / f"{_name(store, stratum, data)}.npz"
-    if (known := _read(file, len(store.table))) is not None:
-        return known
-    roles = assignment.assign(store.table, stratum, data.split_seed, data.test_fraction)
-    found = leaks.find(store.table, store.images, roles)
-    roles = leaks.settled(found, roles, data.leaks)
-    held = assignment.holdout(store.table, roles, stratum, data.split_seed, data.holdout_fraction)
-    _keep(file, made := Sides(roles, held, found))
-    return made
+    file = cache / "splits" / f"{_file_name(store, stratum, data)}.npz"
+    if (cached := _read(file, len(store.table))) is not None:
+        return cached
+    roles = assignment.assign_roles(store.table, stratum, data.split_seed, data.test_fraction)
+    found = leaks.find_leaks(store.table, store.images, roles)
+    roles = leaks.apply_leak_policy(found, roles, data.leaks)
+    split = Split(roles, assignment.choose_holdout(store.table, roles, stratum, data.split_seed, data.holdout_fraction), found)
+    _write(file, split)
+    return split
 
 
-def _name(store: Store, stratum: str, data: Data) -> str:
+def _file_name(store: Store, stratum: str, data: Data) -> str:
     settings = [stratum, data.split_seed, data.test_fraction, data.holdout_fraction, data.leaks]
-    return hashlib.sha256(json.dumps([store.card["table_sha256"], *settings, _code()]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([store.card["table_sha256"], *settings, VERSION]).encode()).hexdigest()[:32]
 
 
-@cache
-def _code() -> str:
-    """Other code may find other sides."""
-    return hashlib.sha256("".join(map(inspect.getsource, (assignment, leaks, near_duplicates))).encode()).hexdigest()
-
-
-def _read(file: Path, rows: int) -> Sides | None:
-    with suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile), file.open("rb") as opened, np.load(opened) as kept:
-        found = Sides(kept["roles"], kept["held"], Leaks(**{field.name: kept[field.name][()] for field in fields(Leaks)}))
-        return found if len(found.roles) == len(found.held) == rows else None
+def _read(file: Path, rows: int) -> Split | None:
+    with suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile), file.open("rb") as stream, np.load(stream) as arrays:
+        split = Split(arrays["roles"], arrays["holdout"], Leaks(**{field.name: arrays[field.name][()] for field in fields(Leaks)}))
+        return split if len(split.roles) == len(split.holdout) == rows else None
     return None
 
 
-def _keep(file: Path, made: Sides) -> None:
+def _write(file: Path, split: Split) -> None:
+    arrays = {"roles": split.roles, "holdout": split.holdout} | {field.name: getattr(split.leaks, field.name) for field in fields(Leaks)}
     content = io.BytesIO()
-    kept = {"roles": made.roles, "held": made.held} | {field.name: getattr(made.leaks, field.name) for field in fields(Leaks)}
-    np.savez_compressed(content, **kept)  # pyright: ignore[reportArgumentType]
-    with suppress(OSError, UserError):  # a cache that cannot be written costs time only
+    np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
+    with suppress(OSError, UserError):  # without the cache the next run takes longer, and no more
         private_folder(file.parent)
         write_whole(file, content.getvalue())

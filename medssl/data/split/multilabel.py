@@ -14,13 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
-from medssl.data.split.assignment import LabelFraction, ranked, refuse_fewer
+from medssl.data.split.assignment import rank_patients
+from medssl.data.split.label_fractions import LabelFraction, raise_too_small
 from medssl.errors import UserError
 
 Has = Bool[np.ndarray, "p l"]
 
 
-def draw_several(
+def draw_multilabel(
     patients: Shaped[np.ndarray, " rows"], y: Int[np.ndarray, "rows k"], names: Sequence[str], wanted: LabelFraction, draw: int, seed: int
 ) -> Int[np.ndarray, " drawn"]:
     """The positions, ascending, of the rows of the patients that number `draw` of `wanted` takes. `y`: 1, 0, and -1 for not known.
@@ -28,7 +29,7 @@ def draw_several(
     Shots are patients with and patients without each label. Raises UserError where a fraction is too small for every label to be there
     once present and once absent, or where a label has fewer patients than shots.
     """
-    who = np.array(ranked(np.unique(patients).tolist(), "draw", seed, draw))
+    who = np.array(rank_patients(np.unique(patients).tolist(), "draw", seed, draw))
     index = np.argsort(who)[np.searchsorted(np.sort(who), patients)]
     present = np.zeros((len(who), y.shape[1]), dtype=bool)
     absent = present.copy()
@@ -36,12 +37,12 @@ def draw_several(
     np.logical_or.at(absent, index, y == 0)
     has = np.concatenate([present, absent & ~present], axis=1)
     if wanted.shots is not None:
-        _refuse_too_few(wanted, names, has)
+        _check_shots(wanted, names, has)
         taken = _each(has, wanted.shots)
     else:
         first, number = _each(has, 1), wanted.of(len(who))
         if number < len(first):
-            refuse_fewer(wanted, len(who), len(first), "less than it takes for each label to be present and absent once")
+            raise_too_small(wanted, len(who), len(first), "less than it takes for each label to be present and absent once")
         taken = _filled(has, first, number)
     return np.flatnonzero(np.isin(index, taken))
 
@@ -78,7 +79,7 @@ def _filled(has: Has, taken: list[int], number: int) -> list[int]:
     return result
 
 
-def _refuse_too_few(wanted: LabelFraction, names: Sequence[str], has: Has) -> None:
+def _check_shots(wanted: LabelFraction, names: Sequence[str], has: Has) -> None:
     counts = dict(zip([*names, *(f"no {name}" for name in names)], has.sum(0).tolist(), strict=True))
     scarce = min(counts, key=counts.__getitem__)
     if (wanted.shots or 0) > counts[scarce]:

@@ -1,8 +1,6 @@
 """Putting a store together from its parts: images, table, what was left out, and the card. Keys take the place of identities here."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 from collections import Counter
@@ -17,20 +15,20 @@ from pyarrow import parquet
 
 from medssl import __version__
 from medssl.config import Data
-from medssl.data.decode import Prepared
+from medssl.data.decode import PreparedImage
+from medssl.data.dicom import SLICES
 from medssl.data.preparation import VERSION
-from medssl.data.pseudonyms import identify, keyed
+from medssl.data.pseudonyms import pseudonym, pseudonymize
 from medssl.data.store.chunks import Outcome
-from medssl.data.store.fingerprint import Content, reader_versions
+from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.store import SETTINGS, STORE_FORMAT
-from medssl.data.store.writer import ImageWriter, created
+from medssl.data.store.writer import ImageWriter, create_private, csv_text, write_private
 from medssl.errors import ReadError
 from medssl.types import Record, Source
 
 # What an archive holds beside its usable images, and what lies at the ends of a volume: left out, counted, and no fault
-NORMAL = ("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "empty_slice", "linked_folder", "missing_decoder")
+EXPECTED_REASONS = ("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "empty_slice", "linked_folder", "missing_decoder")
 _BY_SUFFIX = ("raster",)  # its files are told by their suffix: "not_an_image" is a fault there
-_VOLUMES = ("CT", "MR", "PT", "NM")  # whose slices may be empty at the ends
 _TEXT = ("key", "patient", "study", "series", "site", "split", "pixel_hash", "perceptual_hash", "made")
 _NUMBERS = ("bits", "height", "width")
 _LENGTHS = ("row_mm", "column_mm")
@@ -58,8 +56,10 @@ class Assembly:
     used: int = 0
 
     def __post_init__(self) -> None:
-        key = lambda file: keyed(self.site, "sample", f"{file}#0")  # noqa: E731
-        self.skipped += [Skipped(key(file), file, reason, detail, reason not in NORMAL) for file, reason, detail in self.source.skipped]
+        key = lambda file: pseudonym(self.site, "sample", f"{file}#0")  # noqa: E731
+        self.skipped += [
+            Skipped(key(file), file, reason, detail, reason not in EXPECTED_REASONS) for file, reason, detail in self.source.skipped
+        ]
         self._labels = sorted({name for record in self.source.records for name in record.labels})
         self._extra = sorted({name for record in self.source.records for name in record.extra})
         self._schema = pa.schema(
@@ -68,10 +68,10 @@ class Assembly:
             + [(name, pa.float64()) for name in _LENGTHS]
             + [(name, pa.string()) for name in (*(f"label:{n}" for n in self._labels), *(f"extra:{n}" for n in self._extra))]
         )
-        self._content = Content()
+        self._content = ContentHash()
         shape = (self.data.channels, self.data.size, self.data.size)
         self._images = ImageWriter(self.folder / "images.npy", len(self.source.records), shape)
-        self._file = created(self.folder / "table.parquet")
+        self._file = create_private(self.folder / "table.parquet")
         self._table = parquet.ParquetWriter(self._file, self._schema)
 
     def add(self, records: Sequence[Record], made: Sequence[str], outcomes: Iterable[Outcome]) -> None:
@@ -79,7 +79,7 @@ class Assembly:
         rows = []
         for record, digest, outcome in zip(records, made, outcomes, strict=True):
             if isinstance(outcome, ReadError):
-                key = identify(record, self.site).key
+                key = pseudonymize(record, self.site).key
                 self.skipped.append(Skipped(key, record.locator, outcome.reason, outcome.detail, _is_fault(record, outcome.reason)))
             else:
                 self._images.append(outcome.image)
@@ -97,9 +97,11 @@ class Assembly:
         with table.open("rb") as file:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        write(self.folder / "skipped.csv", csv_text([("key", "reason", "detail"), *((s.key, s.reason, s.detail) for s in self.skipped)]))
+        write_private(
+            self.folder / "skipped.csv", csv_text([("key", "reason", "detail"), *((s.key, s.reason, s.detail) for s in self.skipped)])
+        )
         card = {**self._card(), **more, "table_sha256": digest}
-        write(self.folder / "card.json", json.dumps(card, indent=1))
+        write_private(self.folder / "card.json", json.dumps(card, indent=1))
 
     def close(self) -> None:
         """Gives the files up."""
@@ -108,8 +110,8 @@ class Assembly:
             self._table.close()
             self._file.close()
 
-    def _row(self, record: Record, made: str, outcome: Prepared) -> dict[str, Any]:
-        identity = identify(record, self.site)
+    def _row(self, record: Record, made: str, outcome: PreparedImage) -> dict[str, Any]:
+        identity = pseudonymize(record, self.site)
         row_mm, column_mm = outcome.spacing_mm or (None, None)
         return {
             "key": identity.key,
@@ -120,7 +122,7 @@ class Assembly:
             "split": record.split or "",
             "pixel_hash": outcome.pixel_hash,
             "perceptual_hash": outcome.perceptual_hash,
-            "made": keyed(self.site, "made", made),
+            "made": pseudonym(self.site, "made", made),
             **{name: getattr(outcome, name) for name in _NUMBERS},
             "row_mm": row_mm,
             "column_mm": column_mm,
@@ -159,26 +161,11 @@ class Assembly:
 
 def _is_fault(record: Record, reason: str) -> bool:
     if reason == "constant":
-        return record.extra.get("modality") not in _VOLUMES
-    return reason not in NORMAL or record.reader in _BY_SUFFIX
+        return record.extra.get("modality") not in SLICES  # a volume may begin and end with empty slices
+    return reason not in EXPECTED_REASONS or record.reader in _BY_SUFFIX
 
 
 def _no_identity(name: str, value: str) -> str:
     """An age above 89 is a step towards a person: "90+" (45 CFR 164.514(b)(2)(i)(C))."""
     digits = value.rstrip("Yy").split(".")[0]
     return "90+" if name == "age" and digits.isdigit() and int(digits) > 89 and value[-1:] not in "DWMdwm" else value
-
-
-def csv_text(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as CSV in which no cell is a formula for a spreadsheet."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows)
-    return text.getvalue()
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file (0600) through to the disk."""
-    with created(path) as file:
-        file.write(text.encode("utf-8", "surrogateescape"))
-        file.flush()
-        os.fsync(file.fileno())

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from medssl.config import Data
-from medssl.data.decode import Prepared
-from medssl.data.store.writer import created
+from medssl.data.decode import PreparedImage
+from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
 from medssl.types import Record
 
-Outcome = Prepared | ReadError
+Outcome = PreparedImage | ReadError
 _BYTES, _LEAST, _MOST = 2**26, 8, 128
 _SCHEMA = pa.schema(
     [
@@ -34,18 +34,18 @@ _SCHEMA = pa.schema(
 )
 
 
-def divided(records: Sequence[Record], data: Data) -> Iterator[Sequence[Record]]:
+def chunk_records(records: Sequence[Record], data: Data) -> Iterator[Sequence[Record]]:
     """The records of each part, the same on every machine: 128, or fewer of large images."""
     rows = min(_MOST, max(_LEAST, _BYTES // (2 * data.channels * data.size**2)))
     for start in range(0, len(records), rows):
         yield records[start : start + rows]
 
 
-def write(path: Path, outcomes: Sequence[Outcome]) -> None:
+def write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
     """A part as an Arrow file, which has its name once it is whole."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
-    with created(partial) as file:
+    with create_private(partial) as file:
         with pa.ipc.new_file(file, _SCHEMA) as arrow:
             arrow.write_table(pa.Table.from_pylist([_row(outcome) for outcome in outcomes], _SCHEMA))
         file.flush()
@@ -53,7 +53,7 @@ def write(path: Path, outcomes: Sequence[Outcome]) -> None:
     partial.rename(path)
 
 
-def read(path: Path, data: Data) -> list[Outcome]:
+def read_chunk(path: Path, data: Data) -> list[Outcome]:
     """What was written. Raises OSError or ArrowException for a file that is not whole."""
     with pa.OSFile(str(path)) as file:
         return [_outcome(row, data) for row in pa.ipc.open_file(file).read_all().to_pylist()]
@@ -73,4 +73,4 @@ def _outcome(row: dict[str, Any], data: Data) -> Outcome:
     shape = (data.channels, data.size, data.size)
     image = np.frombuffer(row["image"], np.uint16 if row["bits"] > 8 else np.uint8).reshape(shape)
     spacing = None if row["row_mm"] is None else (row["row_mm"], row["column_mm"])
-    return Prepared(image, row["bits"], row["height"], row["width"], spacing, row["pixel_hash"], row["perceptual_hash"])
+    return PreparedImage(image, row["bits"], row["height"], row["width"], spacing, row["pixel_hash"], row["perceptual_hash"])

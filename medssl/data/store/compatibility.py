@@ -13,6 +13,6 @@ def contract(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def difference(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+def first_difference(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
     """The first thing in which two contracts differ that both speak of: its name, and its two values."""
     return next(((name, trained[name], value) for name, value in asked.items() if name in trained and trained[name] != value), None)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from medssl.config import Data
 from medssl.data import preparation
-from medssl.data.reading import file_of, reader, reader_config
+from medssl.data.decode import build_reader, file_path, reader_config
 from medssl.types import Record, Source
 
 _MODULUS = 2**256
 
 
-class Making:
+class SourceHash:
     """What decides the image that a record becomes: its file's size and time, its place in the file, the reader with its version and
     options, the preparation."""
 
@@ -28,7 +28,7 @@ class Making:
 
     def of(self, record: Record) -> str:
         """32 hex characters."""
-        file = file_of(record)
+        file = file_path(record)
         if file != self._file:  # frames of a file follow each other
             self._file, self._found = file, _stat(self._root / file)
         return _digest([record.locator, record.index, *self._found, self._settings[record.reader]])
@@ -45,10 +45,10 @@ def fingerprint(source: Source, making: Iterable[str], store_format: str) -> str
 
 def reader_versions(source: Source, data: Data) -> dict[str, str]:
     """The version of every reader that the source's records name."""
-    return {name: reader(name, data).version for name in sorted({record.reader for record in source.records})}
+    return {name: build_reader(name, data).version for name in sorted({record.reader for record in source.records})}
 
 
-class Content:
+class ContentHash:
     """64 hex characters over images and their labels, whatever their order and wherever they lie: the sum of their hashes."""
 
     def __init__(self) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from medssl.data.decode import Prepared
+from medssl.data.decode import PreparedImage
 from medssl.data.store.store import STORE_FORMAT, Store
 from medssl.errors import UserError
 
 _FACTS = ["made", "bits", "height", "width", "row_mm", "column_mm", "pixel_hash", "perceptual_hash"]
 
 
-class Earlier:
+class ReusableImages:
     """`place` and `site` as their cards have them: where the data lay, and whose key was used."""
 
     def __init__(self, folder: Path, place: str, site: str) -> None:
@@ -26,7 +26,7 @@ class Earlier:
     def __contains__(self, made: str) -> bool:
         return made in self._rows
 
-    def find(self, made: str) -> Prepared:
+    def find(self, made: str) -> PreparedImage:
         """The image that was made of the same file in the same way."""
         number, row = self._rows[made]
         store = self._stores[number]
@@ -37,7 +37,7 @@ class Earlier:
         spacing = (float(facts["row_mm"]), float(facts["column_mm"]))
         known = None if np.isnan(spacing[0]) else spacing
         size = (int(facts["bits"]), int(facts["height"]), int(facts["width"]))
-        return Prepared(image, *size, known, facts["pixel_hash"], facts["perceptual_hash"])
+        return PreparedImage(image, *size, known, facts["pixel_hash"], facts["perceptual_hash"])
 
 
 def _of(card: Path, place: str, site: str) -> Store | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from medssl.data.decode import pixel_hash
+from medssl.data.image_hash import pixel_hash
 from medssl.errors import UserError
 
 STORE_FORMAT = "medssl-store-2"

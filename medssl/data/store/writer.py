@@ -1,7 +1,11 @@
-"""Writing a store's images row by row, without knowing before how many will be usable and whether all have 8 bits."""
+"""Writing a store's files, for their owner only. Images are written one by one: how many are usable, and whether all have 8 bits, is known
+only at the end."""
 
+import csv
+import io
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,9 +17,24 @@ from medssl.errors import UserError
 WIDEN = 257  # 255 * 257 = 65535: an 8-bit image keeps its values when others of the store have 16
 
 
-def created(path: Path) -> BinaryIO:
+def create_private(path: Path) -> BinaryIO:
     """A new file that only its owner can read (0600), open for writing and reading."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b")
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Rows as CSV in which no cell is a formula for a spreadsheet."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file (0600) through to the disk."""
+    with create_private(path) as file:
+        file.write(text.encode("utf-8", "surrogateescape"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class ImageWriter:
@@ -60,7 +79,7 @@ class ImageWriter:
                 "Make space, name another disk with MEDSSL_CACHE, or prepare smaller images (--set data.size=...)."
             )
         self.dtype = dtype
-        self._file = created(self._path)
+        self._file = create_private(self._path)
         self._write_header(self._expected)
 
     def _write_header(self, rows: int) -> None:

@@ -52,17 +52,17 @@ class Columns:
     marked: Mapping[str, int]
 
 
-def squeezed(name: str) -> str:
+def normalise_name(name: str) -> str:
     """Lower-case letters and digits only: "Patient ID" and "patient_id" are one name."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def split_named(name: str) -> str | None:
+def parse_split(name: str) -> str | None:
     """ "train", "val" or "test" where `name` is one of its usual spellings."""
-    return _SPLITS.get(squeezed(name))
+    return _SPLITS.get(normalise_name(name))
 
 
-def understood(header: list[str], config: TableConfig, name: str) -> Columns:
+def find_columns(header: list[str], config: TableConfig, name: str) -> Columns:
     """The roles that the columns of the table `name` play. Raises UserError for a mapping to no column and for a role that several columns
     claim."""
     for role in config.columns:
@@ -74,7 +74,7 @@ def understood(header: list[str], config: TableConfig, name: str) -> Columns:
         if column:
             roles[role] = _position(header, column, name)
     labels = {column: _position(header, column, name) for column in config.labels}
-    labels |= {column: n for n, column in enumerate(header) if squeezed(column).startswith("label") and n not in roles.values()}
+    labels |= {column: n for n, column in enumerate(header) if normalise_name(column).startswith("label") and n not in roles.values()}
     findings = header.index(_CHEXPERT[-1]) + 1 if set(_CHEXPERT) <= set(header) else len(header)
     marked = {column: n for n, column in enumerate(header) if n >= findings and n not in {*roles.values(), *labels.values()}}
     return Columns(roles, labels, marked)
@@ -88,8 +88,8 @@ def _position(header: list[str], column: str, name: str) -> int:
 
 def _claimed(header: list[str], role: str, config: TableConfig, name: str) -> str | None:
     taken = {*config.columns.values(), *config.labels}
-    claims = [column for column in header if squeezed(column) in _NAMES[role].split() and column not in taken]
-    exact = [column for column in claims if squeezed(column) == role]
+    claims = [column for column in header if normalise_name(column) in _NAMES[role].split() and column not in taken]
+    exact = [column for column in claims if normalise_name(column) == role]
     if len(claims) > 1 and len(exact) != 1:
         raise UserError(
             f"{name}: the columns {', '.join(claims)} could all be the {role}. Say which with --set data.source.columns.{role}={claims[0]}"

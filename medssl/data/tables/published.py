@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from medssl.data.tables.columns import split_named
+from medssl.data.tables.columns import parse_split
 from medssl.types import Record
 
 _PATIENT = re.compile(r"patient[-_ ]?\d+", re.IGNORECASE)
@@ -15,13 +15,13 @@ _STUDY = re.compile(r"study[-_ ]?\d+", re.IGNORECASE)
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 
-def from_paths(records: Sequence[Record], split: bool) -> list[Record]:
+def fill_from_paths(records: Sequence[Record], split: bool) -> list[Record]:
     """`records` with the patient and study that folders like patient00012/study3 name, where they have no patient; with `split`, that
     of a folder called train, valid or test too."""
     return [record if record.patient else _from_path(record, split) for record in records]
 
 
-def listed_splits(records: Sequence[Record], folder: Path) -> list[Record]:
+def fill_official_splits(records: Sequence[Record], folder: Path) -> list[Record]:
     """`records` with the split of the official lists beside the table, where there are both and no record has a split of its own."""
     files = [folder / name for name in _LISTS]
     if not all(file.is_file() for file in files) or any(record.split for record in records):
@@ -34,5 +34,5 @@ def _from_path(record: Record, split: bool) -> Record:
     folders = PurePosixPath(record.locator.replace("\\", "/")).parts[:-1]
     patient = next((part for part in folders if _PATIENT.fullmatch(part)), None)
     study = next((part for part in folders if _STUDY.fullmatch(part)), None)
-    side = next((side for part in folders if (side := split_named(part))), None) if split else None
+    side = next((side for part in folders if (side := parse_split(part))), None) if split else None
     return replace(record, patient=patient, study=record.study or (patient and study), split=record.split or side)

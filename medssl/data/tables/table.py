@@ -14,7 +14,7 @@ import pyarrow
 from pyarrow import parquet
 
 from medssl.data.tables import findings, published
-from medssl.data.tables.columns import Columns, TableConfig, split_named, understood
+from medssl.data.tables.columns import Columns, TableConfig, find_columns, parse_split
 from medssl.errors import UserError
 from medssl.types import Record
 
@@ -23,10 +23,11 @@ _EXTRA = ("sex", "age", "view", "scanner")
 
 
 class Row(NamedTuple):
-    """One row: its number as a spreadsheet counts (the header is row 1), and what it says, the locator as it stands in the cell."""
+    """One row: its number as a spreadsheet counts (the header is row 1), and what it says of an image, with the path in the cell as its
+    locator."""
 
     number: int
-    says: Record
+    record: Record
 
 
 class Table(NamedTuple):
@@ -34,10 +35,10 @@ class Table(NamedTuple):
 
     name: str
     rows: Sequence[Row]
-    several: bool
+    several_findings: bool
 
 
-def read(file: Path, config: TableConfig, name: str) -> Table:
+def read_table(file: Path, config: TableConfig, name: str) -> Table:
     """The rows of a CSV or Parquet file whose columns name the images. `name` stands for the file in messages, which tell the rows and
     no cell but those of the header.
 
@@ -45,54 +46,55 @@ def read(file: Path, config: TableConfig, name: str) -> Table:
     another width, columns that stand twice, no column or cell for the path, an empty patient, an unknown split.
     """
     try:
-        cells = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file, name)
-        _, header = next(cells, (1, []))
-        columns = _checked_columns(header, config, name)
-        rows = [Row(number, _record(values, columns, config, f"{name}, row {number}")) for number, values in cells]
+        lines = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file, name)
+        _, header = next(lines, (1, []))
+        columns = _check_header(header, config, name)
+        rows = [Row(number, _parse_row(values, columns, config, f"{name}, row {number}")) for number, values in lines]
     except pyarrow.ArrowException as error:
         raise UserError(f"{name} cannot be read ({type(error).__name__}). Is it a CSV (UTF-8, commas) or Parquet file?") from None
     except OSError as error:
         raise UserError(f"{name} cannot be read: {error.strerror or 'damaged'}. Is it a CSV (UTF-8, commas) or Parquet file?") from None
     if not rows:
         raise UserError(f"{name} has a header but no rows. List one image a row.")
-    says = [row.says for row in rows]
+    records = [row.record for row in rows]
     if "patient" not in columns.roles:
-        says = published.from_paths(says, split=bool(columns.marked))
-    says = published.listed_splits(findings.separated(says), file.parent)
-    several = any("label" in row.says.labels for row in rows) and not any("label" in record.labels for record in says)
-    return Table(name, [Row(row.number, record) for row, record in zip(rows, says, strict=True)], several)
+        records = published.fill_from_paths(records, split=bool(columns.marked))
+    records = published.fill_official_splits(findings.separate_findings(records), file.parent)
+    several_findings = any("label" in row.record.labels for row in rows) and not any("label" in record.labels for record in records)
+    return Table(name, [Row(row.number, record) for row, record in zip(rows, records, strict=True)], several_findings)
 
 
-def merged(record: Record, says: Record) -> Record:
-    """`record` with what a row says laid over it."""
+def merge_row(record: Record, row: Row) -> Record:
+    """`record` with the values of its row in place of its own, where the row has any."""
+    own = row.record
     return replace(
         record,
-        labels={**record.labels, **says.labels},
-        patient=says.patient or record.patient,
-        study=says.study or record.study,
-        site=says.site or record.site,
-        split=says.split or record.split,
-        extra={**record.extra, **says.extra},
+        labels={**record.labels, **own.labels},
+        patient=own.patient or record.patient,
+        study=own.study or record.study,
+        site=own.site or record.site,
+        split=own.split or record.split,
+        extra={**record.extra, **own.extra},
     )
 
 
-def rows_named(numbers: Sequence[int]) -> str:
+def format_rows(numbers: Sequence[int]) -> str:
     """The first 20 of some row numbers, and how many more there are.
 
-    >>> rows_named([3, 4])
+    >>> format_rows([3, 4])
     'row 3, row 4'
     """
     more = f" and {len(numbers) - 20} more" if len(numbers) > 20 else ""
     return ", ".join(f"row {number}" for number in numbers[:20]) + more
 
 
-def _checked_columns(header: list[str], config: TableConfig, name: str) -> Columns:
+def _check_header(header: list[str], config: TableConfig, name: str) -> Columns:
     twice = [column for column, count in Counter(header).items() if column and count > 1]
     if twice:
         raise UserError(f"{name}, row 1: the column {twice[0]!r} stands twice. Keep one, or give them different names.")
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         raise UserError(f"{name}, row 1: the columns seem to be separated by semicolons or tabs. Save it with commas.")
-    columns = understood(header, config, name)
+    columns = find_columns(header, config, name)
     if "path" not in columns.roles:
         raise UserError(
             f"{name}: no column names the images; it has {', '.join(map(repr, header)) or 'none'}. Call one 'path', "
@@ -101,7 +103,7 @@ def _checked_columns(header: list[str], config: TableConfig, name: str) -> Colum
     return columns
 
 
-def _csv(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
+def _read_csv(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     raw = file.read_bytes()
     if (position := raw.find(b"\0")) >= 0:
         raise UserError(f"{name}, byte {position}: a NUL character. Is it a CSV file? Save it as CSV in UTF-8.")
@@ -122,7 +124,7 @@ def _csv(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{name}, row {number + 1}: {error}. Save it as CSV with commas and double quotes.") from None
 
 
-def _parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
+def _read_parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
     """As text where a column can be text; columns of lists and the like are left empty."""
     table = parquet.read_table(file)
     columns = []
@@ -135,32 +137,32 @@ def _parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
     yield from ((number, list(values)) for number, values in enumerate(zip(*columns, strict=True), 2))
 
 
-def _record(values: Sequence[str], columns: Columns, config: TableConfig, where: str) -> Record:
-    said = {role: values[n] for role, n in columns.roles.items()}
+def _parse_row(values: Sequence[str], columns: Columns, config: TableConfig, where: str) -> Record:
+    cells = {role: values[n] for role, n in columns.roles.items()}
     labels = {name: values[n] for name, n in columns.labels.items()}
-    if said.get("label"):
-        labels["label"] = said["label"]
+    if cells.get("label"):
+        labels["label"] = cells["label"]
     for name in ("path", "patient"):
-        if said.get(name) == "":
+        if cells.get(name) == "":
             raise UserError(f"{where}: the {name} is empty. Fill it in or delete the row.")
-    for name, value in [*said.items(), *labels.items()]:
+    for name, value in [*cells.items(), *labels.items()]:
         if any(ord(character) < 32 for character in value):
             raise UserError(f"{where}: the {name} holds a line break or control character. Take it out.")
     for name, n in columns.marked.items():
         try:
-            labels[name] = findings.mark(values[n], config)
+            labels[name] = findings.parse_mark(values[n], config)
         except (KeyError, ValueError):
             raise UserError(f"{where}: the finding {name!r} is marked with something other than 1, 0, -1 or nothing. Correct it.") from None
-    split = split_named(said.get("split", ""))
-    if said.get("split") and not split:
+    split = parse_split(cells.get("split", ""))
+    if cells.get("split") and not split:
         raise UserError(f"{where}: the split is unknown. Write train, val or test, or leave it empty.")
     return Record(
-        locator=said["path"],
+        locator=cells["path"],
         reader="",
         labels={name: value for name, value in labels.items() if value},
-        patient=said.get("patient"),
-        study=said.get("study") or None,
-        site=said.get("site") or None,
+        patient=cells.get("patient"),
+        study=cells.get("study") or None,
+        site=cells.get("site") or None,
         split=split,
-        extra={name: said[name] for name in _EXTRA if said.get(name)},
+        extra={name: cells[name] for name in _EXTRA if cells.get(name)},
     )

@@ -38,7 +38,7 @@ _ENVIRONMENT = {
 _idle: list["_Worker"] = []
 
 
-def pooled(
+def run_in_workers(
     make: Callable[..., Callable[[Item], Result]],
     arguments: tuple[Any, ...],
     items: Iterable[Item],
@@ -112,7 +112,7 @@ class _Worker:
 
 
 class _Run:
-    """One call of `pooled`."""
+    """One call of `run_in_workers`."""
 
     def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, together: Callable[[Any], object]) -> None:
         self._task = task

@@ -36,7 +36,7 @@ def decoder(name: str, syntaxes: tuple[uid.UID, ...]) -> Finding:
     missing = []
     for syntax in syntaxes:
         try:
-            decoders.check(header, syntax)
+            decoders.check_decoder(header, syntax)
         except ReadError as error:
             missing.append(error.detail)
     if not missing:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from medssl.data.loader import workers_here
-from medssl.data.workers.pool import cores
+from medssl.data.workers import cores
 from medssl.doctor.finding import Finding, make_finding
 from medssl.runs import presets
 from medssl.train.memory import free_bytes

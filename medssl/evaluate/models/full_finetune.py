@@ -20,9 +20,7 @@ from torch.nn import functional
 
 from medssl.config import Finetune
 from medssl.data.loader import Loader, MakeView
-from medssl.data.split import assignment
-from medssl.data.split.assignment import LabelFraction
-from medssl.data.split.multilabel import draw_several
+from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.errors import UserError
 from medssl.evaluate.models.calibration import fit_temperature, surprise_of
 from medssl.evaluate.models.features import extract
@@ -162,12 +160,12 @@ def held_back(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], s
     fifth, held = LabelFraction(share=Fraction(1, 5)), np.zeros(len(y), dtype=bool)
     if y.ndim == 1:
         counts = [len(np.unique(patients[y == c])) for c in np.unique(y)]
-        rows = assignment.draw(patients, y.astype(str), fifth, 0, seed) if min(counts) >= PATIENTS else []
+        rows = draw_by_class(patients, y.astype(str), fifth, 0, seed) if min(counts) >= PATIENTS else []
     else:
         counts = [len(np.unique(patients[column == says])) for column in y.T for says in (0, 1)]
         names = [str(k) for k in range(y.shape[1])]
         try:
-            rows = draw_several(patients, y, names, fifth, 0, seed) if min(counts) >= PATIENTS else []
+            rows = draw_multilabel(patients, y, names, fifth, 0, seed) if min(counts) >= PATIENTS else []
         except UserError:  # a fifth of the patients cannot hold each of so many labels
             rows = []
     held[rows] = True

@@ -14,8 +14,8 @@ from pydicom.uid import (
 )
 
 from medssl.config import Limits
-from medssl.data.dicom.header import Headers
-from medssl.data.dicom.selection import Choice
+from medssl.data.dicom.header import HeaderReader
+from medssl.data.dicom.selection import Selection
 from medssl.data.sources import dicom, manifest
 from medssl.errors import ReadError
 
@@ -168,4 +168,4 @@ def test_a_file_that_may_not_be_read_is_left_out_with_the_systems_word(tmp_path,
 
     monkeypatch.setattr(Path, "open", refuse)  # root may read any file, so that its mode shows nothing here
     with pytest.raises(ReadError, match=r"^unreadable: Permission denied$"):
-        Headers(tmp_path, Limits(), Choice())("secret.dcm")
+        HeaderReader(tmp_path, Limits(), Selection())("secret.dcm")

@@ -15,8 +15,8 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from medssl.config import Limits
-from medssl.data.dicom.header import Headers
-from medssl.data.dicom.selection import Choice
+from medssl.data.dicom.header import HeaderReader
+from medssl.data.dicom.selection import Selection
 from medssl.data.readers import dicom
 from medssl.errors import ReadError
 
@@ -68,7 +68,7 @@ def outcomes(shared_data: Path) -> list[Outcome]:
 def outcome(row: dict[str, str], root: Path) -> Outcome:
     """As `medssl prepare` goes: the header is listed, then each frame is read."""
     try:
-        frames = len(Headers(root, Limits(), Choice())(row["path"]).places)
+        frames = len(HeaderReader(root, Limits(), Selection())(row["path"]).places)
     except ReadError as error:
         return Outcome(row, (error.reason,) * int(row["frames"] or 1), error.detail, "" if "pixels" in error.reason else note(row, root))
     reasons, detail = [], ""

@@ -11,8 +11,8 @@ from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from medssl.config import Limits
-from medssl.data.dicom.header import Headers
-from medssl.data.dicom.selection import Choice
+from medssl.data.dicom.header import HeaderReader
+from medssl.data.dicom.selection import Selection
 from medssl.data.sources import dicom
 from medssl.errors import ReadError, UserError
 
@@ -142,7 +142,7 @@ def test_a_deflated_bomb_is_skipped_before_it_is_inflated_in_memory(tmp_path, wr
     assert len(zeros) < 1 << 20
     tracemalloc.start()
     with pytest.raises(ReadError, match=r"^deflated_too_big: "):
-        Headers(tmp_path, Limits(max_pixels=10_000_000), Choice())("bomb.dcm")
+        HeaderReader(tmp_path, Limits(max_pixels=10_000_000), Selection())("bomb.dcm")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 << 20

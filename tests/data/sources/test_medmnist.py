@@ -12,7 +12,7 @@ import pytest
 from medmnist.info import INFO
 
 from medssl.config import Data
-from medssl.data.reading import Reading
+from medssl.data.decode import RecordReader
 from medssl.data.sources import medmnist
 from medssl.errors import UserError
 
@@ -158,7 +158,7 @@ def volumes(tmp_path):
 def test_each_slice_of_a_volume_is_a_record_that_leads_to_its_pixels(tmp_path):
     content, file = volumes(tmp_path)
     source = build(file)
-    read = Reading(source.root, Data())
+    read = RecordReader(source.root, Data())
     assert Counter(record.split for record in source.records) == {"train": 15, "val": 10, "test": 10}
     expected = [pixels for array in content.values() for volume in array for pixels in volume]
     for record, pixels in zip(source.records, expected, strict=True):

@@ -6,8 +6,8 @@ import pytest
 from nibabel.nifti1 import Nifti1Image, Nifti1Pair
 
 from medssl.config import Data
+from medssl.data.decode import RecordReader
 from medssl.data.detect import detect
-from medssl.data.reading import Reading
 from medssl.data.sources import nifti
 from medssl.errors import UserError
 
@@ -37,7 +37,7 @@ def test_the_real_folder_is_recognised_listed_and_read(shared_data):
     assert Counter(record.locator for record in source.records) == Counter({**dict.fromkeys(patients(source), 1), **volumes})
     assert len(patients(source)) == 14
     assert [(locator, reason) for locator, reason, _ in source.skipped] == [("nibabel/nifti1.hdr", "missing_img")]
-    read = Reading(source.root, Data())
+    read = RecordReader(source.root, Data())
     for record in source.records:
         if record.locator != "nibabel/resampled_anat_moved.nii":  # it holds NaN
             assert read(record).pixels.max() > 0.5

@@ -1,4 +1,4 @@
-"""The sides of a store are found once; what decides them finds them anew."""
+"""The split of a store is computed once, and again where anything that decides it has changed."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -8,16 +8,14 @@ import pandas as pd
 import pytest
 
 from medssl.config import Data
-from medssl.data.split import assignment, cached, leaks
-from medssl.data.split.cached import Sides
-from medssl.data.split.leaks import Leaks
-from medssl.data.store.store import Store
+from medssl.data.split import Leaks, Split, assignment, cached, leaks
+from medssl.data.store import Store
 from medssl.errors import UserError
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Forty images of twenty patients, two of them equal pixels of different patients and labels; what `sides` asks of a store."""
+    """Forty images of twenty patients, two of them equal pixels of different patients and labels; what `find_split` needs of a store."""
     rows = range(40)
     own = {name: [f"{name}{row // 2}" for row in rows] for name in ("patient", "study")}
     pixels = ["same" if row in (0, 39) else f"pixels{row}" for row in rows]
@@ -31,54 +29,54 @@ def store(tmp_path: Path) -> Store:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with each split that is made."""
     made: list[int] = []
-    whole = assignment.assign
-    monkeypatch.setattr(assignment, "assign", lambda *arguments: made.append(1) or whole(*arguments))
+    whole = assignment.assign_roles
+    monkeypatch.setattr(assignment, "assign_roles", lambda *arguments: made.append(1) or whole(*arguments))
     return made
 
 
-def same(one: Sides, other: Sides) -> bool:
+def same(one: Split, other: Split) -> bool:
     found = [(getattr(one.leaks, field.name), getattr(other.leaks, field.name)) for field in fields(Leaks)]
-    return all(np.array_equal(a, b) for a, b in [(one.roles, other.roles), (one.held, other.held), *found])
+    return all(np.array_equal(a, b) for a, b in [(one.roles, other.roles), (one.holdout, other.holdout), *found])
 
 
-def test_the_second_time_they_are_read_and_the_same(store: Store, calls: list[int], tmp_path: Path) -> None:
-    first = cached.sides(store, "finding", Data(), tmp_path)
-    again = cached.sides(store, "finding", Data(), tmp_path)
+def test_the_second_time_the_split_is_read_and_is_the_same(store: Store, calls: list[int], tmp_path: Path) -> None:
+    first = cached.find_split(store, "finding", Data(), tmp_path)
+    again = cached.find_split(store, "finding", Data(), tmp_path)
     assert len(calls) == 1
     assert same(first, again)
-    assert {"train", "test"} <= set(first.roles) and first.held.any()
+    assert {"train", "test"} <= set(first.roles) and first.holdout.any()
     assert len(first.leaks.contradictions) == 1 and again.leaks.sentences() == first.leaks.sentences()
 
 
-@pytest.mark.parametrize("change", ["split_seed", "test_fraction", "holdout_fraction", "leaks", "stratum", "table", "code"])
-def test_what_decides_them_finds_them_anew(change: str, store: Store, calls: list[int], tmp_path: Path, monkeypatch) -> None:
-    cached.sides(store, "finding", Data(), tmp_path)
+@pytest.mark.parametrize("change", ["split_seed", "test_fraction", "holdout_fraction", "leaks", "stratum", "table", "version"])
+def test_whatever_decides_the_split_changes_its_file(change: str, store: Store, calls: list[int], tmp_path: Path, monkeypatch) -> None:
+    cached.find_split(store, "finding", Data(), tmp_path)
     other = {"split_seed": 1, "test_fraction": 0.3, "holdout_fraction": 0.3, "leaks": "drop"}
     if change == "table":
         store.card["table_sha256"] = "1" * 64
-    if change == "code":
-        monkeypatch.setattr(cached, "_code", lambda: "other")
-    cached.sides(store, "" if change == "stratum" else "finding", Data(**{k: v for k, v in other.items() if k == change}), tmp_path)
+    if change == "version":
+        monkeypatch.setattr(cached, "VERSION", "other")
+    cached.find_split(store, "" if change == "stratum" else "finding", Data(**{k: v for k, v in other.items() if k == change}), tmp_path)
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("damage", ["torn", "empty", "of another store"])
+@pytest.mark.parametrize("damage", ["cut short", "empty", "of another store"])
 def test_a_damaged_file_is_no_obstacle(damage: str, store: Store, calls: list[int], tmp_path: Path) -> None:
-    first = cached.sides(store, "finding", Data(), tmp_path)
-    (file,) = (tmp_path / "sides").iterdir()
+    first = cached.find_split(store, "finding", Data(), tmp_path)
+    (file,) = (tmp_path / "splits").iterdir()
     whole = file.read_bytes()
     if damage == "of another store":
         np.savez(file, **{**np.load(file), "roles": first.roles[:3]})
     else:
-        file.write_bytes(whole[: len(whole) // 2] if damage == "torn" else b"")
-    assert same(cached.sides(store, "finding", Data(), tmp_path), first)
+        file.write_bytes(whole[: len(whole) // 2] if damage == "cut short" else b"")
+    assert same(cached.find_split(store, "finding", Data(), tmp_path), first)
     assert len(calls) == 2
     assert file.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(store: Store, calls: list[int], tmp_path: Path) -> None:
-    (tmp_path / "sides").write_text("a file, where a folder should be")
-    assert same(*(cached.sides(store, "finding", Data(), tmp_path) for _ in range(2)))
+    (tmp_path / "splits").write_text("a file, where a folder should be")
+    assert same(*(cached.find_split(store, "finding", Data(), tmp_path) for _ in range(2)))
     assert len(calls) == 2
 
 
@@ -86,6 +84,6 @@ def test_what_is_refused_is_not_kept(store: Store, tmp_path: Path) -> None:
     table = store.table.assign(split=["train"] * 20 + ["test"] * 20, patient="one")
     leaking = Store(store.path, store.images, table, store.card)
     with pytest.raises(UserError, match=r"data\.leaks=drop"):
-        cached.sides(leaking, "finding", Data(), tmp_path)
-    assert not (tmp_path / "sides").exists()
-    assert leaks.find(table, store.images, table["split"].to_numpy(str)).certain
+        cached.find_split(leaking, "finding", Data(), tmp_path)
+    assert not (tmp_path / "splits").exists()
+    assert leaks.find_leaks(table, store.images, table["split"].to_numpy(str)).certain

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from medssl.data.split.assignment import LabelFraction, parse_labels
-from medssl.data.split.multilabel import draw_several
+from medssl.data.split import LabelFraction, draw_multilabel, parse_labels
 from medssl.errors import UserError
 
 NAMES = ("common", "seldom", "rare")
@@ -27,7 +26,7 @@ def share(text: str) -> LabelFraction:
 
 def drawn(text: str, draw: int = 0, seed: int = 0) -> np.ndarray:
     patients, y = a_pool()
-    return draw_several(patients, y, NAMES, share(text), draw, seed)
+    return draw_multilabel(patients, y, NAMES, share(text), draw, seed)
 
 
 def test_whole_patients_are_drawn_as_many_as_the_share_says_and_smaller_shares_lie_inside_larger_ones() -> None:
@@ -56,7 +55,7 @@ def test_draws_and_seeds_differ_and_the_order_of_the_table_does_not_matter() -> 
     patients, y = a_pool()
     assert set(drawn("10pct")) != set(drawn("10pct", draw=1)) and set(drawn("10pct")) != set(drawn("10pct", seed=1))
     order = np.random.default_rng(1).permutation(len(patients))
-    shuffled = draw_several(patients[order], y[order], NAMES, share("10pct"), 0, 0)
+    shuffled = draw_multilabel(patients[order], y[order], NAMES, share("10pct"), 0, 0)
     assert set(patients[order][shuffled]) == set(patients[drawn("10pct")])
 
 
@@ -77,5 +76,5 @@ def test_what_cannot_be_drawn_is_refused_with_what_could() -> None:
 
 def test_patients_of_whom_nothing_is_known_come_last() -> None:
     patients, y = np.array([f"p{i}" for i in range(12)]), np.array([[1], [0]] * 3 + [[-1]] * 6)
-    assert draw_several(patients, y, ("a",), share("50pct"), 0, 0).tolist() == [0, 1, 2, 3, 4, 5]
-    assert len(draw_several(patients, y, ("a",), share("100pct"), 0, 0)) == 12
+    assert draw_multilabel(patients, y, ("a",), share("50pct"), 0, 0).tolist() == [0, 1, 2, 3, 4, 5]
+    assert len(draw_multilabel(patients, y, ("a",), share("100pct"), 0, 0)) == 12

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medssl.data.split.near_duplicates import confirmed, dhash, near
+from medssl.data.image_hash import dhash
+from medssl.data.split.near_duplicates import confirm_pairs, near_pairs
 
 
 def all_pairs(a: np.ndarray, b: np.ndarray, limit: int) -> set[tuple[int, int]]:
@@ -49,7 +50,7 @@ def test_eight_and_sixteen_bits_and_one_and_three_channels_have_one_hash() -> No
 def test_flat_images_have_the_hash_zero_and_are_like_nothing() -> None:
     flat = dhash(np.full((1, 224, 224), 37, np.uint8))
     assert flat == 0
-    assert found(near(np.array([flat], np.uint64), np.array([flat], np.uint64))) == []
+    assert found(near_pairs(np.array([flat], np.uint64), np.array([flat], np.uint64))) == []
 
 
 @pytest.mark.parametrize("limit", [0, 1, 4, 7])
@@ -58,21 +59,21 @@ def test_banding_finds_every_pair_that_comparing_all_finds_and_each_once(limit: 
     a = random.integers(0, 2**64, 300, np.uint64)
     flips = np.array([sum(1 << int(bit) for bit in random.permutation(64)[: random.integers(0, 9)]) for _ in range(600)], np.uint64)
     b = np.concatenate([a[random.integers(0, 300, 600)] ^ flips, np.zeros(3, np.uint64)])
-    pairs = found(near(a, b, limit))
+    pairs = found(near_pairs(a, b, limit))
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == all_pairs(a, b, limit)
 
 
 def test_a_hundred_thousand_equal_and_different_hashes_take_no_memory_for_all_pairs() -> None:
     hashes = np.random.default_rng(0).integers(1, 2**64, 100_000, np.uint64)
-    assert sum(map(len, near(hashes[:50_000], hashes[50_000:]))) < 10
+    assert sum(map(len, near_pairs(hashes[:50_000], hashes[50_000:]))) < 10
 
 
 @pytest.mark.fault("L3")
 def test_of_761_radiographs_no_two_patients_are_called_duplicates(radiographs: tuple[np.ndarray, np.ndarray]) -> None:
     images, patients = radiographs
     hashes = hashes_of(images)
-    pairs = confirmed(images, near(hashes, hashes))
+    pairs = confirm_pairs(images, near_pairs(hashes, hashes))
     others = pairs[pairs[:, 0] < pairs[:, 1]]
     assert (pairs[:, 0] == pairs[:, 1]).sum() == 761
     assert (patients[others[:, 0]] == patients[others[:, 1]]).all()
@@ -98,6 +99,6 @@ def test_re_encoded_and_resized_copies_are_found(radiographs: tuple[np.ndarray, 
     images = radiographs[0][:150]
     both = np.concatenate([images, np.stack([copy(image) for image in images])])
     hashes = hashes_of(both)
-    pairs = confirmed(both, (block + np.array([0, 150]) for block in near(hashes[:150], hashes[150:])))
+    pairs = confirm_pairs(both, (block + np.array([0, 150]) for block in near_pairs(hashes[:150], hashes[150:])))
     assert (pairs[:, 1] - pairs[:, 0] == 150).sum() >= 149
     assert (pairs[:, 1] - pairs[:, 0] == 150).all()

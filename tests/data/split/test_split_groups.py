@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.data.split.assignment import assign, groups, holdout
-from medssl.data.split.leaks import find
+from medssl.data.split import assign_roles, choose_holdout, find_leaks
+from medssl.data.split.assignment import group_patients
 
 
 def linked_table(seed: int) -> pd.DataFrame:
@@ -22,25 +22,25 @@ def linked_table(seed: int) -> pd.DataFrame:
 @pytest.mark.parametrize("seed", range(10))
 def test_no_patient_study_or_picture_stands_on_two_sides_of_our_own_split(seed: int) -> None:
     table = linked_table(seed)
-    roles = assign(table, "finding", seed, 0.2)
-    roles = np.where(holdout(table, roles, "finding", seed, 0.1), "val", roles)
+    roles = assign_roles(table, "finding", seed, 0.2)
+    roles = np.where(choose_holdout(table, roles, "finding", seed, 0.1), "val", roles)
     assert set(roles) == {"train", "val", "test"}
-    assert not find(table, np.zeros((200, 1, 16, 16), np.uint8), roles).certain
+    assert not find_leaks(table, np.zeros((200, 1, 16, 16), np.uint8), roles).certain
 
 
 def test_links_reach_over_several_patients_and_flat_pictures_link_nobody() -> None:
     table = pd.DataFrame({"patient": ["d", "c", "b", "b", "a", "e", "f"], "study": ["s", "s", "", "", "", "", ""]})
     table["pixel_hash"] = ["1", "x", "x", "2", "3", "black", "black"]
-    assert groups(table).tolist() == ["b", "b", "b", "b", "a", "e", "e"]
+    assert group_patients(table).tolist() == ["b", "b", "b", "b", "a", "e", "e"]
     table["perceptual_hash"] = ["1", "1", "1", "1", "1", "0" * 16, "0" * 16]
-    assert groups(table).tolist() == ["b", "b", "b", "b", "a", "e", "f"]
+    assert group_patients(table).tolist() == ["b", "b", "b", "b", "a", "e", "f"]
 
 
 def test_a_test_set_drawn_beside_official_val_images_takes_nobody_linked_to_them() -> None:
     table = pd.DataFrame({"patient": [f"p{i}" for i in range(20)], "pixel_hash": [f"x{i // 2}" for i in range(20)]})
     table["split"] = ["val" if i < 10 and i % 2 else "train" for i in range(20)]
     for seed in range(10):
-        roles = assign(table, "", seed, 0.4)
+        roles = assign_roles(table, "", seed, 0.4)
         assert (roles[:10:2] == "train").all() and (roles[10:] == "test").sum() == 4
 
 
@@ -65,7 +65,7 @@ def test_every_finding_of_20_patients_has_its_share_in_the_test_set_within_a_ten
     ours, random = [], []
     for seed in range(10):
         table = nih_like(seed, power)
-        tested = assign(table, "", seed, 0.2) == "test"
+        tested = assign_roles(table, "", seed, 0.2) == "test"
         ours.append(worst_share(table, tested))
         random.append(worst_share(table, np.random.default_rng(seed).permutation(2000) < 400))
         assert abs(tested.sum() - 400) <= 8  # 15 strata, each rounded to half a patient
@@ -76,11 +76,11 @@ def test_every_finding_of_20_patients_has_its_share_in_the_test_set_within_a_ten
 def test_one_chosen_column_of_several_findings_is_stratified_by_itself() -> None:
     table = nih_like(0, 1.2)
     positive = table["label:05"] == "1"
-    tested = assign(table, "05", 0, 0.2) == "test"
+    tested = assign_roles(table, "05", 0, 0.2) == "test"
     assert abs(tested[positive].sum() - 0.2 * positive.sum()) <= 0.5
 
 
 def test_patients_whose_findings_nobody_read_stay_in_train() -> None:
     table = nih_like(0, 1.0)
     table.loc[:99, table.columns.str.startswith("label:")] = ""
-    assert (assign(table, "", 0, 0.2)[:100] == "train").all()
+    assert (assign_roles(table, "", 0, 0.2)[:100] == "train").all()

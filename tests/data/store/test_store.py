@@ -8,7 +8,8 @@ import pytest
 
 from medssl.config import Data
 from medssl.data.prepare import prepare
-from medssl.data.store.store import Store, pixel_hash
+from medssl.data.store import Store
+from medssl.data.store.store import pixel_hash
 from medssl.errors import UserError
 from medssl.types import Source
 

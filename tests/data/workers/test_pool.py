@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from medssl.config import Limits
-from medssl.data.workers import pool
-from medssl.data.workers.pool import pooled
+from medssl.data.workers import pool, run_in_workers
 from medssl.errors import ReadError, UserError
 
 PATIENT = Limits(seconds=20)
@@ -39,17 +38,19 @@ def _importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def called(module: str, calls: list[tuple[str, tuple[Any, ...]]], limits: Limits = PATIENT, processes: int = 1) -> list[Any]:
     """What each (function of `module`, arguments) returns in a worker."""
-    return list(pooled(importlib.import_module("calling").Call, (module,), calls, limits, processes))
+    return list(run_in_workers(importlib.import_module("calling").Call, (module,), calls, limits, processes))
 
 
 def test_results_come_in_the_order_of_the_items_from_any_number_of_workers() -> None:
     for processes in (1, 2, 3):
-        assert list(pooled(operator.itemgetter, (1,), ((n, n * n) for n in range(500)), PATIENT, processes)) == [n * n for n in range(500)]
+        assert list(run_in_workers(operator.itemgetter, (1,), ((n, n * n) for n in range(500)), PATIENT, processes)) == [
+            n * n for n in range(500)
+        ]
 
 
 def test_items_that_belong_together_are_done_by_one_worker() -> None:
     slices = [("getpid", (), number // 60) for number in range(300)]
-    workers = list(pooled(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 2, together=operator.itemgetter(2)))
+    workers = list(run_in_workers(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 2, together=operator.itemgetter(2)))
     assert all(len(set(workers[start : start + 60])) == 1 for start in range(0, 300, 60))
     assert len(set(workers)) == 2
 
@@ -107,7 +108,9 @@ def test_workers_are_kept_for_the_next_call_and_those_that_died_are_replaced() -
 
 
 def test_a_call_that_is_given_up_leaves_no_process_with_its_work() -> None:
-    results = pooled(importlib.import_module("calling").Call, ("time",), [("sleep", (0,)), *[("sleep", (30,))] * 5], Limits(seconds=60), 1)
+    results = run_in_workers(
+        importlib.import_module("calling").Call, ("time",), [("sleep", (0,)), *[("sleep", (30,))] * 5], Limits(seconds=60), 1
+    )
     assert next(results) is None
     results.close()
     began = time.monotonic()

@@ -13,7 +13,7 @@ from studies import Corner, Noise, a_request
 from torch import nn
 
 import medssl
-from medssl.data.split.assignment import parse_labels
+from medssl.data.split import parse_labels
 from medssl.evaluate import experiment
 from medssl.evaluate.experiment import Request, run_study
 from medssl.evaluate.models import cache
