@@ -253,7 +253,7 @@ def table(found: list[Found]) -> Iterator[str]:
     planted, missed, false = (sum(map(len, sets)) for sets in zip(*((f.planted, f.missed, f.false_alarms) for f in found), strict=True))
     yield f"{sum(f.files for f in found)} files in {sum(f.seconds for f in found):.0f} s ({', '.join(_rate(f) for f in found)})"
     misnamed = sum(len(one.misnamed) for one in found)
-    yield f"{planted - missed} of {planted} faulty files found, {misnamed} for another reason, {false} false alarms"
+    yield f"{planted - missed} of {planted} faulty files found, {misnamed} for another reason, {false} false positives"
 
 
 def _rate(found: Found) -> str:

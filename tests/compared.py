@@ -1,4 +1,4 @@
-"""Fine-tuning runs made of given probabilities: the files of a run folder, with every AUROC computed by scikit-learn."""
+"""Invented fine-tuning runs from given probabilities: the files of a run folder, with every AUROC computed by scikit-learn."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 SHARES = {"1pct": 0.01, "10pct": 0.1, "100pct": 1.0}
 Y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+TITLES = {"pnnclr": "pNNCLR", "moco": "MoCo", "simclr": "SimCLR"}
 PATIENTS = np.array(["a", "a", "b", "c", "d", "e", "f", "f"])
 RIGHT = np.array([0.1, 0.2, 0.1, 0.3, 0.8, 0.9, 0.7, 0.6])  # ranks all images: AUROC 1 in every resample
 FLAT = np.full(8, 0.5)  # ranks none: AUROC 0.5 in every resample
@@ -39,7 +40,7 @@ def a_document(drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", da
         "format": 2,
         "data": {"name": data, "fingerprint": f"print-{data}"},
         "encoder": {
-            "method": {"name": method},
+            "method": {"name": method, "title": TITLES[method], "uses_labels": False},
             "backbone": {"name": "timm", "model": "resnet18"},
             "weights_sha256": f"sha-{method}-{data}",
         },

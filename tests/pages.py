@@ -1,4 +1,4 @@
-"""Studies that were never run: results.json documents and showcases for tests of the report, their numbers made up or drawn by seed."""
+"""Invented studies for tests of the report: results.json documents and inputs of pictures, with made-up numbers."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from medssl.evaluate.stats.metrics import METRICS
-from medssl.report.visuals import Showcase
+from medssl.report import LabelledImages, PictureInputs
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -37,7 +37,7 @@ def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict
     return {
         "data": {"name": "nih", "counts": {"images": 761}},
         "encoder": {
-            "method": {"name": "pnnclr"},
+            "method": {"name": "pnnclr", "title": "pNNCLR", "uses_labels": False},
             "backbone": {"name": "timm", "model": "resnet18"},
             "pretraining": {"patients": 368, "pixels": 1549},
         },
@@ -98,8 +98,10 @@ def with_everything(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def a_showcase(kind: str = "multiclass", classes: tuple[str, ...] = ("normal", SCRIPT), size: int = 24, **changes: Any) -> Showcase:
-    """60 test images and 90 training images of noise, whose class is a bright corner; the features know it, the probabilities nearly."""
+def picture_inputs(
+    kind: str = "multiclass", classes: tuple[str, ...] = ("normal", SCRIPT), size: int = 24, **changes: Any
+) -> PictureInputs:
+    """60 test images and 90 training images of noise whose class is a bright corner. The features show it, the probabilities nearly."""
     rng, k = np.random.default_rng(0), len(classes)
     y = rng.integers(0, 2, (150, k)) if kind == "multilabel" else np.arange(150) % k
     images = rng.integers(0, 120, (150, 1, size, size)).astype(np.uint8)
@@ -112,21 +114,16 @@ def a_showcase(kind: str = "multiclass", classes: tuple[str, ...] = ("normal", S
         return 1 / (1 + np.exp(1 - logits)) if kind == "multilabel" else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
     network = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, k))
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         "kind": kind,
         "classes": classes,
-        "y": y[:60],
         "labels": "10pct",
-        "mode": "linear",
         "probs": {"pretrained": [a_draw() for _ in range(3)], "random": [a_draw() for _ in range(3)], "pixels": [a_draw()]},
-        "features": features[:60],
-        "sites": np.array(["", SCRIPT, "St Mary"])[rng.integers(0, 3, 60)],
         "images": images,
-        "test": np.arange(60),
-        "pool": np.arange(60, 150),
-        "pool_y": y[60:],
-        "pool_features": features[60:],
+        "test": LabelledImages(np.arange(60), y[:60], features[:60]),
+        "pool": LabelledImages(np.arange(60, 150), y[60:], features[60:]),
+        "sites": np.array(["", SCRIPT, "St Mary"])[rng.integers(0, 3, 60)],
         "classifier": network,
         "temperature": 1.5,
     }
-    return Showcase(**(given | changes))
+    return PictureInputs(**(values | changes))

@@ -161,7 +161,7 @@ def _facts(card: dict[str, Any], found: PreparedDataset, config: Config, kind: s
         },
         "encoder": {
             "backbone": card["backbone"],
-            "method": card["config"]["method"],
+            "method": {**card["config"]["method"], **card.get("method", {})},
             "weights_sha256": card["weights_sha256"],
             "facts": card["facts"],
             "provenance": card["provenance"],

@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medssl.compare.differences import read_predictions
-from medssl.compare.page import write_comparison
-from medssl.compare.runs import Run
+from medssl.compare import Run, read_predictions, write_comparison
 from medssl.errors import UserError
 from medssl.evaluate.results import PREDICTIONS, RESULTS
 from medssl.evaluate.schema import document_of
-from medssl.report.page import write_report
+from medssl.report import write_report
 from medssl.types import Reporter
 
 REPORT, COMPARISON = "report.html", "comparison.html"

@@ -1,1 +1,7 @@
-"""Several runs on one page: what was asked of them alike, and which encoder is ahead."""
+"""Several fine-tuning runs on one page: which encoder is better than the others, as far as the intervals show."""
+
+from medssl.compare.differences import read_predictions
+from medssl.compare.page import write_comparison
+from medssl.compare.runs import Run
+
+__all__ = ["Run", "read_predictions", "write_comparison"]

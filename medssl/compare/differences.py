@@ -1,7 +1,7 @@
-"""Several runs on the same test images: what their predictions say of the differences between them.
+"""Differences between runs that were tested on the same images, computed from their predictions.
 
 predictions.parquet holds every probability with the key and the patient of its image, so two runs that were tested on the same images can
-be compared as two initialisations of one run are: in the same resamples of the test patients, and by DeLong's test.
+be compared like two initialisations of one run: in the same resamples of the test patients, and by DeLong's test.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from medssl.evaluate.stats.metrics import Prob, Scores, auroc
 
 Group = tuple[str, str, str]  # the fraction's name, mode, init
 
-_WHO = ["key", "patient", "y_true"]
-_WHERE = ["labels", "mode", "init"]
+_TEST_COLUMNS = ["key", "patient", "y_true"]
+_GROUP_COLUMNS = ["labels", "mode", "init"]
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one run: `test`: a hash of who was tested (keys, patients, truth), the same for runs on the same test images. `y`: their classes;
-    `draws`: of each group the probabilities [images, classes] of each draw. Images stand in the order of their keys."""
+    """Those of one run, images in the order of their keys. `test`: a hash of the test images (keys, patients, truth), equal for runs on the
+    same test images. `y`: their classes. `draws`: of each group the probabilities [images, classes] of each draw."""
 
     test: str
     y: np.ndarray
@@ -41,7 +41,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Difference:
-    """In AUROC, with its interval; `p_delong` where there are two classes and something can be told."""
+    """In AUROC, with its interval. `p_delong`: for two classes, where the test is defined."""
 
     gain: float
     low: float
@@ -60,7 +60,7 @@ def read_predictions(path: Path, document: Mapping[str, Any]) -> Predictions | N
     try:
         table = pd.read_parquet(io.BytesIO(path.read_bytes())).sort_values("key", kind="stable")
         groups: dict[Any, list[pd.DataFrame]] = {
-            group: [cell for _, cell in cells.groupby("draw")] for group, cells in table.groupby(_WHERE)
+            group: [cell for _, cell in cells.groupby("draw")] for group, cells in table.groupby(_GROUP_COLUMNS)
         }
         first = next(iter(groups.values()))[0]
         index = {name: i for i, name in enumerate(classes)}
@@ -71,16 +71,18 @@ def read_predictions(path: Path, document: Mapping[str, Any]) -> Predictions | N
     once = np.ones((1, len(y)))
     for row in document["summary"]:
         group = row["labels"], row["mode"], row["init"]
-        again = np.mean([auroc(y, prob, once)[0] for prob in found.get(group, [])]) if group in found else math.nan
-        if not abs(again - row["auroc"]["mean"]) < _ROUNDING:
+        computed = np.mean([auroc(y, prob, once)[0] for prob in found[group]]) if group in found else math.nan
+        if not abs(computed - row["auroc"]["mean"]) < _ROUNDING:
             raise UserError(f"{path} gives other scores than the results.json beside it: they do not belong together. Copy both again.")
-    test = hashlib.sha256("\n".join("\t".join(who) for who in zip(*(first[name] for name in _WHO), strict=True)).encode()).hexdigest()
+    test = hashlib.sha256(
+        "\n".join("\t".join(row) for row in zip(*(first[name] for name in _TEST_COLUMNS), strict=True)).encode()
+    ).hexdigest()
     return Predictions(test, y, first["patient"].to_numpy(), found)
 
 
 def _probabilities(cell: pd.DataFrame, first: pd.DataFrame, classes: Sequence[str]) -> Prob:
     prob = cell[[f"prob_{name}" for name in classes]].to_numpy(np.float64)
-    if not np.array_equal(cell[_WHO], first[_WHO]) or cell["key"].duplicated().any() or not np.isfinite(prob).all():
+    if not np.array_equal(cell[_TEST_COLUMNS], first[_TEST_COLUMNS]) or cell["key"].duplicated().any() or not np.isfinite(prob).all():
         raise ValueError
     return prob
 
@@ -95,7 +97,7 @@ def resampled_auroc(predictions: Predictions, group: Group, resamples: Resamples
 
 
 def difference(ours: tuple[Predictions, Group, Scores], theirs: tuple[Predictions, Group, Scores], level: float) -> Difference:
-    """What the first gains over the second, both with their `resampled_auroc` on the same test images."""
+    """The AUROC of the first minus that of the second, both with their `resampled_auroc` on the same test images."""
     (a, group_a, values_a), (b, group_b, values_b) = ours, theirs
     assert a.test == b.test, "not the same test images"
     draws, others = a.draws[group_a], b.draws[group_b]

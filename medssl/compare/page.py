@@ -1,107 +1,103 @@
-"""comparison.html: several runs on one page; as the report of one run a single file, offline, without script, foreign text escaped."""
+"""comparison.html: several runs on one page. Like the report of one run it is one file, offline, without script, foreign text escaped."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medssl.compare.charts import chart, heights, look
-from medssl.compare.runs import BASELINES, Line, Panel, Run, joined
+from medssl.compare.charts import auroc_limits, draw_chart
+from medssl.compare.runs import BASELINES, Comparison, Curve, Run, build_comparisons
 from medssl.evaluate.label_draws import headline_fraction
 from medssl.files import write_whole
-from medssl.report.figures import spoken
-from medssl.report.formatting import listed, p_value, score, signed, span
+from medssl.report.formatting import join_words, label_amounts, mode_name
+from medssl.report.rendering import render_template
 
-MODES = {"linear": "linear probe", "knn": "nearest neighbours", "full": "whole network"}
+SECTIONS = {
+    "curves": "Label efficiency",
+    "scores": "Scores",
+    "differences": "Differences with intervals",
+    "saved": "Labels saved",
+    "reading": "How to read this page",
+    "provenance": "Provenance",
+}
 
 
 def write_comparison(runs: Sequence[Run], path: Path) -> None:
-    """The page of several runs, whole or not at all."""
+    """Write the page of several runs; the whole file or none."""
     write_whole(path, render(runs).encode())
 
 
 def render(runs: Sequence[Run]) -> str:
     """The page as text. What a document does not hold (older ones have less) is left out."""
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parents[1] / "report" / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "score": score,
-        "signed": signed,
-        "span": span,
-        "spoken": spoken,
-        "look": look,
-        "mode": lambda mode: MODES.get(mode, mode),
-        "p": p_value,
-    }
-    panels = joined(runs)
-    drawn, legend = heights(panels), {line.name: line for panel in panels for line in panel.lines}
-    return environment.get_template("comparison.html.j2").render(
-        sentences=_sentences(runs, panels),
-        notes=list(_notes(runs, panels)),
-        panels=panels,
-        charts=[Markup(chart(panel, drawn[panel.data], f"chart{i}")) for i, panel in enumerate(panels)],  # noqa: S704 - drawn here
-        legend=sorted(legend.values(), key=lambda line: (line.slot is None, line.slot or 0)),
-        interval=runs[0].document["interval"],
-        saved=[(run, _encoder(run, panels), saved) for run in runs if (saved := run.document.get("labels_saved"))],
-        runs=[(run, _encoder(run, panels), _provenance(run)) for run in runs],
+    comparisons = build_comparisons(runs)
+    limits, legend = auroc_limits(comparisons), {curve.name: curve for comparison in comparisons for curve in comparison.curves}
+    interval = runs[0].document["interval"]
+    saved = [(run, _encoder(run, comparisons).name, row) for run in runs if (row := run.document.get("labels_saved"))]
+    absent = {"saved": not saved, "differences": not any(comparison.rankings for comparison in comparisons)}
+    return render_template(
+        "comparison.html.j2",
+        sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
+        sentences=_sentences(runs, comparisons),
+        notes=_notes(runs, comparisons),
+        comparisons=comparisons,
+        charts=[draw_chart(comparison, limits[comparison.data], f"chart{i}") for i, comparison in enumerate(comparisons)],
+        legend=sorted(legend.values(), key=lambda curve: (curve.number is None, curve.number or 0)),
+        interval=interval,
+        interval_name=f"{interval['level'] * 100:g}% interval",
+        saved=saved,
+        runs=[(run, _encoder(run, comparisons).name, _provenance(run)) for run in runs],
     )
 
 
-def _sentences(runs: Sequence[Run], panels: Sequence[Panel]) -> list[str]:
+def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
     """What was compared, how, and what was found, in three sentences."""
-    encoders = list(dict.fromkeys(line.name for panel in panels for line in panel.lines if line.slot is not None))
-    data = list(dict.fromkeys(panel.data for panel in panels))
-    fractions = {labels: row["fraction"] for panel in panels for line in panel.lines for labels, row in line.rows.items()}
-    shares = sorted(fractions, key=lambda labels: fractions[labels])
-    ways = listed([MODES.get(mode, mode) for mode in dict.fromkeys(panel.mode for panel in panels)])
-    tested = {panel.data: panel.task["test"] for panel in panels}
-    images = listed([f"{test['n_labels']:,} images of {test['n_patients']:,} patients in {name}" for name, test in tested.items()])
-    sides = "neither its pretraining nor its fine-tuning" if all(_checked(run) for run in runs) else "its fine-tuning"
+    encoders = list(dict.fromkeys(curve.name for comparison in comparisons for curve in comparison.curves if curve.number is not None))
+    data = list(dict.fromkeys(comparison.data for comparison in comparisons))
+    fractions = {labels: share for comparison in comparisons for labels, share in comparison.shares().items()}
+    labels = sorted(fractions, key=lambda name: fractions[name])
+    modes = join_words([mode_name(mode) for mode in dict.fromkeys(comparison.mode for comparison in comparisons)])
+    tests = {comparison.data: comparison.task["test"] for comparison in comparisons}
+    images = join_words([f"{test['n_labels']:,} images of {test['n_patients']:,} patients in {name}" for name, test in tests.items()])
+    unseen = "neither its pretraining nor its fine-tuning had seen" if all(map(_leak_free, runs)) else "its fine-tuning had not seen"
     return [
-        f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({listed(encoders)}) on {_counted(len(data), 'data set')} "
-        f"({listed(data)}) {'is' if len(runs) == 1 else 'are'} shown together.",
-        f"Each classifier ({ways}) was given {listed([spoken(labels) for labels in shares])} of the labels and scored once on test images "
-        f"that {sides} had{' not' if sides == 'its fine-tuning' else ''} seen: {images}.",
-        _found(panels, headline_fraction(shares)),
+        f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({join_words(encoders)}) on "
+        f"{_counted(len(data), 'data set')} ({join_words(data)}) {'is' if len(runs) == 1 else 'are'} compared.",
+        f"Each classifier ({modes}) was trained with {label_amounts(*labels)} and scored once on test images that {unseen}: {images}.",
+        _result(comparisons, headline_fraction(labels)),
     ]
 
 
-def _found(panels: Sequence[Panel], headline: str) -> str:
-    """Which are ahead at the headline's fraction, as far as the intervals tell."""
-    ranked = [panel for panel in panels if headline in panel.orders]
+def _result(comparisons: Sequence[Comparison], headline: str) -> str:
+    """Which are better than all others at the headline's fraction, as far as the intervals show."""
+    ranked = [comparison for comparison in comparisons if headline in comparison.rankings]
     if not ranked:
         return "No two of these runs can be ranked: they were not tested on the same images, or hold no predictions."
-    told = [f"{first.name} in {panel.data} ({MODES.get(panel.mode, panel.mode)})" for panel in ranked if (first := panel.ahead(headline))]
-    start, undecided = f"With {spoken(headline)} of the labels", len(ranked) - len(told)
-    if not told:
-        return f"{start} the intervals leave open which is best{'' if undecided == 1 else f', in all {undecided} charts'}."
-    left = f"; in {undecided} of {_counted(len(ranked), 'chart')} the intervals leave open which is best" if undecided else ""
-    return f"{start} these are ahead of all others: {listed(told)}{left}."
+    best = [f"{curve.name} in {c.data} ({mode_name(c.mode)})" for c in ranked if (curve := c.best(headline))]
+    start, open_ = f"With {label_amounts(headline)}", len(ranked) - len(best)
+    if not best:
+        return f"{start} the intervals do not show which is best{'' if open_ == 1 else f', in any of {open_} charts'}."
+    rest = f"; in {open_} of {_counted(len(ranked), 'chart')} the intervals do not show which is best" if open_ else ""
+    return f"{start} these are better than all others: {join_words(best)}{rest}."
 
 
-def _notes(runs: Sequence[Run], panels: Sequence[Panel]) -> list[str]:
-    """What a reader must know before he compares anything."""
+def _notes(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
+    """What a reader must know before comparing anything."""
     notes = []
-    if len({panel.lines[0].run.question for panel in panels}) > 1:
+    if len({comparison.curves[0].run.test_set for comparison in comparisons}) > 1:
         notes.append("Charts of different data sets are not on the same test images: an encoder's scores must not be ranked across them.")
     for run in runs:
         if run.predictions is None:
-            why = "asks for several labels at once" if run.document["task"].get("kind") == "multilabel" else "holds no predictions.parquet"
-            notes.append(f"{run.name} {why}: whether it was tested on the same test images as another run is not known; it stands alone.")
+            several = run.document["task"].get("kind") == "multilabel"
+            why = "has a task of several labels" if several else "holds no predictions.parquet"
+            notes.append(
+                f"{run.name} {why}: whether it was tested on the same test images as another run is not known, so it stands alone."
+            )
         if run.leaked:
             notes.append(f"{run.name} was tested on {run.leaked:,} images that its pretraining had seen: its scores are too good.")
     return notes
 
 
-def _encoder(run: Run, panels: Sequence[Panel]) -> Line:
-    return next(line for panel in panels for line in panel.lines if line.run is run and line.init not in BASELINES)
+def _encoder(run: Run, comparisons: Sequence[Comparison]) -> Curve:
+    return next(c for comparison in comparisons for c in comparison.curves if c.run is run and c.init not in BASELINES)
 
 
 def _provenance(run: Run) -> dict[str, str]:
@@ -120,8 +116,8 @@ def _provenance(run: Run) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value not in (None, "")}
 
 
-def _checked(run: Run) -> bool:
-    """Whether it was made sure that pretraining saw no test image."""
+def _leak_free(run: Run) -> bool:
+    """Whether it was checked that pretraining saw no test image."""
     check: Mapping[str, Any] | None = run.document.get("leak_check")
     return check is not None and not check["leaked"]
 

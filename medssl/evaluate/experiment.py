@@ -164,7 +164,7 @@ class Features:
 
 
 def _full(request: Request, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> Fit:
-    """A random start has no layers worth keeping: all of them learn at the full rate."""
+    """A randomly initialised network has no layers worth keeping: all of them learn at the full rate."""
     task = request.task
     assert request.make_views is not None, "the full mode needs views"
     fitted = fit_full(

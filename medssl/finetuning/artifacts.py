@@ -18,8 +18,7 @@ from medssl.evaluate.models.full_finetune import held_back
 from medssl.evaluate.results import RESULTS, SPLITS
 from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
-from medssl.report.page import figure_files, write_report
-from medssl.report.visuals import Pictures, Showcase, illustrate
+from medssl.report import LabelledImages, PictureInputs, Pictures, draw_pictures, figure_files, write_report
 from medssl.runs.dataset import PreparedDataset, evenly_spaced
 from medssl.runs.model_cards import export_classifier
 
@@ -118,24 +117,21 @@ def make_pictures(request: Request, findings: Findings) -> Pictures:
     for cell in cells:
         if cell.labels == labels and (cell.mode == mode or cell.init == PIXELS):
             probs.setdefault(cell.init, []).append(cell.prob)
-    pool = evenly_spaced(findings.taken.rows, _POOL)
-    place = {name: np.searchsorted(findings.rows, rows) for name, rows in (("test", task.test), ("pool", pool))}
+    test, pool = (
+        LabelledImages(rows, task.y[rows], findings.features[np.searchsorted(findings.rows, rows)])
+        for rows in (task.test, evenly_spaced(findings.taken.rows, _POOL))
+    )
     sites = request.table["site"].to_numpy(dtype=str)[task.test] if "site" in request.table else np.full(len(task.test), "")
-    showcase = Showcase(
+    inputs = PictureInputs(
         kind=task.kind,
         classes=task.classes,
-        y=task.y[task.test],
         labels=labels,
-        mode=mode,
         probs=probs,
-        features=findings.features[place["test"]],
-        sites=sites,
         images=request.images,
-        test=task.test,
+        test=test,
         pool=pool,
-        pool_y=task.y[pool],
-        pool_features=findings.features[place["pool"]],
+        sites=sites,
         classifier=build_network(request, findings.fit_shown),
         temperature=findings.fit_shown.temperature,
     )
-    return illustrate(showcase, request.seed)
+    return draw_pictures(inputs, request.seed)

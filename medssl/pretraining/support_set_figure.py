@@ -94,7 +94,7 @@ def save_figure(path: Path, lines: Sequence[Line], images: np.ndarray, classes: 
         picture.paste(_drawing(line), (left[2], top))
         _write(draw, left[2], top, [f"cos {line.cos_z:.2f} with z", f"cos {line.cos_nn:.2f} with nn"])
         for x, member in zip([left[1], *left[3 : 3 + len(line.others)]], [line.nearest, *line.others], strict=True):
-            picture.paste(_blank("random start") if member.row < 0 else tile(images[member.row]), (x, top))
+            picture.paste(_blank("random vector") if member.row < 0 else tile(images[member.row]), (x, top))
             age = "" if member.row < 0 else f"age {member.age}"
             _write(draw, x, top, [f"cos {member.cosine:.2f}  {_name(member.label, classes)}", age], member.mark)
     with whole(path) as file:

@@ -1,1 +1,7 @@
-"""The report of one run: a page that opens offline, and its figures."""
+"""The report of one fine-tuning run: a page that opens offline, and its figures."""
+
+from medssl.report.figures import figure_files
+from medssl.report.page import write_report
+from medssl.report.visuals import LabelledImages, PictureInputs, Pictures, draw_pictures
+
+__all__ = ["LabelledImages", "PictureInputs", "Pictures", "draw_pictures", "figure_files", "write_report"]

@@ -1,29 +1,80 @@
-"""How the pages say numbers and lists."""
+"""Numbers, lists and names as the pages and their figures write them."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+INITS = {"pretrained": "pretrained", "random": "random initialisation", "pixels": "raw pixels"}
+MODES = {"linear": "linear probe", "full": "full fine-tuning", "knn": "nearest neighbours"}
+_MINUS = "\N{MINUS SIGN}"
 
 
-def score(value: float) -> str:
+def format_score(value: float) -> str:
     """Three digits."""
-    return f"{value:.3f}"
+    return f"{value:.3f}".replace("-", _MINUS)
 
 
-def signed(value: float) -> str:
-    """Three digits and a sign, which zero has not."""
-    text = f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+def format_difference(value: float) -> str:
+    """Three digits and a sign. Zero has no sign."""
+    text = f"{value:+.3f}".replace("-", _MINUS)
     return text[1:] if float(text[1:]) == 0 else text
 
 
-def span(interval: Mapping[str, float]) -> str:
-    """An interval by its "low" and "high"."""
-    return f"{interval['low']:.3f} to {interval['high']:.3f}"
+def format_interval(interval: Mapping[str, float]) -> str:
+    """The interval of a score, by "low" and "high"."""
+    return f"{format_score(interval['low'])} to {format_score(interval['high'])}"
 
 
-def p_value(p: float | None) -> str:
-    """Empty where there is none."""
-    return "" if p is None else "under 0.001" if p < 0.001 else f"{p:.3f}"
+def format_difference_interval(low: float, high: float) -> str:
+    """The interval of a difference."""
+    return f"{format_difference(low)} to {format_difference(high)}"
 
 
-def listed(words: Sequence[str]) -> str:
+def format_p(p: float | None) -> str:
+    """A dash where there is no p-value."""
+    return "–" if p is None else "under 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def format_count(number: int) -> str:
+    """With a comma between thousands."""
+    return f"{number:,}"
+
+
+def format_range(counts: Mapping[str, int]) -> str:
+    """Counts by "low" and "high"; one number where they are equal."""
+    low, high = counts["low"], counts["high"]
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def join_words(words: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def short_amount(labels: str) -> str:
+    """A fraction's name for axes and tables: "10pct" is "10%", "50shot" is "50 per class"."""
+    return labels.replace("pct", "%").replace("shot", " per class")
+
+
+def label_amounts(*labels: str) -> str:
+    """Fractions for a sentence: "1% and 10% of the labels", "the labels of 50 patients per class"."""
+    shots = [name.removesuffix("shot") for name in labels if name.endswith("shot")]
+    shares = [short_amount(name) for name in labels if not name.endswith("shot")]
+    parts = [f"the labels of {join_words(shots)} patients per class"] if shots else []
+    return join_words(parts + ([f"{join_words(shares)} of the labels"] if shares else []))
+
+
+def init_name(init: str) -> str:
+    """An initialisation of results.json by name; one of unknown origin has its own."""
+    return INITS.get(init, init)
+
+
+def mode_name(mode: str) -> str:
+    """A mode of fine-tuning by name."""
+    return MODES.get(mode, mode)
+
+
+def series_name(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) -> str:
+    """What a row of the summary shows: its initialisation, and its mode where the study has several."""
+    several = len({other["mode"] for other in summary if other["init"] != "pixels"}) > 1
+    name = init_name(row["init"])
+    return f"{name}, {mode_name(row['mode'])}" if several and row["init"] != "pixels" else name

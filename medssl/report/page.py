@@ -1,7 +1,7 @@
-"""report.html: what a study found, in one file that opens offline, prints, and asks nothing of anywhere.
+"""report.html: what a study found, in one file that opens offline and prints.
 
-Everything on the page comes from results.json. Its text (class names, columns, commands) is foreign: the template escapes it, the page
-has no script, and its policy (`default-src 'none'`) would not run one.
+All numbers on the page come from results.json. Its text (class names, columns, commands) is foreign: the templates escape it. The page has
+no script, and its policy (`default-src 'none'`) would not run one or load anything.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,22 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.evaluate.label_draws import headline_fraction
 from medssl.files import write_whole
-from medssl.report.figures import NAMES, NARROW, WIDE, called, figure_files, figure_png, figure_svg, shown_groups, spoken, subgroups_svg
-from medssl.report.formatting import listed, p_value, score, signed, span
+from medssl.report.figures import NARROW, WIDE, figure_svg, headline_subgroups, subgroups_svg
+from medssl.report.formatting import (
+    format_difference_interval,
+    format_interval,
+    format_range,
+    format_score,
+    join_words,
+    label_amounts,
+    series_name,
+)
+from medssl.report.rendering import render_template
+from medssl.report.theme import series_style
 
 if TYPE_CHECKING:
     from medssl.report.visuals import Pictures
 
-__all__ = ["figure_files", "figure_png", "render", "write_report"]
-
-INITS = {"pretrained": "Pretrained encoder", "random": "Same network, random start", "pixels": "Raw pixels, no network"}
-FITTED = {
-    "linear": "a linear classifier on its frozen features was trained",
-    "full": "the whole network, its pretrained weights included, was trained",
-    "knn": "a vote of the nearest labelled images by its frozen features was taken",
+SECTIONS = {
+    "curve": "Label efficiency",
+    "scores": "Scores",
+    "operating-points": "Operating points",
+    "gains": "Gain from pretraining",
+    "performance": "Discrimination and calibration",
+    "per-class": "Scores of each class",
+    "subgroups": "Subgroups of patients",
+    "features": "Map of the features",
+    "neighbours": "Nearest neighbours",
+    "grad-cam": "Grad-CAM",
+    "audit": "The data",
+    "reading": "How to read this page",
+    "provenance": "Provenance",
 }
-TABLES = {
-    "All scores": {
+METRICS = {
+    "scores": {
         "auroc": "AUROC",
         "auprc": "AUPRC",
         "accuracy": "Accuracy",
@@ -34,169 +51,122 @@ TABLES = {
         "f1": "F1",
         "quadratic_kappa": "Quadratic kappa",
     },
-    "Operating points and calibration": {
+    "operating-points": {
         "sensitivity_at_95_specificity": "Sensitivity at 95% specificity",
         "specificity_at_95_sensitivity": "Specificity at 95% sensitivity",
         "brier": "Brier score",
         "ece": "ECE",
-        "ece_scaled": "ECE after temperature",
+        "ece_scaled": "ECE after temperature scaling",
     },
 }
-COUNTED = ("modality", "view", "sex", "scanner", "site", "size", "bits")
-_SHOWN_ITEMS = 8
-_PAPER_NAMES = {"pnnclr": "pNNCLR", "nnclr": "NNCLR"}
+_TRAINED = {
+    "linear": "a linear classifier of its frozen features was trained",
+    "full": "the whole network was fine-tuned",
+    "knn": "a nearest-neighbour classifier of its frozen features was fitted",
+}
+_COUNTED = ("modality", "view", "sex", "scanner", "site", "size", "bits")  # facts of the audit that are shown as bars
+_MAX_ITEMS = 8
 
 
 def write_report(document: Mapping[str, Any], path: Path, pictures: "Pictures | None" = None) -> None:
-    """The page of a results.json document, with the pictures of a showcase where there are some; whole or not at all."""
+    """Write the page of a results.json document, with `pictures` where there are some; the whole file or none."""
     write_whole(path, render(document, pictures).encode())
 
 
 def render(document: Mapping[str, Any], pictures: "Pictures | None" = None) -> str:
     """The page as text.
 
-    Of the facts in the document it reads, each where it is there: `data.name`, `encoder.method.name`, `encoder.backbone.model`,
-    `encoder.pretraining` (numbers of "patients" and different "pixels"), `leak_check` (what refuse_leak compared), `audit` (that of the
-    data) and `run.command`. All facts in data, encoder, leak check and run are listed under provenance as they are.
+    Of the facts in the document it reads, each where it is there: `data.name`, `encoder.method` ("name", "title", "uses_labels"),
+    `encoder.backbone.model`, `encoder.pretraining` (numbers of "patients" and different "pixels"), `leak_check` (what refuse_leak
+    compared), `audit` (that of the data) and `run.command`. All facts in data, encoder, leak check and run stand under provenance.
     """
-    import jinja2
-    from markupsafe import Markup
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "score": score,
-        "signed": signed,
-        "span": span,
-        "spoken": spoken,
-        "count": lambda n: f"{n:,}",
-        "range": _range,
-        "p": p_value,
-        "called": lambda row, names=NAMES: called(row, document["summary"], names),
-        "drawn": Markup,  # our own drawings: matplotlib escapes their text
-        "alike": _alike,
-    }
-    return environment.get_template("report.html.j2").render(
-        **_facts(document),
-        wide=Markup(figure_svg(document, WIDE, "wide")),  # noqa: S704 - drawn here, its text escaped by matplotlib
-        narrow=Markup(figure_svg(document, NARROW, "narrow")),  # noqa: S704
-        subgroups_wide=Markup(subgroups_svg(document, WIDE[0], "groups-wide")),  # noqa: S704
-        subgroups_narrow=Markup(subgroups_svg(document, NARROW[0], "groups-narrow")),  # noqa: S704
-        pictures=pictures,
-        contents=_contents(document, pictures),
-        inits=INITS,
-        names=NAMES,
-    )
-
-
-def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page reads from the document."""
     summary, task = document["summary"], {"kind": "multiclass", **document["task"]}
     fractions = list(dict.fromkeys(row["labels"] for row in summary))
     headline = headline_fraction(fractions)
-    ours, groups = _row(document, headline), shown_groups(document)
-    shown = {metric for metrics in TABLES.values() for metric in metrics if any(row.get(metric) for row in summary)}
-    return {
-        "name": document.get("data", {}).get("name", task["column"]),
-        "sentences": _sentences(document, headline),
-        "groups": {labels: [row for row in summary if row["labels"] == labels] for labels in fractions},
-        "order": list(dict.fromkeys(called(row, summary) for row in summary)),
-        "headline": headline,
-        "ours": ours,
-        "per_class": ours.get("per_class", []),
-        "tested": {entry["name"]: entry["test"] for entry in task["classes"]},
-        "gains": [row for row in document["paired"] if row["labels"] == headline and row["mode"] == ours["mode"]],
-        "paired": document["paired"],
-        "saved": document["labels_saved"],
-        "shown": shown,
-        "tables": {title: {m: said for m, said in metrics.items() if m in shown} for title, metrics in TABLES.items()},
-        "subgroups": groups,
-        "kinds": {by: list(rows) for by, rows in groupby(groups, lambda row: row["by"])},
-        "site_probe": document.get("site_probe"),
-        "audit": _audited(document.get("audit")),
-        "counted": _counted(document.get("audit")),
-        "task": task,
-        "interval": document["interval"],
-        "provenance": {s: list(_flat(document[s])) for s in ("data", "encoder", "leak_check", "run") if s in document},
-        "command": document.get("run", {}).get("command", ""),
+    main, subgroups, audit = _main_row(document, headline), headline_subgroups(document), document.get("audit")
+    metrics = {
+        id: {metric: name for metric, name in names.items() if any(row.get(metric) for row in summary)} for id, names in METRICS.items()
     }
-
-
-def _contents(document: Mapping[str, Any], pictures: "Pictures | None") -> list[tuple[str, str]]:
-    """The sections that this page has, id and name."""
-    sections = {
-        "curve": ("Label efficiency", True),
-        "scores-1": ("Scores", True),
-        "gains": ("What pretraining gained", True),
-        "performance": ("Finds and misses", pictures),
-        "per-class": ("Class by class", document["summary"][0].get("per_class")),
-        "subgroups": ("Groups of patients", document.get("subgroups") or document.get("site_probe")),
-        "features": ("Map of the images", pictures),
-        "neighbours": ("Nearest neighbours", pictures and pictures.gallery),
-        "looked": ("Where it looked", pictures),
-        "audit": ("The data", document.get("audit")),
-        "reading": ("How to read this", True),
-        "provenance": ("Provenance", True),
+    names = dict.fromkeys(series_name(row, summary) for row in summary)
+    absent = {
+        "operating-points": not metrics["operating-points"],
+        "per-class": not main.get("per_class"),
+        "subgroups": not subgroups and not document.get("site_probe"),
+        "audit": not audit,
+        **dict.fromkeys(("performance", "features", "grad-cam"), pictures is None),
+        "neighbours": pictures is None or not pictures.neighbours,
     }
-    return [(name, title) for name, (title, there) in sections.items() if there]
+    return render_template(
+        "report.html.j2",
+        document=document,
+        task=task,
+        name=document.get("data", {}).get("name", task["column"]),
+        sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
+        sentences=_sentences(document, headline),
+        fractions={labels: [(series_name(row, summary), row) for row in summary if row["labels"] == labels] for labels in fractions},
+        styles={name: series_style(i) for i, name in enumerate(names)},
+        headline=headline,
+        main=main,
+        gains=[row for row in document["paired"] if (row["labels"], row["mode"]) == (headline, main["mode"])],
+        saved=document["labels_saved"],
+        metrics=metrics,
+        subgroups={by: list(rows) for by, rows in groupby(subgroups, lambda row: row["by"])},
+        site_probe=document.get("site_probe"),
+        audit=_audit_sentences(audit) if audit else [],
+        counts=_audit_counts(audit) if audit else {},
+        provenance={part: list(_flat(document[part])) for part in ("data", "encoder", "leak_check", "run") if part in document},
+        command=document.get("run", {}).get("command", ""),
+        curve={"wide": figure_svg(document, WIDE, "wide"), "narrow": figure_svg(document, NARROW, "narrow")},
+        subgroup_figure={
+            "wide": subgroups_svg(document, WIDE[0], "groups-wide"),
+            "narrow": subgroups_svg(document, NARROW[0], "groups-narrow"),
+        },
+        pictures=pictures,
+    )
 
 
-def _audited(audit: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """The audit's sentences, but for what is counted by value."""
-    if not audit:
-        return []
-    from medssl.data.audit import audit_lines
-
-    return [(heading, said) for heading, said in audit_lines(audit) if heading not in {*COUNTED, "label"}]
-
-
-def _counted(audit: Mapping[str, Any] | None) -> dict[str, Mapping[str, int]]:
-    """How many images have each value of what the audit counted."""
-    if not audit:
-        return {}
-    return {name: audit[name] for name in COUNTED if name in audit} | {f"label: {name}": counts for name, counts in audit["labels"].items()}
-
-
-def _alike(gallery: Sequence[Sequence[Any]]) -> str:
-    marks = [tile.good for row in gallery for tile in row if tile.good is not None]
-    return f"{sum(marks)} of these {len(marks)} neighbours are labelled like their test image."
+def _main_row(document: Mapping[str, Any], labels: str) -> Mapping[str, Any]:
+    """The summary's row of the first mode and initialisation at a fraction."""
+    return next(row for row in document["summary"] if row["labels"] == labels)
 
 
 def _sentences(document: Mapping[str, Any], headline: str) -> list[str]:
-    """What was done and found, in three sentences."""
-    task, encoder, ours = document["task"], document.get("encoder", {}), _row(document, headline)
-    method, backbone, seen = (encoder.get(key, {}) for key in ("method", "backbone", "pretraining"))
-    name = method.get("name", "")
-    network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
-    material = f" on {seen['pixels']:,} different images of {seen['patients']:,} patients" if seen else ""
-    shares = listed([spoken(labels) for labels in dict.fromkeys(row["labels"] for row in document["summary"])])
-    draws = max(row["draws"] for row in document["summary"])
-    drawn = f", in up to {draws} draws of patients," if draws > 1 else ""
+    """What was done and what was found, in three sentences."""
+    task, main, summary = document["task"], _main_row(document, headline), document["summary"]
+    draws = max(row["draws"] for row in summary)
+    repeated = f", in up to {draws} draws of patients," if draws > 1 else ""
     tested = f"{task['test']['n_labels']:,} images of {task['test']['n_patients']:,} patients"
-    unseen = _unseen(document.get("leak_check"))
-    reached = f"{score(ours['auroc']['mean'])} ({document['interval']['level']:.0%} interval {span(ours['auroc'])})"
+    score = f"{format_score(main['auroc']['mean'])} ({document['interval']['level']:.0%} interval {format_interval(main['auroc'])})"
     return [
-        f"{network} was pretrained with {_PAPER_NAMES.get(name, name) or 'self-supervision'}{material}, without looking at a label.",
-        f"Then {FITTED[ours['mode']]} with {shares} of the labels{drawn} to tell {_told(task)}, and each classifier was scored once on "
-        f"{tested} {unseen}.",
-        f"With {spoken(headline)} of the labels ({_range(ours['n_labels'])} images) the pretrained encoder reached an AUROC of {reached}"
-        f"{_gained(document, headline)}.",
+        _pretraining_sentence(document.get("encoder", {})),
+        f"Then {_TRAINED[main['mode']]} with {label_amounts(*dict.fromkeys(row['labels'] for row in summary))}{repeated} to tell "
+        f"{_classes(task)}, and each classifier was scored once on {tested} {_test_exposure(document.get('leak_check'))}.",
+        f"With {label_amounts(headline)} ({format_range(main['n_labels'])} images) the encoder reached an AUROC of {score}"
+        f"{_difference_from_random(document, main)}.",
     ]
 
 
-def _told(task: Mapping[str, Any]) -> str:
+def _pretraining_sentence(encoder: Mapping[str, Any]) -> str:
+    """How the encoder was trained. Of a card that does not say whether labels were used, nothing is said about labels."""
+    method, backbone, data = (encoder.get(key, {}) for key in ("method", "backbone", "pretraining"))
+    network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
+    images = f"{data['pixels']:,} different images of {data['patients']:,} patients" if data else ""
+    if method.get("uses_labels"):
+        return f"{network} was trained with the labels of all its training images{f': {images}' if images else ''}."
+    how = f" with {method.get('title', method['name'])}" if method else ""
+    without = ", without looking at a label" if "uses_labels" in method else ""
+    return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}."
+
+
+def _classes(task: Mapping[str, Any]) -> str:
     names = [entry["name"] for entry in task["classes"]]
     if task.get("kind") == "multilabel":
-        return f"which of {listed(names)} an image shows"
-    return f"{names[1]} from {names[0]}" if len(names) == 2 else f"{listed(names)} apart"
+        return f"which of {join_words(names)} an image shows"
+    return f"{names[1]} from {names[0]}" if len(names) == 2 else f"{join_words(names)} apart"
 
 
-def _unseen(leak_check: Mapping[str, int] | None) -> str:
+def _test_exposure(leak_check: Mapping[str, int] | None) -> str:
+    """Whether pretraining or fine-tuning had seen the test images."""
     if leak_check is None:
         return "that its fine-tuning had not seen"
     if leaked := leak_check["leaked"]:
@@ -204,35 +174,39 @@ def _unseen(leak_check: Mapping[str, int] | None) -> str:
     return "that neither its pretraining nor its fine-tuning had seen"
 
 
-def _gained(document: Mapping[str, Any], headline: str) -> str:
-    """The difference from a random start, where that was run, and whether its interval leaves the question open."""
-    ours = _row(document, headline)
-    rows = [row for row in document["paired"] if (row["labels"], row["mode"], row["versus"]) == (headline, ours["mode"], "random")]
-    if not rows:
+def _difference_from_random(document: Mapping[str, Any], main: Mapping[str, Any]) -> str:
+    """The difference from the random initialisation, where that was run, and whether its interval includes zero."""
+    wanted = main["labels"], main["mode"], "random"
+    row = next((row for row in document["paired"] if (row["labels"], row["mode"], row["versus"]) == wanted), None)
+    if row is None:
         return ""
-    (row,) = rows
-    than = f", {score(abs(row['auroc_gain']))} {'more' if row['auroc_gain'] >= 0 else 'less'} than the same network from a random start"
+    size = f"{format_score(abs(row['auroc_gain']))} {'more' if row['auroc_gain'] >= 0 else 'less'}"
     verdict = "does not include zero" if row["low"] > 0 or row["high"] < 0 else "includes zero, so it may be chance"
-    return f"{than}; the interval of that difference ({signed(row['low'])} to {signed(row['high'])}) {verdict}"
+    interval = format_difference_interval(row["low"], row["high"])
+    return f", {size} than the same network from random initialisation; the interval of that difference ({interval}) {verdict}"
 
 
-def _row(document: Mapping[str, Any], labels: str) -> Mapping[str, Any]:
-    """The summary's row of the first initialisation at a fraction."""
-    return next(row for row in document["summary"] if row["labels"] == labels)
+def _audit_sentences(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The audit as pairs of heading and sentence, without the facts that are shown as bars."""
+    from medssl.data.audit import audit_lines
+
+    return [(heading, sentence) for heading, sentence in audit_lines(audit) if heading not in {*_COUNTED, "label"}]
+
+
+def _audit_counts(audit: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+    """How many images have each value, by the name of the fact."""
+    return {name: audit[name] for name in _COUNTED if name in audit} | {
+        f"label: {name}": counts for name, counts in audit["labels"].items()
+    }
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested facts as (name, text) pairs; long lists as their length."""
+    """Nested facts as pairs of name and text; a long list as its length."""
     for key, item in value.items():
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(item, Mapping):
             yield from _flat(item, f"{name}: ")
         elif isinstance(item, Sequence) and not isinstance(item, str):
-            yield name, ", ".join(map(str, item)) if len(item) <= _SHOWN_ITEMS else f"{len(item):,} entries"
+            yield name, ", ".join(map(str, item)) if len(item) <= _MAX_ITEMS else f"{len(item):,} entries"
         else:
             yield name, f"{item:.4g}" if isinstance(item, float) else str(item)
-
-
-def _range(counts: Mapping[str, int]) -> str:
-    low, high = counts["low"], counts["high"]
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,4 +1,4 @@
-"""The charts of one label fraction: ROC, precision-recall, confusion, reliability, and the map of the encoder's features."""
+"""The charts of one label fraction: ROC, precision-recall, confusion matrix, reliability, and the t-SNE map of the features."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,97 +19,104 @@ from medssl.evaluate.stats.curves import (
     reliability,
     roc,
 )
-from medssl.report.figures import NAMES
+from medssl.report.formatting import format_score, init_name
 from medssl.report.theme import (
     DASHES,
-    DOTTED,
     INK,
     LINE,
     MARKERS,
     MUTED,
     PAPER,
+    REFERENCE_LINE,
     SERIES,
     Chart,
-    blank,
-    legend,
-    settled,
-    short,
-    style,
-    titled,
+    add_legend,
+    figure_style,
+    fix_layout,
+    label_axes,
+    new_figure,
+    shorten,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SIDE = 3.9  # inches: two stand side by side on a wide page, one fills a narrow one
-_MOST_CLASSES = 8  # lines or tables of one class each; more cannot be told apart
-_NUMBERED = 12  # classes up to which a confusion matrix has room for numbers
-_POINTS, _COMPONENTS, _PERPLEXITY = 2000, 50, 30
+_WIDTH = 3.9  # inches: two charts stand side by side on a wide page, one fills a narrow page
+_MAX_CURVES = 8  # of one class each; more cannot be told apart
+_MAX_WITH_COUNTS = 12  # classes for which the cells of a confusion matrix have room for counts
+_MAX_POINTS, _COMPONENTS, _PERPLEXITY = 2000, 50, 30
 
 Draws = Mapping[str, Sequence[np.ndarray]]
+Series = tuple[str, Sequence[Question], Sequence[np.ndarray]]  # name, questions whose mean is drawn, probabilities of each draw
 
 
 def performance(kind: str, classes: Sequence[str], y: np.ndarray, probs: Draws, temperature: float | None) -> dict[str, Chart]:
-    """ROC, precision-recall, confusion and reliability by name; those that the test images allow."""
+    """ROC, precision-recall, confusion and reliability by name; those that the test images allow.
+
+    `probs`: by initialisation the probabilities [n, k] of each draw; confusion and reliability are of the first draw of the first one.
+    """
     asked = questions(kind, y, len(classes))
     first = next(iter(probs.values()))[0]
-    with style():
-        charts = {"confusion": settled(_confusion(kind, classes, y, asked, first), "confusion")}
-        charts["reliability"] = settled(_reliability(kind, y, first, temperature), "reliability")
+    with figure_style():
+        charts = {"confusion": fix_layout(_confusion(kind, classes, y, asked, first), "confusion")}
+        charts["reliability"] = fix_layout(_reliability(kind, y, first, temperature), "reliability")
         if not asked:
             return charts
-        curves = {
-            "roc": settled(_roc(asked, classes, probs), "roc"),
-            "precision_recall": settled(_precision_recall(asked, classes, probs), "pr"),
-        }
+        series = _series(asked, classes, probs)
+        curves = {"roc": fix_layout(_roc(series), "roc"), "precision_recall": fix_layout(_precision_recall(series), "pr")}
     return curves | charts
 
 
-def _roc(asked: Sequence[Question], classes: Sequence[str], probs: Draws) -> "Figure":
+def _series(asked: Sequence[Question], classes: Sequence[str], probs: Draws) -> list[Series]:
+    """One question: a series for each initialisation. Several: of the first initialisation their mean, and each of up to 8."""
+    if len(asked) == 1:
+        return [(init_name(init), asked, draws) for init, draws in probs.items()]
+    draws = next(iter(probs.values()))
+    return [("mean of all", asked, draws)] + ([(classes[q.column], [q], draws) for q in asked] if len(asked) <= _MAX_CURVES else [])
+
+
+def _roc(series: Sequence[Series]) -> "Figure":
     from sklearn.metrics import roc_auc_score
 
-    figure, axes = _square("ROC curve (area)", "false alarms (1 − specificity)", "sensitivity")
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
-    legend(figure, *_lines(axes, asked, classes, probs, roc, roc_auc_score, (0.0,)))
+    figure, axes = _square_axes("ROC curve (AUROC)", "false positive rate (1 − specificity)", "sensitivity")
+    axes.plot([0, 1], [0, 1], **REFERENCE_LINE)
+    add_legend(figure, *_draw_curves(axes, series, roc, roc_auc_score, (0.0,)))
     return figure
 
 
-def _precision_recall(asked: Sequence[Question], classes: Sequence[str], probs: Draws) -> "Figure":
+def _precision_recall(series: Sequence[Series]) -> "Figure":
     from sklearn.metrics import average_precision_score
 
-    figure, axes = _square("Precision and recall (average precision)", "recall (sensitivity)", "precision (positive predictive value)")
+    figure, axes = _square_axes("Precision-recall curve (AUPRC)", "recall (sensitivity)", "precision (positive predictive value)")
+    _, asked, _ = series[0]
     if len(asked) == 1:
-        axes.axhline(asked[0].truth.mean(), color=MUTED, linewidth=1, linestyle=DOTTED)
-    legend(figure, *_lines(axes, asked, classes, probs, precision_recall, average_precision_score, ()))
+        axes.axhline(asked[0].truth.mean(), **REFERENCE_LINE)
+    add_legend(figure, *_draw_curves(axes, series, precision_recall, average_precision_score, ()))
     return figure
 
 
-def _lines(
-    axes: "Axes", asked: Sequence[Question], classes: Sequence[str], probs: Draws, of: Callable[..., Any], area: Callable[..., Any],
-    start: tuple[float, ...],
-) -> tuple[list[Any], list[str]]:  # fmt: skip
-    """One question: a line for each starting point. Several: their mean for the first one, and a thin line for each of up to 8."""
-    wanted = [(NAMES.get(init, init), asked, draws) for init, draws in probs.items()]
-    if len(asked) > 1:
-        wanted = [("mean of all", asked, wanted[0][2])]
-        wanted += [(classes[q.column], [q], wanted[0][2]) for q in asked] if len(asked) <= _MOST_CLASSES else []
+def _draw_curves(
+    axes: "Axes", series: Sequence[Series], curve: Callable[..., Any], area: Callable[..., Any], start: tuple[float, ...]
+) -> tuple[list[Any], list[str]]:
+    """Each series as the mean over its draws, with a band from the lowest to the highest draw. Returns the legend's handles and names."""
     handles, names = [], []
-    for i, (name, about, draws) in enumerate(wanted):
-        curves = over_draws(of, about, draws)
+    several = len(series[0][1]) > 1
+    for i, (name, asked, draws) in enumerate(series):
+        curves = over_draws(curve, asked, draws)
         curves = np.hstack([np.tile(start, (len(curves), 1)), curves])
-        x, colour = [*start, *GRID], INK if i == 0 and len(asked) > 1 else SERIES[(i - (len(asked) > 1)) % len(SERIES)]
+        x, colour = [*start, *GRID], INK if several and i == 0 else SERIES[(i - several) % len(SERIES)]
         (line,) = axes.plot(x, curves.mean(0), color=colour, linewidth=2.2 if i == 0 else 1.4, linestyle=DASHES[i % len(DASHES)])
-        if len(draws) > 1 and (len(asked) == 1 or i == 0):
+        if len(draws) > 1 and (not several or i == 0):
             axes.fill_between(x, curves.min(0), curves.max(0), color=colour, alpha=0.13, linewidth=0)
         handles.append(line)
-        names.append(f"{short(name)} ({over_draws(area, about, draws).mean():.3f})")
+        names.append(f"{shorten(name)} ({format_score(over_draws(area, asked, draws).mean())})")
     return handles, names
 
 
-def _square(title: str, x: str, y: str) -> tuple["Figure", "Axes"]:
-    figure, axes = blank((SIDE, 3.95))
-    titled(axes, title, x, y)
+def _square_axes(title: str, x: str, y: str) -> tuple["Figure", "Axes"]:
+    figure, axes = new_figure((_WIDTH, 3.95))
+    label_axes(axes, title, x, y)
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), box_aspect=1)
     axes.grid(color=LINE, linewidth=0.8)
     return figure, axes
@@ -117,23 +124,23 @@ def _square(title: str, x: str, y: str) -> tuple["Figure", "Axes"]:
 
 def _confusion(kind: str, classes: Sequence[str], y: np.ndarray, asked: Sequence[Question], prob: np.ndarray) -> "Figure":
     if kind == "multilabel":
-        shown = asked[:_MOST_CLASSES]
+        shown = asked[:_MAX_CURVES]
         rows = max(1, -(-len(shown) // 2))
-        figure, axes = blank((SIDE, 2.3 * rows), rows, 2, squeeze=False)
+        figure, axes = new_figure((_WIDTH, 2.3 * rows), rows, 2, squeeze=False)
         for each in axes.flat[len(shown) :]:
             each.set_axis_off()
         for each, question, counts in zip(axes.flat, shown, confusion_of_labels(shown, prob), strict=False):
             _matrix(each, counts, ["no", "yes"])
-            titled(each, short(classes[question.column], 20), "called", "is")
+            label_axes(each, shorten(classes[question.column], 20), "predicted", "true")
         return figure
-    figure, axes = blank((SIDE, 4.2))
-    _matrix(axes, confusion(y, prob), [short(name, 14) for name in classes])
-    titled(axes, "Confusion matrix", "what it was called", "what it is")
+    figure, axes = new_figure((_WIDTH, 4.2))
+    _matrix(axes, confusion(y, prob), [shorten(name, 14) for name in classes])
+    label_axes(axes, "Confusion matrix", "predicted class", "true class")
     return figure
 
 
 def _matrix(axes: "Axes", counts: np.ndarray, names: Sequence[str]) -> None:
-    """Cells the darker the larger their share of the row, with count and share in words."""
+    """A cell is the darker the larger its share of the row; count and share stand in it."""
     from matplotlib.patches import Rectangle
 
     k = len(counts)
@@ -142,12 +149,12 @@ def _matrix(axes: "Axes", counts: np.ndarray, names: Sequence[str]) -> None:
         for column in range(k):
             axes.add_patch(Rectangle((column, row), 1, 1, facecolor=SERIES[0], alpha=0.5 * shares[row, column], edgecolor="none"))
             axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=LINE, linewidth=0.8))
-            if k <= _NUMBERED:
-                share = f"\n{shares[row, column]:.0%}" if k <= _NUMBERED // 2 else ""
+            if k <= _MAX_WITH_COUNTS:
+                share = f"\n{shares[row, column]:.0%}" if k <= _MAX_WITH_COUNTS // 2 else ""
                 weight = "bold" if row == column else "normal"
                 axes.text(
                     column + 0.5, row + 0.5, f"{counts[row, column]:,}{share}", ha="center", va="center", color=INK, weight=weight,
-                    fontsize=9 if k <= _NUMBERED // 2 else 7,
+                    fontsize=9 if k <= _MAX_WITH_COUNTS // 2 else 7,
                 )  # fmt: skip
     at, turned = np.arange(k) + 0.5, k > 4 or max(map(len, names)) * k > 36
     axes.set_xticks(at, names, rotation=90 if turned else 0, color=INK)
@@ -157,46 +164,48 @@ def _matrix(axes: "Axes", counts: np.ndarray, names: Sequence[str]) -> None:
 
 
 def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float | None) -> "Figure":
-    """Observed against stated, over the histogram of what was stated."""
-    figure, (upper, lower) = blank((SIDE, 4.0), 2, 1, sharex=True, height_ratios=[3.2, 1])
-    versions = {"as stated": prob} | (
+    """Accuracy over confidence, before and after temperature scaling, above the histogram of the confidences."""
+    figure, (upper, lower) = new_figure((_WIDTH, 4.0), 2, 1, sharex=True, height_ratios=[3.2, 1])
+    versions = {"uncalibrated": prob} | (
         {} if temperature is None else {f"temperature {temperature:.2f}": tempered(prob, temperature, kind == "multilabel")}
     )
-    upper.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DOTTED)
+    upper.plot([0, 1], [0, 1], **REFERENCE_LINE)
     handles, names = [], []
-    for i, (name, stated) in enumerate(versions.items()):
-        bins = reliability(*answers(kind, y, stated))
+    for i, (name, probabilities) in enumerate(versions.items()):
+        bins = reliability(*answers(kind, y, probabilities))
         marker = {"marker": MARKERS[i], "markersize": 5.5, "markeredgecolor": PAPER, "markeredgewidth": 0.6}
         handles += upper.plot(bins.confidence, bins.right, color=SERIES[i], linewidth=1.6, linestyle=DASHES[i], **marker)
         names.append(name if kind == "multilabel" else f"{name} (ECE {bins.ece:.3f})")
         beside = 0.012 * (i - (len(versions) - 1) / 2)
         lower.vlines(bins.confidence + beside, 0, bins.share, color=SERIES[i], linewidth=3.2)
-    titled(upper, "Reliability", "", "share that was right")
-    titled(lower, "", "stated confidence", "images" if kind != "multilabel" else "answers")
+    label_axes(upper, "Reliability", "", "accuracy")
+    label_axes(lower, "", "confidence", "images" if kind != "multilabel" else "predictions")
     least = 0.5 if kind == "multilabel" or prob.shape[1] == 2 else 0.0
     upper.set(xlim=(least - 0.02, 1.02), ylim=(-0.02, 1.04))
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     lower.set_ylim(bottom=0)
     for axes in (upper, lower):
         axes.grid(color=LINE, linewidth=0.8)
-    legend(figure, handles, names)
+    add_legend(figure, handles, names)
     return figure
 
 
 def embedding(features: np.ndarray, groups: Mapping[str, tuple[Sequence[str], np.ndarray]], seed: int) -> dict[str, Chart]:
-    """A t-SNE map of at most 2,000 images for each way to colour them: title to names and the number of each image's name, -1 for none."""
+    """A t-SNE map of at most 2,000 images for each grouping: its title, its names, and the number of each image's name, -1 for none."""
     rows = np.arange(len(features))
-    if len(rows) > _POINTS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, _POINTS, replace=False))
+    if len(rows) > _MAX_POINTS:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, _MAX_POINTS, replace=False))
     if len(rows) < 5:
         return {}
-    at = places(features[rows], seed)
-    with style():
-        return {f"map_by_{by}": settled(_map(at, by, names, index[rows]), f"map-{by}") for by, (names, index) in groups.items()}
+    positions = tsne(features[rows], seed)
+    with figure_style():
+        return {
+            f"map_by_{by}": fix_layout(_scatter(positions, by, names, index[rows]), f"map-{by}") for by, (names, index) in groups.items()
+        }
 
 
-def places(features: np.ndarray, seed: int) -> np.ndarray:
-    """[n, 2]: t-SNE (van der Maaten and Hinton 2008) of the first 50 principal components, from the first two on."""
+def tsne(features: np.ndarray, seed: int) -> np.ndarray:
+    """[n, 2]: t-SNE (van der Maaten and Hinton 2008) of the first 50 principal components; it starts from the first two."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -204,20 +213,20 @@ def places(features: np.ndarray, seed: int) -> np.ndarray:
     return TSNE(perplexity=min(_PERPLEXITY, (len(features) - 1) / 3), init="pca", random_state=seed).fit_transform(reduced)
 
 
-def _map(at: np.ndarray, by: str, names: Sequence[str], index: np.ndarray) -> "Figure":
-    figure, axes = blank((SIDE, 3.7))
-    handles, said, size = [], [], 16 if len(at) > 500 else 24
+def _scatter(positions: np.ndarray, by: str, names: Sequence[str], index: np.ndarray) -> "Figure":
+    figure, axes = new_figure((_WIDTH, 3.7))
+    handles, shown, size = [], [], 16 if len(positions) > 500 else 24
     for i in [-1, *range(len(names))]:
-        own = at[index == i]
+        own = positions[index == i]
         if not len(own):
             continue
         colour, marker = (MUTED, ".") if i < 0 else (SERIES[i % len(SERIES)], MARKERS[i % len(MARKERS)])
         dots = partial(axes.scatter, color=colour, marker=marker, edgecolors=PAPER, linewidths=0.4)
         dots(*own.T, s=size, alpha=0.85)
         handles.append(dots([], [], s=36))
-        said.append(f"{'unknown' if i < 0 else short(names[i], 24)} ({len(own):,})")
-    titled(axes, f"Coloured by {by}")
+        shown.append(f"{'unknown' if i < 0 else shorten(names[i], 24)} ({len(own):,})")
+    label_axes(axes, f"Coloured by {by}")
     axes.set(xticks=[], yticks=[])
     axes.spines["bottom"].set_visible(False)
-    legend(figure, handles, said, columns=2 if len(said) > 4 else 1)
+    add_legend(figure, handles, shown, columns=2 if len(shown) > 4 else 1)
     return figure

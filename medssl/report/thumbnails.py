@@ -1,4 +1,4 @@
-"""Images of the store as small pictures inside the page, and the nearest neighbours of some of them."""
+"""Small pictures of images inside the page, and the nearest neighbours of some test images."""
 
 import base64
 import io
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medssl.report.theme import INK, MUTED, blank, png, short, style
+from medssl.report.theme import INK, MUTED, figure_style, new_figure, shorten, to_png
 
-EDGE = 160  # pixels at most
+MAX_EDGE = 160  # pixels
 NEIGHBOURS = 4
-_QUERIES = 6
-_PHOTOGRAPH = 64  # pixels from which on JPEG is the smaller form
+_EXAMPLES = 6
+_JPEG_FROM = 64  # pixels from which on JPEG is smaller than PNG
 _QUALITY = 85
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A picture, uint8 [H, W, 3], and what is said under it. `good`: whether that is what one hopes for, where it can be said."""
+class Thumbnail:
+    """A picture, uint8 [H, W, 3], and its caption. `correct`: whether the caption is the right one, None where the question has no
+    meaning. `note`: a number beside the caption."""
 
     pixels: np.ndarray
-    said: str
-    good: bool | None = None
+    caption: str
+    correct: bool | None = None
     note: str = ""
 
     @property
@@ -31,52 +32,55 @@ class Tile:
         from PIL import Image
 
         picture = Image.fromarray(self.pixels)
-        picture.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
-        kind, options = ("JPEG", {"quality": _QUALITY}) if max(picture.size) >= _PHOTOGRAPH else ("PNG", {"optimize": True})
+        picture.thumbnail((MAX_EDGE, MAX_EDGE), Image.Resampling.LANCZOS)
+        kind, options = ("JPEG", {"quality": _QUALITY}) if max(picture.size) >= _JPEG_FROM else ("PNG", {"optimize": True})
         buffer = io.BytesIO()
         picture.save(buffer, kind, **options)
         return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def displayed(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] of an image [C, H, W] of uint8 or uint16: three channels as red, green, blue; of any other number the first, grey."""
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] of an image [C, H, W] of uint8 or uint16. Three channels are red, green, blue; of any other number the first is
+    shown in grey."""
     bytes_ = (image // 257 if image.dtype == np.uint16 else image).astype(np.uint8)
     return np.moveaxis(bytes_, 0, -1).copy() if len(bytes_) == 3 else np.repeat(bytes_[0][..., None], 3, axis=-1)
 
 
-def spread(groups: np.ndarray, wanted: int = _QUERIES) -> np.ndarray:
-    """Places of `wanted` images, spread evenly: the groups take turns, and each gives those that cut its images into equal parts.
+def select_examples(groups: np.ndarray, number: int = _EXAMPLES) -> np.ndarray:
+    """Indices of `number` images by a fixed rule, without chance and without scores.
 
-    A group is a number of 0 or more; images of group -1 are left out. No chance and no score is in it, and no eye.
+    The groups take turns. Each group gives the images that divide it into equal parts. A group is a number of 0 or more; images of
+    group -1 are left out.
     """
     names = np.unique(groups[groups >= 0])
-    quota = {name: len(range(i, wanted, len(names))) for i, name in enumerate(names)}
-    picked = []
-    for name, number in quota.items():
-        own = np.flatnonzero(groups == name)
-        number = min(number, len(own))
-        picked.append(own[((np.arange(number) + 0.5) * len(own) / max(number, 1)).astype(int)])
-    return np.concatenate(picked) if picked else np.array([], int)
+    quotas = {name: len(range(i, number, len(names))) for i, name in enumerate(names)}
+    selected = []
+    for name, quota in quotas.items():
+        members = np.flatnonzero(groups == name)
+        quota = min(quota, len(members))
+        selected.append(members[((np.arange(quota) + 0.5) * len(members) / max(quota, 1)).astype(int)])
+    return np.concatenate(selected) if selected else np.array([], int)
 
 
-def nearest(queries: np.ndarray, pool: np.ndarray, number: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
-    """Places in `pool` and cosines [q, number] of the vectors most alike to each query, the most alike first."""
+def nearest_neighbours(queries: np.ndarray, pool: np.ndarray, number: int = NEIGHBOURS) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into `pool` and cosine similarities [q, number] of the vectors most similar to each query, the most similar first."""
     q, p = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, pool))
     cosine = q @ p.T
     order = np.argsort(-cosine, axis=1, kind="stable")[:, :number]
     return order, np.take_along_axis(cosine, order, axis=1)
 
 
-def sheet(rows: Sequence[Sequence[Tile]]) -> bytes:
-    """The tiles as one PNG for a tracker."""
+def contact_sheet(rows: Sequence[Sequence[Thumbnail]]) -> bytes:
+    """The thumbnails as one PNG for a tracker."""
     columns = max(map(len, rows))
-    with style():
-        figure, axes = blank((1.5 * columns, 1.75 * len(rows)), len(rows), columns, squeeze=False)
+    with figure_style():
+        figure, axes = new_figure((1.5 * columns, 1.75 * len(rows)), len(rows), columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
-        for row, tiles in enumerate(rows):
-            for axis, tile in zip(axes[row], tiles, strict=False):
-                axis.imshow(tile.pixels)
-                mark = "" if tile.good is None else "✓ " if tile.good else "✗ "
-                axis.set_title(mark + short(tile.said, 20), fontsize=7, color=MUTED if tile.good is False else INK)
-        return png(figure)
+        for row, thumbnails in enumerate(rows):
+            for axis, thumbnail in zip(axes[row], thumbnails, strict=False):
+                axis.imshow(thumbnail.pixels)
+                mark = "" if thumbnail.correct is None else "✓ " if thumbnail.correct else "✗ "
+                colour = MUTED if thumbnail.correct is False else INK
+                axis.set_title(mark + shorten(thumbnail.caption, 20), fontsize=7, color=colour)
+        return to_png(figure)

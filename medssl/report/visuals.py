@@ -1,154 +1,151 @@
-"""What a classifier does at one label fraction, in pictures: its curves and errors, the map of its features, some images and their like."""
+"""The pictures of a classifier at one label fraction: curves and errors, a map of the features, nearest neighbours and Grad-CAM."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from medssl.report import gradcam, performance_charts, thumbnails
 from medssl.report.theme import Chart
-from medssl.report.thumbnails import Tile
+from medssl.report.thumbnails import Thumbnail
 
-_MOST_CASES = 8
-_MOST_NAMES = 8  # colours of a map
+if TYPE_CHECKING:
+    from torch import nn
+
+_MAX_CASES = 8
+_MAX_NAMES = 8  # colours of a map
 _NONE = "none of them"
 
 
 @dataclass(frozen=True)
-class Showcase:
-    """One fraction of a study, and the images of its test.
+class LabelledImages:
+    """Images by their `rows` in the store [n], with their labels (`y`, as Task.y) and the features of the frozen encoder [n, d]."""
 
-    `y`: as Task.y, of the test images. `probs`: by initialisation, the one in question first, the test probabilities [n, k] of each draw.
-    `features`: [n, d] of the test images by the frozen encoder. `sites`: text [n], "" where it is not known. `images`: the store's, `test`:
-    the rows of the test images. `pool`, `pool_y`, `pool_features`: rows, labels and features of labelled training images. `classifier`:
-    images in [0, 1] to logits; None where there is no network. `temperature`: of the first draw of the first initialisation.
+    rows: np.ndarray
+    y: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True)
+class PictureInputs:
+    """One fraction of a study, and its images.
+
+    `probs`: by initialisation, that of the report first, the test probabilities [n, k] of each draw. `images`: those of the store.
+    `sites`: text of each test image, "" where it is not known. `pool`: labelled training images, in which neighbours are searched.
+    `classifier`: images in [0, 1] to logits, None where there is no network; `temperature`: both of the first draw and initialisation.
     """
 
     kind: str
     classes: tuple[str, ...]
-    y: np.ndarray
     labels: str
-    mode: str
     probs: Mapping[str, Sequence[np.ndarray]]
-    features: np.ndarray
-    sites: np.ndarray
     images: np.ndarray
-    test: np.ndarray
-    pool: np.ndarray
-    pool_y: np.ndarray
-    pool_features: np.ndarray
-    classifier: nn.Module | None = None
+    test: LabelledImages
+    pool: LabelledImages
+    sites: np.ndarray
+    classifier: "nn.Module | None" = None
     temperature: float | None = None
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the page shows. `charts`: by name. `gallery`: rows of a test image and its neighbours. `attention`: pairs of image and overlay;
-    where it is empty, `no_attention` says why."""
+    """What the page shows. `charts`: by name. `neighbours`: rows of a test image and its neighbours. `gradcam`: pairs of image and
+    overlay; where there is none, `gradcam_note` says why."""
 
     labels: str
-    mode: str
     charts: Mapping[str, Chart]
-    gallery: Sequence[Sequence[Tile]]
-    attention: Sequence[Sequence[Tile]]
-    no_attention: str
+    neighbours: Sequence[Sequence[Thumbnail]]
+    gradcam: Sequence[Sequence[Thumbnail]]
+    gradcam_note: str
 
     def files(self) -> dict[str, bytes]:
         """The same pictures for a tracker: PNG by file name."""
-        sheets = {"neighbours": self.gallery, "grad_cam": self.attention}
+        sheets = {"neighbours": self.neighbours, "grad_cam": self.gradcam}
         return {f"{name}.png": chart.png for name, chart in self.charts.items()} | {
-            f"{name}.png": thumbnails.sheet(rows) for name, rows in sheets.items() if rows
+            f"{name}.png": thumbnails.contact_sheet(rows) for name, rows in sheets.items() if rows
         }
 
 
-def illustrate(showcase: Showcase, seed: int) -> Pictures:
-    """All pictures of a showcase; the same seed gives the same ones. Looks at no more than the images that it shows."""
-    names, groups = _groups(showcase.kind, showcase.classes, showcase.y)
-    coloured = {"class": _largest(names, groups)}
-    known = sorted(set(showcase.sites.tolist()) - {""})
-    if len(known) > 1:
-        index = {site: i for i, site in enumerate(known)}
-        coloured["site"] = _largest(known, np.array([index.get(site, -1) for site in showcase.sites.tolist()]))
-    looked, why = _attention(showcase)
-    return Pictures(
-        showcase.labels,
-        showcase.mode,
-        performance_charts.performance(showcase.kind, showcase.classes, showcase.y, showcase.probs, showcase.temperature)
-        | performance_charts.embedding(showcase.features, coloured, seed),
-        _gallery(showcase, groups),
-        looked,
-        why,
-    )
+def draw_pictures(inputs: PictureInputs, seed: int) -> Pictures:
+    """All pictures; the same seed gives the same ones. Reads no more images than it shows."""
+    names, groups = _class_groups(inputs)
+    groupings = {"class": _largest(names, groups)}
+    sites = sorted(set(inputs.sites.tolist()) - {""})
+    if len(sites) > 1:
+        number = {site: i for i, site in enumerate(sites)}
+        groupings["site"] = _largest(sites, np.array([number.get(site, -1) for site in inputs.sites.tolist()]))
+    charts = performance_charts.performance(inputs.kind, inputs.classes, inputs.test.y, inputs.probs, inputs.temperature)
+    charts |= performance_charts.embedding(inputs.test.features, groupings, seed)
+    return Pictures(inputs.labels, charts, _neighbours(inputs, groups), *_gradcam(inputs))
 
 
-def _groups(kind: str, classes: Sequence[str], y: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names, and the number of each image's name: its class; of several labels the one it has, "none" or "several"."""
-    if kind != "multilabel":
-        return tuple(classes), y
-    has = (y == 1).sum(1)
-    one = np.where(has == 1, (y == 1).argmax(1), np.where(has == 0, len(classes), len(classes) + 1))
-    return (*classes, _NONE, "several"), one
+def _class_groups(inputs: PictureInputs) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names, and the number of each test image's name: its class; of several labels the one it has, "none of them" or "several"."""
+    classes, y = inputs.classes, inputs.test.y
+    if inputs.kind != "multilabel":
+        return classes, y
+    count = (y == 1).sum(1)
+    number = np.where(count == 1, (y == 1).argmax(1), np.where(count == 0, len(classes), len(classes) + 1))
+    return (*classes, _NONE, "several"), number
 
 
 def _largest(names: Sequence[str], index: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The names with the most images in their order, the rest as "others"."""
-    if len(names) <= _MOST_NAMES:
+    if len(names) <= _MAX_NAMES:
         return list(names), index
     counts = np.bincount(index[index >= 0], minlength=len(names))
-    kept = np.sort(np.argsort(-counts, kind="stable")[: _MOST_NAMES - 1])
-    place = np.full(len(names), len(kept))
-    place[kept] = np.arange(len(kept))
-    return [*(str(names[int(i)]) for i in kept), "others"], np.where(index < 0, -1, place[index])
+    kept = np.sort(np.argsort(-counts, kind="stable")[: _MAX_NAMES - 1])
+    number = np.full(len(names), len(kept))
+    number[kept] = np.arange(len(kept))
+    return [*(str(names[int(i)]) for i in kept), "others"], np.where(index < 0, -1, number[index])
 
 
-def _gallery(showcase: Showcase, groups: np.ndarray) -> list[list[Tile]]:
-    if not len(showcase.pool):
+def _neighbours(inputs: PictureInputs, groups: np.ndarray) -> list[list[Thumbnail]]:
+    """For some test images a row: the image, and the training images with the most similar features."""
+    test, pool = inputs.test, inputs.pool
+    if not len(pool.rows):
         return []
-    chosen: list[int] = thumbnails.spread(groups).tolist()
-    found, cosines = thumbnails.nearest(showcase.features[chosen], showcase.pool_features)
+    queries: list[int] = thumbnails.select_examples(groups).tolist()
+    found, cosines = thumbnails.nearest_neighbours(test.features[queries], pool.features)
     rows = []
-    for i, query in enumerate(chosen):
-        truth = _said(showcase, showcase.y[query])
-        row = [Tile(_shown(showcase, showcase.test[query]), truth)]
+    for i, query in enumerate(queries):
+        truth = _class_name(inputs, test.y[query])
+        row = [Thumbnail(_pixels(inputs, test.rows[query]), truth)]
         for n, cosine in zip(found[i], cosines[i], strict=True):
-            said = _said(showcase, showcase.pool_y[n])
-            row.append(Tile(_shown(showcase, showcase.pool[n]), said, said == truth, f"{cosine:.2f}"))
+            name = _class_name(inputs, pool.y[n])
+            row.append(Thumbnail(_pixels(inputs, pool.rows[n]), name, name == truth, f"{cosine:.2f}"))
         rows.append(row)
     return rows
 
 
-def _said(showcase: Showcase, y: Any) -> str:
+def _class_name(inputs: PictureInputs, y: Any) -> str:
     """The class of an image; of several labels all that it has."""
-    if showcase.kind == "multilabel":
-        return ", ".join(name for name, has in zip(showcase.classes, y, strict=True) if has == 1) or _NONE
-    return showcase.classes[y] if y >= 0 else "unknown"
+    if inputs.kind == "multilabel":
+        return ", ".join(name for name, has in zip(inputs.classes, y, strict=True) if has == 1) or _NONE
+    return inputs.classes[y] if y >= 0 else "unknown"
 
 
-def _attention(showcase: Showcase) -> tuple[list[list[Tile]], str]:
-    if showcase.classifier is None:
-        return [], "This classifier is no network: there is nothing to ask where it looked."
-    chosen = gradcam.cases(showcase.kind, showcase.y, next(iter(showcase.probs.values()))[0], _MOST_CASES)
-    if not chosen:
-        return [], "No test image was called any of the labels."
-    rows = showcase.test[[case.place for case in chosen]]
-    full = np.iinfo(showcase.images.dtype).max
-    images = np.stack([showcase.images[row] for row in rows]).astype(np.float32) / full
-    maps = gradcam.grad_cam(showcase.classifier, images, [case.called for case in chosen])
+def _gradcam(inputs: PictureInputs) -> tuple[list[list[Thumbnail]], str]:
+    """Pairs of a test image and its overlay, or the reason why there is none."""
+    if inputs.classifier is None:
+        return [], "Grad-CAM needs a network; this classifier is none."
+    cases = gradcam.select_cases(inputs.kind, inputs.test.y, next(iter(inputs.probs.values()))[0], _MAX_CASES)
+    if not cases:
+        return [], "No label was predicted for any test image."
+    rows = inputs.test.rows[[case.index for case in cases]]
+    images = np.stack([inputs.images[row] for row in rows]).astype(np.float32) / np.iinfo(inputs.images.dtype).max
+    maps = gradcam.grad_cam(inputs.classifier, images, [case.predicted for case in cases])
     if maps is None:
-        return (
-            [],
-            "This network has no feature map of convolutions at its end, which Grad-CAM needs: a transformer mixes places on the way.",
-        )
+        return [], "Grad-CAM needs a feature map of convolutions at the end of the network. This network has none, as most transformers."
     pairs = []
-    for case, row, strength in zip(chosen, rows, maps, strict=True):
-        picture = _shown(showcase, row)
-        truth = showcase.classes[case.truth] if case.truth >= 0 else f"not {showcase.classes[case.called]}"
-        called = f"called {showcase.classes[case.called]}"
-        pairs.append([Tile(picture, truth), Tile(gradcam.overlaid(picture, strength), called, case.right, f"{case.probability:.0%}")])
+    for case, row, strength in zip(cases, rows, maps, strict=True):
+        picture, predicted = _pixels(inputs, row), inputs.classes[case.predicted]
+        truth = inputs.classes[case.truth] if case.truth >= 0 else f"not {predicted}"
+        note = f"{case.probability:.0%}" + ("" if strength.any() else ", empty map")
+        pairs.append([Thumbnail(picture, truth), Thumbnail(gradcam.overlay(picture, strength), predicted, case.correct, note)])
     return pairs, ""
 
 
-def _shown(showcase: Showcase, row: Any) -> np.ndarray:
-    return thumbnails.displayed(np.asarray(showcase.images[row]))
+def _pixels(inputs: PictureInputs, row: Any) -> np.ndarray:
+    return thumbnails.to_rgb(np.asarray(inputs.images[row]))

@@ -184,8 +184,8 @@ def _of_encoder(study: Study, data: str, name: str) -> Iterator[Job]:
 
 
 def _cells(study: Study, mode: str) -> int:
-    """Classifiers of one fine-tuning: encoder, random start and raw pixels. What is fitted without chance is the same in all draws of all
-    labels: raw pixels always, the others unless the whole network is trained."""
+    """Classifiers of one fine-tuning: encoder, random initialisation, raw pixels. What is fitted without chance is the same in all draws
+    of all labels: raw pixels always, the others unless the whole network is trained."""
     fractions = parse_labels(study.labels)
     draws = [_draws(study, wanted) for wanted in fractions]
     once = sum(1 if wanted.share == 1 else n for wanted, n in zip(fractions, draws, strict=True))

@@ -1,6 +1,6 @@
 """Of what quality is the support set? What its look-ups find, in numbers; labels and patients only watch (subject of pNNCLR, 2308.06983).
 
-    nn_age              mean age of the neighbours in steps, without random start rows
+    nn_age              mean age of the neighbours in steps, without the random vectors of the start
     nn_start            share of neighbours that are random rows the set started with
     nn_distinct         how many different rows were found, as a share of the queries; low where a few rows are everybody's neighbour
     nn_self_now         share of neighbours that are embeddings of the query's image pushed in this very step: must be 0

@@ -38,7 +38,7 @@ def test_one_run_gets_its_own_report_again_and_keeps_all_else(medssl, tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "runs/a").iterdir()}
     assert medssl("runs/a")[0] == 0
     page = (tmp_path / "runs/a/report.html").read_text()
-    assert "How much is a label worth?" in page and "moco" in page
+    assert "Label efficiency: " in page and "moco" in page
     assert all((tmp_path / "runs/a" / name).read_bytes() == content for name, content in before.items())
     assert medssl("runs/a")[0] == 0, "a second time too"
     assert medssl("runs/a", "--out", "page.html") == (0, "report    page.html (1 run)\n")

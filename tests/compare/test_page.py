@@ -1,4 +1,4 @@
-"""The page of several runs: foreign text stays text, nothing is asked of anywhere, and it claims no more than the intervals do."""
+"""The page of several runs: foreign text stays text, nothing is requested, and it claims no more than the intervals do."""
 
 import copy
 import re
@@ -53,16 +53,19 @@ def runs(tmp_path_factory):
 
 
 def copied(runs):
-    return [Run(run.name, run.place, copy.deepcopy(run.document), run.predictions) for run in runs]
+    return [Run(run.name, run.parent, copy.deepcopy(run.document), run.predictions) for run in runs]
 
 
 def test_three_sentences_say_what_was_compared_and_what_was_found(runs):
     shown = " ".join(Page(render(runs)).shown.split())
-    assert "3 runs of 2 encoders (MoCo · a and SimCLR · b) on 2 data sets (nih and lung) are shown together." in shown
-    assert "Each classifier (linear probe) was given 10% and 100% of the labels and scored once on test images that neither its" in shown
+    assert "3 runs of 2 encoders (MoCo · a and SimCLR · b) on 2 data sets (nih and lung) are compared." in shown
+    assert (
+        "Each classifier (linear probe) was trained with 10% and 100% of the labels and scored once on test images that neither its"
+        in shown
+    )
     assert "8 images of 6 patients in nih and 8 images of 6 patients in lung." in shown
     assert (
-        "With 10% of the labels these are ahead of all others: MoCo · a in nih (linear probe); in 1 of 2 charts the intervals leave"
+        "With 10% of the labels these are better than all others: MoCo · a in nih (linear probe); in 1 of 2 charts the intervals do"
         in shown
     )
 
@@ -70,17 +73,17 @@ def test_three_sentences_say_what_was_compared_and_what_was_found(runs):
 def test_best_is_marked_where_the_interval_says_so_and_nowhere_else(runs):
     page = Page(render(runs))
     assert sum(attributes.get("class") == "best" for _, attributes in page.elements) == 2, "both fractions of nih, none of lung"
-    order = page.shown[page.shown.index("How sure is the order") : page.shown.index("How to read this")]
-    assert order.count("+0.500 to +0.500") == 4 and order.count("ahead") == 4 and order.count("undecided") == 2
+    differences = page.shown[page.shown.rindex("Differences with intervals") : page.shown.rindex("How to read this page")]
+    assert differences.count("+0.500 to +0.500") == 4 and differences.count("better") == 4 and differences.count("inconclusive") == 2
 
 
-def test_charts_of_other_test_images_are_said_not_to_be_ranked(runs):
+def test_the_page_warns_that_charts_of_other_test_images_must_not_be_ranked(runs):
     warning = "Charts of different data sets are not on the same test images"
     assert warning in Page(render(runs)).shown
     assert warning not in Page(render(runs[:2])).shown
 
 
-def test_a_leak_and_missing_predictions_are_told(runs):
+def test_a_leak_and_missing_predictions_are_named(runs):
     changed = copied(runs)
     changed[0].document["leak_check"]["leaked"] = 3
     changed[1] = Run("linear-b", "nih", changed[1].document, None)
@@ -88,7 +91,7 @@ def test_a_leak_and_missing_predictions_are_told(runs):
     assert "linear-a was tested on 3 images that its pretraining had seen: its scores are too good." in shown
     assert "linear-b holds no predictions.parquet" in shown and "neither its pretraining" not in shown
     changed[1].document["task"]["kind"] = "multilabel"
-    assert "linear-b asks for several labels at once" in Page(render(changed)).shown
+    assert "linear-b has a task of several labels" in Page(render(changed)).shown
 
 
 def test_foreign_text_is_shown_and_never_run(runs):
@@ -108,7 +111,7 @@ def test_foreign_text_is_shown_and_never_run(runs):
     assert "{{ 7 * 7 }} $x^2$-->" in page.shown and f"{SCRIPT}0" in page.shown
 
 
-def test_the_page_asks_nothing_of_anywhere_and_its_policy_forbids_it(runs):
+def test_the_page_requests_nothing_and_its_policy_forbids_it(runs):
     text = render(runs)
     page = Page(text)
     policy = next(a["content"] for tag, a in page.elements if tag == "meta" and a.get("http-equiv") == "Content-Security-Policy")
@@ -143,12 +146,12 @@ def test_documents_of_the_first_reports_with_little_in_them_still_make_a_page(ru
     assert "test images that its fine-tuning had not seen" in shown
 
 
-def test_labels_saved_are_told_either_way(runs):
+def test_labels_saved_are_reported_whether_reached_or_not(runs):
     changed = copied(runs)
     for run, reached in zip(changed, ("10pct", None, "100pct"), strict=True):
         run.document["labels_saved"] = {"mode": "linear", "at": "100pct", "auroc": 0.7211, "reached": reached, "by_fraction": []}
     shown = " ".join(Page(render(changed)).shown.split())
-    assert "0.721 (random start, 100%)10% of the labels" in shown.replace("</td>", "") and "more than was tried" in shown
+    assert "0.721 (random initialisation, 100%)10% of the labels" in shown and "more than was tried" in shown
 
 
 def test_the_same_runs_give_the_same_bytes(runs, tmp_path):

@@ -20,7 +20,7 @@ def test_every_faulty_file_among_300_is_found_for_its_reason_and_no_good_one(fau
     for one in found:
         assert one.missed == one.misnamed == one.false_alarms == [], one.source
     assert [one.used for one in found] == [120 - 7, 3 * (60 - 6), 120 - 7]
-    assert list(faulty.table(found))[-1] == "20 of 20 faulty files found, 0 for another reason, 0 false alarms"
+    assert list(faulty.table(found))[-1] == "20 of 20 faulty files found, 0 for another reason, 0 false positives"
 
 
 def test_what_is_missed_misnamed_or_taken_for_faulty_is_told(faulty: ModuleType) -> None:
@@ -28,4 +28,4 @@ def test_what_is_missed_misnamed_or_taken_for_faulty_is_told(faulty: ModuleType)
     found = faulty.Found("folder", 5, planted, {"a.png": "truncated", "b.png": "crc", "d.png": "empty"}, 2, 1.0)
     assert (found.missed, found.false_alarms) == (["c.png"], ["d.png"])
     assert found.misnamed == ["half a PNG: crc, not truncated"]
-    assert list(faulty.table([found]))[-1] == "2 of 3 faulty files found, 1 for another reason, 1 false alarms"
+    assert list(faulty.table([found]))[-1] == "2 of 3 faulty files found, 1 for another reason, 1 false positives"

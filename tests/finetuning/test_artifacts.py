@@ -12,7 +12,7 @@ from studies import a_request
 from medssl.evaluate.experiment import Findings, Request, run_study
 from medssl.finetuning import artifacts
 from medssl.nn.encoder import Encoder
-from medssl.report.visuals import Showcase
+from medssl.report import PictureInputs
 
 FRACTIONS = "10pct,50pct,100pct"
 
@@ -42,14 +42,14 @@ def studied(request: pytest.FixtureRequest, tmp_path) -> tuple[Request, Findings
 
 def test_the_heat_maps_are_of_the_classifier_whose_cases_the_page_shows(studied, monkeypatch):
     asked, findings = studied
-    handed: list[Showcase] = []
-    monkeypatch.setattr(artifacts, "illustrate", lambda showcase, seed: handed.append(showcase))
+    handed: list[PictureInputs] = []
+    monkeypatch.setattr(artifacts, "draw_pictures", lambda inputs, seed: handed.append(inputs))
     artifacts.make_pictures(asked, findings)
-    (showcase,) = handed
+    (inputs,) = handed
     prob, temperature = of_first_draw(findings, "10pct")
-    assert (showcase.labels, showcase.temperature) == ("10pct", temperature)
-    np.testing.assert_array_equal(showcase.probs["pretrained"][0], prob)
-    np.testing.assert_allclose(said(showcase.classifier, asked), prob, atol=1e-5)
+    assert (inputs.labels, inputs.temperature) == ("10pct", temperature)
+    np.testing.assert_array_equal(inputs.probs["pretrained"][0], prob)
+    np.testing.assert_allclose(said(inputs.classifier, asked), prob, atol=1e-5)
 
 
 def test_the_classifier_that_is_kept_is_that_of_all_labels(studied):

@@ -1,11 +1,11 @@
-"""Grad-CAM of networks whose reasons are known, because they were built with them."""
+"""Grad-CAM of networks that were built so that it is known which part of the image counts."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from medssl.report.gradcam import Case, cases, grad_cam, last_map, linear_on, overlaid
+from medssl.report.gradcam import Case, grad_cam, last_feature_map, overlay, select_cases
 
 
 class LooksAtOneQuadrant(nn.Module):
@@ -31,7 +31,7 @@ def lit(quadrants: list[tuple[int, int]]) -> np.ndarray:
     return image
 
 
-def test_the_map_lights_up_where_the_channel_of_the_class_does() -> None:
+def test_the_map_is_high_where_the_channel_of_the_class_is_active() -> None:
     """The gradient says how much a channel counts, the activation where it is: a lit quarter that does not count still is the channel's."""
     network = LooksAtOneQuadrant()
     maps = grad_cam(network, np.stack([lit([(0, 0)]), lit([(1, 1)])]), [1, 0])
@@ -42,7 +42,7 @@ def test_the_map_lights_up_where_the_channel_of_the_class_does() -> None:
     assert min(m.mean() for m in inside) > 0.9 and max(m.mean() for m in outside) < 0.05
 
 
-def test_an_image_in_which_nothing_speaks_for_the_class_is_dark_and_finite() -> None:
+def test_the_map_of_an_image_in_which_nothing_speaks_for_the_class_is_zero_and_finite() -> None:
     maps = grad_cam(LooksAtOneQuadrant(), lit([])[None], [1])
     assert maps is not None and (maps == 0).all()
 
@@ -63,42 +63,38 @@ def test_the_last_feature_map_is_found_and_a_transformer_has_none(model: str, ex
 
     small = {"embed_dim": 24, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 4, 8)} if model.startswith("swin") else {}
     network = timm.create_model(model, num_classes=2, **small).eval()
-    assert last_map(network, torch.zeros(1, 3, 224, 224)) == expected
+    assert last_feature_map(network, torch.zeros(1, 3, 224, 224)) == expected
     if expected is None:
         assert grad_cam(network, np.zeros((1, 3, 224, 224), np.float32), [0]) is None
 
 
-def test_the_most_confident_right_and_wrong_case_of_each_class_are_chosen() -> None:
+def test_the_most_confident_correct_and_wrong_case_of_each_class_are_selected() -> None:
     y = np.array([0, 0, 0, 1, 1, -1])
     p = np.array([0.2, 0.1, 0.7, 0.9, 0.4, 1.0])  # of class 1
-    found = cases("multiclass", y, np.stack([1 - p, p], 1), 8)
-    assert [(c.place, c.truth, c.called, c.right) for c in found] == [(1, 0, 0, True), (2, 0, 1, False), (3, 1, 1, True), (4, 1, 0, False)]
+    found = select_cases("multiclass", y, np.stack([1 - p, p], 1), 8)
+    assert [(c.index, c.truth, c.predicted, c.correct) for c in found] == [
+        (1, 0, 0, True),
+        (2, 0, 1, False),
+        (3, 1, 1, True),
+        (4, 1, 0, False),
+    ]
     assert found[0].probability == pytest.approx(0.9)
-    assert len(cases("multiclass", y, np.stack([1 - p, p], 1), 3)) == 3
-    all_right = cases("multiclass", np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), 8)
-    assert [c.right for c in all_right] == [True, True]
+    assert len(select_cases("multiclass", y, np.stack([1 - p, p], 1), 3)) == 3
+    all_correct = select_cases("multiclass", np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), 8)
+    assert [c.correct for c in all_correct] == [True, True]
 
 
-def test_of_labels_those_called_and_there_are_right_and_those_called_and_not_there_are_wrong() -> None:
+def test_of_several_labels_a_predicted_label_is_correct_where_the_image_has_it() -> None:
     y = np.array([[1, 0], [0, 1], [-1, 0]])
-    found = cases("multilabel", y, np.array([[0.9, 0.8], [0.6, 0.4], [1.0, 0.1]]), 8)
-    assert found == [Case(0, 0, 0, 0.9, True), Case(1, -1, 0, 0.6, False), Case(0, -1, 1, 0.8, False)]
+    found = select_cases("multilabel", y, np.array([[0.9, 0.8], [0.6, 0.4], [1.0, 0.1]]), 8)
+    assert found == [Case(0, 0, 0, 0.9), Case(1, -1, 0, 0.6), Case(0, -1, 1, 0.8)]
+    assert [case.correct for case in found] == [True, False, False]
 
 
-def test_a_linear_classifier_of_standardised_features_becomes_the_last_layer() -> None:
-    rng = np.random.default_rng(0)
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
-    images = torch.rand(7, 3, 2, 2)
-    mean, scale, weight, bias = rng.normal(size=5), rng.uniform(0.5, 2, 5), rng.normal(size=(3, 5)), rng.normal(size=3)
-    features = encoder(images).detach().numpy()
-    expected = (features - mean) / scale @ weight.T + bias
-    assert linear_on(encoder, mean, scale, weight, bias)(images).detach().numpy() == pytest.approx(expected, abs=1e-5)
-
-
-def test_an_overlay_leaves_the_picture_where_the_map_is_dark() -> None:
+def test_an_overlay_is_the_picture_where_the_map_is_zero() -> None:
     picture = np.full((4, 4, 3), 100, np.uint8)
     strength = np.zeros((4, 4))
     strength[0, 0] = 1
-    over = overlaid(picture, strength)
+    over = overlay(picture, strength)
     assert (over[1:] == 100).all()
     assert over[0, 0].tolist() == [round(100 * 0.35 + 0.65 * c) for c in (253.27893, 231.070035, 36.703680)]  # viridis' yellow

@@ -1,4 +1,4 @@
-"""The pictures of a showcase: which there are for each kind of task, that a seed repeats them, and that names in them stay names."""
+"""The pictures of the report: which there are for each kind of task, that a seed repeats them, and that names in them stay names."""
 
 import re
 from dataclasses import replace
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import SCRIPT, a_showcase
+from pages import SCRIPT, picture_inputs
 from torch import nn
 
-from medssl.report.performance_charts import places
-from medssl.report.visuals import Pictures, illustrate
+from medssl.report import LabelledImages, Pictures, draw_pictures
+from medssl.report.performance_charts import tsne
 
 PERFORMANCE = ["roc", "precision_recall", "confusion", "reliability"]
 MAPS = ["map_by_class", "map_by_site"]
@@ -35,10 +35,10 @@ class Drawn(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pictures() -> Pictures:
-    return illustrate(a_showcase(), seed=0)
+    return draw_pictures(picture_inputs(), seed=0)
 
 
-def test_a_showcase_gives_every_chart_and_the_same_files_for_the_tracker(pictures: Pictures) -> None:
+def test_every_chart_is_drawn_and_goes_to_the_tracker_too(pictures: Pictures) -> None:
     assert list(pictures.charts) == [*PERFORMANCE, *MAPS]
     files = pictures.files()
     assert list(files) == [f"{name}.png" for name in [*PERFORMANCE, *MAPS, "neighbours", "grad_cam"]]
@@ -55,33 +55,33 @@ def test_names_stay_names_and_every_colour_is_one_of_the_page(pictures: Pictures
 
 
 def test_the_same_seed_gives_the_same_pictures_and_map(pictures: Pictures) -> None:
-    again = illustrate(a_showcase(), seed=0)
+    again = draw_pictures(picture_inputs(), seed=0)
     assert {name: chart.svg for name, chart in again.charts.items()} == {name: chart.svg for name, chart in pictures.charts.items()}
-    assert [[tile.uri for tile in row] for row in again.gallery] == [[tile.uri for tile in row] for row in pictures.gallery]
+    assert [[image.uri for image in row] for row in again.neighbours] == [[image.uri for image in row] for row in pictures.neighbours]
 
 
 def test_the_map_keeps_neighbours() -> None:
     """Two clouds far apart in 100 dimensions: the nearest image on the map is of the same cloud."""
     rng = np.random.default_rng(0)
     cloud = np.repeat([0, 1], 40)
-    at = places((rng.normal(size=(80, 100)) + 5 * cloud[:, None]).astype(np.float32), seed=0)
+    at = tsne((rng.normal(size=(80, 100)) + 5 * cloud[:, None]).astype(np.float32), seed=0)
     distance = np.linalg.norm(at[:, None] - at, axis=-1) + np.eye(80) * 1e9
     assert (cloud[distance.argmin(1)] == cloud).all()
 
 
-def test_legends_tell_the_areas_of_all_starting_points(pictures: Pictures) -> None:
+def test_legends_show_the_areas_of_all_initialisations(pictures: Pictures) -> None:
     text = Drawn(pictures.charts["roc"].svg).text
-    for name in ("pretrained", "random start", "raw pixels"):
+    for name in ("pretrained", "random initialisation", "raw pixels"):
         assert re.search(rf"{name} \(0\.\d{{3}}\)", text), name
-    assert "as stated" in Drawn(pictures.charts["reliability"].svg).text
+    assert "uncalibrated" in Drawn(pictures.charts["reliability"].svg).text
     assert "temperature 1.50" in Drawn(pictures.charts["reliability"].svg).text
 
 
 def test_neighbours_are_marked_by_their_own_labels(pictures: Pictures) -> None:
-    assert [len(row) for row in pictures.gallery] == [5] * 6
-    assert [row[0].said for row in pictures.gallery] == ["normal"] * 3 + [SCRIPT] * 3
-    assert all(tile.good == (tile.said == row[0].said) for row in pictures.gallery for tile in row[1:])
-    marks = [tile.good for row in pictures.gallery for tile in row[1:]]
+    assert [len(row) for row in pictures.neighbours] == [5] * 6
+    assert [row[0].caption for row in pictures.neighbours] == ["normal"] * 3 + [SCRIPT] * 3
+    assert all(image.correct == (image.caption == row[0].caption) for row in pictures.neighbours for image in row[1:])
+    marks = [image.correct for row in pictures.neighbours for image in row[1:]]
     assert sum(map(bool, marks)) > 0.8 * len(marks)  # the features know the class
 
 
@@ -89,20 +89,20 @@ def test_neighbours_are_marked_by_their_own_labels(pictures: Pictures) -> None:
     ("kind", "classes"), [("multilabel", ("a", "b", "c")), ("ordinal", ("0", "1", "2", "3")), ("multiclass", tuple("abcdefghijkl"))]
 )
 def test_several_labels_and_many_classes_have_their_pictures(kind: str, classes: tuple[str, ...]) -> None:
-    pictures = illustrate(a_showcase(kind, classes, classifier=None), seed=0)
+    pictures = draw_pictures(picture_inputs(kind, classes, classifier=None), seed=0)
     assert list(pictures.charts) == [*PERFORMANCE, *MAPS]
     text = Drawn(pictures.charts["roc"].svg).text
     assert "mean of all" in text
     assert (len(classes) <= 8) == (re.search(rf"\b{classes[1]} \(0\.\d{{3}}\)", text) is not None)
 
 
-def test_of_several_labels_a_neighbour_is_alike_that_has_all_of_them_and_no_other() -> None:
+def test_of_several_labels_a_neighbour_is_correct_that_has_all_of_them_and_no_other() -> None:
     y, pool_y = np.array([[1, 1, 0], [0, 0, 0]]), np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, -1]])
-    showcase = a_showcase("multilabel", ("a", "b", "c"), classifier=None)
-    of_two = {"y": y, "features": np.eye(2), "sites": np.array(["", ""]), "test": np.arange(2), "probs": {"x": [np.full((2, 3), 0.5)]}}
-    of_four = {"pool": np.arange(60, 64), "pool_y": pool_y, "pool_features": np.ones((4, 2))}
-    rows = illustrate(replace(showcase, **of_two, **of_four), seed=0).gallery
-    assert {row[0].said: [(tile.said, tile.good) for tile in row[1:]] for row in rows} == {
+    inputs = picture_inputs("multilabel", ("a", "b", "c"), classifier=None)
+    test, pool = LabelledImages(np.arange(2), y, np.eye(2)), LabelledImages(np.arange(60, 64), pool_y, np.ones((4, 2)))
+    probs = {"x": [np.full((2, 3), 0.5)]}
+    rows = draw_pictures(replace(inputs, test=test, pool=pool, probs=probs, sites=np.array(["", ""])), seed=0).neighbours
+    assert {row[0].caption: [(image.caption, image.correct) for image in row[1:]] for row in rows} == {
         "a, b": [("a, b", True), ("a", False), ("b, c", False), ("none of them", False)],
         "none of them": [("a, b", False), ("a", False), ("b, c", False), ("none of them", True)],
     }
@@ -111,25 +111,23 @@ def test_of_several_labels_a_neighbour_is_alike_that_has_all_of_them_and_no_othe
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"classifier": None}, "no network"),
-        ({"classifier": nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 2))}, "no feature map"),
+        ({"classifier": None}, "this classifier is none"),
+        ({"classifier": nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 2))}, "a feature map"),
     ],
 )
-def test_without_anything_to_look_at_the_reason_is_told(changes: dict[str, Any], reason: str) -> None:
-    pictures = illustrate(a_showcase(**changes), seed=0)
-    assert not pictures.attention and reason in pictures.no_attention
+def test_where_grad_cam_is_not_possible_the_page_says_why(changes: dict[str, Any], reason: str) -> None:
+    pictures = draw_pictures(picture_inputs(**changes), seed=0)
+    assert not pictures.gradcam and reason in pictures.gradcam_note
     assert "grad_cam.png" not in pictures.files()
 
 
-def test_what_a_test_does_not_hold_is_left_out() -> None:
-    one_class = illustrate(a_showcase(y=np.zeros(60, int), sites=np.full(60, ""), classifier=None, temperature=None), seed=0)
+def test_charts_that_the_test_images_do_not_allow_are_left_out() -> None:
+    test = picture_inputs().test
+    healthy = replace(test, y=np.zeros(60, int))
+    one_class = draw_pictures(picture_inputs(test=healthy, sites=np.full(60, ""), classifier=None, temperature=None), seed=0)
     assert list(one_class.charts) == ["confusion", "reliability", "map_by_class"]
-    few = a_showcase(classifier=None)
-    few = illustrate(
-        a_showcase(
-            y=few.y[:3], features=few.features[:3], sites=few.sites[:3], test=few.test[:3], classifier=None,
-            probs={name: [p[:3] for p in draws] for name, draws in few.probs.items()},
-        ),
-        seed=0,
-    )  # fmt: skip
+    few = picture_inputs(classifier=None)
+    three = LabelledImages(test.rows[:3], test.y[:3], test.features[:3])
+    probs = {name: [p[:3] for p in draws] for name, draws in few.probs.items()}
+    few = draw_pictures(replace(few, test=three, sites=few.sites[:3], probs=probs), seed=0)
     assert list(few.charts) == PERFORMANCE

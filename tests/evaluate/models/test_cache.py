@@ -121,7 +121,7 @@ def set_to(**settings: Any) -> Callable[[Request], Request]:
         ("full", "20pct", set_to(weight_decay=0.2), 2),
         ("full", "20pct", set_to(early_stopping=False), 2),
         ("full", "20pct", set_to(balance=True), 3),  # the pixels' probe, too
-        ("full", "20pct", set_to(layer_decay=0.5), 1),  # a random start has none
+        ("full", "20pct", set_to(layer_decay=0.5), 1),  # random initialisation has none
         ("full", "20pct", set_to(neighbours=3), 0),
         ("full", "20pct", lambda request: replace(request, views="flipped"), 2),
         ("full", "20pct", lambda request: replace(request, precision=torch.bfloat16), 2),
