@@ -48,6 +48,7 @@ def a_document(drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", da
         "run": {"command": f"medssl finetune --encoder {method}", "seed": 0},
         "task": {
             "column": "finding",
+            "kind": "multiclass",
             "classes": [{"name": "normal", "pool": 9, "test": 4}, {"name": "sick", "pool": 9, "test": 4}],
             "pool": {"n_labels": 18, "n_patients": 9},
             "test": {"n_labels": len(y), "n_patients": 6},

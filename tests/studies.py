@@ -51,6 +51,14 @@ class Noise(Corner):
         return self.weight * images[:, 0, int(self.row), 20:22]
 
 
+class Faint(Corner):
+    """An encoder that sees little: one pixel of the corner, above chance and far from perfect."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = images / 255 if images.max() > 1 else images.float()
+        return self.weight * torch.stack([images[:, 0, 2, 2], images[:, 0, 20, 20]], dim=1)
+
+
 def unchanged(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
     return image
 
@@ -97,5 +105,5 @@ def a_request(
         random=Noise,
         make_views=unchanged,
         cells=cells,
-        facts={"data": {"name": "made up"}, "encoder": {"method": "pnnclr"}},
+        facts={"data": {"name": "made up"}, "encoder": {"method": {"name": "pnnclr"}}},
     )

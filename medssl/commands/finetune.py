@@ -17,10 +17,9 @@ from medssl.data.split import parse_labels
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import task as tasks
-from medssl.evaluate.experiment import Findings, Request, run_study
+from medssl.evaluate.experiment import Request, run_study
 from medssl.evaluate.leakage import refuse_leak
-from medssl.evaluate.results import LEVEL
-from medssl.evaluate.stats.subgroups import site_probe
+from medssl.evaluate.schema import ResultsDocument
 from medssl.finetuning.artifacts import FOR_THE_TRACKER, write_artifacts
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
 from medssl.nn.encoder import Encoder
@@ -82,7 +81,6 @@ def finetune(
     with lock_run_dir(folder, reporter.warn), tracking as tracker:
         findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
         document = findings.results.document
-        document["site_probe"] = _site_probe(findings, request)
         write_artifacts(folder, config, found, card, request, findings)
         tracker.log({"step": 0, **findings.results.scores()})
         for name in FOR_THE_TRACKER:
@@ -139,15 +137,6 @@ def _request(
     )
 
 
-def _site_probe(findings: Findings, request: Request) -> dict[str, Any] | None:
-    """On the training images that were drawn: the test images are asked one question, once."""
-    table = request.table
-    drawn = ~np.isin(findings.rows, request.task.test)
-    rows = findings.rows[drawn]
-    sites = table["site"].to_numpy(dtype=str)[rows]
-    return site_probe(findings.features[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
-
-
 def _facts(card: dict[str, Any], found: PreparedDataset, config: Config, kind: str, command: str) -> dict[str, Any]:
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
     name = Path(config.data.path).stem or kind
@@ -186,14 +175,13 @@ def _parent(origin: Path) -> Path | None:
     return run if (run / "mlflow.json").is_file() else None
 
 
-def _summary(reporter: Reporter, document: dict[str, Any]) -> None:
+def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     """The table of AUROCs, a line for each fraction and initialisation."""
-    test = document["task"]["test"]
-    reporter.say(f"test      {test['n_labels']} images of {test['n_patients']} patients, never seen in pretraining or fitting")
-    for row in document["summary"]:
-        used = row["n_labels"]
-        count = str(used["low"]) if used["low"] == used["high"] else f"{used['low']}-{used['high']}"
-        auroc = row["auroc"]
-        interval = f"{auroc['mean']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
-        draws = f"{row['draws']} draw" + ("s" if row["draws"] > 1 else "")
-        reporter.say(f"  {row['labels']:>7}  {count:>9} labels  {row['mode']:6}  {row['init']:10}  AUROC {interval}  {draws}")
+    test = document.task.test
+    reporter.say(f"test      {test.n_labels} images of {test.n_patients} patients, never seen in pretraining or fitting")
+    for row in document.summary:
+        used, auroc = row.n_labels, row.auroc
+        count = str(used.low) if used.low == used.high else f"{used.low}-{used.high}"
+        interval = f"{auroc.mean:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]"
+        draws = f"{row.draws} draw" + ("s" if row.draws > 1 else "")
+        reporter.say(f"  {row.labels:>7}  {count:>9} labels  {row.mode:6}  {row.init:10}  AUROC {interval}  {draws}")

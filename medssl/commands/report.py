@@ -6,8 +6,8 @@ from typing import Any
 
 from medssl.compare import Run, read_predictions, write_comparison
 from medssl.errors import UserError
-from medssl.evaluate.results import PREDICTIONS, RESULTS
-from medssl.evaluate.schema import document_of
+from medssl.evaluate.results import PREDICTIONS
+from medssl.evaluate.schema import RESULTS, read_results
 from medssl.report import write_report
 from medssl.types import Reporter
 
@@ -21,7 +21,7 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
     UserError for a run without whole results, and for a page that exists.
     """
     found = list(dict.fromkeys(run.resolve() for folder in runs for run in _runs(folder)))
-    documents = {run: document_of(run) for run in found}
+    documents = {run: read_results(run).to_dict() for run in found}
     if len(found) == 1:
         page = out or found[0] / REPORT
         _refuse_existing(page, overwrite or out is None)

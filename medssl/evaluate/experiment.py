@@ -25,7 +25,9 @@ from medssl.evaluate.models.features import Pixels, extract
 from medssl.evaluate.models.full_finetune import fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe
-from medssl.evaluate.results import Cell, Results, gather
+from medssl.evaluate.results import LEVEL, Cell, Results, gather
+from medssl.evaluate.schema import SiteProbe
+from medssl.evaluate.stats.subgroups import site_probe
 from medssl.evaluate.task import Task
 
 PIXELS, RANDOM = "pixels", "random"
@@ -112,7 +114,10 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
             cells.append(_cell(request, draw, how, name, fit))
     cells.sort(key=lambda cell: (cell.fraction, cell.labels))  # stable: initialisations and draws keep their order
     drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
-    results = gather(task, request.table, cells, drawn, bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts)
+    results = gather(
+        task, request.table, cells, drawn,
+        bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts, site_probe=_site_probe(request, ours),
+    )  # fmt: skip
     fit, fit_shown = fits[str(taken.wanted)], fits[headline]
     return Findings(results, cells, taken, fit, shown, fit_shown, ours.rows, ours.values)
 
@@ -132,6 +137,17 @@ def _starts(
     for name in others:
         yield name, Features(request, request.inits[name], once), fixed
     yield PIXELS, Features(request, Pixels(), once), once
+
+
+def _site_probe(request: Request, ours: "Features") -> SiteProbe | None:
+    """On the training images that were drawn: the test images are asked one question, once."""
+    if "site" not in request.table:
+        return None
+    drawn = ~np.isin(ours.rows, request.task.test)
+    rows = ours.rows[drawn]
+    sites = request.table["site"].to_numpy(dtype=str)[rows]
+    found = site_probe(ours.values[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
+    return None if found is None else SiteProbe(**found)
 
 
 class Features:

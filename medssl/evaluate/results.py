@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +14,25 @@ import numpy as np
 import pandas as pd
 
 from medssl.evaluate.models.calibration import tempered
+from medssl.evaluate.schema import (
+    FORMAT,
+    RESULTS,
+    CellRow,
+    ClassCounts,
+    ClassRow,
+    Counts,
+    Gain,
+    IntervalFacts,
+    LabelsSaved,
+    PairedRow,
+    Range,
+    ResultsDocument,
+    Score,
+    SiteProbe,
+    SubgroupRow,
+    SummaryRow,
+    TaskFacts,
+)
 from medssl.evaluate.stats.bootstrap import Resamples, interval, resampled
 from medssl.evaluate.stats.delong import p_value
 from medssl.evaluate.stats.metrics import METRICS, Metric, Scores, auprc, auroc, ece, quadratic_kappa, score
@@ -21,9 +40,10 @@ from medssl.evaluate.stats.subgroups import groups_of, subgroups
 from medssl.evaluate.task import Task
 from medssl.files import write_whole
 
-FORMAT = 2
 LEVEL = 0.95
-RESULTS, PREDICTIONS, SPLITS = "results.json", "predictions.parquet", "splits.json"
+CHANCE = 0.5  # the AUROC of guessing
+MARGIN = 0.01  # of AUROC: the margin of non-inferiority
+PREDICTIONS, SPLITS = "predictions.parquet", "splits.json"
 
 Group = tuple[float, str, str, str]  # fraction, its name, mode, init
 Means = Mapping[Group, Mapping[str, float]]  # each metric's mean over the draws
@@ -53,7 +73,7 @@ class Cell:
 class Results:
     """`document`: results.json. `predictions`: a row per cell and test image. `splits`: who gave labels in each draw, who was tested."""
 
-    document: dict[str, Any]
+    document: ResultsDocument
     predictions: pd.DataFrame
     splits: dict[str, Any]
 
@@ -63,28 +83,28 @@ class Results:
         self.predictions.to_parquet(buffer, index=False)
         write_whole(folder / PREDICTIONS, buffer.getvalue())
         write_whole(folder / SPLITS, _json(self.splits))
-        write_whole(folder / RESULTS, _json(self.document))
+        write_whole(folder / RESULTS, _json(self.document.to_dict()))
 
     def scores(self) -> dict[str, float]:
         """The summary as flat numbers for a tracker: "linear.10pct.pretrained.auroc_low", "linear.10pct.gain_over_random" and so on."""
         flat = {}
-        for row in self.document["summary"]:
-            for name in metrics_of(self.document["task"]["kind"]):
-                for part, suffix in (("mean", ""), ("low", "_low"), ("high", "_high")):
-                    flat[f"{row['mode']}.{row['labels']}.{row['init']}.{name}{suffix}"] = row[name][part]
-        for row in self.document["paired"]:
-            flat[f"{row['mode']}.{row['labels']}.gain_over_{row['versus']}"] = row["auroc_gain"]
+        for row in self.document.summary:
+            for name in metrics_of(self.document.task.kind):
+                score, key = row.score(name), f"{row.mode}.{row.labels}.{row.init}.{name}"
+                flat |= {key: score.mean, f"{key}_low": score.low, f"{key}_high": score.high}
+        for row in self.document.paired:
+            flat[f"{row.mode}.{row.labels}.gain_over_{row.versus}"] = row.auroc_gain
         return flat
 
 
 def gather(
     task: Task, table: pd.DataFrame, cells: Sequence[Cell], drawn: Mapping[str, Sequence[np.ndarray]], *, bootstraps: int, seed: int,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Any], site_probe: SiteProbe | None = None,
 ) -> Results:  # fmt: skip
     """Results of cells that are in the order of their groups. `drawn`: the rows of each draw, by the fraction's name.
 
-    `facts` (what is known of data, encoder and run) go into the document as they are. The first initialisation of a mode is the one that
-    the others are compared with.
+    `facts` (what is known of data, encoder and run) and `site_probe` go into the document as they are. The first initialisation of a
+    mode is the one that the others are compared with.
     """
     y, patients = task.y[task.test], task.patients[task.test]
     metrics = metrics_of(task.kind)
@@ -97,22 +117,24 @@ def gather(
     }
     divided = groups_of(table.iloc[task.test])
     first = cells[0].init
-    document = {
-        "format": FORMAT,
+    rows = [
+        SubgroupRow(**row, labels=group[1], mode=group[2], init=first)
+        for group, members in groups.items()
+        if group[3] == first
+        for row in subgroups(task, divided, [cell.prob for cell in members], METRICS, seed=seed, level=LEVEL)
+    ]
+    document = ResultsDocument(
+        format=FORMAT,
         **facts,
-        "task": _question(task),
-        "interval": {"level": LEVEL, "bootstraps": bootstraps, "over": "patients and draws"},
-        "cells": [_cell(task, cell, y) for cell in cells],
-        "summary": [_summary(task, group, members, means[group], values[group], resamples) for group, members in groups.items()],
-        "paired": _paired(task, groups, means, values),
-        "labels_saved": _labels_saved(means, values),
-        "subgroups": [
-            {**row, "labels": group[1], "mode": group[2], "init": first}
-            for group, members in groups.items()
-            if group[3] == first
-            for row in subgroups(task, divided, [cell.prob for cell in members], METRICS, seed=seed, level=LEVEL)
-        ],
-    }
+        task=_task_facts(task),
+        interval=IntervalFacts(level=LEVEL, bootstraps=bootstraps, over="patients and draws"),
+        cells=tuple(_cell_row(task, cell, y) for cell in cells),
+        summary=tuple(_summary(task, group, members, means[group], values[group], resamples) for group, members in groups.items()),
+        paired=tuple(_paired(task, groups, means, values)),
+        labels_saved=_labels_saved(means, values),
+        subgroups=tuple(rows),
+        site_probe=site_probe,
+    )
     return Results(document, _predictions(task, table, cells), _splits(task, table, drawn))
 
 
@@ -136,88 +158,106 @@ def _tempered(task: Task, cell: Cell) -> np.ndarray:
     return tempered(cell.prob, cell.temperature, task.multilabel)
 
 
-def _question(task: Task) -> dict[str, Any]:
-    """The task as the document tells it. A class's numbers are those of its images, of several labels those where it is present."""
+def _task_facts(task: Task) -> TaskFacts:
+    """A class's numbers are those of its images, of several labels those where it is present."""
     pool, test = (
         (task.y[rows] == 1).sum(0) if task.multilabel else np.bincount(task.y[rows], minlength=len(task.classes))
         for rows in (task.pool, task.test)
     )
-    return {
-        "column": task.column,
-        "kind": task.kind,
-        "classes": [{"name": name, "pool": p, "test": t} for name, p, t in zip(task.classes, pool.tolist(), test.tolist(), strict=True)],
-        "pool": {"n_labels": len(task.pool), "n_patients": len(np.unique(task.patients[task.pool]))},
-        "test": {"n_labels": len(task.test), "n_patients": len(np.unique(task.patients[task.test]))},
-        "copies_left_out": task.copies,
-    }
+    return TaskFacts(
+        column=task.column,
+        kind=task.kind,
+        classes=tuple(ClassCounts(name=name, pool=p, test=t) for name, p, t in zip(task.classes, pool, test, strict=True)),
+        pool=_counts(task, task.pool),
+        test=_counts(task, task.test),
+        copies_left_out=task.copies,
+    )
 
 
-def _cell(task: Task, cell: Cell, y: np.ndarray) -> dict[str, Any]:
-    counts = {"n_labels": cell.n_labels, "n_patients": cell.n_patients}
-    where = {"fraction": cell.fraction, "labels": cell.labels, "draw": cell.draw, "mode": cell.mode, "init": cell.init}
-    return {**where, **counts, "temperature": cell.temperature, "test": _scored(task, y, cell)}
+def _counts(task: Task, rows: np.ndarray) -> Counts:
+    return Counts(n_labels=len(rows), n_patients=len(np.unique(task.patients[rows])))
+
+
+def _where(cell: Cell) -> dict[str, Any]:
+    return {"fraction": cell.fraction, "labels": cell.labels, "draw": cell.draw, "mode": cell.mode, "init": cell.init}
+
+
+def _cell_row(task: Task, cell: Cell, y: np.ndarray) -> CellRow:
+    return CellRow(
+        **_where(cell),
+        n_labels=cell.n_labels,
+        n_patients=cell.n_patients,
+        temperature=cell.temperature,
+        test=_scored(task, y, cell),
+    )
 
 
 def _summary(
     task: Task, group: Group, cells: Sequence[Cell], means: Mapping[str, float], values: Mapping[str, Scores], resamples: Resamples
-) -> dict[str, Any]:
+) -> SummaryRow:
     fraction, labels, mode, init = group
-    row: dict[str, Any] = {"fraction": fraction, "labels": labels, "mode": mode, "init": init, "draws": len(cells)}
-    for count in ("n_labels", "n_patients"):
-        numbers = [getattr(cell, count) for cell in cells]
-        row[count] = {"low": min(numbers), "high": max(numbers)}
-    row |= {name: _number(mean, values[name]) for name, mean in means.items()}
-    return {**row, "per_class": _per_class(task, cells, resamples)}
+    labelled, patients = [cell.n_labels for cell in cells], [cell.n_patients for cell in cells]
+    return SummaryRow(
+        fraction=fraction,
+        labels=labels,
+        mode=mode,
+        init=init,
+        draws=len(cells),
+        n_labels=Range(low=min(labelled), high=max(labelled)),
+        n_patients=Range(low=min(patients), high=max(patients)),
+        **{name: _with_interval(mean, values[name]) for name, mean in means.items()},
+        per_class=tuple(_per_class(task, cells, resamples)),
+    )
 
 
-def _per_class(task: Task, cells: Sequence[Cell], resamples: Resamples) -> list[dict[str, Any]]:
+def _per_class(task: Task, cells: Sequence[Cell], resamples: Resamples) -> Iterator[ClassRow]:
     """AUROC and AUPRC of each of several labels, or of each of more than two classes against the rest."""
     if len(task.classes) == 2 and not task.multilabel:
-        return []
+        return
     y, metrics = task.y[task.test], {"auroc": auroc, "auprc": auprc}
-    rows = []
     for c, name in enumerate(task.classes):
         truth = y[:, [c]] if task.multilabel else (y == c).astype(int)[:, None]
         draws = [cell.prob[:, [c]] for cell in cells]
         values = resampled(truth, draws, resamples, metrics)
         means = {key: float(np.mean([score(truth, prob, metrics)[key] for prob in draws])) for key in metrics}
-        rows.append({"name": name, **{key: _number(means[key], values[key]) for key in metrics}})
-    return rows
+        yield ClassRow(name=name, **{key: _with_interval(means[key], values[key]) for key in metrics})
 
 
-def _number(mean: float, values: Scores) -> dict[str, float]:
+def _with_interval(mean: float, values: Scores) -> Score:
     low, high = interval(values, LEVEL)
-    return {"mean": mean, "low": low, "high": high}
+    return Score(mean=mean, low=low, high=high)
 
 
-def _paired(task: Task, groups: Mapping[Group, Sequence[Cell]], means: Means, values: Values) -> list[dict[str, Any]]:
+def _paired(task: Task, groups: Mapping[Group, Sequence[Cell]], means: Means, values: Values) -> Iterator[PairedRow]:
     """The AUROC that the first initialisation gains over every other one at the same fraction, on the same test patients."""
-    rows = []
     first = next(iter(means))[3]
     for ours in (group for group in means if group[3] == first):
-        fraction, labels, mode, _ = ours
-        for theirs in (group for group in means if group[1] == labels and group[3] != first):
-            versus = {"fraction": fraction, "labels": labels, "mode": mode, "versus": theirs[3]}
-            rows.append({**versus, **_gain(ours, theirs, means, values), "p_delong": _p(task, groups[ours], groups[theirs])})
-    return rows
+        for theirs in (group for group in means if group[1] == ours[1] and group[3] != first):
+            p = _p(task, groups[ours], groups[theirs])
+            yield PairedRow(mode=ours[2], versus=theirs[3], p_delong=p, **_gain(ours, theirs, means, values).model_dump())
 
 
-def _labels_saved(means: Means, values: Values) -> dict[str, Any] | None:
-    """How the first initialisation compares, fraction by fraction, with the random one given all labels; `reached`: the first fraction
-    with an AUROC at least as large, None where there is none. None without a random start at all labels or without a smaller fraction."""
+def _labels_saved(means: Means, values: Values) -> LabelsSaved | None:
+    """Whether the first initialisation with fewer labels is not inferior to the random one with all labels, as `LabelsSaved` says. None
+    without a random start at all labels or without a smaller fraction."""
     *_, mode, first = next(iter(means))
     full = next((group for group in means if group[0] == 1 and group[2:] == (mode, "random")), None)
     ours = [group for group in means if group[3] == first]
     if full is None or first == "random" or len(ours) < 2:
         return None
-    rows = [{"fraction": group[0], "labels": group[1], **_gain(group, full, means, values)} for group in ours]
-    reached = next((row["labels"] for row in rows if row["auroc_gain"] >= 0), None)
-    return {"versus": "random", "at": full[1], "mode": mode, "auroc": means[full]["auroc"], "reached": reached, "by_fraction": rows}
+    gains = tuple(_gain(group, full, means, values) for group in ours)
+    reference = _with_interval(means[full]["auroc"], values[full]["auroc"])
+    at_chance = reference.low <= CHANCE
+    reached = None if at_chance else next((gain.labels for gain in gains if gain.low >= -MARGIN), None)
+    return LabelsSaved(
+        versus="random", at=full[1], mode=mode, auroc=reference, margin=MARGIN, at_chance=at_chance, reached=reached, by_fraction=gains
+    )
 
 
-def _gain(ours: Group, theirs: Group, means: Means, values: Values) -> dict[str, float]:
+def _gain(ours: Group, theirs: Group, means: Means, values: Values) -> Gain:
     low, high = interval(values[ours]["auroc"] - values[theirs]["auroc"], LEVEL)
-    return {"auroc_gain": means[ours]["auroc"] - means[theirs]["auroc"], "low": low, "high": high}
+    gain = means[ours]["auroc"] - means[theirs]["auroc"]
+    return Gain(fraction=ours[0], labels=ours[1], auroc_gain=gain, low=low, high=high)
 
 
 def _p(task: Task, ours: Sequence[Cell], theirs: Sequence[Cell]) -> float | None:
@@ -238,8 +278,7 @@ def _predictions(task: Task, table: pd.DataFrame, cells: Sequence[Cell]) -> pd.D
     parts = []
     for cell in cells:
         who = {"key": test["key"].to_numpy(), "patient": test["patient"].to_numpy(), **truth}
-        where = {"fraction": cell.fraction, "labels": cell.labels, "draw": cell.draw, "mode": cell.mode, "init": cell.init}
-        where["temperature"] = cell.temperature
+        where = {**_where(cell), "temperature": cell.temperature}
         columns = {f"prob_{name}": cell.prob[:, c] for c, name in enumerate(task.classes)}
         parts.append(pd.DataFrame({**who, **where, **columns}))
     return pd.concat(parts, ignore_index=True)

@@ -1,88 +1,259 @@
-"""results.json: what its readers rely on, checked when it is read."""
+"""results.json as a model: what evaluate.results writes, and what report, compare and studies read."""
 
 import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medssl.config import Frozen, resolve_part
 from medssl.errors import UserError
-from medssl.evaluate.results import FORMAT, RESULTS
+from medssl.evaluate.task import Kind
+
+FORMAT = 2
+RESULTS = "results.json"
 
 
-class _Known(Frozen):
-    """What is asked of a document; it may hold more."""
+class _Part(BaseModel):
+    """A part of the document: immutable, every key known, no number that is not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Facts(BaseModel):
+    """A part that may hold more than what is read of it: what store and encoder know of themselves."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
 
-class _Score(_Known):
+class Score(_Part):
+    """A mean over the draws with the ends of its interval."""
+
     mean: float
     low: float
     high: float
 
 
-class _Counts(_Known):
+class Range(_Part):
+    """The smallest and the largest of the draws' counts."""
+
     low: int
     high: int
 
 
-class _Row(_Known):
+class Counts(_Part):
+    """Labelled images and their patients."""
+
+    n_labels: int
+    n_patients: int
+
+
+class ClassCounts(_Part):
+    """Images of one class, or images with one of several labels, that may give labels (`pool`) and that are tested."""
+
+    name: str
+    pool: int
+    test: int
+
+
+class TaskFacts(_Part):
+    """The task: what was to be told apart, and on whom. `copies_left_out`: labelled training images that are copies of test images."""
+
+    column: str
+    kind: Kind
+    classes: tuple[ClassCounts, ...]
+    pool: Counts
+    test: Counts
+    copies_left_out: int
+
+
+class IntervalFacts(_Part):
+    """How the intervals were made: their level, the number of resamples, and what was resampled."""
+
+    level: float
+    bootstraps: int
+    over: str
+
+
+class CellRow(_Part):
+    """One classifier. `labels`: the amount of labels, as "10pct"; `test`: its scores by name; `temperature`: what its logits are
+    divided by."""
+
+    fraction: float
+    labels: str
+    draw: int
+    mode: str
+    init: str
+    n_labels: int
+    n_patients: int
+    temperature: float
+    test: dict[str, float]
+
+
+class ClassRow(_Part):
+    """One class against the rest, or one of several labels."""
+
+    name: str
+    auroc: Score
+    auprc: Score
+
+
+class SummaryRow(BaseModel):
+    """All draws of an amount of labels, mode and initialisation. Beside `auroc` every other metric of the task has its score."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Score]  # pyright: ignore[reportIncompatibleVariableOverride]
+
     fraction: float
     labels: str
     mode: str
     init: str
     draws: int
-    n_labels: _Counts
-    n_patients: _Counts
-    auroc: _Score
+    n_labels: Range
+    n_patients: Range
+    auroc: Score
+    per_class: tuple[ClassRow, ...] = ()
+
+    def score(self, metric: str) -> Score:
+        """The score of a metric of the task."""
+        return getattr(self, metric)
 
 
-class _Class(_Known):
-    name: str
+class Gain(_Part):
+    """A paired difference in AUROC with the ends of its interval."""
+
+    fraction: float
+    labels: str
+    auroc_gain: float
+    low: float
+    high: float
 
 
-class _Tested(_Known):
+class PairedRow(_Part):
+    """What the first initialisation gains over another one. `p_delong`: None with more than two classes, or where nothing can be told."""
+
+    fraction: float
+    labels: str
+    mode: str
+    versus: str
+    auroc_gain: float
+    low: float
+    high: float
+    p_delong: float | None
+
+
+class LabelsSaved(_Part):
+    """The first initialisation at each amount of labels against the random one with all labels (`auroc`). `reached`: the first amount that
+    is not inferior, whose gain has a lower end of at least -`margin`; None where there is none, and where the random one is `at_chance`,
+    that is, where its interval does not lie above 0.5: there is nothing to be reached then."""
+
+    versus: str
+    at: str
+    mode: str
+    auroc: Score
+    margin: float
+    at_chance: bool
+    reached: str | None
+    by_fraction: tuple[Gain, ...]
+
+
+class SubgroupRow(BaseModel):
+    """A group of the test images. Each metric has its score, None where the group does not allow one. `small`: it says little."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Score | None]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    by: str
+    value: str
     n_labels: int
     n_patients: int
+    positives: int | None
+    small: bool
+    labels: str
+    mode: str
+    init: str
 
 
-class _Task(_Known):
-    column: str
-    classes: tuple[_Class, ...]
-    test: _Tested
+class SiteProbe(_Part):
+    """How well a linear classifier tells the site from frozen features. `chance`: the share of the largest site."""
+
+    sites: dict[str, int]
+    chance: float
+    accuracy: Score | None
+    auroc: Score | None
 
 
-class _Interval(_Known):
-    level: float
-    bootstraps: int
+class DataFacts(_Facts):
+    """The data set: its name, and what the store's card says."""
+
+    name: str = ""
+    fingerprint: str = ""
 
 
-class _Document(_Known):
-    task: _Task
-    interval: _Interval
-    summary: tuple[_Row, ...]
-    paired: tuple[dict[str, Any], ...]
+class EncoderFacts(_Facts):
+    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" that were seen."""
+
+    method: dict[str, Any] = {}
+    backbone: dict[str, Any] = {}
+    weights_sha256: str = ""
+    pretraining: dict[str, int] = {}
 
 
-def document_of(run: Path) -> dict[str, Any]:
+class RunFacts(_Facts):
+    """How the run was started."""
+
+    seed: int = 0
+    command: str = ""
+
+
+class LeakCheck(_Part):
+    """How many test patients and images were looked for among what pretraining saw, and how many images were found there."""
+
+    patients: int
+    images: int
+    leaked: int
+
+
+class ResultsDocument(_Part):
+    """The whole file. What is known of data, encoder and run is absent where a study was not started by the command."""
+
+    format: Literal[2]
+    data: DataFacts = DataFacts()
+    encoder: EncoderFacts = EncoderFacts()
+    leak_check: LeakCheck | None = None
+    run: RunFacts = RunFacts()
+    audit: dict[str, Any] | None = None
+    task: TaskFacts
+    interval: IntervalFacts
+    cells: tuple[CellRow, ...]
+    summary: tuple[SummaryRow, ...]
+    paired: tuple[PairedRow, ...]
+    labels_saved: LabelsSaved | None
+    subgroups: tuple[SubgroupRow, ...] = ()
+    site_probe: SiteProbe | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: the parts that were given, and no others."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def read_results(run: Path) -> ResultsDocument:
     """A run's results.json. Raises UserError that names the run where it is missing, damaged or of another format."""
     path = run / RESULTS
     if not path.is_file():
         raise UserError(f"{run} holds no {RESULTS}: it is no finished fine-tuning. Name another run, or run `medssl finetune` again.")
     try:
-        document = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
+        values = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}). Fine-tune again, or leave that run out.") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        written = document.get("format") if isinstance(document, dict) else None
+    written = values.get("format") if isinstance(values, dict) else None
+    if written != FORMAT:
         raise UserError(f"{path} has format {written!r}, and this medssl reads {FORMAT}. Fine-tune again, or leave that run out.")
     try:
-        resolve_part(_Document, document)
-    except UserError as error:
-        raise UserError(f"{path} is not whole. Fine-tune again, or leave that run out.\n{str(error).partition(chr(10))[2]}") from None
-    if not document["summary"]:
+        document = ResultsDocument.model_validate(values)
+    except ValidationError as error:
+        wrong = "\n".join(f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise UserError(f"{path} is not whole. Fine-tune again, or leave that run out.\n{wrong}") from None
+    if not document.summary:
         raise UserError(f"{path} holds no score. Fine-tune again, or leave that run out.")
     return document
 

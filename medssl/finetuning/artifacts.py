@@ -15,7 +15,8 @@ from medssl.evaluate.models import ood
 from medssl.evaluate.models.cache import Fit
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.full_finetune import held_back
-from medssl.evaluate.results import RESULTS, SPLITS
+from medssl.evaluate.results import SPLITS
+from medssl.evaluate.schema import RESULTS
 from medssl.files import write_whole
 from medssl.nn.encoder import Encoder
 from medssl.report import LabelledImages, PictureInputs, Pictures, draw_pictures, figure_files, write_report
@@ -43,7 +44,7 @@ def write_artifacts(
     folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Request, findings: Findings
 ) -> None:
     """What a fine-tuning found: classifier, report, figures, and last the results, with which it is finished."""
-    document, network = findings.results.document, build_network(request, findings.fit)
+    document, network = findings.results.document.to_dict(), build_network(request, findings.fit)
     if network is not None:
         write_classifier(folder, config, found, card, request, findings, network)
     shown = make_pictures(request, findings)
@@ -83,8 +84,8 @@ def write_classifier(
         held = held_back(task.y[draw.rows], patients, cell_seed(request, draw))
     statistics = ood.fit(features[~held], patients[~held], features[held] if held.any() else None)
     (row,) = [
-        row for row in findings.results.document["summary"]
-        if (row["labels"], row["mode"], row["init"]) == (str(draw.wanted), settings.mode, next(iter(request.inits)))
+        row for row in findings.results.document.summary
+        if (row.labels, row.mode, row.init) == (str(draw.wanted), settings.mode, next(iter(request.inits)))
     ]  # fmt: skip
     export_classifier(
         folder,
@@ -99,11 +100,11 @@ def write_classifier(
         classes=task.classes,
         statistics=statistics,
         training={
-            **{key: row[key] for key in ("labels", "fraction", "mode", "init")},
+            **{key: getattr(row, key) for key in ("labels", "fraction", "mode", "init")},
             "draw": draw.number,
             "n_labels": findings.fit.labels,
             "n_patients": len(np.unique(patients)),
-            "test": {**findings.results.document["task"]["test"], "auroc": row["auroc"]},
+            "test": {**findings.results.document.task.test.model_dump(), "auroc": row.auroc.model_dump()},
         },
     )
 

@@ -21,7 +21,7 @@ from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError, nearest
 from medssl.evaluate.label_draws import DRAWS_ABOVE, SMALL
-from medssl.evaluate.schema import document_of
+from medssl.evaluate.schema import read_results
 from medssl.files import write_whole
 from medssl.plain_yaml import read_yaml
 from medssl.runs import presets
@@ -202,12 +202,12 @@ def is_finished(job: Job) -> bool:
     if job.command == "pretrain":
         return run_folder.is_finished(job.folder)
     try:
-        document = document_of(job.folder)
+        document = read_results(job.folder)
     except UserError:
         return False
     origin = job.arguments["encoder"]
     card = _card(origin)
-    if card and card.get("weights_sha256") != document.get("encoder", {}).get("weights_sha256"):
+    if card and card.get("weights_sha256") != document.encoder.weights_sha256:
         raise UserError(f"{job.folder} was made with another encoder than {origin} holds now. Name another out, or delete that run.")
     return True
 

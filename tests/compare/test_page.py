@@ -101,7 +101,7 @@ def test_foreign_text_is_shown_and_never_run(runs):
         document["data"] = {"name": SCRIPT + document["data"]["name"], "fingerprint": ATTRIBUTE}
         document["encoder"]["method"]["name"] = f"{{{{ 7 * 7 }}}} $x^2$-->{SCRIPT}"
         document["run"]["command"] = ATTRIBUTE
-        document["labels_saved"] = {"mode": SCRIPT, "at": "100pct", "auroc": 0.5, "reached": SCRIPT}
+        document["labels_saved"] = {"mode": SCRIPT, "at": "100pct", "auroc": {"mean": 0.6}, "margin": 0.01, "reached": SCRIPT}
         for row in document["summary"]:
             row["labels"] = row["labels"].replace("100pct", SCRIPT)
         hostile.append(Run(f"{SCRIPT}{i}", ATTRIBUTE, document, None))
@@ -148,10 +148,12 @@ def test_documents_of_the_first_reports_with_little_in_them_still_make_a_page(ru
 
 def test_labels_saved_are_reported_whether_reached_or_not(runs):
     changed = copied(runs)
-    for run, reached in zip(changed, ("10pct", None, "100pct"), strict=True):
-        run.document["labels_saved"] = {"mode": "linear", "at": "100pct", "auroc": 0.7211, "reached": reached, "by_fraction": []}
+    saved = {"mode": "linear", "at": "100pct", "auroc": {"mean": 0.7211}, "margin": 0.01, "by_fraction": []}
+    for run, reached, at_chance in zip(changed, ("10pct", None, None), (False, False, True), strict=True):
+        run.document["labels_saved"] = {**saved, "reached": reached, "at_chance": at_chance}
     shown = " ".join(Page(render(changed)).shown.split())
-    assert "0.721 (random initialisation, 100%)10% of the labels" in shown and "more than was tried" in shown
+    assert "0.721 (random initialisation, 100%, margin 0.01)10% of the labels" in shown
+    assert "more than was tried" in shown and "not told: at chance" in shown
 
 
 def test_the_same_runs_give_the_same_bytes(runs, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
-from studies import Corner, Noise, a_request, hexed
+from studies import Corner, Faint, Noise, a_request, hexed
 
 from medssl.data.split import parse_labels
 from medssl.errors import UserError
@@ -21,7 +21,7 @@ from medssl.evaluate.experiment import Request, run_study
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import refuse_leak
 from medssl.evaluate.models.cache import Fit
-from medssl.evaluate.results import Results, _p
+from medssl.evaluate.results import Results, _labels_saved, _p
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def results(request_: Request) -> Results:
 
 
 def summary_row(results: Results, **wanted: object) -> dict:
-    return next(row for row in results.document["summary"] if wanted.items() <= row.items())
+    return next(row for row in results.document.to_dict()["summary"] if wanted.items() <= row.items())
 
 
 def test_all_labels_are_one_draw_of_a_frozen_encoder_and_one_for_each_random_initialisation(results: Results) -> None:
-    cells = [(c["labels"], c["init"], c["draw"]) for c in results.document["cells"]]
+    cells = [(c["labels"], c["init"], c["draw"]) for c in results.document.to_dict()["cells"]]
     expected = [("20pct", init, draw) for init in ("pretrained", "random", "pixels") for draw in (0, 1)]
     expected += [("100pct", init, draw) for init, draw in (("pretrained", 0), ("random", 0), ("random", 1), ("pixels", 0))]
     assert cells == expected
@@ -57,7 +57,7 @@ def test_small_fractions_are_drawn_five_times_and_larger_ones_three_times() -> N
 
 def test_labels_and_patients_are_counted_from_what_was_fitted(results: Results) -> None:
     # 40 training patients with 2 images each: 20 percent are 8 patients, 4 of each class
-    for cell in results.document["cells"]:
+    for cell in results.document.to_dict()["cells"]:
         assert (cell["n_labels"], cell["n_patients"]) == ((16, 8) if cell["labels"] == "20pct" else (80, 40))
         assert cell["fraction"] == (0.2 if cell["labels"] == "20pct" else 1.0)
 
@@ -66,43 +66,68 @@ def test_the_good_encoder_wins_and_the_interval_of_its_gain_says_so(results: Res
     assert summary_row(results, labels="100pct", init="pretrained")["auroc"]["mean"] > 0.95
     random = summary_row(results, labels="100pct", init="random")["auroc"]
     assert random["low"] < 0.5 < random["high"]
-    gain = next(row for row in results.document["paired"] if row["versus"] == "random" and row["labels"] == "100pct")
+    gain = next(row for row in results.document.to_dict()["paired"] if row["versus"] == "random" and row["labels"] == "100pct")
     assert 0 < gain["low"] < gain["auroc_gain"] < gain["high"]
-    assert {row["versus"] for row in results.document["paired"]} == {"random", "pixels"}
+    assert {row["versus"] for row in results.document.to_dict()["paired"]} == {"random", "pixels"}
 
 
 def test_the_delong_test_agrees_with_the_interval_and_needs_two_classes(results: Results) -> None:
-    p = {(row["labels"], row["versus"]): row["p_delong"] for row in results.document["paired"]}
+    p = {(row["labels"], row["versus"]): row["p_delong"] for row in results.document.to_dict()["paired"]}
     assert p["100pct", "random"] < 0.001
-    for row in results.document["paired"]:
+    for row in results.document.to_dict()["paired"]:
         assert (row["p_delong"] < 0.01) <= (row["low"] > 0 or row["high"] < 0), row
     task = replace(a_request().task, classes=("normal", "sick", "very sick"))
     assert _p(task, [], []) is None
 
 
-def test_labels_saved_is_the_first_fraction_that_reaches_the_random_start_with_all_labels(results: Results) -> None:
-    saved = results.document["labels_saved"]
-    assert (saved["reached"], saved["at"], saved["versus"]) == ("20pct", "100pct", "random")
-    assert saved["auroc"] == summary_row(results, labels="100pct", init="random")["auroc"]["mean"]
-    full = next(row for row in results.document["paired"] if row["versus"] == "random" and row["labels"] == "100pct")
-    assert saved["by_fraction"][1] == {key: full[key] for key in ("fraction", "labels", "auroc_gain", "low", "high")}
-    gain = summary_row(results, labels="20pct", init="pretrained")["auroc"]["mean"] - saved["auroc"]
-    assert saved["by_fraction"][0]["auroc_gain"] == pytest.approx(gain, abs=1e-12) and gain > 0
+@pytest.fixture(scope="module")
+def against_faint() -> Results:
+    """The reference is above chance, and the encoder far above the reference."""
+    return run_study(replace(a_request(), random=lambda _: Faint())).results
+
+
+def test_labels_saved_is_the_first_amount_that_is_not_inferior_to_the_random_start_with_all_labels(against_faint: Results) -> None:
+    document = against_faint.document
+    saved, full = document.labels_saved, next(row for row in document.paired if (row.versus, row.labels) == ("random", "100pct"))
+    assert saved is not None and not saved.at_chance
+    assert (saved.reached, saved.at, saved.versus, saved.margin) == ("20pct", "100pct", "random", 0.01)
+    assert saved.auroc.model_dump() == summary_row(against_faint, labels="100pct", init="random")["auroc"]
+    assert saved.by_fraction[1].model_dump() == {key: getattr(full, key) for key in ("fraction", "labels", "auroc_gain", "low", "high")}
+    gain = summary_row(against_faint, labels="20pct", init="pretrained")["auroc"]["mean"] - saved.auroc.mean
+    assert saved.by_fraction[0].auroc_gain == pytest.approx(gain, abs=1e-12) and gain > 0
+
+
+def test_of_a_reference_at_chance_no_labels_are_said_to_be_saved(results: Results) -> None:
+    saved = results.document.labels_saved
+    assert saved is not None and saved.auroc.low < 0.5
+    assert saved.at_chance and saved.reached is None
+
+
+def test_labels_are_saved_from_the_lower_end_of_the_difference_upwards_not_from_its_mean_or_upper_end() -> None:
+    full = (1.0, "100pct", "linear", "random")
+    ours = [(share, name, "linear", "pretrained") for share, name in ((0.1, "10pct"), (0.2, "20pct"), (0.5, "50pct"), (1.0, "100pct"))]
+    ends = {full: (0.0, 0.0), **dict(zip(ours, [(-0.05, 0.2), (-0.011, 0.3), (-0.009, 0.1), (0.05, 0.1)], strict=True))}
+    values = {group: {"auroc": 0.75 + np.linspace(low, high, 1001)} for group, (low, high) in ends.items()}
+    values[full]["auroc"][:] = np.linspace(0.75, 0.75, 1001)
+    means = {group: {"auroc": float(of["auroc"].mean())} for group, of in values.items()}
+    means = {group: means[group] for group in [*ours, full]}
+    saved = _labels_saved(means, values)
+    assert saved is not None and saved.reached == "50pct"
 
 
 def test_an_encoder_that_never_gets_there_has_saved_no_labels() -> None:
     request = a_request()
-    swapped = run_study(replace(request, inits={"pretrained": Noise()}, random=lambda _: Corner())).results.document["labels_saved"]
-    assert swapped["reached"] is None and all(row["high"] < 0 for row in swapped["by_fraction"])
-    assert run_study(a_request(labels="100pct")).results.document["labels_saved"] is None
+    swapped = run_study(replace(request, inits={"pretrained": Noise()}, random=lambda _: Corner())).results.document.labels_saved
+    assert swapped is not None and swapped.reached is None and all(row.high < 0 for row in swapped.by_fraction)
+    assert run_study(a_request(labels="100pct")).results.document.labels_saved is None
 
 
 def test_each_draw_has_its_own_random_initialisation_at_every_fraction(results: Results) -> None:
-    scores = {(c["labels"], c["draw"]): c["test"]["brier"] for c in results.document["cells"] if c["init"] == "random"}
+    scores = {(c["labels"], c["draw"]): c["test"]["brier"] for c in results.document.to_dict()["cells"] if c["init"] == "random"}
     assert len(set(scores.values())) == 4, "20pct and 100pct, two draws each"
     asked: list[int] = []
     request = replace(a_request(draws=4, labels="10pct,100pct"), random=lambda draw: asked.append(draw) or Noise())
-    rows = [c for c in run_study(request).results.document["cells"] if c["init"] == "random"]
+    rows = [c for c in run_study(request).results.document.to_dict()["cells"] if c["init"] == "random"]
     assert asked == [0, 1, 2, 3] and [(c["labels"], c["draw"]) for c in rows][-3:] == [("100pct", 0), ("100pct", 1), ("100pct", 2)]
 
 
@@ -138,9 +163,12 @@ def test_the_same_request_gives_the_same_results(results: Results) -> None:
 
 
 def test_facts_and_counts_stand_in_the_document(results: Results) -> None:
-    assert results.document["data"] == {"name": "made up"} and results.document["encoder"] == {"method": "pnnclr"}
-    assert results.document["task"]["classes"] == [{"name": "normal", "pool": 40, "test": 20}, {"name": "sick", "pool": 40, "test": 20}]
-    assert results.document["task"]["test"] == {"n_labels": 40, "n_patients": 20}
+    assert (results.document.data.name, results.document.encoder.method) == ("made up", {"name": "pnnclr"})
+    assert results.document.to_dict()["task"]["classes"] == [
+        {"name": "normal", "pool": 40, "test": 20},
+        {"name": "sick", "pool": 40, "test": 20},
+    ]
+    assert results.document.to_dict()["task"]["test"] == {"n_labels": 40, "n_patients": 20}
     flat = results.scores()
     assert flat["linear.20pct.pretrained.auroc"] == summary_row(results, labels="20pct", init="pretrained")["auroc"]["mean"]
     assert all(np.isfinite(value) for value in flat.values())
@@ -165,7 +193,7 @@ def test_progress_ends_at_its_total() -> None:
 
 
 def test_the_full_mode_trains_every_draw_at_every_fraction_and_keeps_the_pixels_beside_it() -> None:
-    document = run_study(a_request(mode="full")).results.document
+    document = run_study(a_request(mode="full")).results.document.to_dict()
     cells = [(c["mode"], c["labels"], c["init"], c["draw"]) for c in document["cells"]]
     assert [c for c in cells if c[0] == "full" and c[1] == "100pct"] == [
         ("full", "100pct", init, d) for init in ("pretrained", "random") for d in (0, 1)
@@ -178,7 +206,7 @@ def test_the_full_mode_trains_every_draw_at_every_fraction_and_keeps_the_pixels_
 
 def test_shots_are_patients_of_each_class() -> None:
     request = a_request(labels="3shot", draws=1)
-    (cell,) = [c for c in run_study(request).results.document["cells"] if c["init"] == "pretrained"]
+    (cell,) = [c for c in run_study(request).results.document.to_dict()["cells"] if c["init"] == "pretrained"]
     assert (cell["n_patients"], cell["n_labels"], cell["fraction"]) == (6, 12, pytest.approx(6 / 40))
 
 

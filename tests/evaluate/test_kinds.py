@@ -38,14 +38,16 @@ def multilabel() -> Results:
 
 
 def row_of(results: Results, labels: str = "100pct", init: str = "pretrained") -> dict:
-    return next(row for row in results.document["summary"] if row["labels"] == labels and row["init"] == init)
+    return next(row for row in results.document.to_dict()["summary"] if row["labels"] == labels and row["init"] == init)
 
 
 def test_several_labels_are_drawn_by_patients_and_counted_where_they_are_present(multilabel: Results) -> None:
-    assert multilabel.document["task"]["kind"] == "multilabel" and multilabel.document["task"]["column"] == "bright, other"
+    assert (
+        multilabel.document.to_dict()["task"]["kind"] == "multilabel" and multilabel.document.to_dict()["task"]["column"] == "bright, other"
+    )
     # of the test patients 0 to 19 ten are bright; 0, 1, 6, 7, 12, 13, 18 and 19 have the other finding: images 0 to 3, 12 to 15, 24 to 27
     # and 36 to 39, of which 0, 15 and 25 are not known
-    assert [c["test"] for c in multilabel.document["task"]["classes"]] == [20, 13]
+    assert [c["test"] for c in multilabel.document.to_dict()["task"]["classes"]] == [20, 13]
     drawn = multilabel.splits["draws"]
     assert [len(keys) for keys in drawn["30pct"]] == [24, 24] and set(drawn["30pct"][0]) < set(drawn["100pct"][0])
     owner = {hexed("key", i): i // 2 for i in range(120)}
@@ -53,7 +55,7 @@ def test_several_labels_are_drawn_by_patients_and_counted_where_they_are_present
 
 
 def test_each_label_has_its_own_row_and_the_score_is_their_mean(multilabel: Results) -> None:
-    for row in multilabel.document["summary"]:
+    for row in multilabel.document.to_dict()["summary"]:
         per_class = {c["name"]: c["auroc"] for c in row["per_class"]}
         assert list(per_class) == ["bright", "other"]
         assert row["auroc"]["mean"] == pytest.approx(np.mean([c["mean"] for c in per_class.values()]), abs=1e-12)
@@ -65,7 +67,7 @@ def test_each_label_has_its_own_row_and_the_score_is_their_mean(multilabel: Resu
 def test_predictions_hold_the_truth_of_each_label_and_reproduce_its_score(multilabel: Results) -> None:
     table = multilabel.predictions
     assert {"true_bright", "true_other", "prob_bright", "prob_other"} <= set(table.columns) and "y_true" not in table.columns
-    for cell in multilabel.document["cells"]:
+    for cell in multilabel.document.to_dict()["cells"]:
         mine = table[(table["labels"] == cell["labels"]) & (table["init"] == cell["init"]) & (table["draw"] == cell["draw"])]
         known = mine[mine["true_other"] >= 0]
         assert len(known) == 32, "of 40 test images every fifth is not known"
@@ -77,16 +79,16 @@ def test_predictions_hold_the_truth_of_each_label_and_reproduce_its_score(multil
 
 
 def test_several_labels_have_no_delong_test_no_kappa_and_a_document_of_strict_json(multilabel: Results) -> None:
-    assert all(row["p_delong"] is None for row in multilabel.document["paired"])
+    assert all(row["p_delong"] is None for row in multilabel.document.to_dict()["paired"])
     assert "quadratic_kappa" not in row_of(multilabel)
-    json.dumps(multilabel.document, allow_nan=False)
+    json.dumps(multilabel.document.to_dict(), allow_nan=False)
     assert all(np.isfinite(value) for value in multilabel.scores().values())
 
 
 @pytest.mark.parametrize("mode", ["knn", "full"])
 def test_several_labels_go_through_every_mode(mode: str) -> None:
     results = run_study(two_findings(labels="100pct", mode=mode, draws=1, steps=6, balance=True)).results
-    assert [row["mode"] for row in results.document["summary"]] == [mode, mode, "linear" if mode == "full" else mode]
+    assert [row["mode"] for row in results.document.to_dict()["summary"]] == [mode, mode, "linear" if mode == "full" else mode]
     probabilities = results.predictions[["prob_bright", "prob_other"]].to_numpy()
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
     assert np.abs(probabilities.sum(1) - 1).max() > 0.01, "each label for itself"
@@ -94,11 +96,11 @@ def test_several_labels_go_through_every_mode(mode: str) -> None:
 
 def test_shots_of_several_labels_are_one_row_a_start_though_their_patients_differ_from_draw_to_draw() -> None:
     results = run_study(two_findings(labels="4shot,3shot", draws=4)).results
-    rows = [(row["labels"], row["init"]) for row in results.document["summary"]]
+    rows = [(row["labels"], row["init"]) for row in results.document.to_dict()["summary"]]
     assert sorted(rows) == [(labels, init) for labels in ("3shot", "4shot") for init in ("pixels", "pretrained", "random")]
-    counts = [row["n_patients"] for row in results.document["summary"]]
+    counts = [row["n_patients"] for row in results.document.to_dict()["summary"]]
     assert any(count["low"] < count["high"] for count in counts), "the draws have as many patients: nothing is shown"
-    assert len({cell["fraction"] for cell in results.document["cells"]}) == 2
+    assert len({cell["fraction"] for cell in results.document.to_dict()["cells"]}) == 2
 
 
 def graded(ordered: bool = True) -> Request:
@@ -109,7 +111,7 @@ def graded(ordered: bool = True) -> Request:
 
 def test_classes_with_an_order_are_scored_as_classes_and_by_a_kappa_and_the_tracker_hears_of_it() -> None:
     ordered, plain = run_study(graded()).results, run_study(graded(ordered=False)).results
-    assert (ordered.document["task"]["kind"], plain.document["task"]["kind"]) == ("ordinal", "multiclass")
+    assert (ordered.document.to_dict()["task"]["kind"], plain.document.to_dict()["task"]["kind"]) == ("ordinal", "multiclass")
     kappa = row_of(ordered)["quadratic_kappa"]
     mine = ordered.predictions[ordered.predictions["init"] == "pretrained"]
     called = np.argmax([mine["prob_0"], mine["prob_1"], mine["prob_2"]], axis=0)
@@ -122,7 +124,7 @@ def test_classes_with_an_order_are_scored_as_classes_and_by_a_kappa_and_the_trac
 
 def test_two_classes_have_no_order_and_no_row_for_each() -> None:
     results = run_study(a_request(ordered=True, labels="100pct")).results
-    assert results.document["task"]["kind"] == "multiclass" and row_of(results)["per_class"] == []
+    assert results.document.to_dict()["task"]["kind"] == "multiclass" and row_of(results)["per_class"] == []
 
 
 def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +135,7 @@ def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_train
     monkeypatch.setattr(experiment, "fit_full", None)
     findings = run_study(a_request(mode="knn", neighbours=5))
     assert len(calls) == 4, "the encoder, a random one for each of two draws, the pixels"
-    assert {cell["mode"] for cell in findings.results.document["cells"]} == {"knn"} and findings.fit.tensors == {}
+    assert {cell["mode"] for cell in findings.results.document.to_dict()["cells"]} == {"knn"} and findings.fit.tensors == {}
     assert row_of(findings.results)["auroc"]["low"] > 0.9
     random = row_of(findings.results, init="random")["auroc"]
     assert random["low"] < 0.5 < random["high"]

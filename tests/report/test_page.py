@@ -145,12 +145,17 @@ def test_scores_at_operating_points_and_the_test_of_the_gain_stand_on_the_page()
 
 def test_labels_saved_are_reported_whether_reached_or_not() -> None:
     document = a_document()
-    reached = "the AUROC of 0.720 that the same network from random initialisation reaches with 100% of the labels."
-    assert f"With 10% of the labels the encoder first reaches {reached}" in Page(render(document)).shown
+    reference = "the same network from random initialisation with 100% of the labels"
+    told = f"10% of the labels are the fewest with which the encoder is not inferior to {reference} (AUROC 0.720, margin 0.01)."
+    assert told in Page(render(document)).shown
     assert "1% \N{MINUS SIGN}0.019 (\N{MINUS SIGN}0.100 to +0.200); 10% +0.103" in Page(render(document)).shown
     document["labels_saved"]["reached"] = None
-    assert f"With none of these fractions does the encoder reach {reached}" in Page(render(document)).shown
-    assert "random initialisation reaches with" not in Page(render(a_document(("100pct",)))).shown
+    assert f"With none of these fractions is the encoder shown to be not inferior to {reference}" in Page(render(document)).shown
+    document["labels_saved"]["at_chance"] = True
+    shown = Page(render(document)).shown
+    assert f"Labels saved are not reported: {reference} cannot be told from chance (AUROC 0.720, 0.660 to 0.780)." in shown
+    assert "not inferior" not in shown
+    assert "not inferior" not in Page(render(a_document(("100pct",)))).shown
 
 
 def test_a_single_fraction_is_drawn_as_dots_and_named_without_a_list() -> None:

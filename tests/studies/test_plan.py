@@ -132,8 +132,10 @@ def results(folder, weights):
     auroc = {"mean": 0.5, "low": 0.4, "high": 0.6}
     counts = {"low": 2, "high": 2}
     row = {"fraction": 1.0, "labels": "100pct", "mode": "linear", "init": "pretrained", "draws": 1, "auroc": auroc}
-    task = {"column": "x", "classes": [{"name": "a"}, {"name": "b"}], "test": {"n_labels": 2, "n_patients": 2}}
-    document = {"format": 2, "task": task, "interval": {"level": 0.95, "bootstraps": 100}, "paired": []}
+    two, classes = {"n_labels": 2, "n_patients": 2}, [{"name": name, "pool": 1, "test": 1} for name in "ab"]
+    task = {"column": "x", "kind": "multiclass", "classes": classes, "pool": two, "test": two, "copies_left_out": 0}
+    interval = {"level": 0.95, "bootstraps": 100, "over": "patients and draws"}
+    document = {"format": 2, "task": task, "interval": interval, "cells": [], "paired": [], "labels_saved": None}
     document |= {"summary": [{**row, "n_labels": counts, "n_patients": counts}], "encoder": {"weights_sha256": weights}}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(document))

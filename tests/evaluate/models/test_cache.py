@@ -51,7 +51,7 @@ def test_a_second_study_fits_nothing_and_finds_the_same(tmp_path: Path, count: C
         heard: list[tuple[int, int]] = []
         assert count(request) == 0, mode
         again = run_study(request, lambda *progress, heard=heard: heard.append(progress))
-        assert again.results.document == fresh.results.document
+        assert again.results.document == fresh.results.document.to_dict()
         assert heard[-1][0] == heard[-1][1]
         assert again.fit.tensors.keys() == fresh.fit.tensors.keys() and (mode == "knn" or again.fit.tensors)
         for name, tensor in fresh.fit.tensors.items():
@@ -140,7 +140,7 @@ def test_the_random_start_learns_at_the_full_rate_in_every_layer(tmp_path: Path)
     request = small(tmp_path, "full", early_stopping=False, lr=0.05)
     same = replace(request, random=lambda _: Corner(), cells=None)
     rows = {
-        decay: [cell["test"]["brier"] for cell in run_study(set_to(layer_decay=decay)(same)).results.document["cells"]]
+        decay: [cell["test"]["brier"] for cell in run_study(set_to(layer_decay=decay)(same)).results.document.to_dict()["cells"]]
         for decay in (1.0, 0.1)
     }
     (ours, random, _), (ours_decayed, random_decayed, _) = rows[1.0], rows[0.1]

@@ -128,7 +128,7 @@ def test_a_group_without_a_class_has_null_scores_in_a_document_that_is_strict_js
     site[:10] = "well"
     table = pd.DataFrame({"key": [f"k{i}" for i in range(180)], "patient": who, "site": site, "extra:sex": np.repeat(["F", "M"], 90)})
     cell = Cell(1.0, "100pct", 0, "linear", "pretrained", 180, 90, prob)
-    document = gather(a_task(y, who), table, [cell], {}, bootstraps=100, seed=0, facts={}).document
+    document = gather(a_task(y, who), table, [cell], {}, bootstraps=100, seed=0, facts={}).document.to_dict()
     json.dumps(document, allow_nan=False)
     rows = {(row["by"], row["value"]): row for row in document["subgroups"]}
     assert set(rows) == {("site", "ill"), ("site", "well"), ("sex", "F"), ("sex", "M")}
