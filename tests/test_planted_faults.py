@@ -1,6 +1,7 @@
-"""Faults that silently spoil a method, planted one at a time into a copy of the package: the method's own tests must catch each.
+"""Faults that silently spoil a method or a statistic, planted one at a time into a copy of the package: its own tests must catch each.
 
-They stand beside those tests, as `FAULTS` in tests/methods/test_<name>.py: (old text, new text) in the method's file, or (file, old, new).
+They stand beside those tests, as `FAULTS` in any test file: (file of the package, old text, new text); in tests/methods/test_<name>.py
+(old, new) is a change of the method's file.
 """
 
 import importlib.util
@@ -15,10 +16,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+FILES = sorted(file for file in (ROOT / "tests").rglob("test_*.py") if "\nFAULTS = {\n" in file.read_text("utf-8"))
+
+
 def known() -> dict[str, tuple[Path, str, str, str]]:
     """{"pnnclr: pairs swapped": (test file, file of the package, old, new)}."""
     found = {}
-    for tests in sorted((ROOT / "tests/methods").glob("test_*.py")):
+    for tests in FILES:
         spec = importlib.util.spec_from_file_location(f"faults_of_{tests.stem}", tests)
         assert spec
         assert spec.loader
@@ -32,7 +36,7 @@ def known() -> dict[str, tuple[Path, str, str, str]]:
 
 
 FAULTS = known()
-METHODS = sorted({name.partition(":")[0] for name in FAULTS})
+METHODS = sorted(file.stem.removeprefix("test_") for file in FILES if file.parent.name == "methods")
 
 # One process imports the heavy libraries once; a fork of it, with one fault each, runs the tests.
 DRIVER = """
@@ -69,7 +73,7 @@ def logs(tmp_path_factory, request):
     for number, (name, fault) in enumerate({**chosen, **without}.items()):
         parent = folder / str(number)
         shutil.copytree(ROOT / "medssl", parent / "medssl", ignore=shutil.ignore_patterns("__pycache__"))
-        tests = ["tests/methods", "tests/nn"] if fault is None else [str(fault[0])]
+        tests = ["tests/nn", *map(str, FILES)] if fault is None else [str(fault[0])]
         if fault is not None:
             plant(parent / "medssl", *fault[1:])
         jobs[name] = (parent, f"{parent}={','.join(tests)}")

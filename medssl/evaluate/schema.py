@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medssl.errors import UserError
 from medssl.evaluate.task import Kind
@@ -101,7 +101,7 @@ class SummaryRow(BaseModel):
     """All draws of an amount of labels, mode and initialisation. Beside `auroc` every other metric of the task has its score."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Score]  # pyright: ignore[reportIncompatibleVariableOverride]
+    __pydantic_extra__: dict[str, Score] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     fraction: float
     labels: str
@@ -160,7 +160,7 @@ class SubgroupRow(BaseModel):
     """A group of the test images. Each metric has its score, None where the group does not allow one. `small`: it says little."""
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-    __pydantic_extra__: dict[str, Score | None]  # pyright: ignore[reportIncompatibleVariableOverride]
+    __pydantic_extra__: dict[str, Score | None] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     by: str
     value: str

@@ -87,7 +87,7 @@ def without(key):
     return change
 
 
-FAULTS = {
+DAMAGES = {
     "no results": (lambda run: (run / "results.json").unlink(), "no finished fine-tuning"),
     "half of them": (lambda run: (run / "results.json").write_text('{"format": 2, "summ'), "is damaged"),
     "no text": (lambda run: (run / "results.json").write_bytes(b"\xff\xfe\x00"), "is damaged"),
@@ -102,9 +102,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", DAMAGES)
 def test_results_that_are_missing_or_damaged_end_with_two_and_the_name_of_the_run(medssl, tmp_path, fault):
-    change, expected = FAULTS[fault]
+    change, expected = DAMAGES[fault]
     run = tmp_path / "runs" / "a"
     change(run)
     if fault == "other predictions":

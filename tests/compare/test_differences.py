@@ -83,7 +83,7 @@ def test_a_run_without_predictions_or_with_several_labels_has_none_to_compare(tm
     assert read_predictions(tmp_path / "a" / "predictions.parquet", document) is None
 
 
-FAULTS = {
+DAMAGES = {
     "not parquet": (lambda path, table: path.write_bytes(b"PAR1 half"), "is damaged"),
     "a column lost": (lambda path, table: table.drop(columns="prob_sick").to_parquet(path), "is damaged"),
     "a class unknown": (lambda path, table: table.replace("sick", "ill").to_parquet(path), "is damaged"),
@@ -94,10 +94,10 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", DAMAGES)
 def test_predictions_that_are_damaged_or_of_another_run_are_refused_by_name(tmp_path, fault):
     drawn = {"pretrained": {"100pct": [RIGHT]}}
-    spoil, expected = FAULTS[fault]
+    spoil, expected = DAMAGES[fault]
     path = tmp_path / "predictions.parquet"
     spoil(path, predictions(drawn))
     with pytest.raises(UserError, match=expected) as error:

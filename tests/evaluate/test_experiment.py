@@ -21,7 +21,7 @@ from medssl.evaluate.experiment import Request, run_study
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import refuse_leak
 from medssl.evaluate.models.cache import Fit
-from medssl.evaluate.results import Results, _labels_saved, _p
+from medssl.evaluate.results import Results, _p
 
 
 @pytest.fixture(scope="module")
@@ -95,24 +95,6 @@ def test_labels_saved_is_the_first_amount_that_is_not_inferior_to_the_random_sta
     assert saved.by_fraction[1].model_dump() == {key: getattr(full, key) for key in ("fraction", "labels", "auroc_gain", "low", "high")}
     gain = summary_row(against_faint, labels="20pct", init="pretrained")["auroc"]["mean"] - saved.auroc.mean
     assert saved.by_fraction[0].auroc_gain == pytest.approx(gain, abs=1e-12) and gain > 0
-
-
-def test_of_a_reference_at_chance_no_labels_are_said_to_be_saved(results: Results) -> None:
-    saved = results.document.labels_saved
-    assert saved is not None and saved.auroc.low < 0.5
-    assert saved.at_chance and saved.reached is None
-
-
-def test_labels_are_saved_from_the_lower_end_of_the_difference_upwards_not_from_its_mean_or_upper_end() -> None:
-    full = (1.0, "100pct", "linear", "random")
-    ours = [(share, name, "linear", "pretrained") for share, name in ((0.1, "10pct"), (0.2, "20pct"), (0.5, "50pct"), (1.0, "100pct"))]
-    ends = {full: (0.0, 0.0), **dict(zip(ours, [(-0.05, 0.2), (-0.011, 0.3), (-0.009, 0.1), (0.05, 0.1)], strict=True))}
-    values = {group: {"auroc": 0.75 + np.linspace(low, high, 1001)} for group, (low, high) in ends.items()}
-    values[full]["auroc"][:] = np.linspace(0.75, 0.75, 1001)
-    means = {group: {"auroc": float(of["auroc"].mean())} for group, of in values.items()}
-    means = {group: means[group] for group in [*ours, full]}
-    saved = _labels_saved(means, values)
-    assert saved is not None and saved.reached == "50pct"
 
 
 def test_an_encoder_that_never_gets_there_has_saved_no_labels() -> None:

@@ -13,6 +13,14 @@ from medssl.evaluate.stats.metrics import METRICS, score
 from medssl.evaluate.stats.subgroups import age_band, groups_of, site_probe, subgroups
 from medssl.evaluate.task import Kind, Task
 
+FAULTS = {
+    "the bootstrap draws images": (
+        "evaluate/stats/subgroups.py",
+        "resampled(y, draws, Resamples(patients, _RESAMPLES, seed), metrics)",
+        "resampled(y, draws, Resamples(np.arange(len(y)), _RESAMPLES, seed), metrics)",
+    ),
+}
+
 
 @pytest.mark.parametrize(
     ("age", "band"),
@@ -106,6 +114,16 @@ def test_a_subgroups_scores_are_the_scores_of_its_images_and_lie_in_their_interv
             mean = np.mean([score(y[of], p[of])[name] for p in (prob, other)])
             assert row[name]["mean"] == pytest.approx(mean, abs=1e-12)
             assert row[name]["low"] <= row[name]["mean"] <= row[name]["high"] or name == "ece", (site, name)
+
+
+def test_a_patients_images_count_together_so_ten_copies_of_an_image_make_no_interval_narrower() -> None:
+    y, prob, who = made_up(patients=30, images=1)
+    once = rows_of(a_task(y, who), np.repeat(["a", "b"], 15), [prob])
+    often = np.repeat(np.arange(30), 10)
+    copies = rows_of(a_task(y[often], who[often]), np.repeat(["a", "b"], 150), [prob[often]])
+    for site in "ab":
+        for name in METRICS:
+            assert copies[site][name] == pytest.approx(once[site][name], abs=1e-9), (site, name)
 
 
 def test_of_more_than_two_classes_and_of_several_labels_there_are_no_positives() -> None:
