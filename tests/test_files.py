@@ -13,11 +13,14 @@ from surroundings import fill, small_disk
 
 from medssl.errors import UserError
 from medssl.evaluate.results import Results
+from medssl.evaluate.schema import ResultsDocument
 from medssl.files import is_draft, whole, write_whole
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = b"old" * 9, b"new" * 99
-STUDY = Results({"cells": [1, 2, 3]}, pd.DataFrame({"key": ["a", "b"], "prob_sick": [0.25, 0.5]}), {"test": ["a", "b"]})
+STUDY = Results(
+    ResultsDocument.model_construct(format=2), pd.DataFrame({"key": ["a", "b"], "prob_sick": [0.25, 0.5]}), {"test": ["a", "b"]}
+)
 
 
 def write_over(folder: Path) -> None:
