@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = """
 import importlib.util, sys
@@ -20,6 +22,7 @@ gpu.main()
 """
 
 
+@pytest.mark.slow
 def test_the_gpu_script_needs_torch_and_timm_and_no_tracking_reader_or_peer() -> None:
     line = [sys.executable, "-c", PROGRAM, "--device", "cpu", "--seconds", "0.01", "--models", "resnet18", "--sizes", "32", "--batch", "4"]
     done = subprocess.run(line, cwd=ROOT / "benchmarks", capture_output=True, text=True, timeout=300, check=False)

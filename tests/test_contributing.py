@@ -37,6 +37,7 @@ def test_there_is_an_example_with_its_test_for_each_kind(copy):
     ]
 
 
+@pytest.mark.slow
 def test_the_examples_pass_their_tests_the_contract_tests_and_catch_their_faults(copy):
     folder, paths = copy
     run = partial(subprocess.run, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False)

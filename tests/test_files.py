@@ -53,6 +53,7 @@ def test_an_error_while_it_is_written_leaves_the_old_file_and_no_scrap(tmp_path,
     assert (tmp_path / "file").read_bytes() == OLD
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R24")
 def test_wherever_the_writing_is_killed_a_reader_finds_the_old_files_or_the_new_ones(tmp_path):
     """And of a study's three files, results.json is there only where the two others are."""

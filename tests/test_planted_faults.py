@@ -90,6 +90,7 @@ def plant(package: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_tests_catch(name, logs):
@@ -97,6 +98,7 @@ def test_the_tests_catch(name, logs):
     assert "1 failed" in logs[name]
 
 
+@pytest.mark.slow
 def test_without_a_fault_the_same_tests_pass(logs):
     assert logs["none"].endswith("exit code 0"), logs["none"][-2000:]
 

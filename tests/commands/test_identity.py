@@ -118,6 +118,27 @@ def people(root: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-9])
 
 
+# One process runs all commands, so that torch and MLflow are imported once. What each prints goes into a file of its own, also what
+# libraries in C print.
+DRIVER = """
+import json, os, sys
+from medssl.__main__ import main
+printed = [os.dup(1), os.dup(2)]
+for number, arguments in enumerate(json.load(sys.stdin)):
+    file = os.open(f"../said/{number}", os.O_CREAT | os.O_WRONLY)
+    os.dup2(file, 1), os.dup2(file, 2), os.umask(0o022)
+    sys.argv = ["medssl", *arguments]
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    sys.stdout.flush(), sys.stderr.flush()
+    os.dup2(printed[0], 1), os.dup2(printed[1], 2)
+    print(code, flush=True)
+"""
+
+
 class Site:
     """A folder with data, a cache and runs, in which commands are run; `said` keeps what each printed, by its arguments."""
 
@@ -126,19 +147,33 @@ class Site:
         self.data, self.work, self.cache = folder / "data", folder / "work", folder / "cache"
         self.work.mkdir()
 
-    def run(self, *arguments: str, sets: tuple[str, ...] = ()) -> int:
-        flags = [part for item in sets for part in ("--set", item)]
-        environment = {**os.environ, "MEDSSL_CACHE": str(self.cache), "OMP_NUM_THREADS": "1", "LOGNAME": "canary"}
-        command = [sys.executable, "-m", "medssl", *arguments, *flags]
-        done = subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True, check=False, umask=0o022)
-        self.said[" ".join(arguments)] = done.stdout + done.stderr
-        return done.returncode
+    def run(self, commands: list[list[str]]) -> list[int]:
+        """The exit code of each."""
+        (self.folder / "said").mkdir()
+        environment = {**os.environ, "MEDSSL_CACHE": str(self.cache), "LOGNAME": "canary"}
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER],
+            input=json.dumps(commands),
+            cwd=self.work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        texts = [(self.folder / "said" / str(number)).read_text() for number in range(len(commands))]
+        self.said = {" ".join(command): text for command, text in zip(commands, texts, strict=True)} | {"all": done.stderr}
+        return [int(line) for line in done.stdout.splitlines()]
 
     def outputs(self) -> Iterator[Path]:
         """Every file but the private list and the site's key."""
         for file in sorted(file for root in (self.cache, self.work) for file in root.rglob("*") if file.is_file()):
             if (self.cache / "private") not in file.parents and file != self.cache / "site.key":
                 yield file
+
+
+def command(*arguments: str, sets: tuple[str, ...] = ()) -> list[str]:
+    return [*arguments, *(part for item in sets for part in ("--set", item))]
 
 
 @pytest.fixture(scope="module")
@@ -149,20 +184,19 @@ def site(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Site:
     damaged(site.data / "dicom")
     tables(site.data / "tables")
     people(site.data)
-    prepared = ("prepare", "--preset", "medmnist_cpu")
-    sets = ("data.size=16",)
-    assert site.run(*prepared, "--data", "../data/dicom", sets=sets) == 2, "too many faulty files"
-    assert site.run(*prepared, "--data", "../data/dicom", sets=(*sets, "data.max_bad_fraction=0.5")) == 0, site.said
-    sets = (*small, "data.max_bad_fraction=0.5", "train.steps=2", "train.workers=0", "method.support_size=16")
-    assert site.run("pretrain", "--data", "../data/dicom", sets=sets) == 0, site.said
-    assert site.run("finetune", "--labels", "50pct", sets=("finetune.bootstraps=100", "finetune.draws=1", "train.workers=0")) == 0, (
-        site.said
-    )
-    for folder in sorted((site.data / "tables").iterdir()):
-        assert site.run(*prepared, "--data", f"../data/tables/{folder.name}") == 2, folder.name
-    assert site.run(*prepared, "--data", "../data/tables/missing/labels.csv") == 2
-    for kind in ("png", "nifti"):
-        assert site.run(*prepared, "--data", f"../data/{kind}", sets=("data.size=16", "data.max_bad_fraction=0.6")) == 0, site.said
+    prepare = ("prepare", "--preset", "medmnist_cpu", "--data")
+    size, bad, quick = "data.size=16", "data.max_bad_fraction=0.5", "train.workers=0"
+    trained = (*small, bad, "train.steps=2", quick, "method.support_size=16")
+    refused = [f"../data/tables/{folder.name}" for folder in sorted((site.data / "tables").iterdir())]
+    expected = [
+        (2, command(*prepare, "../data/dicom", sets=(size,))),  # too many faulty files
+        (0, command(*prepare, "../data/dicom", sets=(size, bad))),
+        (0, command("pretrain", "--data", "../data/dicom", sets=trained)),
+        (0, command("finetune", "--labels", "50pct", sets=("finetune.bootstraps=100", "finetune.draws=1", quick))),
+        *((2, command(*prepare, data)) for data in (*refused, "../data/tables/missing/labels.csv")),
+        *((0, command(*prepare, f"../data/{kind}", sets=(size, "data.max_bad_fraction=0.6"))) for kind in ("png", "nifti")),
+    ]
+    assert site.run([line for _, line in expected]) == [code for code, _ in expected], site.said
     return site
 
 

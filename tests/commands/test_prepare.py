@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medssl.__main__ import main
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
 
@@ -135,16 +136,28 @@ def test_it_says_what_was_found_and_leaves_store_audit_and_contact_sheet(calm) -
     ],
 )
 def test_wrong_input_ends_with_2_and_one_message_before_anything_is_written(
-    arguments: tuple[str, ...], expected: str, many: Path, key: Path, tmp_path: Path
+    arguments: tuple[str, ...],
+    expected: str,
+    many: Path,
+    key: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = finished(tmp_path, key, "prepare", *(argument.format(many=many) for argument in arguments))
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert done.stderr.count("error: ") == 1
-    assert "Traceback" not in done.stderr
+    for name, value in environment(tmp_path, key).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["medssl", "prepare", *(argument.format(many=many) for argument in arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    assert end.value.code == 2
+    assert expected in said.err
+    assert said.err.count("error: ") == 1
+    assert "Traceback" not in said.err
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_3_and_the_same_command_goes_on_without_reading_again(many: Path, key: Path, calm, tmp_path: Path) -> None:
     """The files of the parts that are done are spoilt before it goes on, of the same size and time, so that nothing tells."""
     data = tmp_path / "data"
@@ -162,6 +175,7 @@ def test_ctrl_c_ends_with_3_and_the_same_command_goes_on_without_reading_again(m
     assert (store_in(cache) / "images.npy").read_bytes() == (store_in(calm[0]) / "images.npy").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R25")
 def test_killed_three_times_it_makes_the_same_store_and_leaves_no_process_behind(many: Path, key: Path, calm, tmp_path: Path) -> None:
     arguments, codes = ("prepare", "--data", many, *SETTINGS), []
@@ -184,6 +198,7 @@ def test_killed_three_times_it_makes_the_same_store_and_leaves_no_process_behind
     assert_same(tmp_path, calm[0])
 
 
+@pytest.mark.slow
 def test_shards_on_two_machines_join_to_the_store_of_one(many: Path, key: Path, calm, tmp_path: Path) -> None:
     for shard, records in (("1/2", 4 * 128), ("2/2", IMAGES - 4 * 128)):
         done = finished(tmp_path, key, "prepare", "--data", many, *SETTINGS, "--shard", shard)
@@ -193,6 +208,7 @@ def test_shards_on_two_machines_join_to_the_store_of_one(many: Path, key: Path, 
     assert_same(tmp_path, calm[0])
 
 
+@pytest.mark.slow
 def test_a_store_of_ones_own_is_pretrained_on_as_it_was_prepared(
     pictures: Path, small: list[str], key: Path, tmp_path: Path, reporter
 ) -> None:

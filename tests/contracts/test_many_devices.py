@@ -6,6 +6,8 @@ import torch
 
 from medssl import plugins
 
+pytestmark = pytest.mark.slow
+
 NAMES = plugins.names("methods")
 EXACT, SINGLE = (torch.float64, False), (torch.float32, True)  # a ResNet in float64; two convolutions in float32, which rounds less in them
 

@@ -43,6 +43,7 @@ def judged(burn, card=CARD):
     return {finding.name.split()[0]: finding for finding in benchmark.judge_benchmark(burn, card)}
 
 
+@pytest.mark.slow
 def test_this_processor_computes_what_the_release_expects_and_learns(document, burn):
     found = {finding["name"]: finding for finding in document["findings"]}
     assert [found[f"{name} cpu"]["level"] for name in ("numbers", "learning")] == ["ok", "ok"]
@@ -53,6 +54,7 @@ def test_this_processor_computes_what_the_release_expects_and_learns(document, b
     assert burn.peak_bytes > 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["losses", "gradients"])
 def test_numbers_that_differ_in_one_place_are_an_error(burn, what):
     card = copy.deepcopy(CARD)
@@ -63,10 +65,12 @@ def test_numbers_that_differ_in_one_place_are_an_error(burn, what):
     assert "Do not train on it" in finding.remedy
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_an_error(burn):
     assert judged(replace(burn, losses=(*burn.losses[:4], float("nan"))))["numbers"].level == "error"
 
 
+@pytest.mark.slow
 def test_speed_is_compared_with_the_same_processor_cores_and_precision_only(document, burn):
     card = copy.deepcopy(CARD)
     card["speed"]["cpu"] = [{**document["burn_in"][0]["entry"], "images_per_second": burn.images_per_second / 0.69}]
@@ -79,6 +83,7 @@ def test_speed_is_compared_with_the_same_processor_cores_and_precision_only(docu
         assert (finding.level, finding.seen.endswith("nothing to compare with yet")) == ("ok", True)
 
 
+@pytest.mark.slow
 def test_a_gpu_is_judged_by_its_numbers_and_its_speed_has_nothing_to_compare_with_yet(burn):
     found = judged(replace(burn, device="cuda:3", losses=tuple(loss * 1.0005 for loss in burn.losses)))
     assert [found[name].level for name in ("numbers", "speed")] == ["ok", "ok"]
@@ -86,6 +91,7 @@ def test_a_gpu_is_judged_by_its_numbers_and_its_speed_has_nothing_to_compare_wit
     assert judged(replace(burn, device="cuda:3", losses=tuple(loss * 1.01 for loss in burn.losses)))["numbers"].level == "error"
 
 
+@pytest.mark.slow
 def test_a_loss_that_does_not_fall_is_a_warning(burn):
     assert judged(replace(burn, last_loss=burn.first_loss))["learning"].level == "warning"
     assert judged(replace(burn, last_loss=burn.first_loss - 0.1))["learning"].level == "ok"

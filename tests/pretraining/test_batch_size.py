@@ -77,6 +77,7 @@ def limited(spare: int, *arguments: str, sets: list[str]) -> subprocess.Complete
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=180, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R8")
 def test_a_batch_that_does_not_fit_ends_with_one_that_would_and_auto_finds_it(pictures, small, tmp_path):
     # large feature maps, so that a few images take much: 40 take some 5 GB

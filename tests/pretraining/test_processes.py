@@ -66,6 +66,7 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small, reporter, tmp_path):
     sets = [*small, "train.steps=6"]
     pretrain(reporter(), data=str(pictures), out=tmp_path / "one", sets=[*sets, *QUIET])
@@ -80,6 +81,7 @@ def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small,
     assert said.count("training  6 steps") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R20", "R21")
 def test_when_one_process_is_killed_all_end_and_one_alone_goes_on_from_the_checkpoint(pictures, small, reporter, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
@@ -97,6 +99,7 @@ def test_when_one_process_is_killed_all_end_and_one_alone_goes_on_from_the_check
     assert (folder / "encoder.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R3", "R20")
 def test_a_wish_to_stop_that_reaches_one_process_ends_all_of_them_after_the_same_step(pictures, small, reporter, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
@@ -110,6 +113,7 @@ def test_a_wish_to_stop_that_reaches_one_process_ends_all_of_them_after_the_same
     assert f"Stopped at step {state['step']} of 4000" in said
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R20")
 def test_a_batch_that_the_processes_cannot_share_evenly_is_refused(pictures, small, tmp_path):
     log = tmp_path / "log"

@@ -44,6 +44,7 @@ def uninterrupted(pictures, small, reporter, tmp_path_factory):
     return checkpoint.load(folder)[0]["method"]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R1", "R22")
 def test_killed_at_three_random_steps_and_resumed_with_other_workers_the_weights_are_the_same_bits(
     uninterrupted, pictures, small, kills, tmp_path
@@ -65,7 +66,14 @@ def test_killed_at_three_random_steps_and_resumed_with_other_workers_the_weights
 
 @pytest.mark.fault("R3")
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 128 + signal.SIGUSR1), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        *(
+            pytest.param(number, code, marks=pytest.mark.slow)
+            for number, code in ((signal.SIGINT, 130), (signal.SIGUSR1, 128 + signal.SIGUSR1), (signal.SIGHUP, 129))
+        ),
+    ],
 )
 def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_signals_code(
     number, code, pictures, small, kills, tmp_path
@@ -91,6 +99,7 @@ def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_
     assert f"Stopped at step {step} of 4000. Go on with: medssl pretrain --resume {folder}" in said
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R3", "R4")
 def test_as_process_1_of_a_container_it_saves_too(pictures, small, kills, tmp_path):
     folder = tmp_path / "run"
@@ -111,6 +120,7 @@ def test_as_process_1_of_a_container_it_saves_too(pictures, small, kills, tmp_pa
     assert checkpoint.load(folder)[0]["step"] >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R3")
 def test_a_second_ctrl_c_ends_it_at_once(pictures, small, kills, tmp_path):
     folder = tmp_path / "run"
@@ -132,6 +142,7 @@ def test_a_second_ctrl_c_ends_it_at_once(pictures, small, kills, tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R2")
 @pytest.mark.parametrize(
     "lost",

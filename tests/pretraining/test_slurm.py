@@ -40,7 +40,7 @@ def missing() -> str:
     return "" if re.search(r"^ClusterName\s+= medssl$", asked.stdout, re.MULTILINE) else "the SLURM of docker/slurm/cluster.sh is not up"
 
 
-pytestmark = pytest.mark.skipif(bool(why := missing()), reason=why)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(why := missing()), reason=why)]
 
 
 def until(happened: Callable[[], object], seconds: float) -> float:

@@ -42,6 +42,7 @@ def test_views_by_torch_train_and_a_run_that_was_stopped_ends_with_the_same_bits
     assert (tmp_path / "whole" / "views.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_compiled_encoder_gives_the_losses_of_the_plain_one(pictures, small, reporter, tmp_path):
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on the CPU")

@@ -103,6 +103,7 @@ def test_runs_that_start_in_one_second_have_folders_of_their_own(tmp_path, monke
     assert all(folder.is_dir() and folder.parent == folders.RUNS for folder in made)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R24")
 def test_wherever_the_start_of_a_run_is_killed_the_same_command_can_be_given_again(killed):
     for folder in killed["start"]:
@@ -113,6 +114,7 @@ def test_wherever_the_start_of_a_run_is_killed_the_same_command_can_be_given_aga
         assert names(folder) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R24")
 def test_wherever_a_replacement_is_killed_what_is_left_is_no_finished_run_and_can_be_replaced(killed, run):
     for folder in killed["replacement"]:
@@ -121,6 +123,7 @@ def test_wherever_a_replacement_is_killed_what_is_left_is_no_finished_run_and_ca
         assert names(folder) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R24")
 def test_wherever_an_export_is_killed_the_newest_encoder_is_a_whole_one_and_exporting_again_mends_it(killed, run):
     found = []
@@ -187,6 +190,7 @@ def test_what_has_left_more_than_a_description_keeps_it(tmp_path):
     assert names(tmp_path) == {"config.yaml", "environment.json", "metrics.jsonl"}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R7")
 def test_an_unknown_user_without_a_home_pretrains_and_finetunes_and_is_told_what_he_cannot_write(pictures, small, tmp_path):
     """In a folder of his own, as user 12345 of a container; what he asked for first is a folder that he may not write in."""

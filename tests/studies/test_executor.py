@@ -141,20 +141,24 @@ def ended(stopped, study, script, reporter):
     return said.said
 
 
+@pytest.mark.slow
 def test_a_killed_study_takes_its_children_with_it(killed, study):
     assert killed[0] == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_children_and_the_command_with_130(stopped):
     code, busy, alive = stopped
     assert (code, len(busy), alive) == (130, 1, [])
 
 
+@pytest.mark.slow
 def test_what_was_finished_before_the_kill_is_left_as_it_was(ended, killed, study):
     assert [line.split()[:2] for line in ended[:2]] == [["started", "pictures/linear-fresh"], ["done", "pictures/linear-fresh"]]
     assert state(study / "out" / "pictures" / "pretrain-fresh") == killed[1]
 
 
+@pytest.mark.slow
 def test_the_study_ends_as_one_that_nobody_disturbed(ended, study, reporter, tmp_path):
     jobs = {job.command: job.arguments for job in plan_jobs(read_study(study / "study.yaml"))}
     sets = {name: list(given["sets"]) for name, given in jobs.items()}
@@ -168,12 +172,14 @@ def test_the_study_ends_as_one_that_nobody_disturbed(ended, study, reporter, tmp
     assert all(np.array_equal(tables[0][name], tables[1][name]) for name in tables[1])
 
 
+@pytest.mark.slow
 def test_a_plan_counts_the_cells_that_a_study_then_has(ended, study):
     (tuning,) = (job for job in plan_jobs(read_study(study / "study.yaml")) if job.command == "finetune")
     results = json.loads((tuning.folder / "results.json").read_text())
     assert tuning.cells == len(results["cells"])
 
 
+@pytest.mark.slow
 def test_a_finished_study_starts_nothing_and_writes_its_page_again(ended, study, script, reporter):
     before, said = state(study / "out/pictures/linear-fresh"), reporter()
     page = (study / "out" / "comparison.html").read_bytes()
@@ -182,6 +188,7 @@ def test_a_finished_study_starts_nothing_and_writes_its_page_again(ended, study,
     assert state(study / "out/pictures/linear-fresh") == before and (study / "out" / "comparison.html").read_bytes() == page
 
 
+@pytest.mark.slow
 def test_mlflow_runs_the_project_without_git_and_without_asking_anything(ended, study, repository, tmp_path):
     tools = tmp_path / "bin"
     tools.mkdir()

@@ -20,6 +20,8 @@ from medssl.tracking import forwarder
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
+
 
 class Server:
     """`mlflow server` with one worker on a free port, and a store that outlives it."""

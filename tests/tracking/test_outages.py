@@ -17,6 +17,8 @@ from medssl.config import resolve
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
+
 ROWS = 200
 LIMITS = {"FINISHED": 10, "FAILED": 10, "KILLED": 3}  # seconds, docs/tracking.md
 CASES = {

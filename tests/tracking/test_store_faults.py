@@ -71,6 +71,7 @@ def histories(runs):
     return {run.info.run_name: [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")] for run in found}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R15")
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_that_make_one_store_at_the_same_time_all_succeed(made, processes):
@@ -79,6 +80,7 @@ def test_processes_that_make_one_store_at_the_same_time_all_succeed(made, proces
     assert histories(folder / str(processes)) == {f"run{number}": list(range(10)) for number in range(1, 1 + processes)}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R15")
 def test_a_store_whose_maker_was_killed_is_made_by_the_next(made):
     folder, said = made

@@ -118,6 +118,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[P
     return whole, damaged
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R6")
 def test_after_a_damaged_one_the_next_checkpoint_is_safe_wherever_its_saving_is_killed(killed):
     """Were the damaged one moved to the place of the good one before the new one has a name, a kill would leave none."""
@@ -126,6 +127,7 @@ def test_after_a_damaged_one_the_next_checkpoint_is_safe_wherever_its_saving_is_
     assert set(steps) == {1, 3}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R5")
 def test_wherever_saving_is_killed_the_newest_whole_checkpoint_is_found_and_saving_goes_on(killed):
     steps = [step_in(folder) for folder in killed[0]]
