@@ -29,6 +29,7 @@ test-slow: .venv/.ready
 test-all: test test-slow
 
 methods: .venv/.ready
+	$(BIN)/python tests/curves.py
 	$(BIN)/pytest tests/methods tests/contracts tests/test_planted_faults.py --write-methods
 
 bench: .venv/.ready

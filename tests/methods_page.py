@@ -30,6 +30,12 @@ def page(outcomes: Mapping[str, list[str]], properties: Properties) -> str:
     return _HEAD + "".join(f"| {' | '.join(cells)} |\n" for cells in rows(outcomes, properties))
 
 
+def written() -> list[list[str]]:
+    """The cells of the page as it stands, one list a method."""
+    lines = [line for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
+
+
 def rows(outcomes: Mapping[str, list[str]], properties: Properties) -> list[list[str]]:
     found = []
     for name in plugins.names("methods"):

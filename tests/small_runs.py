@@ -71,6 +71,20 @@ def reporter():
 
 
 @pytest.fixture(scope="session")
+def finished_runs(pictures, tmp_path_factory):
+    """Runs to read or copy: `pretrain`, a `linear` and a `full` fine-tuning after it, in one MLflow store; and what was said."""
+    from medssl.commands.finetune import finetune
+    from medssl.commands.pretrain import pretrain
+
+    folder, said = tmp_path_factory.mktemp("runs"), Lines()
+    pretrain(said, data=str(pictures), out=folder / "pretrain", sets=list(SMALL))
+    common = {"encoder": str(folder / "pretrain"), "sets": [*SMALL, "finetune.steps=6"]}
+    finetune(said, labels="20pct,100pct", out=folder / "linear", **common)
+    finetune(said, labels="50pct", mode="full", out=folder / "full", **common)
+    return folder, said
+
+
+@pytest.fixture(scope="session")
 def model(pictures, tmp_path_factory):
     """A linear classifier of the pictures, as a fine-tuning leaves it."""
     from predicting import fitted_model  # torch and scikit-learn, for the tests that need them

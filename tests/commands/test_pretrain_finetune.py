@@ -17,15 +17,8 @@ from medssl.plain_yaml import read_yaml
 
 
 @pytest.fixture(scope="module")
-def runs(pictures, small, reporter, tmp_path_factory):
-    """A folder of runs: one pretraining, a linear and a full fine-tuning after it, and what was said."""
-    folder = tmp_path_factory.mktemp("runs")
-    said = reporter()
-    pretrain(said, data=str(pictures), out=folder / "pretrain", sets=small)
-    common = {"encoder": str(folder / "pretrain"), "sets": [*small, "finetune.steps=6"]}
-    finetune(said, labels="20pct,100pct", out=folder / "linear", **common)
-    finetune(said, labels="50pct", mode="full", out=folder / "full", **common)
-    return folder, said
+def runs(finished_runs):
+    return finished_runs
 
 
 def test_the_pretraining_folder_explains_itself(runs):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -185,10 +186,8 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
     assert any(not torch.equal(ours[name], uninterrupted[name]) for name in ours)
 
 
-def test_a_finished_run_a_changed_configuration_and_other_data_are_not_resumed(pictures, small, reporter, tmp_path):
-    folder = tmp_path / "run"
-    sets = [*small, *QUIET]
-    pretrain(reporter(), data=str(pictures), out=folder, sets=sets)
+def test_a_finished_run_a_changed_configuration_and_other_data_are_not_resumed(finished_runs, reporter, tmp_path):
+    folder = shutil.copytree(finished_runs[0] / "pretrain", tmp_path / "run")
     with pytest.raises(UserError, match="finished"):
         pretrain(reporter(), resume=folder)
     (folder / "encoder.safetensors").unlink()
