@@ -71,17 +71,12 @@ def reporter():
 
 
 @pytest.fixture(scope="session")
-def finished_runs(pictures, tmp_path_factory):
-    """Runs to read or copy: `pretrain`, a `linear` and a `full` fine-tuning after it, in one MLflow store; and what was said."""
-    from medssl.commands.finetune import finetune
+def pretrained(pictures, tmp_path_factory):
+    """The folder of a finished pretraining, to read or to copy, and what was said. Its MLflow store is beside it."""
     from medssl.commands.pretrain import pretrain
 
-    folder, said = tmp_path_factory.mktemp("runs"), Lines()
-    pretrain(said, data=str(pictures), out=folder / "pretrain", sets=list(SMALL))
-    common = {"encoder": str(folder / "pretrain"), "sets": [*SMALL, "finetune.steps=6"]}
-    finetune(said, labels="20pct,100pct", out=folder / "linear", **common)
-    finetune(said, labels="50pct", mode="full", out=folder / "full", **common)
-    return folder, said
+    said = Lines()
+    return pretrain(said, data=str(pictures), out=tmp_path_factory.mktemp("runs") / "pretrain", sets=list(SMALL)), said
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,13 @@ from medssl.plain_yaml import read_yaml
 
 
 @pytest.fixture(scope="module")
-def runs(finished_runs):
-    return finished_runs
+def runs(pretrained, small):
+    """A folder of runs: one pretraining, a linear and a full fine-tuning after it, and what was said."""
+    encoder, said = pretrained
+    common = {"encoder": str(encoder), "sets": [*small, "finetune.steps=6"]}
+    finetune(said, labels="20pct,100pct", out=encoder.parent / "linear", **common)
+    finetune(said, labels="50pct", mode="full", out=encoder.parent / "full", **common)
+    return encoder.parent, said
 
 
 def test_the_pretraining_folder_explains_itself(runs):

@@ -16,11 +16,11 @@ QUIET = ["tracking.mlflow=false"]
 
 
 @pytest.fixture(scope="module")
-def runs(finished_runs, pictures, small, reporter, tmp_path_factory):
+def runs(pretrained, pictures, small, reporter, tmp_path_factory):
     """Three pretrainings: the one in question, another of the same images, one of smaller ones; and weights of timm."""
     folder = tmp_path_factory.mktemp("runs")
     short = [*small, *QUIET, "train.steps=2", "finetune.draws=1"]
-    (folder / "ours").symlink_to(finished_runs[0] / "pretrain")
+    (folder / "ours").symlink_to(pretrained[0])
     pretrain(reporter(), data=str(pictures), out=folder / "another run", sets=short, seed=1)
     pretrain(reporter(), data=str(pictures), out=folder / "smaller", sets=[*short, "data.size=20"])
     save_file(timm.create_model("test_resnet", num_classes=5).state_dict(), folder / "test_resnet.mine.safetensors")

@@ -186,8 +186,8 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
     assert any(not torch.equal(ours[name], uninterrupted[name]) for name in ours)
 
 
-def test_a_finished_run_a_changed_configuration_and_other_data_are_not_resumed(finished_runs, reporter, tmp_path):
-    folder = shutil.copytree(finished_runs[0] / "pretrain", tmp_path / "run")
+def test_a_finished_run_a_changed_configuration_and_other_data_are_not_resumed(pretrained, reporter, tmp_path):
+    folder = shutil.copytree(pretrained[0], tmp_path / "run")
     with pytest.raises(UserError, match="finished"):
         pretrain(reporter(), resume=folder)
     (folder / "encoder.safetensors").unlink()
