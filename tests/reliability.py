@@ -1,6 +1,7 @@
 """docs/reliability.md: each fault of the list, the tests that show what happens, and how they ended.
 
-`pytest -m fault --write-docs` writes all rows anew, `pytest FILES --write-docs` those rows whose tests are all in these files.
+`pytest -m fault --write-docs` writes all rows anew, `pytest FILES --write-docs` those rows whose tests are all in these files. Who renames a
+test renames it on the page, too: `pytest tests/test_reliability.py --write-docs` then brings it into order.
 """
 
 import ast
@@ -55,7 +56,9 @@ def page(outcomes: dict[str, list[str]]) -> str:
         names = "<br>".join(name.rpartition("::")[2].removeprefix("test_").replace("_", " ") for name in functions)
         ended = [outcome for name in functions for outcome in outcomes.get(name, ())]
         counted = ", ".join(f"{ended.count(kind)} {kind}" for kind in dict.fromkeys(ended))
-        kept = before[row][1] if before.get(row, ("", ""))[0] == names else "not run"
+        tests_then, kept = before.get(row, ("", ""))
+        if sorted(tests_then.split("<br>")) != sorted(names.split("<br>")):
+            kept = "not run"
         outcome = counted if all(name in outcomes for name in functions) else kept
         lines.append(f"| {row} | {fault['fault']} | {fault['expected']} | {names} | {outcome or 'no test'} |")
     return _HEAD + "\n".join(lines) + "\n"
