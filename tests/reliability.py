@@ -1,7 +1,7 @@
 """docs/reliability.md: each fault of the list, the tests that show what happens, and how they ended.
 
-`pytest -m fault --write-docs` writes all rows anew, `pytest FILES --write-docs` those rows whose tests are all in these files. Who renames a
-test renames it on the page, too: `pytest tests/test_reliability.py --write-docs` then brings it into order.
+`pytest -m fault --write-docs` writes all rows anew, `pytest FILES --write-docs` those rows whose tests are all in these files. Who renames
+a test renames it on the page, too: `pytest tests/test_reliability.py --write-docs` then brings it into order.
 """
 
 import ast
