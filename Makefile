@@ -4,6 +4,9 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 UV := $(shell command -v uv)
 BIN := .venv/bin
 
+# The tests start many processes: the later ones find what the first has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo check test test-slow test-all methods bench bundle
 
 setup: .venv/.ready
