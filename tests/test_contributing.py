@@ -39,6 +39,15 @@ def test_there_is_an_example_with_its_test_for_each_kind(copy):
     ]
 
 
+def test_all_that_the_examples_import_is_there(copy):
+    """The whole proof is slow; a name that was changed elsewhere is found here."""
+    folder, paths = copy
+    files = [str(folder / path) for path in paths]
+    code = "import runpy, sys; sys.path.insert(0, 'tests'); [runpy.run_path(file) for file in sys.argv[1:]]"
+    process = subprocess.run([sys.executable, "-c", code, *files], cwd=folder, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+
+
 @pytest.mark.slow
 def test_the_examples_pass_their_tests_the_contract_tests_and_catch_their_faults(copy):
     folder, paths = copy
