@@ -35,7 +35,7 @@ from medssl.pretraining.trainer import build_training
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.resolve_config import flags_and_sets, resolve_config
 from medssl.train.loop import Plan, fit
-from medssl.train.processes import team
+from medssl.train.processes import join_team
 from medssl.types import Batch, Step
 
 CPU = torch.device("cpu")
@@ -89,7 +89,7 @@ def ours(name: str, case: Case, folder: Path, stack: ExitStack) -> Trained:
     console = stack.enter_context(Console(rank=1))  # a silent one
     config, source = resolve_config(console, str(folder), case.preset, flags_and_sets(None, None, "cpu", sets))
     place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    job = build_training(place, config, prepare_dataset(source, config, console), stack.enter_context(team(CPU)))
+    job = build_training(place, config, prepare_dataset(source, config, console), stack.enter_context(join_team(CPU)))
 
     def step(batch: Batch) -> None:
         fit(job.method, [batch], job.optimiser, Plan(1, 1e-3, 0, CPU, job.plan.precision))

@@ -30,7 +30,7 @@ from medssl.pretraining.trainer import build_training
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.resolve_config import flags_and_sets, resolve_config
 from medssl.train.loop import Plan, fit
-from medssl.train.processes import team
+from medssl.train.processes import join_team
 
 EDGE, BATCH = 28, 64
 NETWORK = ("backbone.arguments={channels: [16, 32, 64, 128]}", "method.hidden=128", "method.width=64", "method.support_size=256")
@@ -72,7 +72,7 @@ def trained(folder: Path, steps: int) -> dict[str, float]:
     began, console, device = time.perf_counter(), Console(rank=1), torch.device("cpu")
     sets = [*NETWORK, *TRAIN, f"train.steps={steps}"]
     config, source = resolve_config(console, str(folder), "medmnist_cpu", flags_and_sets("pnnclr", None, "cpu", sets))
-    with team(device) as us, tempfile.TemporaryDirectory() as place:
+    with join_team(device) as us, tempfile.TemporaryDirectory() as place:
         job = build_training(Path(place), config, prepare_dataset(source, config, console), us)
         plan, batches = Plan(steps, 1e-3, 0, device), iter(job.feed)
         fit(job.method, [next(batches)], job.optimiser, plan)

@@ -25,7 +25,7 @@ from medssl import plugins
 from medssl.data.loader import Loader
 from medssl.encoder.artefact import build_encoder
 from medssl.train import optimisers
-from medssl.train.feed import Feed, resident
+from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_precision, fit
 from medssl.types import Batch
 from medssl.views import multi_crop
@@ -65,8 +65,8 @@ class Training:
         self._optimiser = optimisers.make("adamw", self.method, 1e-3, 0.05)
         images = np.random.default_rng(0).integers(0, 256, (IMAGES, CHANNELS, case.size, case.size), np.uint8)
         recipe = plugins.find("views.recipes", "natural")
-        make_views, _ = multi_crop.on_device(recipe.build(recipe.Config()), case.size, None)
-        there = resident(images, device)
+        make_views, _ = multi_crop.make_on_device(recipe.build(recipe.Config()), case.size, None)
+        there = copy_to_gpu(images, device)
         loader = Loader(None if there is not None else images, np.arange(IMAGES), None, 0, case.batch, 10**6, pin=device.type == "cuda")
         self._plan = Plan(10**6, 1e-3, 0, device, choose_precision("auto", device))
         feed = Feed(loader, device, make_views, there)

@@ -29,7 +29,7 @@ from numpy.lib.format import open_memmap
 from PIL import Image
 
 from medssl import methods
-from medssl.config import merged, overrides, resolve
+from medssl.config import merge, parse_overrides, resolve
 from medssl.data.sources import dicom, phantom
 from medssl.data.split import assignment, leaks, near_duplicates
 from medssl.encoder.artefact import build_encoder
@@ -163,7 +163,7 @@ def of_checkpoint(megabytes: int) -> dict[str, float]:
 
 def of_training(support: int) -> dict[str, float]:
     """Parameters that are trained, normalisations, and the bytes of a checkpoint's tensors."""
-    config = resolve(merged(load("chest_xray"), overrides([f"method.support_size={support}"])))
+    config = resolve(merge(load("chest_xray"), parse_overrides([f"method.support_size={support}"])))
     encoder = build_encoder(config.backbone.model_dump(), 1, 224, torch.zeros(1), torch.ones(1), 0)
     method: Any = methods.build(config.method, encoder, 0)
     optimiser = optimisers.make("adamw", method, 1e-3, 0.05)

@@ -35,8 +35,8 @@ def works(recipe: str, images: np.ndarray, device: str) -> dict[str, Work]:
     make, peer = executors.make("albumentations", operations, size), SimCLRTransform(input_size=size)
     pictures = [Image.fromarray(image.repeat(3 // len(image), axis=0).transpose(1, 2, 0)) for image in images]
     on_device, row_tensor = torch.from_numpy(images).to(device), torch.arange(len(images), device=device)
-    eager, _ = multi_crop.on_device(operations, size, None)
-    compiled, _ = multi_crop.on_device(operations, size, None, compiled=True)
+    eager, _ = multi_crop.make_on_device(operations, size, None)
+    compiled, _ = multi_crop.make_on_device(operations, size, None, compiled=True)
 
     def albumentations() -> None:
         step = next(STEPS)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from medssl import __version__
-from medssl.ending import outcome
+from medssl.exit_codes import handle_errors
 
 app = typer.Typer(
     name="medssl",
@@ -81,7 +81,7 @@ def prepare(
 
     Example: medssl prepare --data chestxray/
     """
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.commands.prepare import prepare as command
 
         command(console, data=data, preset=preset, out=out, shard=shard, sets=sets or ())
@@ -105,7 +105,7 @@ def pretrain(
 
     Example: medssl pretrain --data chestxray/
     """
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.commands.pretrain import pretrain as command
 
         command(
@@ -142,7 +142,7 @@ def finetune(
 
     Example: medssl finetune --labels 10pct
     """
-    with outcome() as console:
+    with handle_errors() as console:
         if labels is not None:
             from medssl.data.split import parse_labels
 
@@ -183,7 +183,7 @@ def predict(
 
     Example: medssl predict --data ward/ --abstain-below 0.8
     """
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.commands.predict import predict as command
 
         command(
@@ -210,7 +210,7 @@ def report(
 
     Example: medssl report runs/study
     """
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.commands.report import report as command
 
         command(console, runs=runs, out=out, overwrite=overwrite)
@@ -222,7 +222,7 @@ def demo(out: Out = None, overwrite: Overwrite = False) -> None:
 
     Example: medssl demo --out runs/demo
     """
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.commands.demo import demo as command
 
         command(console, out=out, overwrite=overwrite)
@@ -242,7 +242,7 @@ def doctor(
 
     Example: medssl doctor --burn-in 60
     """
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.commands.doctor import doctor as command
 
         healthy = command(console, data=data, burn_in=burn_in, as_json=as_json)
@@ -256,7 +256,7 @@ def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run fo
 
     Example: medssl track runs
     """
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.commands.track import track as command
 
         command(console, runs=runs)
@@ -265,7 +265,7 @@ def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run fo
 @app.command(hidden=True)
 def job(message: str) -> None:
     """One job of a study, as medssl.studies.executor starts it."""
-    with outcome() as console:
+    with handle_errors() as console:
         from medssl.studies.worker import run_job
 
         run_job(console, message)

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from medssl import plugins
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 from medssl.plain_yaml import parse_yaml
 
 
@@ -34,7 +34,7 @@ class PluginConfig(Frozen):
     name: str
 
 
-def _chosen(kind: str, value: Any) -> PluginConfig:
+def _choose_plugin(kind: str, value: Any) -> PluginConfig:
     """The `Config` of one plug-in of `kind`, from its name or from a mapping with `name`."""
     if isinstance(value, PluginConfig):
         return value
@@ -48,10 +48,10 @@ def _chosen(kind: str, value: Any) -> PluginConfig:
         raise ValueError("; ".join(_sentence(model, e) for e in error.errors())) from None
 
 
-SourceChoice = Annotated[Any, BeforeValidator(partial(_chosen, "data.sources"))]
-RecipeChoice = Annotated[Any, BeforeValidator(partial(_chosen, "views.recipes"))]
-BackboneChoice = Annotated[Any, BeforeValidator(partial(_chosen, "backbones"))]
-MethodChoice = Annotated[Any, BeforeValidator(partial(_chosen, "methods"))]
+SourceChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "data.sources"))]
+RecipeChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "views.recipes"))]
+BackboneChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "backbones"))]
+MethodChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "methods"))]
 
 
 class Limits(Frozen):
@@ -90,11 +90,11 @@ def _window_hu(name: str) -> tuple[float, float]:
     if (pair := _PAIR.fullmatch(name)) and float(pair[2]) > 0:
         return float(pair[1]), float(pair[2])
     if name not in WINDOWS_HU:
-        raise ValueError(f"unknown window {name!r}. {nearest(name, [*_POLICIES, *WINDOWS_HU])} Or write centre/width in HU, as -600/1500")
+        raise ValueError(f"unknown window {name!r}. {suggest(name, [*_POLICIES, *WINDOWS_HU])} Or write centre/width in HU, as -600/1500")
     return WINDOWS_HU[name]
 
 
-def _joined(window: Any) -> Any:
+def _join_windows(window: Any) -> Any:
     """[lung, bone] as "lung,bone"."""
     text = ",".join(map(str, window)) if isinstance(window, list | tuple) else str(window)
     if len(windows_hu(text)) > 4:
@@ -102,7 +102,7 @@ def _joined(window: Any) -> Any:
     return text
 
 
-Window = Annotated[str, BeforeValidator(_joined)]
+Window = Annotated[str, BeforeValidator(_join_windows)]
 
 
 class Data(Frozen):
@@ -216,7 +216,7 @@ class Config(Frozen):
     device: str = "auto"
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with `changes` laid over it, mappings key by key. A plug-in changed by name drops the other plug-in's options."""
     result = dict(base)
     for key, value in changes.items():
@@ -226,11 +226,11 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         if isinstance(old, Mapping) and isinstance(value, str) and "name" in old:
             value = {"name": value}
         switches = isinstance(value, Mapping) and isinstance(old, Mapping) and "name" in value and value["name"] != old.get("name")
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not switches else value
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not switches else value
     return result
 
 
-def overrides(assignments: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
     """`["train.lr=1e-3"]` as the nested mapping {"train": {"lr": 0.001}}; values are read as YAML."""
     result: dict[str, Any] = {}
     for assignment in assignments:
@@ -240,7 +240,7 @@ def overrides(assignments: Sequence[str]) -> dict[str, Any]:
         value: Any = parse_yaml(text, f"--set {key}")
         for part in reversed(key.split(".")):
             value = {part: value}
-        result = merged(result, value)
+        result = merge(result, value)
     return result
 
 
@@ -264,11 +264,11 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         for part in where[:-1]:
             model = cast(type[BaseModel], model.model_fields[part].annotation)
-        return f"{key}: unknown key. {nearest(where[-1], model.model_fields)}"
+        return f"{key}: unknown key. {suggest(where[-1], model.model_fields)}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{key}: {message}" if error["type"] == "value_error" else f"{key}: {message} (given: {error['input']!r})"
 
 
-def dumped(config: Frozen) -> str:
+def to_yaml(config: Frozen) -> str:
     """The configuration as YAML, complete and in the tree's order."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -88,11 +88,11 @@ class Console:
         state.facts.update(facts or {})
         if done >= total:
             self._close(task)
-            self.say("  ".join([f"{task:8}", f"{done}/{total}", *described(state.facts), f"in {duration(now - state.begin)}"]))
+            self.say("  ".join([f"{task:8}", f"{done}/{total}", *format_facts(state.facts), f"in {format_duration(now - state.begin)}"]))
         elif now - state.shown >= (_SECONDS_BETWEEN_FRAMES if self._bars else _SECONDS_BETWEEN_LINES):
             state.shown = now
             left = (now - state.begin) / (done - state.first) * (total - done) if done > state.first else math.nan
-            words = [*described(state.facts), *([f"{duration(left)} left"] if math.isfinite(left) else [])]
+            words = [*format_facts(state.facts), *([f"{format_duration(left)} left"] if math.isfinite(left) else [])]
             if self._bars:
                 self._draw(self._bars, task, done, total, words)
             else:
@@ -126,7 +126,7 @@ def printable(text: str) -> str:
     return "\n".join([first, *(line if line.startswith("  ") else f"  {line}" for line in others)])
 
 
-def described(facts: Mapping[str, float]) -> list[str]:
+def format_facts(facts: Mapping[str, float]) -> list[str]:
     """`{"epoch": 13, "loss": 4.1957, "images_per_second": 55.12}` as ["epoch 13", "loss 4.196", "55.1 images/s"]."""
     return [_fact(name, float(value)) for name, value in facts.items()]
 
@@ -137,7 +137,7 @@ def _fact(name: str, value: float) -> str:
     return f"{name.replace('_', ' ')} {value:.0f}" if value.is_integer() else f"{name.replace('_', ' ')} {value:.4g}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """130 seconds as "2:10", 3 hours as "3:00:00"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

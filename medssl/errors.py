@@ -33,12 +33,12 @@ class ReadError(Exception):
         self.reason, _, self.detail = message.partition(": ")
 
 
-def counted(reasons: Iterable[str]) -> str:
+def count_reasons(reasons: Iterable[str]) -> str:
     """ "3 x truncated, 1 x crc": how often each reason is among `reasons`, the most frequent first."""
     return ", ".join(f"{number} x {reason}" for reason, number in Counter(reasons).most_common())
 
 
-def nearest(name: str, options: Iterable[str]) -> str:
+def suggest(name: str, options: Iterable[str]) -> str:
     """A sentence that names the option closest to `name`, or all options where none is close."""
     known = sorted(options)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -15,7 +15,7 @@ _DRAFT = ".medssl-draft"
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A new file to write to, which takes the place and name of `path` at the end of the block.
 
     After an error nothing is left of it; after a kill only a draft, which no reader takes for the file. Raises UserError where the
@@ -37,9 +37,9 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     _sync(path.parent)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that its name never stands for half of it. Raises UserError where it cannot be written."""
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(content)
 
 

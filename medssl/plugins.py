@@ -8,7 +8,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 
 _ROOT = Path(__file__).parent
 
@@ -24,5 +24,5 @@ def find(kind: str, name: str) -> ModuleType:
     known = names(kind)
     if name not in known:
         what = kind.rsplit(".", 1)[-1].rstrip("s")
-        raise UserError(f"Unknown {what} {name!r}. {nearest(name, known)}")
+        raise UserError(f"Unknown {what} {name!r}. {suggest(name, known)}")
     return importlib.import_module(f"medssl.{kind}.{name}")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from medssl.tracking import note
+from medssl.tracking import mlflow_json
 
 
-def noted(folder: Path) -> note.Note:
-    found = note.read(folder)
+def noted(folder: Path) -> mlflow_json.MlflowInfo:
+    found = mlflow_json.read(folder)
     assert found, folder
     return found

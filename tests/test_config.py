@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from medssl.config import Config, dumped, merged, overrides, resolve
+from medssl.config import Config, merge, parse_overrides, resolve, to_yaml
 from medssl.errors import UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
 from medssl.runs import presets
@@ -15,7 +15,7 @@ def test_every_preset_is_complete_and_survives_being_written_and_read(preset, tm
     config = resolve(values)
     assert set(values) == set(Config.model_fields)
     assert set(values["train"]) | {"steps", "workers", "max_bad_steps"} == set(type(config.train).model_fields)
-    (tmp_path / "c.yaml").write_text(dumped(config))
+    (tmp_path / "c.yaml").write_text(to_yaml(config))
     assert resolve(read_yaml(tmp_path / "c.yaml")) == config
 
 
@@ -41,10 +41,10 @@ def test_anything_but_plain_yaml_is_refused(text):
 
 def test_overrides_nest_and_change_one_option_of_a_plugin_or_the_plugin():
     base = {"method": {"name": "pnnclr", "alpha": 0.9, "temperature": 0.2}}
-    assert merged(base, overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5, "temperature": 0.2}
-    assert merged(base, overrides(["method=nnclr"]))["method"] == {"name": "nnclr"}
-    assert merged({"method": "pnnclr"}, overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5}
-    assert overrides(["data.size=64", "data.channels=3"]) == {"data": {"size": 64, "channels": 3}}
+    assert merge(base, parse_overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5, "temperature": 0.2}
+    assert merge(base, parse_overrides(["method=nnclr"]))["method"] == {"name": "nnclr"}
+    assert merge({"method": "pnnclr"}, parse_overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5}
+    assert parse_overrides(["data.size=64", "data.channels=3"]) == {"data": {"size": 64, "channels": 3}}
 
 
 def test_a_configuration_cannot_be_changed():

@@ -11,7 +11,7 @@ import textwrap
 import pytest
 
 from medssl import console as console_module
-from medssl.console import Console, described, duration, printable
+from medssl.console import Console, format_duration, format_facts, printable
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def test_a_file_name_cannot_forge_a_line_or_move_the_cursor(text, shown):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (130, "2:10"), (3 * 3600, "3:00:00"), (90061, "25:01:01")])
 def test_durations_read_like_a_clock(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_facts_that_are_not_finite_are_shown_as_they_are():
-    assert described({"loss": float("nan"), "norm": float("inf"), "lr": 1.25e-05}) == ["loss nan", "norm inf", "lr 1.25e-05"]
+    assert format_facts({"loss": float("nan"), "norm": float("inf"), "lr": 1.25e-05}) == ["loss nan", "norm inf", "lr 1.25e-05"]
 
 
 def on_a_terminal(code, repository):

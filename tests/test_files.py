@@ -14,7 +14,7 @@ from surroundings import fill, small_disk
 from medssl.errors import UserError
 from medssl.evaluate.results import Results
 from medssl.evaluate.schema import ResultsDocument
-from medssl.files import is_draft, whole, write_whole
+from medssl.files import atomic_file, is_draft, write_atomically
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = b"old" * 9, b"new" * 99
@@ -24,7 +24,7 @@ STUDY = Results(
 
 
 def write_over(folder: Path) -> None:
-    write_whole(folder / "file", NEW)
+    write_atomically(folder / "file", NEW)
 
 
 def write_study(folder: Path) -> None:
@@ -33,7 +33,7 @@ def write_study(folder: Path) -> None:
 
 def test_a_file_has_its_name_only_at_the_end(tmp_path):
     path = tmp_path / "file"
-    with whole(path) as file:
+    with atomic_file(path) as file:
         file.write(NEW)
         assert not path.exists()
         (draft,) = tmp_path.iterdir()
@@ -45,8 +45,8 @@ def test_a_file_has_its_name_only_at_the_end(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_error_while_it_is_written_leaves_the_old_file_and_no_scrap(tmp_path, error):
-    write_whole(tmp_path / "file", OLD)
-    with pytest.raises(error), whole(tmp_path / "file") as file:
+    write_atomically(tmp_path / "file", OLD)
+    with pytest.raises(error), atomic_file(tmp_path / "file") as file:
         file.write(NEW)
         raise error
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
@@ -80,22 +80,22 @@ def test_wherever_the_writing_is_killed_a_reader_finds_the_old_files_or_the_new_
 @pytest.mark.fault("R5")
 def test_a_full_disk_is_told_with_its_free_space_and_the_old_file_stays(tmp_path):
     with small_disk(tmp_path / "disk", kilobytes=400) as disk:
-        write_whole(disk / "file", OLD)
+        write_atomically(disk / "file", OLD)
         filler = fill(disk)
         with pytest.raises(UserError, match=rf"Cannot write {disk}/file as user {os.getuid()}: No space left on device\. 0\.0 MB are free"):
-            write_whole(disk / "file", bytes(50_000))
+            write_atomically(disk / "file", bytes(50_000))
         filler.unlink()
         assert list(disk.iterdir()) == [disk / "file"]
         with pytest.raises(UserError, match=r"0\.4 MB are free there; make space"):
-            write_whole(disk / "file", bytes(500_000))
+            write_atomically(disk / "file", bytes(500_000))
         assert (disk / "file").read_bytes() == OLD
-        write_whole(disk / "file", bytes(50_000))
+        write_atomically(disk / "file", bytes(50_000))
 
 
 def test_processes_that_write_one_file_at_the_same_time_do_not_mix_it(tmp_path):
     code = (
-        "import pathlib, sys; from medssl.files import write_whole\n"
-        "for _ in range(200): write_whole(pathlib.Path(sys.argv[1]), sys.argv[2].encode() * 100_000)"
+        "import pathlib, sys; from medssl.files import write_atomically\n"
+        "for _ in range(200): write_atomically(pathlib.Path(sys.argv[1]), sys.argv[2].encode() * 100_000)"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "file"), letter]) for letter in "ab"]
     seen = set()

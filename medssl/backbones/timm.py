@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import nn
 
 from medssl.config import PluginConfig
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 
 
 class Config(PluginConfig):
@@ -30,16 +30,16 @@ def build(config: Config, channels: int, size: int) -> nn.Module:
     Raises UserError for an unknown name, or arguments that the network refuses.
     """
     if config.model not in timm.list_models():
-        raise UserError(f"backbone.model: timm has no model {config.model!r}. {nearest(config.model, timm.list_models())}")
+        raise UserError(f"backbone.model: timm has no model {config.model!r}. {suggest(config.model, timm.list_models())}")
     try:
-        network = timm.create_model(config.model, pretrained=False, in_chans=channels, num_classes=0, **_sized(config, size))
+        network = timm.create_model(config.model, pretrained=False, in_chans=channels, num_classes=0, **_create_arguments(config, size))
     except (TypeError, AssertionError, ValueError) as error:
         raise UserError(f"backbone.arguments: timm cannot build {config.model!r} with {config.arguments}: {error}") from None
     _fit_stem(network, config, size)
     return network
 
 
-def _sized(config: Config, size: int) -> dict[str, Any]:
+def _create_arguments(config: Config, size: int) -> dict[str, Any]:
     """Networks built for one image size (vision transformers) must be told it; convolutional ones refuse the argument."""
     known = timm.models.get_pretrained_cfg(config.model)
     return {**({"img_size": size} if known and known.fixed_input_size else {}), **config.arguments}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medssl import plugins
-from medssl.config import Config, merged, overrides, resolve
+from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
 from medssl.data.sources.medmnist import ordinal
@@ -56,7 +56,7 @@ def finetune(
     network, card = artefact.load(origin)
     own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
-    config = _configured(card, origin, data, merged(flags, overrides(sets)))
+    config = _configured(card, origin, data, merge(flags, parse_overrides(sets)))
     fractions = parse_labels(config.finetune.labels)
     source = list_source(config.data)
     folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
@@ -84,7 +84,7 @@ def finetune(
         write_artifacts(folder, config, found, card, request, findings)
         tracker.log({"step": 0, **findings.results.scores()})
         for name in FOR_THE_TRACKER:
-            tracker.artifact(folder / name)
+            tracker.log_artifact(folder / name)
     _summary(reporter, document)
     reporter.say(f"report    {folder / 'report.html'}")
     return folder
@@ -100,7 +100,7 @@ def _configured(card: dict[str, Any], origin: Path, data: str | None, given: dic
         if not (run / "config.yaml").is_file():
             raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
         where = {"path": load_config(run).data.path}
-    config = resolve(merged(merged(values, {"data": where}), given))
+    config = resolve(merge(merge(values, {"data": where}), given))
     check_same_preparation(card, config)
     return config
 

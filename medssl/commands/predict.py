@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medssl.config import Data, merged, overrides, resolve_part
+from medssl.config import Data, merge, parse_overrides, resolve_part
 from medssl.data.cache import cache_folder, site_key
 from medssl.data.detect import detect
 from medssl.data.prepare import prepare
@@ -16,12 +16,12 @@ from medssl.data.sources import manifest
 from medssl.data.store import SETTINGS, Store, contract, csv_text, first_difference, list_named_images
 from medssl.data.volume_slices import source_has_slices, store_has_slices
 from medssl.data.workers import end_workers
-from medssl.errors import UserError, counted
+from medssl.errors import UserError, count_reasons
 from medssl.evaluate.models import classifier_file
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.ood import Described
 from medssl.evaluate.prediction_table import FAR, columns, said
-from medssl.files import write_whole
+from medssl.files import write_atomically
 from medssl.runs.resolve_config import list_source
 from medssl.runs.run_dir import RUNS, newest_classifier
 from medssl.train.loop import choose_device
@@ -59,18 +59,20 @@ def predict(
     network, card = classifier_file.load(origin)
     chosen = choose_device(device or "auto")
     _check_out(out, data, overwrite)
-    settings = _settings(card, data, overrides(sets))
+    settings = _settings(card, data, parse_overrides(sets))
     source = _source(settings)
     _say_model(reporter, origin, card)
     store = _store(reporter, card, settings, source)
     prob, far = _computed(reporter, network, store, chosen)
     table = _table(card, store, source, prob, far, abstain_below)
-    write_whole(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
+    write_atomically(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
     reporter.say(f"predicted {len(prob)} images")
     reporter.say(f"          {table.abstained} with a decision left open, for a confidence below {abstain_below:g}")
     reporter.say(f"          {int((far > FAR).sum())} out of distribution, farther out than {FAR:.0%} of the training images")
     if table.left_out:
-        reporter.warn(f"{len(table.left_out)} could not be used and have no prediction ({counted(table.left_out)}); the table names them")
+        reporter.warn(
+            f"{len(table.left_out)} could not be used and have no prediction ({count_reasons(table.left_out)}); the table names them"
+        )
     reporter.say(f"table     {out}")
     reporter.say("          This is research software and no medical device: no decision on a patient may rest on it.")
     return out
@@ -94,7 +96,7 @@ def _settings(card: Mapping[str, Any], path: str, given: Mapping[str, Any]) -> D
     kind = "folder" if _is_one_image(path) else detect(path)
     kept = {key: value for key, value in old["source"].items() if key in _WHICH_IMAGES and kind == old["source"]["name"]}
     values = {**old, "path": path, "source": {"name": kind, **kept}, "label": "", "max_bad_fraction": 1}
-    settings = resolve_part(Data, merged({"data": values}, given)["data"], "data")
+    settings = resolve_part(Data, merge({"data": values}, given)["data"], "data")
     asked = settings.model_dump(mode="json")
     if found := first_difference(card["contract"], {f"data.{key}": asked[key] for key in SETTINGS}):
         name, trained, new = found

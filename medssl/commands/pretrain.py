@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from medssl.config import Config, merged, overrides, resolve
+from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.errors import Interrupted, UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
 from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_smallest_batch
@@ -19,8 +19,8 @@ from medssl.runs.run_dir import create, described, load_config, write_descriptio
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
-from medssl.train.processes import distributed, own_device, team
-from medssl.train.stop import BrokenOff, StopFlag, stop_flag
+from medssl.train.processes import device_of_process, join_team, wrap_distributed
+from medssl.train.stop import StopFlag, StopRequested, stop_flag
 from medssl.types import Batch, Reporter, Source
 
 
@@ -49,14 +49,14 @@ def pretrain(
         source = list_source(config.data)
     else:
         config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
-    with team(own_device(choose_device(config.device))) as us:
-        folder = us.of_first(resume or (create(out, "pretrain", config.method.name, overwrite) if us.first else Path()))
+    with join_team(device_of_process(choose_device(config.device))) as us:
+        folder = us.broadcast_from_first(resume or (create(out, "pretrain", config.method.name, overwrite) if us.first else Path()))
         with ExitStack() as stack:
             if us.first:
                 stack.enter_context(lock_run_dir(folder, reporter.warn))
             if resume is None and us.first:
                 stack.enter_context(described(folder, config, "pretrain"))
-            with us.one_first():
+            with us.local_first():
                 found = prepare_dataset(source, config, reporter)
             job = build_training(folder, with_smallest_batch(config) if auto else config, found, us, start=state["step"] if state else 0)
             if auto:
@@ -65,7 +65,7 @@ def pretrain(
             if state is not None:
                 restore(job, state)
             if us.first:
-                checkpoint.check_room(folder, job.method)
+                checkpoint.check_disk_space(folder, job.method)
             with explain_out_of_memory(job):
                 _announce(reporter, job, source, [note, *job.notes])
                 return run(reporter, job)
@@ -82,7 +82,7 @@ def run(reporter: Reporter, job: Training) -> Path:
             watch = TrainingMonitor(reporter, tracker, job, stop)
         after = StepCallback(job, stop, watch)
         batches = job.feed if us.size > 1 else _interruptible(job.feed, stop)
-        forward = distributed(job.method) if us.size > 1 else None
+        forward = wrap_distributed(job.method) if us.size > 1 else None
         done = fit(job.method, batches, job.optimiser, job.plan, start=job.start, on_step=after, forward=forward)
         if us.first:
             checkpoint.save(folder, training_state(job, done))
@@ -93,7 +93,7 @@ def run(reporter: Reporter, job: Training) -> Path:
         if tracker and watch:
             export_encoder(folder, config, job.found, job.method.encoder, watch.last)
             for name in ("views.png", "card.json", "encoder.safetensors"):
-                tracker.artifact(folder / name)
+                tracker.log_artifact(folder / name)
         us.wait()
     reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
     return folder
@@ -104,9 +104,9 @@ def _interruptible(batches: Iterator[Batch] | Any, stop: StopFlag) -> Iterator[B
     iterator = iter(batches)
     while True:
         try:
-            with stop.breaks_off():
+            with stop.interruptible():
                 batch = next(iterator, None)
-        except BrokenOff:
+        except StopRequested:
             return
         if batch is None:
             return
@@ -119,7 +119,7 @@ def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config
     if (folder / "encoder.safetensors").is_file():
         raise UserError(f"The run in {folder} is finished: there is nothing to resume.")
     load_config(folder)
-    config = resolve(merged(read_yaml(folder / "config.yaml"), overrides(sets)))
+    config = resolve(merge(read_yaml(folder / "config.yaml"), parse_overrides(sets)))
     if settings_of_result(config) != settings_of_result(resolve(parse_yaml(state["config"], "the checkpoint"))):
         raise UserError(
             f"The configuration is not the one that {folder} was started with (config.yaml or --set). A run goes on as it was; only "

@@ -10,9 +10,9 @@ from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.run_dir import CONFIG, is_finished, load_config
-from medssl.tracking import jsonl, note
-from medssl.tracking.mlflow_client import brief
-from medssl.tracking.tracker import session_of
+from medssl.tracking import jsonl, mlflow_json
+from medssl.tracking.mlflow_client import first_line
+from medssl.tracking.tracker import make_session
 from medssl.types import Reporter
 
 _RESULTS = "results.json"
@@ -46,37 +46,37 @@ def _runs(folder: Path) -> list[Path]:
 
 
 def _has_parent(run: Path) -> bool:
-    known = note.read(run)
+    known = mlflow_json.read(run)
     return known is not None and known.parent != ""
 
 
 def _send(reporter: Reporter, run: Path, config: Config) -> None:
-    known = note.read(run) or _first_note(run, config)
+    known = mlflow_json.read(run) or _create_info(run, config)
     made = is_finished(run) or (run / _RESULTS).is_file()
     status = known.status or ("FINISHED" if made else "KILLED")  # one that could not say how it ended was killed
-    session = session_of(run, config)
+    session = make_session(run, config)
     try:
         session.open()
-        session.describe()
-        numbers = session.feed()
-        files = [name for name in _FILES if (run / name).exists() and session.artifact(run / name)]
+        session.send_params()
+        numbers = session.send_metrics()
+        files = [name for name in _FILES if (run / name).exists() and session.log_artifact(run / name)]
         session.end(status, _ended(run))
     except UserError:
         raise
     except Exception as error:  # MLflow and its stores raise anything
         raise UserError(
-            f"MLflow at {session.address} did not take the records of {run}: {brief(error)}. Run `medssl track` again once it does: it "
+            f"MLflow at {session.address} did not take the records of {run}: {first_line(error)}. Run `medssl track` again later: it "
             "sends what is missing. MLFLOW_TRACKING_URI names another server."
         ) from error
     sent = [*([f"{numbers} numbers"] if numbers else []), *files]
     reporter.say(f"{run}  {status.lower()}, sent to {session.address}: {', '.join(sent) or 'nothing was missing'}")
 
 
-def _first_note(run: Path, config: Config) -> note.Note:
-    """Of a run that was made before runs had notes."""
+def _create_info(run: Path, config: Config) -> mlflow_json.MlflowInfo:
+    """For a run folder that has no mlflow.json yet."""
     environment = run / "environment.json"
     kind = {"kind": json.loads(environment.read_text("utf-8"))["kind"]} if environment.is_file() else {}
-    return note.change(run, tags={**kind, "method": config.method.name, "preset": config.preset})
+    return mlflow_json.change(run, tags={**kind, "method": config.method.name, "preset": config.preset})
 
 
 def _ended(run: Path) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 from medssl.compare.charts import auroc_limits, draw_chart
 from medssl.compare.runs import BASELINES, Comparison, Curve, Run, build_comparisons
 from medssl.evaluate.label_draws import headline_fraction
-from medssl.files import write_whole
+from medssl.files import write_atomically
 from medssl.report.formatting import join_words, label_amounts, mode_name
 from medssl.report.rendering import render_template
 
@@ -23,7 +23,7 @@ SECTIONS = {
 
 def write_comparison(runs: Sequence[Run], path: Path) -> None:
     """Write the page of several runs; the whole file or none."""
-    write_whole(path, render(runs).encode())
+    write_atomically(path, render(runs).encode())
 
 
 def render(runs: Sequence[Run]) -> str:

@@ -20,7 +20,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from medssl.config import Data, Transform
-from medssl.errors import ReadError, UserError, nearest
+from medssl.errors import ReadError, UserError, suggest
 from medssl.types import Decoded
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def pad_or_crop(image: Float32[np.ndarray, "c h w"], size: int) -> Float32[np.nd
 def _transform(step: Transform) -> Callable[[Any], Any]:
     """The MONAI transform that a step names, out of those that are allowed."""
     if step.name not in ALLOWED:
-        raise UserError(f"data.transforms: {step.name!r} is not among the transforms that are allowed. {nearest(step.name, ALLOWED)}")
+        raise UserError(f"data.transforms: {step.name!r} is not among the transforms that are allowed. {suggest(step.name, ALLOWED)}")
     module, _, name = step.name.rpartition(".")
     arguments = step.model_extra or {}
     try:

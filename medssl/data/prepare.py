@@ -24,7 +24,7 @@ from medssl.data.store.assemble import Assembly, Skipped
 from medssl.data.store.fingerprint import SourceHash, fingerprint
 from medssl.data.store.reuse import ReusableImages
 from medssl.data.workers import run_in_workers
-from medssl.errors import UserError, counted
+from medssl.errors import UserError, count_reasons
 from medssl.types import Record, Source
 
 _DAY_SECONDS = 86400
@@ -195,12 +195,12 @@ class _Work:
         total = store.used + len(faults)
         named = f"They are named in {private_list(self.cache, self.name)}"
         if store.used == 0:
-            reasons = counted(item.reason for item in store.skipped)
+            reasons = count_reasons(item.reason for item in store.skipped)
             raise UserError(f"No image of {self.data.path or self.source.root} can be used: {reasons}. {named}; check what --data names.")
         if len(faults) > self.data.max_bad_fraction * total:
             raise UserError(
                 f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {self.data.max_bad_fraction:g} allows: "
-                f"{counted(faults)}. {named}. Mend or remove them, or allow more: "
+                f"{count_reasons(faults)}. {named}. Mend or remove them, or allow more: "
                 f"--set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
             )
 
@@ -246,7 +246,7 @@ def _check_decoders(missing: Sequence[str]) -> None:
     """Raises UserError that names each decoder that is missing, with the number of files that need it."""
     if missing:
         raise UserError(
-            f"Some files are compressed in a way that no installed decoder reads: {counted(missing)}. Then run again; or leave these "
+            f"Some files are compressed in a way that no installed decoder reads: {count_reasons(missing)}. Then run again; or leave these "
             "files out: --set data.missing_decoder=skip."
         )
 

@@ -16,7 +16,7 @@ from safetensors.torch import save as dump_tensors
 
 from medssl import plugins
 from medssl.errors import UserError
-from medssl.files import write_whole
+from medssl.files import write_atomically
 from medssl.nn.encoder import Encoder
 
 FORMAT = 1
@@ -67,8 +67,8 @@ def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: 
         "probe_output": probe_output(encoder, channels, size).tolist(),
         **card,
     }
-    write_whole(folder / WEIGHTS, weights)
-    write_whole(folder / CARD, (json.dumps(full, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_atomically(folder / WEIGHTS, weights)
+    write_atomically(folder / CARD, (json.dumps(full, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:

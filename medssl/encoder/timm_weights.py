@@ -19,7 +19,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor
 
 from medssl.encoder.artefact import build_encoder
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 from medssl.nn.encoder import Encoder
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -76,7 +76,7 @@ def _model(path: Path) -> str:
         name = path.name.partition(".")[0]
     if name not in timm.list_models():
         raise UserError(
-            f"{path.name}: timm has no model {name!r}. {nearest(str(name), timm.list_models())} A file is named after its architecture, "
+            f"{path.name}: timm has no model {name!r}. {suggest(str(name), timm.list_models())} A file is named after its architecture, "
             "as in resnet50.mine.safetensors, or has a config.json beside it that says architecture."
         )
     return str(name)

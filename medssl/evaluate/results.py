@@ -38,7 +38,7 @@ from medssl.evaluate.stats.delong import p_value
 from medssl.evaluate.stats.metrics import METRICS, Metric, Scores, auprc, auroc, ece, quadratic_kappa, score
 from medssl.evaluate.stats.subgroups import groups_of, subgroups
 from medssl.evaluate.task import Task
-from medssl.files import write_whole
+from medssl.files import write_atomically
 
 LEVEL = 0.95
 CHANCE = 0.5  # the AUROC of guessing
@@ -81,9 +81,9 @@ class Results:
         """The three files, each whole or not there."""
         buffer = io.BytesIO()
         self.predictions.to_parquet(buffer, index=False)
-        write_whole(folder / PREDICTIONS, buffer.getvalue())
-        write_whole(folder / SPLITS, _json(self.splits))
-        write_whole(folder / RESULTS, _json(self.document.to_dict()))
+        write_atomically(folder / PREDICTIONS, buffer.getvalue())
+        write_atomically(folder / SPLITS, _json(self.splits))
+        write_atomically(folder / RESULTS, _json(self.document.to_dict()))
 
     def scores(self) -> dict[str, float]:
         """The summary as flat numbers for a tracker: "linear.10pct.pretrained.auroc_low", "linear.10pct.gain_over_random" and so on."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 
 _PREFIX = "label:"
 _NOTHING_FOUND = re.compile(
@@ -58,7 +58,7 @@ def label_columns(table: pd.DataFrame, wanted: str = "") -> list[str]:
         raise UserError(f"The data has {len(known)} label columns: {', '.join(known)}. Choose one with --set data.label=NAME.")
     for name in chosen:
         if name not in known:
-            raise UserError(f"There is no label column {name!r}. {nearest(name, known)}")
+            raise UserError(f"There is no label column {name!r}. {suggest(name, known)}")
         if len(chosen) > 1 and not _is_finding(table, name):
             raise UserError(f"Label column {name!r} says more than 0 and 1, so it cannot be learnt beside others. Choose it alone.")
     return chosen

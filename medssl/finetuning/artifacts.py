@@ -17,7 +17,7 @@ from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.full_finetune import held_back
 from medssl.evaluate.results import SPLITS
 from medssl.evaluate.schema import RESULTS
-from medssl.files import write_whole
+from medssl.files import write_atomically
 from medssl.nn.encoder import Encoder
 from medssl.report import LabelledImages, PictureInputs, Pictures, draw_pictures, figure_files, write_report
 from medssl.runs.dataset import PreparedDataset, evenly_spaced
@@ -51,7 +51,7 @@ def write_artifacts(
     write_report(document, folder / "report.html", shown)
     (folder / FIGURES).mkdir(exist_ok=True)
     for name, content in {**figure_files(document), **shown.files()}.items():
-        write_whole(folder / FIGURES / name, content)
+        write_atomically(folder / FIGURES / name, content)
     findings.results.write(folder)
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from medssl.config import Monitor
 from medssl.errors import UserError
 from medssl.train import checkpoint
-from medssl.train.diagnosis import Cause, Facts, diagnose
+from medssl.train.diagnosis import Cause, CollapseMetrics, diagnose
 from medssl.types import Reporter
 
 EVERY_STEPS = 10
 
 
 class Alarm:
-    """Called with new facts every `EVERY_STEPS` steps. Steps in alarm count up to `collapse_steps`, healthy ones down to 0, so that a
+    """Called with new metrics every `EVERY_STEPS` steps. Steps in alarm count up to `collapse_steps`, healthy ones down to 0, so that a
     collapse that flickers ends the run and a passing one does not. The first cause is the one the run ends with: others follow from it.
     `folder`: of the run, where its checkpoints are."""
 
@@ -22,9 +22,9 @@ class Alarm:
         self._first: Cause | None = None
         self._steps = 0
 
-    def __call__(self, done: int, facts: Facts) -> None:
+    def __call__(self, done: int, metrics: CollapseMetrics) -> None:
         """Raises UserError where the run is to end."""
-        cause = diagnose(facts, self._settings.collapse_std)
+        cause = diagnose(metrics, self._settings.collapse_std)
         if cause is None:
             self._steps = max(0, self._steps - EVERY_STEPS)
             self._first = self._first if self._steps else None

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from medssl.config import Config, merged, resolve
+from medssl.config import Config, merge, resolve
 from medssl.errors import UserError
 from medssl.pretraining.trainer import Training, build_training
 from medssl.train import memory
@@ -51,7 +51,7 @@ def with_largest_batch(reporter: Reporter, job: Training, old: int) -> Config:
 
 
 def _with(config: Config, size: int) -> Config:
-    return resolve(merged(config.model_dump(), {"train": {"batch_size": size}}))
+    return resolve(merge(config.model_dump(), {"train": {"batch_size": size}}))
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def explain_out_of_memory(job: Training) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not memory.is_shortage(error):
+        if not memory.is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold what was computed
         first = str(error).split(". ")[0].splitlines()[0]
@@ -95,7 +95,7 @@ def _largest(job: Training, most: int, budget: int) -> tuple[int, int]:
 
         return memory.peak_bytes(step, job.plan.device)
 
-    return memory.largest(measure, budget, max(_STEP, most), _STEP)
+    return memory.largest_batch(measure, budget, max(_STEP, most), _STEP)
 
 
 def _gib(number: int) -> str:

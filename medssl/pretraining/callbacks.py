@@ -11,8 +11,8 @@ from medssl.pretraining.trainer import Training, training_state
 from medssl.tracking import jsonl
 from medssl.tracking.tracker import Tracker
 from medssl.train.checkpoint import Saver
-from medssl.train.diagnosis import Examination
-from medssl.train.stop import BrokenOff, StopFlag
+from medssl.train.diagnosis import CollapseMonitor
+from medssl.train.stop import StopFlag, StopRequested
 from medssl.types import Reporter, Step
 
 _SHOWN = ("loss", "lr", "images_per_second", "embedding_std", "bad_steps", "knn")  # beside the bar; all else is in metrics.jsonl
@@ -35,7 +35,7 @@ class StepCallback:
             self._watch(done, step, lr, applied)
         if _looks(self._job, done):
             self._job.team.wait()
-        self.signal = self._job.team.agreed(self._stop.signal)
+        self.signal = self._job.team.latest_maximum(self._stop.signal)
         return self.signal > 0
 
 
@@ -45,8 +45,8 @@ class TrainingMonitor:
     def __init__(self, reporter: Reporter, tracker: Tracker, job: Training, stop: StopFlag) -> None:
         self._reporter, self._tracker, self._job, self._stop = reporter, tracker, job, stop
         views = job.feed.batch(job.start).views[0]
-        ranked = not methods.uses_labels(job.config.method.name)
-        self._examine = Examination(job.method.encoder, views, ranked=ranked)
+        check_rank = not methods.uses_labels(job.config.method.name)
+        self._examine = CollapseMonitor(job.method.encoder, views, check_rank=check_rank)
         self._save = Saver(job.folder, reporter.warn)
         self._alarm = Alarm(reporter, job.config.monitor, job.folder)
         self._bad_steps = max((row.get("bad_steps", 0) for row in jsonl.read(job.folder / "metrics.jsonl")), default=0)
@@ -86,7 +86,7 @@ class TrainingMonitor:
         began = time.monotonic()
         job = self._job
         row: dict[str, float] = {}
-        with suppress(BrokenOff), self._stop.breaks_off():
+        with suppress(StopRequested), self._stop.interruptible():
             row = health.encoder_metrics(job.method.encoder, job.found, job.config.monitor.knn_neighbours, job.plan.device)
         if step is not None and step.lookup is not None:
             lines = support_set_figure.lookup_lines(step.lookup, job.method.support, done - 1)

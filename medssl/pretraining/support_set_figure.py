@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from medssl.files import whole
+from medssl.files import atomic_file
 from medssl.nn.support_set import LABEL, PATIENT, ROW, STEP, SupportSet
 from medssl.types import LookUp
 from medssl.views.grid import GAP, HEAD, INK, MARGIN, PAPER, TILE, tile
@@ -97,7 +97,7 @@ def save_figure(path: Path, lines: Sequence[Line], images: np.ndarray, classes: 
             picture.paste(_blank("random vector") if member.row < 0 else tile(images[member.row]), (x, top))
             age = "" if member.row < 0 else f"age {member.age}"
             _write(draw, x, top, [f"cos {member.cosine:.2f}  {_name(member.label, classes)}", age], member.mark)
-    with whole(path) as file:
+    with atomic_file(path) as file:
         picture.save(file, "PNG")
 
 

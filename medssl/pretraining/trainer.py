@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from medssl import methods, plugins
-from medssl.config import Config, Tracking, dumped, merged, resolve
+from medssl.config import Config, Tracking, merge, resolve, to_yaml
 from medssl.data.loader import Loader, workers_here
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
@@ -17,9 +17,9 @@ from medssl.nn.support_set import SupportSet
 from medssl.nn.sync_norm import synchronise_norms
 from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.train import optimisers
-from medssl.train.feed import Feed, resident
+from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_device, choose_precision
-from medssl.train.processes import Team, own_device
+from medssl.train.processes import Team, device_of_process
 from medssl.views import executors, grid, multi_crop
 
 
@@ -41,7 +41,7 @@ class Training:
 
 def build_training(folder: Path, config: Config, found: PreparedDataset, team: Team, start: int = 0) -> Training:
     """The parts of a pretraining; weights and all else follow from the configuration and the seed. `start`: the step to go on from."""
-    device = own_device(choose_device(config.device))
+    device = device_of_process(choose_device(config.device))
     rows = found.pretraining
     if methods.uses_labels(config.method.name):
         rows = _labelled(rows, config.method.name, found)
@@ -82,12 +82,12 @@ def _feed(
     """The batches, the number of all steps, and a note for the user or ""."""
     images, train, size = found.store.images, config.train, config.data.size
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
-    executor = executors.chosen(config.views.executor, device.type)
+    executor = executors.choose_executor(config.views.executor, device.type)
     make_view, n_views = multi_crop.make(executor, recipe, size, local)
     if team.first and not (folder / "views.png").exists():
         grid.save_grid(folder / "views.png", images, make_view, rows[:6].tolist(), config.seed)
-    make_there = multi_crop.on_device(recipe, size, local)[0] if executor == "torch" else None
-    there = resident(images, device) if make_there else None
+    make_there = multi_crop.make_on_device(recipe, size, local)[0] if executor == "torch" else None
+    there = copy_to_gpu(images, device) if make_there else None
     share = train.batch_size // team.size
     views_bytes = share * (images[0].nbytes if make_there else n_views * config.data.channels * size**2 * 4)
     workers, note = (0, "") if there is not None else workers_here(train.workers, views_bytes)
@@ -151,7 +151,7 @@ def training_state(job: Training, done: int) -> dict[str, Any]:
         "data": job.found.store.card["content"],
         "method": job.method.state_dict(),
         "optimiser": job.optimiser.state_dict(),
-        "config": dumped(settings_of_result(job.config)),
+        "config": to_yaml(settings_of_result(job.config)),
     }
 
 
@@ -172,4 +172,4 @@ def settings_of_result(config: Config) -> Config:
         "train": {"workers": -1, "save_every_steps": 1, "compile": False},
         "monitor": {"on_collapse": "stop"},
     }
-    return resolve(merged(config.model_dump(), free))
+    return resolve(merge(config.model_dump(), free))

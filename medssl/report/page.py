@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl.evaluate.label_draws import headline_fraction
-from medssl.files import write_whole
+from medssl.files import write_atomically
 from medssl.report.figures import NARROW, WIDE, figure_svg, headline_subgroups, subgroups_svg
 from medssl.report.formatting import (
     format_difference_interval,
@@ -70,7 +70,7 @@ _MAX_ITEMS = 8
 
 def write_report(document: Mapping[str, Any], path: Path, pictures: "Pictures | None" = None) -> None:
     """Write the page of a results.json document, with `pictures` where there are some; the whole file or none."""
-    write_whole(path, render(document, pictures).encode())
+    write_atomically(path, render(document, pictures).encode())
 
 
 def render(document: Mapping[str, Any], pictures: "Pictures | None" = None) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 from medssl.plain_yaml import read_yaml
 
 _SMALL_EDGE = 64
@@ -37,5 +37,5 @@ def load(preset: str) -> dict[str, Any]:
         return {**read_yaml(own), "preset": own.stem}
     known = sorted(file.stem for file in folder().glob("*.yaml"))
     if preset not in known:
-        raise UserError(f"Unknown preset {preset!r}. {nearest(preset, known)}")
+        raise UserError(f"Unknown preset {preset!r}. {suggest(preset, known)}")
     return {**read_yaml(folder() / f"{preset}.yaml"), "preset": preset}

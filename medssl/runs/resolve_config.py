@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medssl import plugins
-from medssl.config import Config, Data, merged, overrides, resolve, resolve_part, windows_hu
+from medssl.config import Config, Data, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.peek import peek
 from medssl.data.store import SETTINGS, Store
@@ -23,7 +23,7 @@ def list_source(data: Data) -> Source:
 def flags_and_sets(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:
     """The flags and --set as a nested mapping."""
     flags = {"method": method, "seed": seed, "device": device}
-    return merged({key: value for key, value in flags.items() if value is not None}, overrides(sets))
+    return merge({key: value for key, value in flags.items() if value is not None}, parse_overrides(sets))
 
 
 def resolve_config(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Config, Source]:
@@ -44,7 +44,7 @@ def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict
     """What was `said` over the preset that suits what the pictures look like."""
     path = data or "phantom"
     origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
-    early = _data(merged(origin, said)["data"])
+    early = _data(merge(origin, said)["data"])
     source = list_source(early)
     windows = len(windows_hu(early.window))
     if preset is None:
@@ -60,7 +60,7 @@ def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS}
     chosen = _of_that_network(presets.load(preset), said)
-    return merged(merged(merged(chosen, _sizes_kept(chosen, said)), origin), said), source
+    return merge(merge(merge(chosen, _sizes_kept(chosen, said)), origin), said), source
 
 
 def _sizes_kept(preset: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:

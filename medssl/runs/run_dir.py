@@ -11,11 +11,11 @@ from itertools import count
 from pathlib import Path
 
 from medssl import __version__
-from medssl.config import Config, dumped, resolve
+from medssl.config import Config, resolve, to_yaml
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
 from medssl.evaluate.models import classifier_file
-from medssl.files import cannot_write, write_whole
+from medssl.files import cannot_write, write_atomically
 from medssl.plain_yaml import read_yaml
 from medssl.runs.lock import LOCK, lock_run_dir
 
@@ -65,7 +65,7 @@ def _last_to_go(path: Path) -> int:
 
 def write_description(folder: Path, config: Config, kind: str) -> None:
     """Write config.yaml, complete and resolved, and environment.json."""
-    write_whole(folder / CONFIG, f"# medssl {kind}\n{dumped(config)}".encode())
+    write_atomically(folder / CONFIG, f"# medssl {kind}\n{to_yaml(config)}".encode())
     environment = {
         "kind": kind,
         "started": now(),
@@ -74,7 +74,7 @@ def write_description(folder: Path, config: Config, kind: str) -> None:
         "system": f"{platform.system()} {platform.machine()}",
         "packages": {package: metadata.version(package) for package in _PACKAGES},
     }
-    write_whole(folder / ENVIRONMENT, f"{json.dumps(environment, indent=1)}\n".encode())
+    write_atomically(folder / ENVIRONMENT, f"{json.dumps(environment, indent=1)}\n".encode())
 
 
 @contextmanager

@@ -15,14 +15,14 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from medssl.config import Config, Finetune, Frozen, dumped, merged, overrides, resolve, resolve_part
+from medssl.config import Config, Finetune, Frozen, merge, parse_overrides, resolve, resolve_part, to_yaml
 from medssl.data.split import LabelFraction, parse_labels
 from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 from medssl.evaluate.label_draws import DRAWS_ABOVE, SMALL
 from medssl.evaluate.schema import read_results
-from medssl.files import write_whole
+from medssl.files import write_atomically
 from medssl.plain_yaml import read_yaml
 from medssl.runs import presets
 from medssl.runs import run_dir as run_folder
@@ -42,7 +42,7 @@ def _name(name: str) -> str:
 def _mode(name: str) -> str:
     known = get_args(Finetune.model_fields["mode"].annotation)
     if name not in known:
-        raise ValueError(f"unknown mode {name!r}. {nearest(name, known)}")
+        raise ValueError(f"unknown mode {name!r}. {suggest(name, known)}")
     return name
 
 
@@ -52,7 +52,7 @@ def _labels(text: str) -> str:
 
 
 def _settings(items: tuple[str, ...]) -> tuple[str, ...]:
-    overrides(items)
+    parse_overrides(items)
     return items
 
 
@@ -126,7 +126,7 @@ def read_study(path: Path) -> Study:
         if encoder.encoder is None:  # a misspelt setting is told now, not hours later
             base = presets.load(encoder.preset) if encoder.preset else Config().model_dump(mode="json")
             method = {"method": encoder.method} if encoder.method else {}
-            resolve(merged(merged(base, method), overrides([*study.set, *encoder.set])))
+            resolve(merge(merge(base, method), parse_overrides([*study.set, *encoder.set])))
     return study
 
 
@@ -147,12 +147,12 @@ def save_study(study: Study) -> None:
         if changed:
             told = "\n".join(f"  {'.'.join(key)}: was {old.get(key)!r}, is {new.get(key)!r}" for key in sorted(changed))
             raise UserError(f"{study.out} holds another study, which was started with\n{told}\nName another out, or go on as it was.")
-    write_whole(path, f"# medssl label_fractions\n{dumped(study)}".encode())
+    write_atomically(path, f"# medssl label_fractions\n{to_yaml(study)}".encode())
 
 
 def _flat(study: Study) -> dict[tuple[str, ...], Any]:
     """Every setting by its key; a mode is one of its own."""
-    values = yaml.safe_load(dumped(study))
+    values = yaml.safe_load(to_yaml(study))
     flat: dict[tuple[str, ...], Any] = {("modes", mode): True for mode in values.pop("modes")}
     for part in ("data", "encoders"):
         flat |= {(part, name, key): value for name, of in values.pop(part).items() for key, value in of.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.errors import UserError
-from medssl.files import write_whole
+from medssl.files import write_atomically
 
 
 class JsonLines:
@@ -84,14 +84,14 @@ def truncate_after(path: Path, step: int) -> None:
 
 
 def _rewrite(path: Path, rows: list[dict[str, Any]]) -> None:
-    write_whole(path, b"".join(map(_line, rows)))
+    write_atomically(path, b"".join(map(_line, rows)))
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    return (json.dumps({key: _plain(value) for key, value in row.items()}, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json.dumps({key: _to_json_value(value) for key, value in row.items()}, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _plain(value: Any) -> str | bool | int | float | None:
+def _to_json_value(value: Any) -> str | bool | int | float | None:
     if value is None or isinstance(value, str | bool | int):
         return value
     number = float(value)

@@ -27,7 +27,7 @@ KEY = "medssl.run"
 _AT_ONCE = 1000  # numbers in one call, MLflow's limit
 _ABSOLUTE_PATH = re.compile(r'(^|")(/|~|\\|[A-Za-z]:[\\/]|file:)')
 _CREDENTIALS = re.compile(r"//[^/\s]*@")
-_PASSING = (401, 403, 404, 408, 429)  # what a proxy, an expired password or a busy server says: an outage too
+_TEMPORARY_STATUSES = (401, 403, 404, 408, 429)  # what a proxy, an expired password or a busy server says: an outage too
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Run:
 
 def public_params(config: Config) -> dict[str, str]:
     """The configuration as flat text {"train.lr": "0.001"}, without `data.path` and anything else that looks like an absolute path."""
-    flat = {key: value if isinstance(value, str) else json.dumps(value) for key, value in _leaves(config.model_dump(mode="json"))}
+    flat = {key: value if isinstance(value, str) else json.dumps(value) for key, value in _flatten(config.model_dump(mode="json"))}
     return {key: text for key, text in flat.items() if key != "data.path" and not _ABSOLUTE_PATH.search(text)}
 
 
@@ -97,7 +97,7 @@ class Session:
         try:
             return self._client.create_experiment(self._run.experiment, self._files)
         except MlflowException as error:
-            found = self._client.get_experiment_by_name(self._run.experiment) if refused(error) else None
+            found = self._client.get_experiment_by_name(self._run.experiment) if is_refusal(error) else None
             if found is None:
                 raise
             return found.experiment_id
@@ -108,7 +108,7 @@ class Session:
         found = self._client.search_runs([self._experiment], wanted, max_results=1, order_by=["attributes.start_time ASC"])
         return found[0].info.run_id if found else ""
 
-    def describe(self) -> None:
+    def send_params(self) -> None:
         """Sends the tags, and the parameters that MLflow does not have: it refuses to change one."""
         from mlflow.entities import Param, RunTag
 
@@ -121,7 +121,7 @@ class Session:
             tags=[RunTag(key, text) for key, text in tags.items() if known.tags.get(key) != text],
         )
 
-    def feed(self) -> int:
+    def send_metrics(self) -> int:
         """Sends the numbers of metrics.jsonl that MLflow lacks, and returns how many. Rows come in the order of their steps.
 
         What MLflow refuses for good is left out, and the refusal raised once all else is sent.
@@ -134,7 +134,7 @@ class Session:
             try:
                 self._client.log_batch(self.run_id, metrics=metrics)
             except Exception as error:
-                if not refused(error):
+                if not is_refusal(error):
                     raise
                 refusal = error
             self._place, count = place, count + len(metrics)
@@ -167,7 +167,7 @@ class Session:
             if key not in ("step", "time") and (value is None or isinstance(value, Real))
         ]
 
-    def artifact(self, path: Path) -> bool:
+    def log_artifact(self, path: Path) -> bool:
         """Sends a file, or those of a folder, unless MLflow has one of its name and size. Says whether any was sent."""
         place, files = (path.name, sorted(path.iterdir())) if path.is_dir() else (None, [path])
         there = {(Path(known.path).name, known.file_size) for known in self._client.list_artifacts(self.run_id, place)}
@@ -193,7 +193,7 @@ def server_version(uri: str, seconds: float) -> str:
     return answer.text.strip()[:20]
 
 
-def refused(error: Exception) -> bool:
+def is_refusal(error: Exception) -> bool:
     """Whether the same call would fail again: no such file, or what HTTP calls the client's error. All else is an outage."""
     from mlflow.exceptions import MlflowException
 
@@ -201,10 +201,10 @@ def refused(error: Exception) -> bool:
         status = error.get_http_status_code()
     else:
         status = getattr(getattr(error, "response", None), "status_code", 500)
-    return isinstance(error, FileNotFoundError) or (400 <= status < 500 and status not in _PASSING)
+    return isinstance(error, FileNotFoundError) or (400 <= status < 500 and status not in _TEMPORARY_STATUSES)
 
 
-def brief(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error, without a password that may stand in an address."""
     first = (str(error).splitlines() or [""])[0] or type(error).__name__
     return without_password(first)[:200].rstrip(".")
@@ -218,7 +218,7 @@ def without_password(address: str) -> str:
 def _make_store(database: Path) -> None:
     """Creates MLflow's sqlite store under a file lock and a draft's name: two processes at once, a kill or a full disk would leave one
     that MLflow can neither use nor mend. Raises where it cannot be opened, which MLflow would try for 100 seconds."""
-    with _locked(database.with_name(".mlflow.lock")):
+    with _hold_lock(database.with_name(".mlflow.lock")):
         if not database.exists():
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -233,7 +233,7 @@ def _make_store(database: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _hold_lock(path: Path) -> Iterator[None]:
     """Holds the lock file: one process at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -241,9 +241,9 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

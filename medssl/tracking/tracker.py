@@ -12,7 +12,7 @@ from typing import Any, Self
 from medssl.config import Config
 from medssl.errors import Interrupted, UserError
 from medssl.files import cannot_write
-from medssl.tracking import note
+from medssl.tracking import mlflow_json
 from medssl.tracking.forwarder import Forwarder
 from medssl.tracking.jsonl import JsonLines, truncate_after
 from medssl.tracking.mlflow_client import Run, Session, public_params
@@ -39,9 +39,9 @@ class Tracker:
         self._folder, self._warn, self._full = folder, warn, False
         truncate_after(folder / "metrics.jsonl", step)
         self._rows = JsonLines(folder / "metrics.jsonl")
-        above = note.read(parent) if parent else None
-        note.change(folder, tags=dict(tags or {}), parent=above.key if above else "", status="")
-        self._mlflow = Forwarder(session_of(folder, config), folder, warn, stop) if config.tracking.mlflow else None
+        above = mlflow_json.read(parent) if parent else None
+        mlflow_json.change(folder, tags=dict(tags or {}), parent=above.key if above else "", status="")
+        self._mlflow = Forwarder(make_session(folder, config), folder, warn, stop) if config.tracking.mlflow else None
 
     def log(self, row: Mapping[str, Any]) -> None:
         """One row of text and numbers, with its `step`; `time` (seconds since 1970) is added. A full disk is warned of, once, and the
@@ -54,17 +54,17 @@ class Tracker:
                 self._warn(f"{cannot_write(self._folder / 'metrics.jsonl', error)} The run keeps its rows until it can.")
             self._full = True
         if self._mlflow:
-            self._mlflow.row()
+            self._mlflow.announce_row()
 
-    def artifact(self, path: Path) -> None:
+    def log_artifact(self, path: Path) -> None:
         """A file or folder of the run that MLflow should have too."""
         if self._mlflow:
-            self._mlflow.artifact(path)
+            self._mlflow.log_artifact(path)
 
     def finish(self, status: str = "FINISHED") -> None:
         """Ends the run: FINISHED, FAILED or KILLED."""
         with contextlib.suppress(UserError):  # a disk that is full
-            note.change(self._folder, status=status)
+            mlflow_json.change(self._folder, status=status)
         if self._mlflow:
             self._mlflow.finish(status)
         try:
@@ -80,9 +80,9 @@ class Tracker:
         self.finish("FINISHED" if error is None else "KILLED" if stopped else "FAILED")
 
 
-def session_of(folder: Path, config: Config) -> Session:
+def make_session(folder: Path, config: Config) -> Session:
     """The calls that bring a run folder with a note to MLflow."""
-    known = note.read(folder)
+    known = mlflow_json.read(folder)
     assert known is not None
     started = folder / "environment.json"
     run = Run(
@@ -97,7 +97,7 @@ def session_of(folder: Path, config: Config) -> Session:
 
     def remember(run_id: str) -> None:
         with contextlib.suppress(UserError):  # a disk that is full; the key finds the run again
-            note.change(folder, run_id=run_id)
+            mlflow_json.change(folder, run_id=run_id)
 
     return Session(run, folder, remember)
 

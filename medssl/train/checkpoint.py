@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from medssl.errors import UserError
-from medssl.files import cannot_write, whole
+from medssl.files import atomic_file, cannot_write
 
 FORMAT = 2
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
@@ -40,7 +40,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     body = buffer.getbuffer()
     try:
-        with whole(folder / NEXT) as file:
+        with atomic_file(folder / NEXT) as file:
             file.write(_head(state["step"], body))
             file.write(body)
         if (folder / LAST).exists():
@@ -62,7 +62,7 @@ def load(folder: Path) -> tuple[dict[str, Any], str]:
     faults: dict[Path, str] = {}
     for path in (folder / name for name in (NEXT, LAST, PREVIOUS)):
         try:
-            usable[_checked(path)] = path
+            usable[_verify(path)] = path
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -71,13 +71,13 @@ def load(folder: Path) -> tuple[dict[str, Any], str]:
             faults[path] = f"{path.name} is damaged ({error})"
     if usable:
         step = max(usable)
-        return _state(usable[step]), _note(step, usable[step], faults)
+        return _read_state(usable[step]), _describe_damage(step, usable[step], faults)
     if faults:
         raise UserError(f"No usable checkpoint in {folder}: {'; '.join(faults.values())}. Start the run again.")
     raise UserError(f"Nothing to resume in {folder}: there is no {LAST}. Name the run folder of an interrupted pretraining.")
 
 
-def check_room(folder: Path, method: nn.Module) -> None:
+def check_disk_space(folder: Path, method: nn.Module) -> None:
     """Raises UserError where the disk has no room for the three checkpoints that a run holds while it saves.
 
     The optimiser is taken to keep two numbers for each parameter, as AdamW does: it has none yet when a run starts.
@@ -124,15 +124,15 @@ def _head(step: int, body: memoryview) -> bytes:
     return words + digest.hexdigest().encode() + b"\n"
 
 
-def _parsed(file: BinaryIO) -> re.Match[bytes] | None:
+def _parse_head(file: BinaryIO) -> re.Match[bytes] | None:
     """The first line, behind which the file then stands."""
     return _HEAD.fullmatch(file.readline(_LONGEST_HEAD))
 
 
-def _checked(path: Path) -> int:
+def _verify(path: Path) -> int:
     """The step of a whole checkpoint. Raises OSError, _DamagedError, and UserError for another format."""
     with path.open("rb") as file:
-        if (head := _parsed(file)) is None:
+        if (head := _parse_head(file)) is None:
             raise _DamagedError("it does not start like one" if path.stat().st_size else "it is empty")
         digest = hashlib.sha256(head["words"])
         while block := file.read(_BLOCK):
@@ -144,9 +144,9 @@ def _checked(path: Path) -> int:
     return int(head["step"])
 
 
-def _state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        _parsed(file)
+        _parse_head(file)
         body = io.BytesIO(file.read())
     try:
         return torch.load(body, map_location="cpu", weights_only=True)
@@ -154,14 +154,14 @@ def _state(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is refused: it holds something else than tensors, numbers and text. Nothing of it was run.") from None
 
 
-def _note(step: int, path: Path, faults: dict[Path, str]) -> str:
+def _describe_damage(step: int, path: Path, faults: dict[Path, str]) -> str:
     """Which files are damaged, and how many steps that costs, as far as their first lines tell."""
     if not faults:
         return ""
     heads = []
     for fault in faults:
         with contextlib.suppress(OSError), fault.open("rb") as file:
-            heads.append(_parsed(file))
+            heads.append(_parse_head(file))
     lost = max((int(head["step"]) - step for head in heads if head), default=0)
     return f"{'; '.join(faults.values())}. Going on from step {step} ({path.name}){f', {lost} steps back' if lost > 0 else ''}."
 

@@ -1,14 +1,14 @@
-"""Why does a run collapse? A few facts are measured every few steps; from them the likely cause is named, with what to change.
+"""Why a run collapses: a few numbers are measured every few steps, and name the likely cause and what to change.
 
-Where the bounds come from: runs on PneumoniaMNIST of ten methods (narrow ResNet-18), of SimCLR with ResNet-18, ViT-Tiny and ConvNeXt, and
-of nnclr and pnnclr with AdamW, SGD and LARS at 100 times a rate that works.
+The bounds come from runs on PneumoniaMNIST of ten methods (narrow ResNet-18), of SimCLR with ResNet-18, ViT-Tiny and ConvNeXt, and of
+nnclr and pnnclr with AdamW, SGD and LARS at 100 times a learning rate that works.
 
-    fact           healthy                                              rate times 100    bound
-    feature_std    0.06 and more                                        0.001 to 1        0.001
-    turnover       below 0.16; 0.24 for 20 steps (ConvNeXt, rate 2e-3)  0.27 to 4         0.25
+    number            healthy                                              rate times 100    bound
+    feature_std       0.06 and more                                        0.001 to 1        0.001
+    relative_update   below 0.16; 0.24 for 20 steps (ConvNeXt, rate 2e-3)  0.27 to 4         0.25
 
-The growth of the weights does not tell: at 100 times the rate it was 2 to 3 with AdamW, below 1 with SGD and LARS. Nor does the spread of
-embeddings behind a batch normalisation, which stays at 1 whatever happens.
+Two other numbers do not work. The growth of the weights: at 100 times the rate it was 2 to 3 with AdamW, but below 1 with SGD and LARS.
+The spread of embeddings after a batch normalisation: it stays at 1 whatever happens.
 """
 
 from collections.abc import Sequence
@@ -21,65 +21,66 @@ from torch import Tensor, nn
 from medssl.train.monitor import embedding_rank, embedding_std
 from medssl.types import Step
 
-_ALIKE = 1 / 255  # one grey value of 8 bits
-_SAME_FEATURES = 1e-3
-_TURNOVER = 0.25
-_FADING = 0.9  # AdamW remembers large gradients for a thousand steps: weights that were torn away stand still, but are no better
-_LINE = 2.0
-_FEW = 8  # directions that batch and embedding must have for their number to say anything
+_ONE_GREY_VALUE = 1 / 255  # one grey value of 8 bits
+_SMALLEST_FEATURE_STD = 1e-3
+_LARGEST_UPDATE = 0.25
+_DECAY = 0.9  # after a large update AdamW makes small ones for a thousand steps, but the weights are still ruined: remember it for a while
+_SMALLEST_RANK = 2.0
+_FEWEST_DIMENSIONS = 8  # with fewer images or fewer dimensions the rank says nothing
 _VIEWS = 16
 _TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is measured; NaN where it cannot be.
+class CollapseMetrics:
+    """What is measured; NaN where a number cannot be measured.
 
-    `embedding_std`, `embedding_rank`: as in `monitor`. `feature_std`: spread of the encoder's features over 16 views as a share of their
-    length. `pixel_std`: standard deviation of a pixel between these views, in [0, 1]. `turnover`: how far the encoder's weights have
-    moved between two looks, as a share of their length: the largest so far, fading by a tenth a look. `gradient`: length of the encoder's.
+    `embedding_std`, `embedding_rank`: as in `monitor`. `feature_std`: standard deviation of the encoder's features over 16 views, divided
+    by their length. `pixel_std`: standard deviation of a pixel between these views, in [0, 1]. `relative_update`: length of the change of
+    the encoder's weights between two measurements, divided by the weights' length; the largest so far, which decays by a tenth each time.
+    `gradient`: length of the encoder's gradient.
     """
 
     embedding_std: float
     embedding_rank: float
     feature_std: float
     pixel_std: float
-    turnover: float
+    relative_update: float
     gradient: float
     lr: float
 
 
 @dataclass(frozen=True)
 class Cause:
-    """`name` tells one cause from another; `text`: what was measured, the likely cause, what to change."""
+    """`name`: one word or two. `text`: what was measured, the likely cause, what to change."""
 
     name: str
     text: str
 
 
-def diagnose(facts: Facts, collapse_std: float) -> Cause | None:
-    """The likely cause of a collapse, the one nearest to the input first; None for a healthy run. `collapse_std`: bound of the
-    embeddings' spread."""
-    f = facts
-    if f.pixel_std < _ALIKE:
+def diagnose(metrics: CollapseMetrics, collapse_std: float) -> Cause | None:
+    """The likely cause of a collapse, None for a healthy run. Causes are tried in the order of the data flow, from the input to the
+    embeddings. `collapse_std`: embeddings with a smaller standard deviation count as collapsed."""
+    f = metrics
+    if f.pixel_std < _ONE_GREY_VALUE:
         return Cause(
             "constant input",
             f"The views are all alike: a pixel differs between images by {f.pixel_std:.4f} of full white, less than one grey value. Look "
             "at views.png; then change what made them so, data.window or views.recipe.",
         )
-    if f.turnover > _TURNOVER:
+    if f.relative_update > _LARGEST_UPDATE:
         return Cause(
             "learning rate",
-            f"The encoder's weights moved by {f.turnover:.0%} of their length in a few steps (healthy: below 16%), so nothing that is "
-            f"learnt stays. The learning rate is too high, {f.lr:.3g} at this step: divide train.lr by 10 or more, or lengthen "
-            "train.warmup_epochs.",
+            f"The encoder's weights moved by {f.relative_update:.0%} of their length in a few steps (healthy: below 16%), so what the "
+            f"encoder learns is lost again. The learning rate is too high, {f.lr:.3g} at this step: divide train.lr by 10 or more, or "
+            "lengthen train.warmup_epochs.",
         )
-    if f.feature_std < _SAME_FEATURES:
+    if f.feature_std < _SMALLEST_FEATURE_STD:
         stuck = "no gradient reaches its weights: they are dead" if f.gradient == 0 else f"its gradient has length {f.gradient:.2g}"
         return Cause(
             "constant encoder",
-            f"The encoder's features are the same for different images: they spread by {f.feature_std:.2g} of their length, and {stuck}. "
-            "Start again with a lower train.lr or another seed; with an own backbone, see that its weights are initialised.",
+            f"The encoder's features are the same for different images: their standard deviation is {f.feature_std:.2g} of their length, "
+            f"and {stuck}. Start again with a lower train.lr or another seed. If the backbone is your own, check its initial weights.",
         )
     if f.embedding_std < collapse_std:
         return Cause(
@@ -89,7 +90,7 @@ def diagnose(facts: Facts, collapse_std: float) -> Cause | None:
             "train.lr, lengthen train.warmup_epochs, or strengthen what holds the method up: larger batches where there are negatives, a "
             "momentum nearer to 1 where there is a moving target.",
         )
-    if f.embedding_rank < _LINE:
+    if f.embedding_rank < _SMALLEST_RANK:
         return Cause(
             "dimensions",
             f"The embeddings shrink to a line: they spread by {f.embedding_std:.2f}, but in {f.embedding_rank:.1f} directions only "
@@ -98,31 +99,31 @@ def diagnose(facts: Facts, collapse_std: float) -> Cause | None:
     return None
 
 
-class Examination:
-    """Measures the facts of a run. `views`: some of one training batch, always the same. `ranked`: whether embeddings should differ in
-    many directions; those of a classifier of two classes need not."""
+class CollapseMonitor:
+    """Measures a run. `views`: some of one training batch, always the same. `check_rank`: whether embeddings should differ in many
+    directions; those of a classifier with two classes need not."""
 
-    def __init__(self, encoder: nn.Module, views: Shaped[Tensor, "b c h w"], *, ranked: bool = True) -> None:
-        self._encoder, self._views, self._ranked = encoder, views[:_VIEWS], ranked
+    def __init__(self, encoder: nn.Module, views: Shaped[Tensor, "b c h w"], *, check_rank: bool = True) -> None:
+        self._encoder, self._views, self._check_rank = encoder, views[:_VIEWS], check_rank
         self._weights = [p.detach() for p in encoder.parameters() if p.ndim > 1]
         self._before = [w.clone() for w in self._weights]
-        self._turnover = 0.0
+        self._relative_update = 0.0
         scale = 255 if views.dtype == torch.uint8 else 1
         self._pixel_std = float(self._views.float().std(dim=0, correction=0).mean()) / scale
 
     @torch.no_grad()
-    def __call__(self, step: Step, lr: float) -> Facts:
+    def __call__(self, step: Step, lr: float) -> CollapseMetrics:
         z = torch.full((1, 1), torch.nan) if step.embeddings is None else step.embeddings[0]
-        told = self._ranked and min(len(z) - 1, z.shape[1]) >= _FEW
+        has_rank = self._check_rank and min(len(z) - 1, z.shape[1]) >= _FEWEST_DIMENSIONS
         moved = torch._foreach_sub(self._weights, self._before)
         torch._foreach_copy_(self._before, self._weights)
-        self._turnover = max(_length(moved) / max(_length(self._weights), _TINY), _FADING * self._turnover)
-        return Facts(
+        self._relative_update = max(_length(moved) / max(_length(self._weights), _TINY), _DECAY * self._relative_update)
+        return CollapseMetrics(
             embedding_std=embedding_std(z),
-            embedding_rank=embedding_rank(z) if told else float("nan"),
+            embedding_rank=embedding_rank(z) if has_rank else float("nan"),
             feature_std=self._feature_std(),
             pixel_std=self._pixel_std,
-            turnover=self._turnover,
+            relative_update=self._relative_update,
             gradient=_length([p.grad for p in self._encoder.parameters() if p.grad is not None]),
             lr=lr,
         )

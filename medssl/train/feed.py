@@ -15,7 +15,7 @@ from torch import Tensor
 from medssl.data.loader import Loader
 from medssl.types import Batch
 
-_RESIDENT_SHARE = 0.4  # of the GPU's free memory; weights, activations and the optimiser need the rest
+_GPU_CACHE_SHARE = 0.4  # of the GPU's free memory; weights, activations and the optimiser need the rest
 
 # (images [b, c, h, w], rows [b], step, seed) -> views
 MakeViews = Callable[[Shaped[Tensor, "b c h w"], Int[Tensor, " b"], int, int], tuple[Tensor, ...]]
@@ -31,12 +31,12 @@ class Feed:
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, made here and now."""
-        return self._ready(self._loader.batch(step).to(self._device))
+        return self._with_views(self._loader.batch(step).to(self._device))
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self._ready, self._ahead() if self._device.type == "cuda" else iter(self._loader))
+        return map(self._with_views, self._prefetch() if self._device.type == "cuda" else iter(self._loader))
 
-    def _ahead(self) -> Iterator[Batch]:
+    def _prefetch(self) -> Iterator[Batch]:
         """Each batch when the copy of the next one has begun."""
         stream, waiting = torch.cuda.Stream(self._device), None
         for batch in self._loader:
@@ -44,12 +44,12 @@ class Feed:
                 moved, copied = batch.to(self._device), torch.cuda.Event()
                 copied.record(stream)
             if waiting is not None:
-                yield self._arrived(*waiting)
+                yield self._wait_for_copy(*waiting)
             waiting = moved, copied
         if waiting is not None:
-            yield self._arrived(*waiting)
+            yield self._wait_for_copy(*waiting)
 
-    def _arrived(self, batch: Batch, copied: torch.cuda.Event) -> Batch:
+    def _wait_for_copy(self, batch: Batch, copied: torch.cuda.Event) -> Batch:
         """The batch, once its copy is done; its memory is not used again before this stream is done with it."""
         present = torch.cuda.current_stream(self._device)
         present.wait_event(copied)
@@ -58,16 +58,16 @@ class Feed:
                 part.record_stream(present)
         return batch
 
-    def _ready(self, batch: Batch) -> Batch:
+    def _with_views(self, batch: Batch) -> Batch:
         if self._make_views is None:
             return batch
         images = batch.views[0] if self._images is None else self._images[batch.rows]
         return replace(batch, views=self._make_views(images, batch.rows, batch.step, batch.seed))
 
 
-def resident(images: np.ndarray, device: torch.device) -> Tensor | None:
+def copy_to_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:
     """All stored images on the GPU, where they are of 8 bits and take no more than 0.4 of its free memory; None elsewhere."""
-    if device.type != "cuda" or images.dtype != np.uint8 or images.nbytes > _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]:
+    if device.type != "cuda" or images.dtype != np.uint8 or images.nbytes > _GPU_CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return None
     there = torch.empty(images.shape, dtype=torch.uint8, device=device)
     rows = max(1, 2**28 // images[0].nbytes)

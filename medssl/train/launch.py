@@ -24,14 +24,16 @@ class Launch:
     port: int = 0
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Launch:
+def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     """Raises UserError where the launcher's variables are incomplete. A job step of one task, and a shell in a job, are one process."""
     if "RANK" in environment and "WORLD_SIZE" in environment:
-        return _read(environment, "torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+        return _parse_launch(environment, "torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK")
     if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":  # srun's own; SLURM_NTASKS stands in a batch script too
-        return _read({**_met(environment), **environment}, "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+        return _parse_launch(
+            {**_meeting_place(environment), **environment}, "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"
+        )
     if "RANK" in environment or "WORLD_SIZE" in environment:
-        return _read(environment, "A launcher", "RANK", "WORLD_SIZE", "LOCAL_RANK")
+        return _parse_launch(environment, "A launcher", "RANK", "WORLD_SIZE", "LOCAL_RANK")
     return Launch()
 
 
@@ -41,7 +43,7 @@ def first_host(nodes: str) -> str:
     return _NUMBERS.sub(r"\1", found[0]) if found else ""
 
 
-def _met(environment: Mapping[str, str]) -> dict[str, str]:
+def _meeting_place(environment: Mapping[str, str]) -> dict[str, str]:
     """Where the tasks of a step meet, unless the user says. On one machine the name of the node need not be known to its resolver."""
     alone = environment.get("SLURM_STEP_NUM_NODES") == "1"
     job, step = (environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
@@ -52,7 +54,7 @@ def _met(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _read(environment: Mapping[str, str], launcher: str, *names: str) -> Launch:
+def _parse_launch(environment: Mapping[str, str], launcher: str, *names: str) -> Launch:
     """`names`: of the variables for rank, size and local rank."""
     try:
         rank, size, local, port = (int(environment[name]) for name in (*names, "MASTER_PORT"))

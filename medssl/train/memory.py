@@ -12,7 +12,7 @@ _SHARE = {"cuda": 0.9, "cpu": 0.7}  # of what is free: fragments on a GPU; other
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # versions 2 and 1
 
 
-def is_shortage(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was short; torch's CPU allocator raises a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
@@ -55,14 +55,14 @@ def budget(device: torch.device) -> int:
     return int(_SHARE[device.type] * free_bytes(device))
 
 
-def largest(measure: Callable[[int], int], budget: int, most: int, step: int) -> tuple[int, int]:
+def largest_batch(measure: Callable[[int], int], budget: int, most: int, step: int) -> tuple[int, int]:
     """The largest batch, a multiple of `step` up to `most`, whose step takes at most `budget` bytes, and what that takes; (0, 0) where
     none does. `measure(batch)` runs one step and returns bytes, or raises for shortage.
 
     Two small batches tell what an image adds; the size that follows is then tried.
     """
     first = min(most, 2 * step)
-    low, high = (_tried(measure, size) for size in (step, first))
+    low, high = (_try_size(measure, size) for size in (step, first))
     if low is None or low > budget:
         return 0, 0
     if high is None or high > budget:
@@ -70,18 +70,18 @@ def largest(measure: Callable[[int], int], budget: int, most: int, step: int) ->
     each = max(1.0, (high - low) / max(1, first - step))
     size = min(most, int((budget - low) / each) + step) // step * step
     while size > first:
-        taken = _tried(measure, size)
+        taken = _try_size(measure, size)
         if taken is not None and taken <= budget:
             return size, taken
         size = min(size - step, int(size * 0.9)) // step * step
     return first // step * step, high
 
 
-def _tried(measure: Callable[[int], int], size: int) -> int | None:
+def _try_size(measure: Callable[[int], int], size: int) -> int | None:
     try:
         return measure(size)
     except (RuntimeError, MemoryError) as error:
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         return None
 

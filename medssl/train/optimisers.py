@@ -18,7 +18,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
-def layerwise(backbone: nn.Module, head: nn.Module, weight_decay: float, decay: float) -> list[dict[str, Any]]:
+def layer_decay_groups(backbone: nn.Module, head: nn.Module, weight_decay: float, decay: float) -> list[dict[str, Any]]:
     """Groups whose rate falls by `decay` from each layer of the backbone to the one before it, the head at the full rate (BEiT, Bao et al.
     2022). What a layer is, a network of timm says itself; one that does not is a single layer.
 

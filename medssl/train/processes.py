@@ -18,11 +18,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medssl.errors import LostProcess, UserError
-from medssl.train.launch import Launch, launched
+from medssl.train.launch import Launch, read_launch
 
-_STUCK = timedelta(minutes=10)  # a step that takes longer is taken for a process that hangs
-_PATIENT = timedelta(days=7)  # one prepares or watches while the others wait
-_LOST = ("closed by peer", "reset by peer", "Broken pipe", "NCCL", "Timed out", "timed out", "Connection", "gloo", "Socket")
+_STEP_TIMEOUT = timedelta(minutes=10)  # a step that takes longer is taken for a process that hangs
+_WAIT_TIMEOUT = timedelta(days=7)  # one prepares or watches while the others wait
+_LOST_SIGNS = ("closed by peer", "reset by peer", "Broken pipe", "NCCL", "Timed out", "timed out", "Connection", "gloo", "Socket")
 T = TypeVar("T")
 
 
@@ -31,49 +31,49 @@ class Team:
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local = launch.rank, launch.size, launch.local
-        group = dist.new_group(backend="gloo", timeout=_PATIENT) if self.size > 1 else None
+        group = dist.new_group(backend="gloo", timeout=_WAIT_TIMEOUT) if self.size > 1 else None
         assert not isinstance(group, int), "every process is a member"
-        self._patient = group
-        self._asked: tuple[dist.Work, torch.Tensor] | None = None
+        self._long_timeout_group = group
+        self._pending: tuple[dist.Work, torch.Tensor] | None = None
 
     @property
     def first(self) -> bool:
         return self.rank == 0
 
-    def agreed(self, wish: int) -> int:
+    def latest_maximum(self, wish: int) -> int:
         """The largest wish of all processes, once every step; of several processes, those of the step before, so that nobody waits."""
         if self.size == 1:
             return wish
         wishes = torch.tensor(wish)
-        work = dist.all_reduce(wishes, dist.ReduceOp.MAX, group=self._patient, async_op=True)
+        work = dist.all_reduce(wishes, dist.ReduceOp.MAX, group=self._long_timeout_group, async_op=True)
         assert work is not None
-        before, self._asked = self._asked, (work, wishes)
+        before, self._pending = self._pending, (work, wishes)
         if before is None:
             return 0
         before[0].wait()
         return int(before[1])
 
-    def least(self, number: int) -> int:
+    def minimum(self, number: int) -> int:
         """The smallest of all processes' numbers."""
         value = torch.tensor(number)
         if self.size > 1:
-            dist.all_reduce(value, dist.ReduceOp.MIN, group=self._patient)
+            dist.all_reduce(value, dist.ReduceOp.MIN, group=self._long_timeout_group)
         return int(value)
 
     def wait(self) -> None:
         """Go on when all are here."""
         if self.size > 1:
-            dist.barrier(group=self._patient)
+            dist.barrier(group=self._long_timeout_group)
 
-    def of_first(self, value: T) -> T:
+    def broadcast_from_first(self, value: T) -> T:
         """The first process's value, for all."""
         values = [value]
         if self.size > 1:
-            dist.broadcast_object_list(values, src=0, group=self._patient)
+            dist.broadcast_object_list(values, src=0, group=self._long_timeout_group)
         return values[0]
 
     @contextmanager
-    def one_first(self) -> Iterator[None]:
+    def local_first(self) -> Iterator[None]:
         """One process of each machine does what follows, then the others, which find it done."""
         if self.local:
             self.wait()
@@ -83,31 +83,33 @@ class Team:
 
 
 @contextmanager
-def team(device: torch.device) -> Iterator[Team]:
+def join_team(device: torch.device) -> Iterator[Team]:
     """The processes that the launcher started, met. Raises UserError where they do not meet, LostProcess where one is gone later."""
-    launch = launched()
+    launch = read_launch()
     if launch.size == 1:
         yield Team(launch)
         return
     os.environ |= {"MASTER_ADDR": launch.address, "MASTER_PORT": str(launch.port)}
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    _known(launch.address)
+    _check_host_name(launch.address)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", rank=launch.rank, world_size=launch.size, timeout=_STUCK)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", rank=launch.rank, world_size=launch.size, timeout=_STEP_TIMEOUT
+        )
     except (RuntimeError, ValueError) as error:
         raise UserError(f"The {launch.size} processes did not meet at {launch.address}:{launch.port}: {_first_line(error)}.") from None
     try:
         yield Team(launch)
     except RuntimeError as error:
-        if not any(sign in str(error) for sign in _LOST):
+        if not any(sign in str(error) for sign in _LOST_SIGNS):
             raise
         raise LostProcess(f"Another process of this training is gone ({_first_line(error)}); its own message says why.") from error
     finally:
         dist.destroy_process_group()
 
 
-def distributed(method: nn.Module) -> nn.Module:
+def wrap_distributed(method: nn.Module) -> nn.Module:
     """The method in DistributedDataParallel: gradients are summed while the rest of them is computed. Its buffers are the same on all
     devices already (`nn/sync_norm.py`, `nn/gather.py`)."""
     with warnings.catch_warnings():
@@ -115,9 +117,9 @@ def distributed(method: nn.Module) -> nn.Module:
         return DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def own_device(device: torch.device) -> torch.device:
+def device_of_process(device: torch.device) -> torch.device:
     """The GPU of this process: one each. Raises UserError where a machine has fewer GPUs than processes."""
-    launch = launched()
+    launch = read_launch()
     if device.type != "cuda" or launch.size == 1:
         return device
     if launch.gpu >= torch.cuda.device_count():
@@ -127,7 +129,7 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", launch.gpu)
 
 
-def _known(address: str) -> None:
+def _check_host_name(address: str) -> None:
     """torch would look for a name that nobody knows for more than ten minutes, without a word."""
     try:
         socket.getaddrinfo(address, None)

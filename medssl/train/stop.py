@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from types import FrameType
 
 # SIGUSR1 is what `sbatch --signal=USR1@60` sends ahead of a time limit, SIGHUP what a closed terminal does
-_WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
-class BrokenOff(BaseException):
-    """Raised where the flag is set within `StopFlag.breaks_off`."""
+class StopRequested(BaseException):
+    """Raised where the flag is set within `StopFlag.interruptible`."""
 
 
 class StopFlag:
@@ -19,37 +19,37 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.signal = 0
-        self._breaks_off = False
+        self._interruptible = False
 
     def __bool__(self) -> bool:
         return self.signal > 0
 
     @contextmanager
-    def breaks_off(self) -> Iterator[None]:
-        """What stands in the block may take long and changes nothing: a wish ends it with BrokenOff."""
-        self._breaks_off = True
+    def interruptible(self) -> Iterator[None]:
+        """What stands in the block may take long and changes nothing: a stop signal ends it with StopRequested."""
+        self._interruptible = True
         try:
             if self:
-                raise BrokenOff
+                raise StopRequested
             yield
         finally:
-            self._breaks_off = False
+            self._interruptible = False
 
-    def ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
+    def receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a handler
         if self and number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.signal = self.signal or number
-        if self._breaks_off:
-            raise BrokenOff
+        if self._interruptible:
+            raise StopRequested
 
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
     """Within the block the signals set the flag; afterwards the former handlers are back. What is ignored (nohup) stays ignored."""
     flag = StopFlag()
-    heard = [number for number in _WISHES if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, flag.ask) for number in heard}
+    heard = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, flag.receive) for number in heard}
     try:
         yield flag
     finally:

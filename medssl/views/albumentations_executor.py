@@ -117,7 +117,7 @@ class _ColourJitter(A.ImageOnlyTransform):
         return img.reshape(shape)
 
 
-def _mixed(img: np.ndarray, factor: float, other: np.ndarray | float) -> np.ndarray:
+def _blend(img: np.ndarray, factor: float, other: np.ndarray | float) -> np.ndarray:
     """factor * img + (1 - factor) * other, clipped."""
     if isinstance(other, np.ndarray):
         mixed = cv2.addWeighted(img, factor, other, 1 - factor, 0)
@@ -127,15 +127,15 @@ def _mixed(img: np.ndarray, factor: float, other: np.ndarray | float) -> np.ndar
 
 
 def _brightness(img: np.ndarray, factor: float) -> np.ndarray:
-    return _mixed(img, factor, 0.0)
+    return _blend(img, factor, 0.0)
 
 
 def _contrast(img: np.ndarray, factor: float) -> np.ndarray:
-    return _mixed(img, factor, cv2.mean(_grey(img))[0])
+    return _blend(img, factor, cv2.mean(_grey(img))[0])
 
 
 def _saturation(img: np.ndarray, factor: float) -> np.ndarray:
-    return _mixed(img, factor, cv2.cvtColor(_grey(img), cv2.COLOR_GRAY2RGB)) if img.shape[-1] == 3 else img
+    return _blend(img, factor, cv2.cvtColor(_grey(img), cv2.COLOR_GRAY2RGB)) if img.shape[-1] == 3 else img
 
 
 def _hue(img: np.ndarray, turn: float) -> np.ndarray:

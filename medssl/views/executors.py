@@ -12,7 +12,7 @@ ViewMaker = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 Executor = Literal["auto", "albumentations", "torch"]
 
 
-def chosen(executor: Executor, device_type: str) -> Literal["albumentations", "torch"]:
+def choose_executor(executor: Executor, device_type: str) -> Literal["albumentations", "torch"]:
     """What "auto" stands for on a device, by torch's name of it: "torch" on "cuda", else "albumentations"."""
     if executor == "auto":
         return "torch" if device_type == "cuda" else "albumentations"
@@ -21,7 +21,7 @@ def chosen(executor: Executor, device_type: str) -> Literal["albumentations", "t
 
 def make(executor: Executor, operations: Sequence[Operation], size: int) -> ViewMaker:
     """The maker of views of `size` x `size` pixels, one image at a time on the CPU, by the `executor`."""
-    match chosen(executor, "cpu"):
+    match choose_executor(executor, "cpu"):
         case "albumentations":
             from medssl.views.albumentations_executor import ViewMaker as AlbumentationsViewMaker  # takes a second to import
 

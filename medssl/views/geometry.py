@@ -2,7 +2,7 @@
 
 The pixels of the view are carried back through the operations, the last one first, to where they lie in the image. Pixel i lies at i, so
 that an edge of n pixels reaches from -1/2 to n - 1/2. As with OpenCV a crop never shows what lies beside its box, and a rotation brings in
-black: `light` is the share of a pixel that comes from inside.
+black: `coverage` is the share of a pixel that comes from inside.
 
 Shrinking averages as OpenCV's INTER_AREA does, which takes the image's pixels for squares: a pixel of the view, s of them wide, shows their
 mean. A bilinear sample is such a mean over one pixel, so s samples, one pixel apart, are INTER_AREA. Here n samples are taken, the same n
@@ -37,14 +37,14 @@ Geometry = Resize | ResizedCrop | HorizontalFlip | VerticalFlip | Rotation
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _SamplePoints:
     """Where the samples lie: `x` and `y` broadcast to [b, rows, columns]. `along_x` and `along_y` tell the samples of one pixel apart."""
 
     x: Tensor
     y: Tensor
     along_x: Tensor
     along_y: Tensor
-    light: Tensor | float = 1.0
+    coverage: Tensor | float = 1.0
 
 
 def sample(
@@ -58,14 +58,14 @@ def sample(
         steps.append((operation, drawn, frame))
         frame = (size, size) if isinstance(operation, Resize | ResizedCrop) else frame
     n = max(math.ceil(_longest(operation, frame) / size) for operation, _, frame in steps)
-    at = _places(frame, n, images.device)
+    at = _sample_points(frame, n, images.device)
     for operation, drawn, frame in reversed(steps):
-        at = _before(operation, at, drawn, frame, size)
+        at = _move_back(operation, at, drawn, frame, size)
     pixels = _bilinear(images, at)
     return F.avg_pool2d(pixels, n) if n > 1 else pixels
 
 
-def box(drawn: Float32[Tensor, "b numbers"], crop: ResizedCrop, frame: Frame) -> Float32[Tensor, "4 b"]:
+def crop_box(drawn: Float32[Tensor, "b numbers"], crop: ResizedCrop, frame: Frame) -> Float32[Tensor, "4 b"]:
     """Left, top, width and height of each crop, in whole pixels: the first of ten that fits into `frame`, or else the largest, centred."""
     (height, width), (low, high) = frame, crop.aspect
     area = height * width * between(drawn[:, :_TRIES], *crop.area)
@@ -90,15 +90,15 @@ def _longest(operation: Geometry, frame: Frame) -> float:
             return 1
 
 
-def _places(frame: Frame, n: int, device: torch.device) -> _Places:
+def _sample_points(frame: Frame, n: int, device: torch.device) -> _SamplePoints:
     """The pixels of a view, each `n` times in both directions."""
     y, x = (torch.arange(edge, device=device).repeat_interleave(n).float() for edge in frame)
     along = torch.linspace(-0.5, 0.5, n, device=device) * math.sqrt((n - 1) / (n + 1))
     along_y, along_x = (along.repeat(edge) for edge in frame)
-    return _Places(x, y[:, None], along_x, along_y[:, None])
+    return _SamplePoints(x, y[:, None], along_x, along_y[:, None])
 
 
-def _before(operation: Geometry, at: _Places, drawn: Tensor, frame: Frame, size: int) -> _Places:
+def _move_back(operation: Geometry, at: _SamplePoints, drawn: Tensor, frame: Frame, size: int) -> _SamplePoints:
     """Where the places `at` in what `operation` makes of images of the size `frame` lie in these images."""
     height, width = frame
     match operation:
@@ -109,28 +109,28 @@ def _before(operation: Geometry, at: _Places, drawn: Tensor, frame: Frame, size:
         case Rotation(degrees, p):
             applied, share = drawn[:, :2].T[..., None, None]
             angle = between(share, -math.radians(degrees), math.radians(degrees))
-            return _turned(at, torch.where(applied < p, angle, 0), frame)
+            return _rotate(at, torch.where(applied < p, angle, 0), frame)
         case ResizedCrop():
-            left, top, wide, tall = box(drawn, operation, frame)[..., None, None]
+            left, top, wide, tall = crop_box(drawn, operation, frame)[..., None, None]
         case Resize():
             left, top, wide, tall = (at.x.new_full((), edge) for edge in (0, 0, width, height))
-    return replace(at, x=_cut(at.x, at.along_x, left, wide, size), y=_cut(at.y, at.along_y, top, tall, size))
+    return replace(at, x=_crop_axis(at.x, at.along_x, left, wide, size), y=_crop_axis(at.y, at.along_y, top, tall, size))
 
 
-def _cut(at: Tensor, along: Tensor, start: Tensor, side: Tensor, size: int) -> Tensor:
+def _crop_axis(at: Tensor, along: Tensor, start: Tensor, side: Tensor, size: int) -> Tensor:
     """Along one axis from a view of `size` pixels to the image, where its box begins at `start` and is `side` pixels long."""
     scale = side / size
     inside = (at + 0.5) * scale - 0.5 + along * (scale**2 - 1).clamp(min=0).sqrt()
     return start + torch.minimum(inside.clamp(min=0), side - 1)
 
 
-def _turned(at: _Places, angle: Tensor, frame: Frame) -> _Places:
+def _rotate(at: _SamplePoints, angle: Tensor, frame: Frame) -> _SamplePoints:
     """Before a turn about the centre of `frame` by `angle`, in radians, to the left where it is positive."""
     (height, width), cos, sin = frame, angle.cos(), angle.sin()
     x, y = at.x - (width - 1) / 2, at.y - (height - 1) / 2
     x, y = cos * x - sin * y + (width - 1) / 2, sin * x + cos * y + (height - 1) / 2
-    light = at.light * _inside(x, width) * _inside(y, height)
-    return replace(at, x=x.clamp(0, width - 1), y=y.clamp(0, height - 1), light=light)
+    coverage = at.coverage * _inside(x, width) * _inside(y, height)
+    return replace(at, x=x.clamp(0, width - 1), y=y.clamp(0, height - 1), coverage=coverage)
 
 
 def _inside(at: Tensor, edge: int) -> Tensor:
@@ -138,9 +138,9 @@ def _inside(at: Tensor, edge: int) -> Tensor:
     return torch.minimum(at + 1, edge - at).clamp(0, 1)
 
 
-def _bilinear(images: Tensor, at: _Places) -> Tensor:
+def _bilinear(images: Tensor, at: _SamplePoints) -> Tensor:
     height, width = images.shape[2:]
     x, y = torch.broadcast_tensors((2 * at.x + 1) / width - 1, (2 * at.y + 1) / height - 1)
     grid = torch.stack((x, y), dim=-1).expand(len(images), -1, -1, -1)
     pixels = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return pixels * at.light[:, None] if isinstance(at.light, Tensor) else pixels
+    return pixels * at.coverage[:, None] if isinstance(at.coverage, Tensor) else pixels

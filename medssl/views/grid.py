@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from medssl.files import whole
+from medssl.files import atomic_file
 from medssl.views.executors import ViewMaker
 
 _VIEWS = 7
@@ -34,7 +34,7 @@ def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Seque
         grid.paste(tile(images[row]), (MARGIN, top))
         for view in range(_VIEWS):
             grid.paste(tile(make_views(images[row], (seed, 0, row, view))), (first_view + view * (TILE + GAP), top))
-    with whole(path) as file:
+    with atomic_file(path) as file:
         grid.save(file, "PNG")
 
 

@@ -32,18 +32,18 @@ def fold_in(keys: Int64[Tensor, "*keys"], number: int | Int64[Tensor, "*numbers"
     The number is added, not multiplied by GAMMA as in splitmix64's own sequence: inductor makes a counter the variable of a C++ loop, whose
     product would overflow; gcc takes that for impossible, drops the loop's end and writes on through the heap (torch 2.15).
     """
-    return _mixed(keys + number + GAMMA)
+    return _mix(keys + number + GAMMA)
 
 
 def uniform(keys: Int64[Tensor, "*b"], number: int) -> Float32[Tensor, "*b {number}"]:
     """`number` independent numbers in [0, 1) for each key."""
-    return _share(_counted(keys, number), 40)
+    return _unit_float(_draw_bits(keys, number), 40)
 
 
 def normal(keys: Int64[Tensor, "*b"], number: int) -> Float32[Tensor, "*b {number}"]:
     """`number` independent standard normal numbers for each key, two of each 64 bits (Box and Muller 1958); none is beyond 5.8."""
-    drawn = _counted(keys, (number + 1) // 2)
-    radius, angle = (-2 * (1 - _share(drawn, 40)).log()).sqrt(), 2 * math.pi * _share(drawn, 16)
+    drawn = _draw_bits(keys, (number + 1) // 2)
+    radius, angle = (-2 * (1 - _unit_float(drawn, 40)).log()).sqrt(), 2 * math.pi * _unit_float(drawn, 16)
     return torch.cat((radius * angle.cos(), radius * angle.sin()), dim=-1)[..., :number]
 
 
@@ -52,21 +52,21 @@ def between(shares: Float32[Tensor, "*b"], low: float, high: float) -> Float32[T
     return low + (high - low) * shares
 
 
-def _counted(keys: Tensor, number: int) -> Tensor:
+def _draw_bits(keys: Tensor, number: int) -> Tensor:
     return fold_in(keys[..., None], torch.arange(number, device=keys.device))
 
 
-def _share(bits: Tensor, skipped: int) -> Tensor:
+def _unit_float(bits: Tensor, skipped: int) -> Tensor:
     """24 of the bits, those above the lowest `skipped`, as a share of 2^24."""
     return ((bits >> skipped) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
-def _mixed(z: Tensor) -> Tensor:
-    z = (z ^ _shifted(z, 30)) * _M1
-    z = (z ^ _shifted(z, 27)) * _M2
-    return z ^ _shifted(z, 31)
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift_right(z, 30)) * _M1
+    z = (z ^ _shift_right(z, 27)) * _M2
+    return z ^ _shift_right(z, 31)
 
 
-def _shifted(z: Tensor, places: int) -> Tensor:
+def _shift_right(z: Tensor, places: int) -> Tensor:
     """To the right with zeros coming in; `>>` alone would repeat the sign."""
     return (z >> places) & ((1 << (64 - places)) - 1)

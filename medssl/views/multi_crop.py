@@ -23,31 +23,31 @@ def make(
     executor: executors.Executor, operations: Sequence[Operation], size: int, local: LocalViews | None
 ) -> tuple[executors.ViewMaker, int]:
     """The maker of a recipe's views, of `size` pixels, and the number of views: two, and the local ones where there are any."""
-    kinds = _kinds(operations, size, local)
-    makers = [executors.make(executor, kind.operations, kind.edge) for kind in kinds]
-    return _MultiCrop(*makers) if len(makers) == 2 else makers[0], sum(kind.number for kind in kinds)
+    groups = _view_groups(operations, size, local)
+    makers = [executors.make(executor, group.operations, group.edge) for group in groups]
+    return _MultiCrop(*makers) if len(makers) == 2 else makers[0], sum(group.number for group in groups)
 
 
-def on_device(operations: Sequence[Operation], size: int, local: LocalViews | None, compiled: bool = False) -> tuple[BatchMaker, int]:
+def make_on_device(operations: Sequence[Operation], size: int, local: LocalViews | None, compiled: bool = False) -> tuple[BatchMaker, int]:
     """The same for whole batches, with torch: what `make("torch", ...)` makes of each image. `compiled`: as in `torch_executor.ViewMaker`.
 
     Views of one size are made together, which is one call for all local views.
     """
-    kinds = _kinds(operations, size, local)
-    makers = [ViewMaker(kind.operations, kind.edge, compiled) for kind in kinds]
+    groups = _view_groups(operations, size, local)
+    makers = [ViewMaker(group.operations, group.edge, compiled) for group in groups]
 
     def views(images: Tensor, rows: Tensor, step: int, seed: int) -> tuple[Tensor, ...]:
         made: list[Tensor] = []
-        for kind, maker in zip(kinds, makers, strict=True):
-            keys = torch.cat([keyed.keys(seed, step, rows, len(made) + view) for view in range(kind.number)])
-            made += maker.views(images.repeat(kind.number, 1, 1, 1), keys).chunk(kind.number)
+        for group, maker in zip(groups, makers, strict=True):
+            keys = torch.cat([keyed.keys(seed, step, rows, len(made) + view) for view in range(group.number)])
+            made += maker.views(images.repeat(group.number, 1, 1, 1), keys).chunk(group.number)
         return tuple(made)
 
-    return views, sum(kind.number for kind in kinds)
+    return views, sum(group.number for group in groups)
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _ViewGroup:
     """Views that differ by chance only: how many there are and what makes them."""
 
     operations: Sequence[Operation]
@@ -55,14 +55,17 @@ class _Kind:
     number: int
 
 
-def _kinds(operations: Sequence[Operation], size: int, local: LocalViews | None) -> list[_Kind]:
+def _view_groups(operations: Sequence[Operation], size: int, local: LocalViews | None) -> list[_ViewGroup]:
     if local is None or local.number == 0:
-        return [_Kind(operations, size, 2)]
+        return [_ViewGroup(operations, size, 2)]
     edge = max(_STEP, round(local.edge * size / _STEP) * _STEP)
-    return [_Kind(_cropped(operations, local.whole_area), size, 2), _Kind(_cropped(operations, local.area), edge, local.number)]
+    return [
+        _ViewGroup(_with_crop_area(operations, local.whole_area), size, 2),
+        _ViewGroup(_with_crop_area(operations, local.area), edge, local.number),
+    ]
 
 
-def _cropped(operations: Sequence[Operation], area: tuple[float, float]) -> list[Operation]:
+def _with_crop_area(operations: Sequence[Operation], area: tuple[float, float]) -> list[Operation]:
     """The operations with another share of the image's area to cut out."""
     return [replace(operation, area=area) if isinstance(operation, ResizedCrop) else operation for operation in operations]
 

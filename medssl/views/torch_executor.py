@@ -27,7 +27,7 @@ from medssl.views.operations import (
 )
 
 Intensity = BrightnessContrast | Gamma | Blur | Noise | CutOut | ColourJitter | Greyscale
-_FULL = {torch.uint8: 255, torch.uint16: 65535}
+_LARGEST_VALUE = {torch.uint8: 255, torch.uint16: 65535}
 _NUMBERS = geometry.NUMBERS  # that are drawn for an operation; a crop takes the most
 
 
@@ -41,7 +41,7 @@ class ViewMaker:
         self.operations, self.size, self.compiled = tuple(operations), size, compiled
         resized = any(isinstance(operation, ResizedCrop) for operation in operations)
         self._steps = self.operations if resized else (geometry.Resize(), *self.operations)
-        self._views = torch.compile(self._carried_out, fullgraph=True, dynamic=False) if compiled else self._carried_out
+        self._views = torch.compile(self._apply_all, fullgraph=True, dynamic=False) if compiled else self._apply_all
 
     def batch(
         self, images: UInt8[Tensor, "b c h w"] | UInt16[Tensor, "b c h w"], rows: Int64[Tensor, " b"], step: int, seed: int, view: int
@@ -66,28 +66,28 @@ class ViewMaker:
     def __reduce__(self) -> tuple[type["ViewMaker"], tuple[tuple[Operation, ...], int, bool]]:
         return ViewMaker, (self.operations, self.size, self.compiled)
 
-    def _carried_out(self, images: Tensor, keys: Tensor, drawn: Tensor) -> Tensor:
+    def _apply_all(self, images: Tensor, keys: Tensor, drawn: Tensor) -> Tensor:
         """`keys` int64 [b, operations]; `drawn` [b, operations, numbers] in [0, 1), by which the operations choose."""
         moves: list[tuple[geometry.Geometry, Tensor]] = []
         with torch.autocast(images.device.type, enabled=False):  # a caller's bfloat16 has fewer bits than a pixel
-            x = images.to(torch.float32) / _FULL[images.dtype]
+            x = images.to(torch.float32) / _LARGEST_VALUE[images.dtype]
             for number, operation in enumerate(self._steps):
                 if isinstance(operation, geometry.Geometry):
                     moves.append((operation, drawn[:, number]))
                 else:
                     x = geometry.sample(x, moves, self.size)
-                    x = _applied(operation, x, drawn[:, number], keys[:, number], self.size)
+                    x = _apply_where_drawn(operation, x, drawn[:, number], keys[:, number], self.size)
                     moves = []
             return geometry.sample(x, moves, self.size).clamp(0, 1)  # sums of weights may be 1 + 1e-7
 
 
-def _applied(operation: Intensity, x: Tensor, drawn: Tensor, keys: Tensor, size: int) -> Tensor:
+def _apply_where_drawn(operation: Intensity, x: Tensor, drawn: Tensor, keys: Tensor, size: int) -> Tensor:
     """The outcome of `operation` for those images that draw it, the others as they are."""
     first, *shares = drawn.T[..., None, None, None]
-    return torch.where(first < operation.p, _outcome(operation, x, shares, keys, size), x)
+    return torch.where(first < operation.p, _apply(operation, x, shares, keys, size), x)
 
 
-def _outcome(operation: Intensity, x: Tensor, shares: list[Tensor], keys: Tensor, size: int) -> Tensor:
+def _apply(operation: Intensity, x: Tensor, shares: list[Tensor], keys: Tensor, size: int) -> Tensor:
     """What `operation` makes of each image, with parameters that stand at `shares`, each [b, 1, 1, 1], of their ranges."""
     match operation:
         case BrightnessContrast(brightness, contrast):

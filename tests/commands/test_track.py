@@ -15,7 +15,7 @@ from medssl.config import resolve
 from medssl.errors import UserError
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.run_dir import write_description
-from medssl.tracking import note
+from medssl.tracking import mlflow_json
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
 
@@ -156,7 +156,7 @@ def test_a_run_can_be_sent_to_two_servers_and_is_known_again_on_each(folder, rep
 
 def test_a_run_that_was_killed_and_one_without_a_note_are_told_as_killed(folder, reporter):
     logged(folder, range(3))
-    note.change(folder, status="")
+    mlflow_json.change(folder, status="")
     track(reporter(), runs=[folder])
     assert runs_of(folder.parent)["run"].info.status == "KILLED"
     other = folder.with_name("older")

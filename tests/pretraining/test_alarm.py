@@ -9,17 +9,19 @@ from medssl.config import Monitor
 from medssl.errors import UserError
 from medssl.pretraining.alarm import Alarm
 from medssl.train import checkpoint
-from medssl.train.diagnosis import Facts
+from medssl.train.diagnosis import CollapseMetrics
 
-HEALTHY = Facts(embedding_std=0.9, embedding_rank=20, feature_std=0.5, pixel_std=0.2, turnover=0.05, gradient=3.0, lr=0.002)
-POINT, TORN = replace(HEALTHY, embedding_std=0.02), replace(HEALTHY, turnover=0.8, embedding_std=0.02)
+HEALTHY = CollapseMetrics(
+    embedding_std=0.9, embedding_rank=20, feature_std=0.5, pixel_std=0.2, relative_update=0.05, gradient=3.0, lr=0.002
+)
+POINT, TORN = replace(HEALTHY, embedding_std=0.02), replace(HEALTHY, relative_update=0.8, embedding_std=0.02)
 
 
-def heard(facts: list[Facts], reporter, folder: Path, **settings) -> list[str]:
-    """What is warned of when these facts are found every ten steps."""
+def heard(metrics: list[CollapseMetrics], reporter, folder: Path, **settings) -> list[str]:
+    """What is warned of when these metrics are found every ten steps."""
     said = reporter()
     alarm = Alarm(said, Monitor(collapse_steps=40, **settings), folder)
-    for number, found in enumerate(facts, start=1):
+    for number, found in enumerate(metrics, start=1):
         alarm(10 * number, found)
     return said.warned
 

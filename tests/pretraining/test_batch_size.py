@@ -39,7 +39,7 @@ def test_the_largest_batch_is_found_of_a_step_that_takes_100_and_22_an_image(bud
             raise torch.OutOfMemoryError
         return 100 + 22 * size
 
-    size, taken = memory.largest(measure, budget, most, 8)
+    size, taken = memory.largest_batch(measure, budget, most, 8)
     assert size == expected
     assert taken == (100 + 22 * size if size else 0)
     assert len(tried) <= 4, "each trial takes a step"
@@ -51,9 +51,9 @@ def test_where_memory_grows_faster_than_two_small_batches_told_smaller_ones_are_
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
         return size
 
-    assert memory.largest(measure, 200, 4096, 8) == (48, 48)
+    assert memory.largest_batch(measure, 200, 4096, 8) == (48, 48)
     with pytest.raises(RuntimeError, match="bug"):
-        memory.largest(lambda size: (_ for _ in ()).throw(RuntimeError("bug")), 200, 4096, 8)
+        memory.largest_batch(lambda size: (_ for _ in ()).throw(RuntimeError("bug")), 200, 4096, 8)
 
 
 def test_the_peak_of_a_gigabyte_that_is_let_go_is_a_gigabyte():

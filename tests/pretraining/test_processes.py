@@ -16,7 +16,7 @@ import torch
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
 from medssl.train import checkpoint
-from medssl.train.processes import team
+from medssl.train.processes import join_team
 
 QUIET = ["tracking.mlflow=false", "train.workers=0"]
 SECONDS = 60
@@ -129,5 +129,5 @@ def test_a_machine_to_meet_at_that_nobody_knows_is_told_at_once(monkeypatch):
     """torch would look for the name for more than ten minutes, without a word."""
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "node7.invalid", "MASTER_PORT": "29500"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=r"node7\.invalid is no name that this machine knows"), team(torch.device("cpu")):
+    with pytest.raises(UserError, match=r"node7\.invalid is no name that this machine knows"), join_team(torch.device("cpu")):
         raise AssertionError("they met")

@@ -270,7 +270,9 @@ def test_who_lost_the_lock_file_does_not_take_away_the_next_ones(folder):
 
 @pytest.mark.fault("R5")
 def test_what_a_killed_run_left_half_written_is_swept_and_nothing_else(folder):
-    killed = "import os, pathlib, sys; from medssl.files import whole\nwith whole(pathlib.Path(sys.argv[1])) as file: os._exit(9)"
+    killed = (
+        "import os, pathlib, sys; from medssl.files import atomic_file\nwith atomic_file(pathlib.Path(sys.argv[1])) as file: os._exit(9)"
+    )
     assert subprocess.run([sys.executable, "-c", killed, str(folder / "last.ckpt")], check=False).returncode == 9
     (folder / "mine.tmp").touch()
     assert len(list(folder.iterdir())) == 2

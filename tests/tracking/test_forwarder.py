@@ -9,7 +9,7 @@ import pytest
 from medssl.tracking import forwarder as module
 from medssl.tracking.forwarder import Forwarder
 
-OUTAGE = "MLflow at host: refused. The run goes on, and metrics.jsonl holds all of it."
+OUTAGE = "MLflow at host: refused. The run goes on, and metrics.jsonl keeps all of its records."
 
 
 class Session:
@@ -29,14 +29,14 @@ class Session:
         self._call("open")
         self.run_id = "r1"
 
-    def describe(self):
-        self._call("describe")
+    def send_params(self):
+        self._call("send_params")
 
-    def feed(self):
-        self._call("feed")
+    def send_metrics(self):
+        self._call("send_metrics")
         self.sent += self.rows[len(self.sent) :]
 
-    def artifact(self, path):
+    def log_artifact(self, path):
         self._call(path.name)
         self.files.append(path.name)
 
@@ -77,7 +77,7 @@ def forwarder(session, warnings, asked, tmp_path, monkeypatch):
 
 def log(forwarder, session, step):
     session.rows.append(step)
-    forwarder.row()
+    forwarder.announce_row()
 
 
 def wait_until(condition):
@@ -90,14 +90,14 @@ def wait_until(condition):
 def test_every_row_and_file_is_sent_once_and_in_order(forwarder, session, warnings):
     for step in range(500):
         log(forwarder, session, step)
-    forwarder.artifact(Path("a.png"))
+    forwarder.log_artifact(Path("a.png"))
     forwarder.finish("FINISHED")
     assert session.sent == list(range(500))
     assert (session.files, session.status, warnings) == (["a.png"], "FINISHED", [])
 
 
 def test_nothing_is_lost_in_outages_that_end_and_one_outage_is_told_once(forwarder, session, warnings, tmp_path):
-    tries = {"open": 3, "feed": 4, "a.png": 2}
+    tries = {"open": 3, "send_metrics": 4, "a.png": 2}
     counted = dict.fromkeys(tries, 0)
 
     def fail(name):
@@ -107,7 +107,7 @@ def test_nothing_is_lost_in_outages_that_end_and_one_outage_is_told_once(forward
     session.fail = fail
     for step in range(20):
         log(forwarder, session, step)
-    forwarder.artifact(Path("a.png"))
+    forwarder.log_artifact(Path("a.png"))
     wait_until(lambda: session.files and len(session.sent) == 20)
     forwarder.finish("FINISHED")
     assert session.sent == list(range(20))
@@ -124,7 +124,7 @@ def test_a_second_outage_is_told_again(forwarder, session, warnings):
         wait_until(lambda seen=told: log(forwarder, session, 1) or len(warnings) > seen)
         session.fail = lambda name: None
         wait_until(lambda: len(session.sent) == len(session.rows))
-        wait_until(lambda: not forwarder._told)
+        wait_until(lambda: not forwarder._warned)
     forwarder.finish("FINISHED")
     assert len(warnings) == 2
 
@@ -140,11 +140,11 @@ def test_a_dead_server_warns_once_however_long_the_run_lasts(forwarder, session,
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_rows_that_mlflow_refuses_for_good_are_told_once_and_hold_up_no_file(forwarder, session, warnings, status):
-    session.fail = lambda name: Refusal(status) if name == "feed" else None
+    session.fail = lambda name: Refusal(status) if name == "send_metrics" else None
     for step in range(20):
         log(forwarder, session, step)
         time.sleep(0.002)
-    forwarder.artifact(Path("a.png"))
+    forwarder.log_artifact(Path("a.png"))
     wait_until(lambda: session.files)
     forwarder.finish("FINISHED")
     assert (len(warnings), session.files, session.status) == (1, ["a.png"], "FINISHED")
@@ -154,7 +154,7 @@ def test_rows_that_mlflow_refuses_for_good_are_told_once_and_hold_up_no_file(for
 def test_a_file_is_sent_again_after_an_answer_that_may_pass(forwarder, session, warnings, status):
     answers = [Refusal(status), Refusal(status)]
     session.fail = lambda name: answers.pop() if name == "a.png" and answers else None
-    forwarder.artifact(Path("a.png"))
+    forwarder.log_artifact(Path("a.png"))
     wait_until(lambda: session.files)
     forwarder.finish("FINISHED")
     assert (session.files, len(warnings)) == (["a.png"], 1)
@@ -162,8 +162,8 @@ def test_a_file_is_sent_again_after_an_answer_that_may_pass(forwarder, session, 
 
 def test_a_missing_file_is_dropped_and_all_else_arrives(forwarder, session, warnings):
     session.fail = lambda name: FileNotFoundError("no a.png") if name == "a.png" else None
-    forwarder.artifact(Path("a.png"))
-    forwarder.artifact(Path("b.png"))
+    forwarder.log_artifact(Path("a.png"))
+    forwarder.log_artifact(Path("b.png"))
     wait_until(lambda: session.files)
     log(forwarder, session, 1)
     forwarder.finish("FAILED")

@@ -3,7 +3,7 @@
 import pytest
 
 from medssl.config import resolve
-from medssl.tracking.mlflow_client import brief, public_params, without_password
+from medssl.tracking.mlflow_client import first_line, public_params, without_password
 
 
 def test_public_params_leave_out_the_data_path_and_every_absolute_path():
@@ -27,10 +27,10 @@ def test_public_params_leave_out_the_data_path_and_every_absolute_path():
 @pytest.mark.parametrize("who", ["user:secret@", "user:se@secret@", ":secret@", "secret@"])
 def test_a_password_in_an_address_is_in_no_message(who):
     assert without_password(f"https://{who}host:5000/mlflow") == "https://host:5000/mlflow"
-    said = brief(ConnectionError(f"no answer from http://{who}host:5000/api, nor from http://{who}other\nsecond line"))
+    said = first_line(ConnectionError(f"no answer from http://{who}host:5000/api, nor from http://{who}other\nsecond line"))
     assert said == "no answer from http://host:5000/api, nor from http://other"
     assert without_password("sqlite:////data/a@b/mlflow.db") == "sqlite:////data/a@b/mlflow.db"
 
 
 def test_an_error_without_words_is_named():
-    assert brief(TimeoutError()) == "TimeoutError"
+    assert first_line(TimeoutError()) == "TimeoutError"

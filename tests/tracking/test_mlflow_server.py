@@ -120,8 +120,8 @@ def test_a_server_gets_the_run_and_its_files_and_the_console_stays_clean(client,
     (training.folder / "figures" / "a.png").write_bytes(b"pixels")
     (training.folder / "views.png").write_bytes(b"pixels")
     training.until(lambda: training.steps == 100)
-    training.tracker.artifact(training.folder / "figures")
-    training.tracker.artifact(training.folder / "views.png")
+    training.tracker.log_artifact(training.folder / "figures")
+    training.tracker.log_artifact(training.folder / "views.png")
     training.finish()
     assert (training.warnings, *capfd.readouterr()) == ([], "", "")
     run = client.get_run(training.known())
@@ -141,7 +141,7 @@ def test_a_server_that_hangs_for_a_while_gets_every_number_once(server, client, 
         server.send(signal.SIGSTOP)
         training.until(lambda number=outages: len(training.warnings) == number)
         server.send(signal.SIGCONT)
-        training.until(lambda: not training.tracker._mlflow._told)  # pyright: ignore[reportOptionalMemberAccess]
+        training.until(lambda: not training.tracker._mlflow._warned)  # pyright: ignore[reportOptionalMemberAccess]
     training.finish()
     assert len(training.warnings) == 2
     assert training.history(client) == training.whole()
@@ -169,7 +169,7 @@ def test_a_call_that_the_server_did_and_whose_answer_was_lost_is_not_done_twice(
         monkeypatch.setattr(MlflowClient, name, losing_the_first_answer(name))
     training = Training(tmp_path / "runs" / "c")
     training.until(lambda: len(lost) == 4)
-    training.until(lambda: not training.tracker._mlflow._told)  # pyright: ignore[reportOptionalMemberAccess]
+    training.until(lambda: not training.tracker._mlflow._warned)  # pyright: ignore[reportOptionalMemberAccess]
     training.finish()
     assert training.history(client) == training.whole(), "of one run"
 
@@ -198,7 +198,7 @@ def test_what_a_killed_server_missed_is_sent_when_it_is_back_by_the_run_or_by_th
     assert (code, error.count("\n")) == (2, 1)
     assert f"MLflow at {server.uri} did not take the records of {ends.folder}" in error
     server.start()
-    lasts.until(lambda: not lasts.tracker._mlflow._told)  # pyright: ignore[reportOptionalMemberAccess]
+    lasts.until(lambda: not lasts.tracker._mlflow._warned)  # pyright: ignore[reportOptionalMemberAccess]
     code, said, error = command(capsys, tmp_path / "runs")
     assert (code, said.count("\n")) == (2, 2), "those of the two that have ended are sent"
     assert error.startswith(f"error: The run folder {lasts.folder} is in use")

@@ -21,7 +21,7 @@ def track(folder, rows, config=None, files=(), **options):
         for row in rows:
             tracker.log(row)
         for file in files:
-            tracker.artifact(file)
+            tracker.log_artifact(file)
     tracker._mlflow._thread.join()  # pyright: ignore[reportOptionalMemberAccess]
     return noted(folder).run_id, warnings
 

@@ -92,7 +92,7 @@ class Training:
         for step in range(ROWS):
             began = time.monotonic()
             self.tracker.log({"step": step, "loss": 1.0})
-            self.tracker.artifact(self.folder / "config.yaml")
+            self.tracker.log_artifact(self.folder / "config.yaml")
             self.slowest = max(self.slowest, time.monotonic() - began)
             time.sleep(0.01)
         began = time.monotonic()

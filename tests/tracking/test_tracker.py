@@ -7,7 +7,7 @@ from notes import noted
 
 from medssl.config import resolve
 from medssl.errors import Interrupted
-from medssl.tracking import note
+from medssl.tracking import mlflow_json
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
 
@@ -24,7 +24,7 @@ def test_every_row_is_in_the_file_with_its_time(folder):
     began = time.time()
     with Tracker(folder, QUIET, print) as tracker:
         tracker.log({"step": 1, "loss": 2.5})
-        tracker.artifact(folder)
+        tracker.log_artifact(folder)
     (row,) = read(folder / "metrics.jsonl")
     assert began - 0.001 <= row.pop("time") <= time.time() + 0.001
     assert row == {"step": 1, "loss": 2.5}
@@ -81,5 +81,5 @@ def test_a_run_knows_the_key_of_its_parent(folder):
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"run_id": "1"}', '{"key": "1", "other": 2}'])
 def test_a_note_that_cannot_be_read_is_begun_anew(folder, damage):
     (folder / "mlflow.json").write_text(damage)
-    assert note.read(folder) is None
-    assert len(note.change(folder, status="KILLED").key) == 32
+    assert mlflow_json.read(folder) is None
+    assert len(mlflow_json.change(folder, status="KILLED").key) == 32

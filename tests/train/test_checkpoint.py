@@ -15,7 +15,7 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.train import checkpoint
-from medssl.train.checkpoint import LAST, NEXT, PREVIOUS, CheckpointError, Saver, check_room, load, save
+from medssl.train.checkpoint import LAST, NEXT, PREVIOUS, CheckpointError, Saver, check_disk_space, load, save
 
 
 def state(step: int, numbers: int = 3) -> dict[str, object]:
@@ -213,15 +213,15 @@ def test_a_run_does_not_start_where_three_checkpoints_have_no_room(tmp_path):
     with small_disk(tmp_path / "disk", kilobytes=2000) as disk:  # 2.048 MB
         large = nn.Linear(250, 250)  # 0.251 MB of weights, and twice as much that AdamW keeps of them
         with pytest.raises(UserError, match=r"need 2\.3 MB more in .*disk \(3 of 0\.8 MB each\), and 2\.0 MB are free\. Make space"):
-            check_room(disk, large)
+            check_disk_space(disk, large)
         method = nn.Linear(235, 235)  # 0.6655 MB with AdamW's numbers
-        check_room(disk, method)
+        check_disk_space(disk, method)
         optimiser = torch.optim.AdamW(method.parameters())
         method(torch.ones(1, 235)).sum().backward()
         optimiser.step()
         save(disk, {"step": 1, "method": method.state_dict(), "optimiser": optimiser.state_dict()})
         assert (disk / LAST).stat().st_size == pytest.approx(665_500, rel=0.01)
-        check_room(disk, method)  # for the two others: the run may go on
+        check_disk_space(disk, method)  # for the two others: the run may go on
 
 
 def test_resuming_where_nothing_is_says_what_to_name(tmp_path):

@@ -1,4 +1,4 @@
-"""From facts to causes, and the facts of networks made ill on purpose."""
+"""From measurements to causes, and what is measured of networks that were damaged on purpose."""
 
 import copy
 from dataclasses import fields, replace
@@ -7,73 +7,75 @@ import pytest
 import torch
 from small import noise_batch, small_method
 
-from medssl.train.diagnosis import Examination, Facts, diagnose
+from medssl.train.diagnosis import CollapseMetrics, CollapseMonitor, diagnose
 from medssl.types import Step
 
-HEALTHY = Facts(embedding_std=0.9, embedding_rank=20, feature_std=0.5, pixel_std=0.2, turnover=0.05, gradient=3.0, lr=0.002)
+HEALTHY = CollapseMetrics(
+    embedding_std=0.9, embedding_rank=20, feature_std=0.5, pixel_std=0.2, relative_update=0.05, gradient=3.0, lr=0.002
+)
 
 
-def cause(**facts: float) -> str | None:
-    found = diagnose(replace(HEALTHY, **facts), 0.1)
+def cause(**metrics: float) -> str | None:
+    found = diagnose(replace(HEALTHY, **metrics), 0.1)
     return found.name if found else None
 
 
-def test_a_healthy_run_has_no_cause_and_neither_has_one_of_which_nothing_is_known():
+def test_a_healthy_run_has_no_cause_and_neither_has_one_that_could_not_be_measured():
     assert diagnose(HEALTHY, 0.1) is None
-    assert diagnose(Facts(**{field.name: float("nan") for field in fields(Facts)}), 0.1) is None
+    assert diagnose(CollapseMetrics(**{field.name: float("nan") for field in fields(CollapseMetrics)}), 0.1) is None
 
 
 @pytest.mark.parametrize(
-    ("facts", "name", "told", "remedy"),
+    ("metrics", "name", "measured", "remedy"),
     [
         ({"pixel_std": 0.001}, "constant input", "0.0010", "views.png"),
-        ({"turnover": 0.5}, "learning rate", "50%", "divide train.lr"),
+        ({"relative_update": 0.5}, "learning rate", "50%", "divide train.lr"),
         ({"feature_std": 1e-5, "gradient": 0.0}, "constant encoder", "no gradient", "another seed"),
         ({"feature_std": 1e-5}, "constant encoder", "1e-05", "another seed"),
         ({"embedding_std": 0.05}, "projector", "0.050", "momentum"),
         ({"embedding_rank": 1.3}, "dimensions", "1.3 directions", "train.batch_size"),
     ],
 )
-def test_each_cause_is_named_with_what_was_measured_and_what_to_change(facts, name, told, remedy):
-    found = diagnose(replace(HEALTHY, **facts), 0.1)
+def test_each_cause_is_named_with_what_was_measured_and_what_to_change(metrics, name, measured, remedy):
+    found = diagnose(replace(HEALTHY, **metrics), 0.1)
     assert found is not None
     assert found.name == name
-    assert told in found.text
+    assert measured in found.text
     assert remedy in found.text
 
 
-def test_the_cause_nearest_to_the_input_is_named_where_it_brings_the_others_with_it():
-    everything = {"embedding_std": 0.0, "embedding_rank": 1.0, "feature_std": 0.0, "turnover": 2.0, "pixel_std": 0.0}
+def test_of_several_causes_the_first_in_the_data_flow_is_named():
+    everything = {"embedding_std": 0.0, "embedding_rank": 1.0, "feature_std": 0.0, "relative_update": 2.0, "pixel_std": 0.0}
     order = []
-    for fact in ("pixel_std", "turnover", "feature_std", "embedding_std", "embedding_rank"):
+    for metric in ("pixel_std", "relative_update", "feature_std", "embedding_std", "embedding_rank"):
         order.append(cause(**everything))
-        del everything[fact]
+        del everything[metric]
     assert order == ["constant input", "learning rate", "constant encoder", "projector", "dimensions"]
 
 
-def test_the_bound_of_the_embeddings_spread_is_the_users():
+def test_the_user_sets_the_bound_of_the_embeddings_standard_deviation():
     assert diagnose(replace(HEALTHY, embedding_std=0.05), 0.01) is None
 
 
-def examined(change, views: torch.Tensor | None = None) -> Facts:
-    """The facts of one step of a small nnclr whose method `change` has changed before."""
+def measure(change, views: torch.Tensor | None = None) -> CollapseMetrics:
+    """The metrics of one step of a small NNCLR that `change` has damaged before."""
     method, batch = small_method("nnclr"), noise_batch(size=12)
     with torch.no_grad():
         change(method)
-    examine = Examination(method.encoder, batch.views[0] if views is None else views)
+    examine = CollapseMonitor(method.encoder, batch.views[0] if views is None else views)
     step = method(batch)
     step.loss.backward()
     return examine(step, 0.1)
 
 
 def test_a_network_at_its_start_is_healthy():
-    assert diagnose(examined(lambda method: None), 0.1) is None
+    assert diagnose(measure(lambda method: None), 0.1) is None
 
 
 def test_an_encoder_of_zeros_is_a_constant_encoder_without_gradient():
-    facts = examined(lambda method: [p.zero_() for p in method.encoder.parameters()])
-    assert (facts.feature_std, facts.gradient) == (0, 0)
-    found = diagnose(facts, 0.1)
+    metrics = measure(lambda method: [p.zero_() for p in method.encoder.parameters()])
+    assert (metrics.feature_std, metrics.gradient) == (0, 0)
+    found = diagnose(metrics, 0.1)
     assert found is not None
     assert found.name == "constant encoder"
 
@@ -83,44 +85,44 @@ def test_a_bias_alone_makes_a_constant_encoder_too():
         method.encoder.backbone.bn1.weight.zero_()
         method.encoder.backbone.bn1.bias.fill_(1.0)
 
-    facts = examined(blind)
-    assert facts.feature_std < 1e-6, "the features are not zero, but the same"
+    metrics = measure(blind)
+    assert metrics.feature_std < 1e-6, "the features are not zero, but the same"
 
 
 def test_views_that_are_all_alike_are_a_constant_input_in_8_bits_and_in_float():
     for views in (torch.full((12, 1, 16, 16), 90, dtype=torch.uint8), torch.full((12, 1, 16, 16), 0.4)):
-        assert examined(lambda method: None, views).pixel_std == 0
+        assert measure(lambda method: None, views).pixel_std == 0
     one_apart = torch.tensor([90, 92] * 6, dtype=torch.uint8).reshape(12, 1, 1, 1).expand(-1, 1, 16, 16)
-    assert examined(lambda method: None, one_apart).pixel_std == pytest.approx(1 / 255)
+    assert measure(lambda method: None, one_apart).pixel_std == pytest.approx(1 / 255)
 
 
-def test_turnover_is_the_way_of_the_weights_between_two_looks_as_a_share_of_their_length_and_fades():
+def test_relative_update_is_the_change_of_the_weights_divided_by_their_length_and_decays():
     method, batch = small_method("nnclr"), noise_batch()
-    examine, step = Examination(method.encoder, batch.views[0]), method(batch)
-    assert examine(step, 0.1).turnover == 0
+    examine, step = CollapseMonitor(method.encoder, batch.views[0]), method(batch)
+    assert examine(step, 0.1).relative_update == 0
     with torch.no_grad():
         for weight in method.encoder.parameters():
             weight *= 1.25
-    assert examine(step, 0.1).turnover == pytest.approx(0.2, rel=1e-5)
-    assert examine(step, 0.1).turnover == pytest.approx(0.18, rel=1e-5)
+    assert examine(step, 0.1).relative_update == pytest.approx(0.2, rel=1e-5)
+    assert examine(step, 0.1).relative_update == pytest.approx(0.18, rel=1e-5)
 
 
-def test_the_rank_is_not_judged_of_few_rows_or_directions_nor_where_it_may_be_one():
+def test_the_rank_is_not_measured_with_few_rows_or_dimensions_nor_where_it_may_be_one():
     encoder, views = small_method("nnclr").encoder, noise_batch().views[0]
     line = torch.nn.functional.normalize(torch.linspace(-1, 1, 12)[:, None] * torch.ones(16), dim=1)
     step = Step(torch.zeros(()), embeddings=(line, line))
-    assert Examination(encoder, views)(step, 0.1).embedding_rank == pytest.approx(1, abs=0.01)
+    assert CollapseMonitor(encoder, views)(step, 0.1).embedding_rank == pytest.approx(1, abs=0.01)
     few = replace(step, embeddings=(line[:8], line[:8]))
     narrow = replace(step, embeddings=(line[:, :7], line[:, :7]))
-    for examine, of in ((Examination(encoder, views), few), (Examination(encoder, views), narrow)):
+    for examine, of in ((CollapseMonitor(encoder, views), few), (CollapseMonitor(encoder, views), narrow)):
         assert torch.tensor(examine(of, 0.1).embedding_rank).isnan()
-    assert torch.tensor(Examination(encoder, views, ranked=False)(step, 0.1).embedding_rank).isnan()
+    assert torch.tensor(CollapseMonitor(encoder, views, check_rank=False)(step, 0.1).embedding_rank).isnan()
 
 
-def test_looking_changes_nothing():
+def test_a_measurement_changes_nothing():
     method, batch = small_method("pnnclr").train(), noise_batch()
     before, random = copy.deepcopy(method.state_dict()), torch.get_rng_state()
-    examine = Examination(method.encoder, batch.views[0])
+    examine = CollapseMonitor(method.encoder, batch.views[0])
     examine(Step(torch.zeros(())), 0.1)
     assert all(torch.equal(before[name], value) for name, value in method.state_dict().items())
     assert all(part.training for part in method.encoder.modules())

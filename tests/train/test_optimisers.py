@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from medssl.train.loop import Plan, fit
-from medssl.train.optimisers import layerwise, lr_at, make, parameter_groups
+from medssl.train.optimisers import layer_decay_groups, lr_at, make, parameter_groups
 from medssl.types import Batch, Step
 
 
@@ -63,7 +63,7 @@ def test_adamw_and_sgd_lower_a_convex_loss(name):
 def test_layer_decay_lowers_the_rate_from_each_block_of_a_resnet_to_the_one_before() -> None:
     network = timm.create_model("resnet18", num_classes=0, channels=(4, 4, 4, 4))
     head = nn.Linear(4, 2)
-    groups = layerwise(network, head, 0.1, 0.5)
+    groups = layer_decay_groups(network, head, 0.1, 0.5)
     scale = {id(p): group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
     names = {**dict(network.named_parameters()), "head.weight": head.weight, "head.bias": head.bias}
     # eight blocks below the head and the stem below them: 1, 1/2, 1/4 ... 1/512
@@ -81,12 +81,12 @@ def test_layer_decay_lowers_the_rate_from_each_block_of_a_resnet_to_the_one_befo
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_a_network_without_layers_of_its_own_is_one_layer_and_no_decay_is_one_rate(decay: float) -> None:
     network, head = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)), nn.Linear(2, 2)
-    groups = layerwise(network, head, 0.1, decay)
+    groups = layer_decay_groups(network, head, 0.1, decay)
     scale = {id(p): group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
     assert len(scale) == 6 and sum(len(group["params"]) for group in groups) == 6
     assert {scale[id(p)] for p in network.parameters()} == {decay} and {scale[id(p)] for p in head.parameters()} == {1.0}
     of_timm = timm.create_model("test_resnet", num_classes=0)
-    assert {group.get("lr_scale", 1.0) for group in layerwise(of_timm, head, 0.1, 1.0)} == {1.0}
+    assert {group.get("lr_scale", 1.0) for group in layer_decay_groups(of_timm, head, 0.1, 1.0)} == {1.0}
 
 
 class Slope(nn.Module):

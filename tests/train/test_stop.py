@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from medssl.train.stop import BrokenOff, stop_flag
+from medssl.train.stop import StopRequested, stop_flag
 
 WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 PROGRAM = """
@@ -62,8 +62,8 @@ def test_ctrl_c_after_any_wish_ends_the_process_at_once(first):
 
 def test_a_block_that_may_take_long_is_broken_off_by_a_wish_during_it_or_before_it():
     with stop_flag() as stop:
-        with pytest.raises(BrokenOff), stop.breaks_off():
+        with pytest.raises(StopRequested), stop.interruptible():
             os.kill(os.getpid(), signal.SIGTERM)
             raise AssertionError("it went on")
-        with pytest.raises(BrokenOff), stop.breaks_off():
+        with pytest.raises(StopRequested), stop.interruptible():
             raise AssertionError("it began")

@@ -83,7 +83,7 @@ def views(executor: executors.Executor) -> Views:
     ],
 )
 def test_auto_is_torch_on_a_gpu_and_what_is_asked_for_stays(asked: executors.Executor, device: str, expected: str) -> None:
-    assert executors.chosen(asked, device) == expected
+    assert executors.choose_executor(asked, device) == expected
 
 
 @pytest.mark.parametrize("operation", EVERY, ids=lambda operation: type(operation).__name__)

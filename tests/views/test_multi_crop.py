@@ -104,7 +104,7 @@ def test_a_batch_made_on_the_device_is_what_the_torch_executor_makes_of_each_ima
     recipe = natural.build(natural.Config(blur_p=0.5))
     (make, number), (make_batch, number_on_device) = (
         multi_crop.make("torch", recipe, 32, local),
-        multi_crop.on_device(recipe, 32, local),
+        multi_crop.make_on_device(recipe, 32, local),
     )
     views = make_batch(torch.from_numpy(images), torch.tensor(rows), 3, 7)
     assert len(views) == number == number_on_device

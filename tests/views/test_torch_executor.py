@@ -124,7 +124,7 @@ def test_a_crop_has_the_pixels_that_OpenCV_gives_its_box(area: tuple[float, floa
     """Enlarged it is the same, its border included; shrunk by 1.5 to 2.7 it is on average within 0.01 of the mean over squares."""
     image, crop = chest(64, 60), ResizedCrop(area, (0.75, 4 / 3))
     chosen = torch.rand(1, geometry.NUMBERS, generator=torch.Generator().manual_seed(seed))
-    left, top, width, height = geometry.box(chosen, crop, (64, 60))[:, 0].int().tolist()
+    left, top, width, height = geometry.crop_box(chosen, crop, (64, 60))[:, 0].int().tolist()
     expected = cv2.resize(image[0, 0].numpy()[top : top + height, left : left + width], (size, size), interpolation=how)
     found = geometry.sample(image, [(crop, chosen)], size)[0, 0].numpy()
     assert np.abs(found - expected).mean() < apart

@@ -14,7 +14,7 @@ from medssl.data.dicom import header, series
 from medssl.data.dicom.selection import Selection
 from medssl.data.frame_policy import FramePolicy
 from medssl.data.tables import SUFFIXES, JoinConfig, join_table
-from medssl.errors import UserError, counted
+from medssl.errors import UserError, count_reasons
 from medssl.types import Source
 
 _RASTER = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
@@ -55,7 +55,7 @@ def build(config: Config, data: str) -> Source:
     headers = series.list_frames(root, locators, config.limits, Selection(config.frames, config.derived, config.burned_in))
     skipped = (*problems, *headers.skipped)
     if not headers.records:
-        reasons = f"; left out: {counted(reason for _, reason, _ in skipped)}" if skipped else ""
+        reasons = f"; left out: {count_reasons(reason for _, reason, _ in skipped)}" if skipped else ""
         raise UserError(
             "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_on_choices(skipped)])
         )

@@ -13,7 +13,7 @@ from medssl.data.dicom import series
 from medssl.data.formats import nifti_header
 from medssl.data.sources import nifti
 from medssl.data.tables import SUFFIXES, TableConfig, locate_rows, merge_row, read_table
-from medssl.errors import ReadError, UserError, counted
+from medssl.errors import ReadError, UserError, count_reasons
 from medssl.types import Record, Source
 
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom")
@@ -54,7 +54,7 @@ def build(config: Config, data: str) -> Source:
     )
     records, notes, skipped = list_images(root, list(rows), config.limits)
     if not records:
-        reasons = counted(reason for _, reason, _ in skipped)
+        reasons = count_reasons(reason for _, reason, _ in skipped)
         raise UserError(f"{data} lists no usable image ({reasons or 'none of its files is there'}). Correct the manifest.")
     notes = [f"{len(records)} images listed by the manifest", *notes]
     if len(rows) < len(table.rows):

@@ -29,7 +29,7 @@ from medssl.config import PluginConfig
 from medssl.data.cache import cache_folder
 from medssl.data.formats import npz_header
 from medssl.data.frame_policy import FramePolicy, choose_frames
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 from medssl.types import SPLITS, Record, Source
 
 _PREFIX = "medmnist:"
@@ -127,7 +127,7 @@ def _info() -> Mapping[str, Mapping[str, Any]]:
 def _named(data: str) -> Official:
     flag, _, size = data.removeprefix(_PREFIX).lower().partition(":")
     if flag not in _info():
-        raise UserError(f"medmnist has no data set {flag!r}. {nearest(flag, _info())}")
+        raise UserError(f"medmnist has no data set {flag!r}. {suggest(flag, _info())}")
     official = Official(flag, f"_{size}" if size not in ("", "28") else "", _info()[flag])
     if f"MD5{official.tag}" not in official.info:
         sizes = ["28", *(key.removeprefix("MD5_") for key in official.info if key.startswith("MD5_"))]

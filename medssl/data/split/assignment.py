@@ -16,7 +16,7 @@ import pandas as pd
 from jaxtyping import Bool, Shaped
 
 from medssl.data.split.leaks import flat_rows
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 
 
 def assign_roles(table: pd.DataFrame, label: str, seed: int, test_fraction: float) -> Shaped[np.ndarray, " rows"]:
@@ -81,7 +81,7 @@ def _stratify(
     columns = [str(name) for name in table.columns if str(name).startswith("label:")]
     if label and f"label:{label}" not in columns:
         known = [name.removeprefix("label:") for name in columns]
-        raise UserError(f"The data has no label column {label!r}. {nearest(label, known) if known else 'It has none at all.'}")
+        raise UserError(f"The data has no label column {label!r}. {suggest(label, known) if known else 'It has none at all.'}")
     patients, said = patients[of], {name: table[name].to_numpy(str)[of] for name in columns}
     findings = {name: values for name, values in said.items() if "1" in values and set(values) <= {"0", "1", ""}}
     if label:

@@ -20,7 +20,7 @@ from medssl.data.split import assignment, leaks
 from medssl.data.split.leaks import Leaks
 from medssl.data.store import Store
 from medssl.errors import UserError
-from medssl.files import write_whole
+from medssl.files import write_atomically
 
 VERSION = "1"  # of the rules in assignment, leaks and near_duplicates: raise it where one of them gives other rows
 
@@ -69,4 +69,4 @@ def _write(file: Path, split: Split) -> None:
     np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
     with suppress(OSError, UserError):  # without the cache the next run takes longer, and no more
         private_folder(file.parent)
-        write_whole(file, content.getvalue())
+        write_atomically(file, content.getvalue())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medssl.config import PluginConfig
-from medssl.errors import UserError, nearest
+from medssl.errors import UserError, suggest
 
 # role -> the names that it goes by, with everything but letters and digits taken out
 _NAMES = {
@@ -67,7 +67,7 @@ def find_columns(header: list[str], config: TableConfig, name: str) -> Columns:
     claim."""
     for role in config.columns:
         if role not in _NAMES:
-            raise UserError(f"columns: {role!r} is no role of a column. {nearest(role, _NAMES)}")
+            raise UserError(f"columns: {role!r} is no role of a column. {suggest(role, _NAMES)}")
     roles = {}
     for role in _NAMES:
         column = config.columns.get(role) or _claimed(header, role, config, name)
@@ -82,7 +82,7 @@ def find_columns(header: list[str], config: TableConfig, name: str) -> Columns:
 
 def _position(header: list[str], column: str, name: str) -> int:
     if column not in header:
-        raise UserError(f"{name} has no column {column!r}. {nearest(column, header)}")
+        raise UserError(f"{name} has no column {column!r}. {suggest(column, header)}")
     return header.index(column)
 
 

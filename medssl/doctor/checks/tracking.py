@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from medssl.doctor.checks.folders import folder
 from medssl.doctor.finding import Finding, make_finding
 from medssl.runs.run_dir import RUNS
-from medssl.tracking.mlflow_client import brief, server_version, without_password
+from medssl.tracking.mlflow_client import first_line, server_version, without_password
 
 _SECONDS = 3.0
 _LATER = "Runs go on without it, and `medssl track` sends what it missed."
@@ -64,7 +64,7 @@ def server(uri: str) -> Finding:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status is None:
             remedy = "Start it, correct MLFLOW_TRACKING_URI, or open the way to it"
-            return make_finding("MLflow", f"{address} does not answer: {brief(_cause(error))}", error=f"{remedy}. {_LATER}")
+            return make_finding("MLflow", f"{address} does not answer: {first_line(_cause(error))}", error=f"{remedy}. {_LATER}")
         return make_finding("MLflow", f"{address} answers {status}", error=f"{_REFUSALS.get(status, 'Look into its log.')} {_LATER}")
     if not _VERSION.match(version):
         return make_finding("MLflow", f"{address} answers, not as MLflow does (a proxy's page?)", error=f"{_REFUSALS[404]} {_LATER}")

@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 import medssl
-from medssl.files import write_whole
+from medssl.files import write_atomically
 
 _ROOMS = ("backbones", "data", "evaluate", "nn", "train", "views")
 
@@ -62,8 +62,8 @@ class Kept:
         sha256 = hashlib.sha256(content).hexdigest()  # the archive checks itself, safetensors do not
         np.savez(buffer, prob=fit.prob, temperature=fit.temperature, labels=fit.labels, tensors=sha256)
         if content:
-            write_whole(self._path(key, ".safetensors"), content)
-        write_whole(self._path(key, ".npz"), buffer.getvalue())
+            write_atomically(self._path(key, ".safetensors"), content)
+        write_atomically(self._path(key, ".npz"), buffer.getvalue())
 
     def _path(self, key: Mapping[str, Any], suffix: str) -> Path:
         if self.folder is None:

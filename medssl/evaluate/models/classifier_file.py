@@ -22,7 +22,7 @@ from medssl.encoder.artefact import build_encoder, probe_image
 from medssl.errors import UserError
 from medssl.evaluate.models.ood import EDGE, QUANTILES, Statistics
 from medssl.evaluate.task import Kind
-from medssl.files import write_whole
+from medssl.files import write_atomically
 from medssl.nn.encoder import Encoder
 
 FORMAT = 2
@@ -105,9 +105,9 @@ def save(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "probe": _probe(classifier, card["channels"], card["size"]),
     }
-    write_whole(folder / WEIGHTS, weights)
+    write_atomically(folder / WEIGHTS, weights)
     text = json.dumps({**full, "card_sha256": _digest(full)}, indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(folder / CARD, f"{text}\n".encode())
+    write_atomically(folder / CARD, f"{text}\n".encode())
 
 
 def load(path: Path) -> tuple[Classifier, dict[str, Any]]:

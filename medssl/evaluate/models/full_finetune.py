@@ -117,7 +117,7 @@ def fit_full(
         labels=labels,
         n_views=1,
     )
-    groups = optimisers.layerwise(classifier.encoder.backbone, classifier.head, settings.weight_decay, layer_decay)
+    groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, layer_decay)
     optimiser = optimisers.make(OPTIMISER, classifier, settings.lr, settings.weight_decay, groups)
     plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, precision)
     best = _Best(classifier, labels[asked], lambda: predict(classifier, images, asked, device).astype(np.float64))

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medssl.files import write_whole
+from medssl.files import write_atomically
 
 _FILE = "mlflow.json"
 _LOCK = threading.Lock()  # the run's thread and the one that speaks to MLflow both write notes
 
 
 @dataclass(frozen=True)
-class Note:
+class MlflowInfo:
     """`key`: the run's own name, which MLflow keeps as a tag. `parent`: the key of the run to nest it under. `status`: how it ended, ""
     while it goes on and after a kill. `run_id`: MLflow's name of the run, on the server that heard of it last."""
 
@@ -26,17 +26,17 @@ class Note:
     run_id: str = ""
 
 
-def read(folder: Path) -> Note | None:
+def read(folder: Path) -> MlflowInfo | None:
     """The note of a run folder; None where there is none that can be read."""
     try:
-        return Note(**json.loads((folder / _FILE).read_text("utf-8")))
+        return MlflowInfo(**json.loads((folder / _FILE).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def change(folder: Path, **changes: Any) -> Note:
+def change(folder: Path, **changes: Any) -> MlflowInfo:
     """Writes the note with these fields changed, and makes the run's key with the first. Raises UserError."""
     with _LOCK:
-        note = replace(read(folder) or Note(uuid.uuid4().hex), **changes)
-        write_whole(folder / _FILE, json.dumps(asdict(note), ensure_ascii=False).encode())
+        note = replace(read(folder) or MlflowInfo(uuid.uuid4().hex), **changes)
+        write_atomically(folder / _FILE, json.dumps(asdict(note), ensure_ascii=False).encode())
     return note

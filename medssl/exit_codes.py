@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, one message instead of a traceback for what is not a fault of medssl, a home where there is none."""
+"""What surrounds every command: exit codes, one message instead of a traceback for a user's errors, and a home folder if there is none."""
 
 import os
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def outcome() -> Iterator["Console"]:
-    """A console for the command, and its exit code."""
+def handle_errors() -> Iterator["Console"]:
+    """The command's console. An error that leaves the block becomes a message and an exit code; a bug keeps its traceback."""
     from medssl.console import Console
-    from medssl.train.launch import launched
+    from medssl.train.launch import read_launch
 
     console = Console()
     try:
-        launch = launched()
+        launch = read_launch()
         console = Console(launch.rank, launch.size)
-        _settle_home(console)
+        _replace_missing_home(console)
         with console:
             yield console
     except UserError as error:
@@ -45,21 +45,21 @@ def outcome() -> Iterator["Console"]:
         raise
 
 
-def _settle_home(console: "Console") -> None:
-    """MLflow cannot even be imported by a user without a home that he may write in, as containers and some nodes have them."""
+def _replace_missing_home(console: "Console") -> None:
+    """Containers and some cluster nodes give users no home folder that they can write to, and importing MLflow fails without one."""
     from medssl.data.cache import MAKESHIFT, cache_folder
 
     with suppress(RuntimeError):
         if os.access(Path.home(), os.W_OK):
             return
     os.environ |= {"MEDSSL_CACHE": str(cache_folder()), "HOME": str(MAKESHIFT.absolute())}
-    with suppress(OSError):  # what cannot be written there says so itself
+    with suppress(OSError):  # whoever writes there later reports the error
         MAKESHIFT.mkdir(exist_ok=True)
     console.warn(f"There is no home folder that can be written: {MAKESHIFT.absolute()} takes its place. Set HOME to another one.")
 
 
 def _tell_torchrun(error: Exception) -> None:
-    """What torchrun shows as the root cause, of the process that failed first."""
+    """Records the error where torchrun looks for it: torchrun shows the first one as the root cause."""
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
         from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
