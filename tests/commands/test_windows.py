@@ -48,7 +48,14 @@ def test_windows_become_the_channels_of_the_store_by_the_formula_of_the_standard
     assert abs(bone - ((40 - 399.5) / 1799 + 0.5)) < 0.02
 
 
-@pytest.mark.parametrize(("window", "channels"), [("soft_tissue", 1), ("[lung, soft_tissue]", 2), ("lung,soft_tissue,bone,40/80", 4)])
+@pytest.mark.parametrize(
+    ("window", "channels"),
+    [
+        pytest.param("soft_tissue", 1, marks=pytest.mark.slow),
+        pytest.param("[lung, soft_tissue]", 2, marks=pytest.mark.slow),
+        ("lung,soft_tissue,bone,40/80", 4),
+    ],
+)
 def test_an_encoder_is_pretrained_on_one_to_four_windows(slices, reporter, small, tmp_path, window, channels):
     sets = [*small, f"data.window={window}", "train.steps=2", "method.support_size=8", "tracking.mlflow=false"]
     pretrain(reporter(), data=str(slices), out=tmp_path / "run", sets=sets)

@@ -55,6 +55,7 @@ def install(bundle, **environment):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path(PYTHON).exists() or importlib.util.find_spec("ensurepip") is None, reason="this Python makes no environments")
 def test_an_archive_installs_with_its_checksums_and_nothing_else(bundle):
     done = install(bundle, PIP_INDEX_URL="http://127.0.0.1:9/nowhere")
@@ -65,6 +66,7 @@ def test_an_archive_installs_with_its_checksums_and_nothing_else(bundle):
     assert "is there already" in again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path(PYTHON).exists() or importlib.util.find_spec("ensurepip") is None, reason="this Python makes no environments")
 @pytest.mark.parametrize(
     ("line", "reason"),

@@ -45,6 +45,7 @@ def test_other_encoders_stand_beside_ours_in_the_results_under_the_names_of_thei
     assert "another run" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_vote_of_neighbours_can_be_asked_for(runs, reporter, tmp_path):
     found = compared(runs, reporter, tmp_path / "out", mode="knn", sets=["finetune.neighbours=3"])
     assert {cell["mode"] for cell in found["cells"]} == {"knn"}

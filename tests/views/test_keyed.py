@@ -113,6 +113,7 @@ def test_numbers_depend_on_their_key_alone() -> None:
         torch.testing.assert_close(draw(KEYS[5:6], 9), whole[5:6], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("number", [1000])
 def test_compiled_code_draws_the_same(number: int) -> None:

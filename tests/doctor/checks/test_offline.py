@@ -38,6 +38,7 @@ def asked(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.fault("S14")
 @pytest.mark.parametrize("value", ["1", "0"])
 def test_albumentations_calls_outside_exactly_where_the_check_warns(asked, value):
