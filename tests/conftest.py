@@ -14,8 +14,9 @@ from jaxtyping import install_import_hook
 
 # Before anything imports torch, and for all processes that tests start: threads that wait for each other by turning in circles
 # (OpenMP's default) take the cores from the other tests. One file needed 60 seconds with them, 4.5 without.
-os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-assert "torch" not in sys.modules
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+assert "torch" not in sys.modules or os.environ.items() >= _ONE_THREAD.items(), "torch was imported before its threads were counted"
+os.environ |= _ONE_THREAD
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and all that they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
 install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")
