@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
+
+from medssl.compare import Run, read_predictions
+from medssl.config import merged
+from medssl.evaluate.schema import ResultsDocument, read_results
 
 SHARES = {"1pct": 0.01, "10pct": 0.1, "100pct": 1.0}
 Y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -20,7 +25,7 @@ Drawn = Mapping[str, Mapping[str, Sequence[np.ndarray]]]  # init -> fraction -> 
 
 
 def a_document(drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", data: str = "nih", y: np.ndarray = Y) -> dict[str, Any]:
-    """results.json with the keys that the first reports had."""
+    """results.json of these probabilities."""
     summary = [
         {
             "fraction": SHARES[labels],
@@ -84,12 +89,16 @@ def predictions(drawn: Drawn, mode: str = "linear", y: np.ndarray = Y, patients:
     )
 
 
-def write_run(
-    folder: Path, drawn: Drawn, *, mode: str = "linear", patients: np.ndarray = PATIENTS, y: np.ndarray = Y, **facts: Any
-) -> dict[str, Any]:
-    """The files of a run; returns the document."""
+def write_run(folder: Path, drawn: Drawn, *, mode: str = "linear", patients: np.ndarray = PATIENTS, y: np.ndarray = Y, **facts: Any) -> Run:
+    """Write the files of a run, and read them."""
     folder.mkdir(parents=True)
     document = a_document(drawn, mode=mode, y=y, **facts)
     (folder / "results.json").write_text(json.dumps(document))
     predictions(drawn, mode, y, patients).to_parquet(folder / "predictions.parquet", index=False)
-    return document
+    results = read_results(folder)
+    return Run(folder.name, folder.parent.name, results, read_predictions(folder / "predictions.parquet", results))
+
+
+def with_changes(run: Run, parts: Mapping[str, Any], **fields: Any) -> Run:
+    """The run with other `parts` of its results.json, and with other `fields`."""
+    return replace(run, document=ResultsDocument.model_validate(merged(run.document.to_dict(), parts)), **fields)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from medssl.evaluate.schema import ResultsDocument
 from medssl.evaluate.stats.metrics import METRICS
 from medssl.report import LabelledImages, PictureInputs
 
@@ -37,6 +38,7 @@ def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict
     saved = {"versus": "random", "at": "100pct", "mode": "linear", "auroc": reference, "reached": "10pct", "by_fraction": by_fraction}
     saved |= {"margin": 0.01, "at_chance": False}
     return {
+        "format": 2,
         "data": {"name": "nih", "counts": {"images": 761}},
         "encoder": {
             "method": {"name": "pnnclr", "title": "pNNCLR", "uses_labels": False},
@@ -47,6 +49,7 @@ def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict
         "run": {"command": "medssl finetune --labels 10pct", "seed": 0, "long": list(range(100))},
         "task": {
             "column": "finding",
+            "kind": "multiclass",
             "classes": [{"name": "normal", "pool": 300, "test": 70}, {"name": "sick", "pool": 309, "test": 80}],
             "pool": {"n_labels": 609, "n_patients": 408},
             "test": {"n_labels": 150, "n_patients": 102},
@@ -58,6 +61,10 @@ def a_document(fractions: tuple[str, ...] = ("1pct", "10pct", "100pct")) -> dict
         "paired": paired,
         "labels_saved": saved if len(fractions) > 1 else None,
     }
+
+
+def to_results(document: dict[str, Any]) -> ResultsDocument:
+    return ResultsDocument.model_validate(document)
 
 
 def score(mean: float) -> dict[str, float]:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from medssl.compare import Run, read_predictions, write_comparison
 from medssl.errors import UserError
 from medssl.evaluate.results import PREDICTIONS
-from medssl.evaluate.schema import RESULTS, read_results
+from medssl.evaluate.schema import RESULTS, ResultsDocument, read_results
 from medssl.report import write_report
 from medssl.types import Reporter
 
@@ -21,7 +20,7 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
     UserError for a run without whole results, and for a page that exists.
     """
     found = list(dict.fromkeys(run.resolve() for folder in runs for run in _runs(folder)))
-    documents = {run: read_results(run).to_dict() for run in found}
+    documents = {run: read_results(run) for run in found}
     if len(found) == 1:
         page = out or found[0] / REPORT
         _refuse_existing(page, overwrite or out is None)
@@ -34,7 +33,7 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
     return page
 
 
-def _run(folder: Path, document: dict[str, Any]) -> Run:
+def _run(folder: Path, document: ResultsDocument) -> Run:
     return Run(folder.name, folder.parent.name, document, read_predictions(folder / PREDICTIONS, document))
 
 

@@ -35,6 +35,6 @@ def auroc_limits(comparisons: Sequence[Comparison]) -> dict[str, tuple[float, fl
     """The range of AUROC of each data set, which all its charts share so that the same height is the same score."""
     scores: dict[str, list[float]] = {}
     for comparison in comparisons:
-        ends = (row["auroc"][end] for curve in comparison.curves for row in curve.rows.values() for end in ("low", "high"))
+        ends = (end for curve in comparison.curves for row in curve.rows.values() for end in (row.auroc.low, row.auroc.high))
         scores.setdefault(comparison.data, []).extend(ends)
     return {data: (min(found) - _MARGIN, max(found) + _MARGIN) for data, found in scores.items()}

@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from medssl.errors import UserError
+from medssl.evaluate.schema import ResultsDocument
 from medssl.evaluate.stats.bootstrap import Resamples, interval
 from medssl.evaluate.stats.delong import p_value
 from medssl.evaluate.stats.metrics import Prob, Scores, auroc
@@ -49,14 +50,14 @@ class Difference:
     p_delong: float | None
 
 
-def read_predictions(path: Path, document: Mapping[str, Any]) -> Predictions | None:
+def read_predictions(path: Path, document: ResultsDocument) -> Predictions | None:
     """The predictions that belong to a results.json document; None where there is no file, or a task of several labels.
 
     Raises UserError for a file that is damaged, or that gives other scores than the document says.
     """
-    if document["task"].get("kind") == "multilabel" or not path.is_file():
+    if document.task.kind == "multilabel" or not path.is_file():
         return None
-    classes = [c["name"] for c in document["task"]["classes"]]
+    classes = [c.name for c in document.task.classes]
     try:
         table = pd.read_parquet(io.BytesIO(path.read_bytes())).sort_values("key", kind="stable")
         groups: dict[Any, list[pd.DataFrame]] = {
@@ -69,10 +70,10 @@ def read_predictions(path: Path, document: Mapping[str, Any]) -> Predictions | N
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}). Fine-tune again, or leave that run out.") from None
     once = np.ones((1, len(y)))
-    for row in document["summary"]:
-        group = row["labels"], row["mode"], row["init"]
+    for row in document.summary:
+        group = row.labels, row.mode, row.init
         computed = np.mean([auroc(y, prob, once)[0] for prob in found[group]]) if group in found else math.nan
-        if not abs(computed - row["auroc"]["mean"]) < _ROUNDING:
+        if not abs(computed - row.auroc.mean) < _ROUNDING:
             raise UserError(f"{path} gives other scores than the results.json beside it: they do not belong together. Copy both again.")
     test = hashlib.sha256(
         "\n".join("\t".join(row) for row in zip(*(first[name] for name in _TEST_COLUMNS), strict=True)).encode()

@@ -1,8 +1,7 @@
 """comparison.html: several runs on one page. Like the report of one run it is one file, offline, without script, foreign text escaped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from medssl.compare.charts import auroc_limits, draw_chart
 from medssl.compare.runs import BASELINES, Comparison, Curve, Run, build_comparisons
@@ -30,8 +29,8 @@ def render(runs: Sequence[Run]) -> str:
     """The page as text. What a document does not hold (older ones have less) is left out."""
     comparisons = build_comparisons(runs)
     limits, legend = auroc_limits(comparisons), {curve.name: curve for comparison in comparisons for curve in comparison.curves}
-    interval = runs[0].document["interval"]
-    saved = [(run, _encoder(run, comparisons).name, row) for run in runs if (row := run.document.get("labels_saved"))]
+    interval = runs[0].document.interval
+    saved = [(run, _encoder(run, comparisons).name, row) for run in runs if (row := run.document.labels_saved)]
     absent = {"saved": not saved, "differences": not any(comparison.rankings for comparison in comparisons)}
     return render_template(
         "comparison.html.j2",
@@ -42,7 +41,7 @@ def render(runs: Sequence[Run]) -> str:
         charts=[draw_chart(comparison, limits[comparison.data], f"chart{i}") for i, comparison in enumerate(comparisons)],
         legend=sorted(legend.values(), key=lambda curve: (curve.number is None, curve.number or 0)),
         interval=interval,
-        interval_name=f"{interval['level'] * 100:g}% interval",
+        interval_name=f"{interval.level * 100:g}% interval",
         saved=saved,
         runs=[(run, _encoder(run, comparisons).name, _provenance(run)) for run in runs],
     )
@@ -55,8 +54,8 @@ def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[s
     fractions = {labels: share for comparison in comparisons for labels, share in comparison.shares().items()}
     labels = sorted(fractions, key=lambda name: fractions[name])
     modes = join_words([mode_name(mode) for mode in dict.fromkeys(comparison.mode for comparison in comparisons)])
-    tests = {comparison.data: comparison.task["test"] for comparison in comparisons}
-    images = join_words([f"{test['n_labels']:,} images of {test['n_patients']:,} patients in {name}" for name, test in tests.items()])
+    tests = {comparison.data: comparison.task.test for comparison in comparisons}
+    images = join_words([f"{test.n_labels:,} images of {test.n_patients:,} patients in {name}" for name, test in tests.items()])
     unseen = "neither its pretraining nor its fine-tuning had seen" if all(map(_leak_free, runs)) else "its fine-tuning had not seen"
     return [
         f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({join_words(encoders)}) on "
@@ -86,7 +85,7 @@ def _notes(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
         notes.append("Charts of different data sets are not on the same test images: an encoder's scores must not be ranked across them.")
     for run in runs:
         if run.predictions is None:
-            several = run.document["task"].get("kind") == "multilabel"
+            several = run.document.task.kind == "multilabel"
             why = "has a task of several labels" if several else "holds no predictions.parquet"
             notes.append(
                 f"{run.name} {why}: whether it was tested on the same test images as another run is not known, so it stands alone."
@@ -101,25 +100,23 @@ def _encoder(run: Run, comparisons: Sequence[Comparison]) -> Curve:
 
 
 def _provenance(run: Run) -> dict[str, str]:
-    document = run.document
-    encoder, data = document.get("encoder", {}), document.get("data", {})
-    backbone = encoder.get("backbone", {})
+    encoder, data, started = run.document.encoder, run.document.data, run.document.run
     facts = {
-        "method": encoder.get("method", {}).get("name"),
-        "backbone": backbone.get("model", backbone.get("name")),
-        "weights": encoder.get("weights_sha256"),
-        "data": data.get("name"),
-        "data fingerprint": data.get("fingerprint"),
-        "seed": document.get("run", {}).get("seed"),
-        "command": document.get("run", {}).get("command"),
+        "method": encoder.method.get("name"),
+        "backbone": encoder.backbone.get("model", encoder.backbone.get("name")),
+        "weights": encoder.weights_sha256,
+        "data": data.name,
+        "data fingerprint": data.fingerprint,
+        "seed": str(started.seed),
+        "command": started.command,
     }
-    return {name: str(value) for name, value in facts.items() if value not in (None, "")}
+    return {name: text for name, text in facts.items() if text}
 
 
 def _leak_free(run: Run) -> bool:
     """Whether it was checked that pretraining saw no test image."""
-    check: Mapping[str, Any] | None = run.document.get("leak_check")
-    return check is not None and not check["leaked"]
+    check = run.document.leak_check
+    return check is not None and not check.leaked
 
 
 def _counted(number: int, what: str) -> str:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from medssl.compare.differences import Difference, Predictions, difference, resampled_auroc
+from medssl.evaluate.schema import ResultsDocument, SummaryRow, TaskFacts
 from medssl.evaluate.stats.bootstrap import Resamples
 from medssl.evaluate.stats.metrics import Scores
 from medssl.report.formatting import init_name
@@ -29,7 +28,7 @@ class Run:
 
     name: str
     parent: str
-    document: dict[str, Any]
+    document: ResultsDocument
     predictions: Predictions | None
 
     @property
@@ -40,12 +39,12 @@ class Run:
     @property
     def modes(self) -> list[str]:
         """The modes in which its encoder was tested."""
-        return list(dict.fromkeys(row["mode"] for row in self.document["summary"] if row["init"] not in BASELINES))
+        return list(dict.fromkeys(row.mode for row in self.document.summary if row.init not in BASELINES))
 
     @property
     def inits(self) -> list[str]:
         """Its initialisations, in the order of the document."""
-        return list(dict.fromkeys(row["init"] for row in self.document["summary"]))
+        return list(dict.fromkeys(row.init for row in self.document.summary))
 
     @property
     def short_name(self) -> str:
@@ -54,30 +53,30 @@ class Run:
 
     @property
     def data_name(self) -> str:
-        return str(self.document.get("data", {}).get("name", self.document["task"]["column"]))
+        return self.document.data.name or self.document.task.column
 
     @property
     def weights(self) -> str:
         """The same for runs of one encoder."""
-        return str(self.document.get("encoder", {}).get("weights_sha256", self.path))
+        return self.document.encoder.weights_sha256 or self.path
 
     @property
     def method(self) -> str:
         """The method's name as its paper writes it, where the encoder's card says so."""
-        method = self.document.get("encoder", {}).get("method", {})
+        method = self.document.encoder.method
         return str(method.get("title", method.get("name", "")))
 
     @property
     def leaked(self) -> int:
         """The number of test images that its pretraining had seen."""
-        return int((self.document.get("leak_check") or {}).get("leaked", 0))
+        return self.document.leak_check.leaked if self.document.leak_check else 0
 
     @property
     def test_set(self) -> tuple[Any, ...]:
         """The same for runs on the same test images with the same truth."""
-        task = self.document["task"]
+        task = self.document.task
         images = self.predictions.test if self.predictions else f"unknown: {self.path}"
-        return images, task["column"], tuple(c["name"] for c in task["classes"])
+        return images, task.column, tuple(c.name for c in task.classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ class Curve:
     run: Run
     init: str
     number: int | None
-    rows: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, SummaryRow]
 
     @property
     def style(self) -> SeriesStyle:
@@ -98,7 +97,7 @@ class Curve:
     def scores(self, labels: str, resamples: Resamples) -> tuple[Predictions, tuple[str, str, str], Scores]:
         """What `difference` compares."""
         assert self.run.predictions is not None
-        group = labels, str(self.rows[labels]["mode"]), self.init
+        group = labels, self.rows[labels].mode, self.init
         return self.run.predictions, group, resampled_auroc(self.run.predictions, group, resamples)
 
 
@@ -126,8 +125,8 @@ class Comparison:
     fractions: Sequence[str] = field(default_factory=list)
 
     @property
-    def task(self) -> Mapping[str, Any]:
-        return self.curves[0].run.document["task"]
+    def task(self) -> TaskFacts:
+        return self.curves[0].run.document.task
 
     @property
     def comparable(self) -> bool:
@@ -135,7 +134,7 @@ class Comparison:
 
     def shares(self) -> dict[str, float]:
         """The share of all labels that each fraction is."""
-        return {labels: row["fraction"] for curve in self.curves for labels, row in curve.rows.items()}
+        return {labels: row.fraction for curve in self.curves for labels, row in curve.rows.items()}
 
     @cached_property
     def rankings(self) -> Mapping[str, list[Ranking]]:
@@ -150,16 +149,16 @@ class Comparison:
     def _rankings(self, labels: str) -> list[Ranking]:
         curves = [curve for curve in self.curves if labels in curve.rows]
         document = curves[0].run.document
-        predictions, interval = curves[0].run.predictions, document["interval"]
+        predictions, interval = curves[0].run.predictions, document.interval
         assert predictions is not None
-        resamples = Resamples(predictions.patients, interval["bootstraps"], int(document.get("run", {}).get("seed", 0)))
+        resamples = Resamples(predictions.patients, interval.bootstraps, document.run.seed)
         rankings: dict[Curve, Ranking] = {}
         for group in (curves, [curve for curve in curves if curve.number is not None]):
             if len(group) > 1:
-                highest = max(group, key=lambda curve: curve.rows[labels]["auroc"]["mean"])
+                highest = max(group, key=lambda curve: curve.rows[labels].auroc.mean)
                 ours = highest.scores(labels, resamples)
                 others = [other for other in group if other is not highest]
-                found = [(other, difference(ours, other.scores(labels, resamples), interval["level"])) for other in others]
+                found = [(other, difference(ours, other.scores(labels, resamples), interval.level)) for other in others]
                 rankings.setdefault(highest, Ranking(labels, highest, found))
         return list(rankings.values())
 
@@ -215,8 +214,8 @@ def _curves(runs: Sequence[Run], mode: str, names: Mapping[tuple[str, str], str]
     for run in runs:
         for init in run.inits:
             # a run of the mode "full" holds its pixels as a linear classifier
-            rows = [row for row in run.document["summary"] if row["init"] == init and (row["mode"] == mode or init == "pixels")]
-            by_labels = {row["labels"]: row for row in sorted(rows, key=lambda row: row["mode"] == mode)}
+            rows = [row for row in run.document.summary if row.init == init and (row.mode == mode or init == "pixels")]
+            by_labels = {row.labels: row for row in sorted(rows, key=lambda row: row.mode == mode)}
             if init in BASELINES:
                 baselines = _add_baseline(baselines, Curve(init_name(init), run, init, None, by_labels))
             elif rows:
@@ -237,5 +236,5 @@ def _add_baseline(baselines: list[Curve], curve: Curve) -> list[Curve]:
     return [*baselines, curve] if curve.rows else baselines
 
 
-def _same_scores(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    return bool(np.isclose(ours["auroc"]["mean"], theirs["auroc"]["mean"], rtol=0, atol=_SAME)) and ours["draws"] == theirs["draws"]
+def _same_scores(ours: SummaryRow, theirs: SummaryRow) -> bool:
+    return abs(ours.auroc.mean - theirs.auroc.mean) <= _SAME and ours.draws == theirs.draws

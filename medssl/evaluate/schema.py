@@ -172,6 +172,10 @@ class SubgroupRow(BaseModel):
     mode: str
     init: str
 
+    def score(self, metric: str) -> Score | None:
+        """The score of a metric of the task."""
+        return getattr(self, metric)
+
 
 class SiteProbe(_Part):
     """How well a linear classifier tells the site from frozen features. `chance`: the share of the largest site."""

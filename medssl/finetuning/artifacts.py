@@ -44,7 +44,7 @@ def write_artifacts(
     folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Request, findings: Findings
 ) -> None:
     """What a fine-tuning found: classifier, report, figures, and last the results, with which it is finished."""
-    document, network = findings.results.document.to_dict(), build_network(request, findings.fit)
+    document, network = findings.results.document, build_network(request, findings.fit)
     if network is not None:
         write_classifier(folder, config, found, card, request, findings, network)
     shown = make_pictures(request, findings)

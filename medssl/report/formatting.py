@@ -1,7 +1,8 @@
 """Numbers, lists and names as the pages and their figures write them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from medssl.evaluate.schema import Range, Score, SummaryRow
 
 INITS = {"pretrained": "pretrained", "random": "random initialisation", "pixels": "raw pixels"}
 MODES = {"linear": "linear probe", "full": "full fine-tuning", "knn": "nearest neighbours"}
@@ -19,9 +20,9 @@ def format_difference(value: float) -> str:
     return text[1:] if float(text[1:]) == 0 else text
 
 
-def format_interval(interval: Mapping[str, float]) -> str:
-    """The interval of a score, by "low" and "high"."""
-    return f"{format_score(interval['low'])} to {format_score(interval['high'])}"
+def format_interval(score: Score) -> str:
+    """The interval of a score."""
+    return f"{format_score(score.low)} to {format_score(score.high)}"
 
 
 def format_difference_interval(low: float, high: float) -> str:
@@ -39,10 +40,9 @@ def format_count(number: int) -> str:
     return f"{number:,}"
 
 
-def format_range(counts: Mapping[str, int]) -> str:
-    """Counts by "low" and "high"; one number where they are equal."""
-    low, high = counts["low"], counts["high"]
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+def format_range(counts: Range) -> str:
+    """The smallest and the largest count; one number where they are equal."""
+    return f"{counts.low:,}" if counts.low == counts.high else f"{counts.low:,} to {counts.high:,}"
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -73,8 +73,8 @@ def mode_name(mode: str) -> str:
     return MODES.get(mode, mode)
 
 
-def series_name(row: Mapping[str, Any], summary: Sequence[Mapping[str, Any]]) -> str:
+def series_name(row: SummaryRow, summary: Sequence[SummaryRow]) -> str:
     """What a row of the summary shows: its initialisation, and its mode where the study has several."""
-    several = len({other["mode"] for other in summary if other["init"] != "pixels"}) > 1
-    name = init_name(row["init"])
-    return f"{name}, {mode_name(row['mode'])}" if several and row["init"] != "pixels" else name
+    several = len({other.mode for other in summary if other.init != "pixels"}) > 1
+    name = init_name(row.init)
+    return f"{name}, {mode_name(row.mode)}" if several and row.init != "pixels" else name

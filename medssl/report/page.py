@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl.evaluate.label_draws import headline_fraction
+from medssl.evaluate.schema import EncoderFacts, LeakCheck, ResultsDocument, SummaryRow, TaskFacts
 from medssl.files import write_atomically
 from medssl.report.figures import NARROW, WIDE, figure_svg, headline_subgroups, subgroups_svg
 from medssl.report.formatting import (
@@ -68,30 +69,30 @@ _COUNTED = ("modality", "view", "sex", "scanner", "site", "size", "bits")  # fac
 _MAX_ITEMS = 8
 
 
-def write_report(document: Mapping[str, Any], path: Path, pictures: "Pictures | None" = None) -> None:
+def write_report(document: ResultsDocument, path: Path, pictures: "Pictures | None" = None) -> None:
     """Write the page of a results.json document, with `pictures` where there are some; the whole file or none."""
     write_atomically(path, render(document, pictures).encode())
 
 
-def render(document: Mapping[str, Any], pictures: "Pictures | None" = None) -> str:
+def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str:
     """The page as text.
 
-    Of the facts in the document it reads, each where it is there: `data.name`, `encoder.method` ("name", "title", "uses_labels"),
-    `encoder.backbone.model`, `encoder.pretraining` (numbers of "patients" and different "pixels"), `leak_check` (what refuse_leak
-    compared), `audit` (that of the data) and `run.command`. All facts in data, encoder, leak check and run stand under provenance.
+    The sentences and the table of the task use what the document knows of data, encoder and leaks. All facts of data, encoder, leak check
+    and run stand under provenance.
     """
-    summary, task = document["summary"], {"kind": "multiclass", **document["task"]}
-    fractions = list(dict.fromkeys(row["labels"] for row in summary))
+    summary, facts = document.summary, document.to_dict()
+    fractions = list(dict.fromkeys(row.labels for row in summary))
     headline = headline_fraction(fractions)
-    main, subgroups, audit = _main_row(document, headline), headline_subgroups(document), document.get("audit")
+    main, subgroups, audit = _main_row(document, headline), headline_subgroups(document), document.audit
     metrics = {
-        id: {metric: name for metric, name in names.items() if any(row.get(metric) for row in summary)} for id, names in METRICS.items()
+        id: {metric: name for metric, name in names.items() if any(hasattr(row, metric) for row in summary)}
+        for id, names in METRICS.items()
     }
     names = dict.fromkeys(series_name(row, summary) for row in summary)
     absent = {
         "operating-points": not metrics["operating-points"],
-        "per-class": not main.get("per_class"),
-        "subgroups": not subgroups and not document.get("site_probe"),
+        "per-class": not main.per_class,
+        "subgroups": not subgroups and not document.site_probe,
         "audit": not audit,
         **dict.fromkeys(("performance", "features", "grad-cam"), pictures is None),
         "neighbours": pictures is None or not pictures.neighbours,
@@ -99,23 +100,23 @@ def render(document: Mapping[str, Any], pictures: "Pictures | None" = None) -> s
     return render_template(
         "report.html.j2",
         document=document,
-        task=task,
-        name=document.get("data", {}).get("name", task["column"]),
+        task=document.task,
+        name=document.data.name or document.task.column,
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
         sentences=_sentences(document, headline),
-        fractions={labels: [(series_name(row, summary), row) for row in summary if row["labels"] == labels] for labels in fractions},
+        fractions={labels: [(series_name(row, summary), row) for row in summary if row.labels == labels] for labels in fractions},
         styles={name: series_style(i) for i, name in enumerate(names)},
         headline=headline,
         main=main,
-        gains=[row for row in document["paired"] if (row["labels"], row["mode"]) == (headline, main["mode"])],
-        saved=document["labels_saved"],
+        gains=[row for row in document.paired if (row.labels, row.mode) == (headline, main.mode)],
+        saved=document.labels_saved,
         metrics=metrics,
-        subgroups={by: list(rows) for by, rows in groupby(subgroups, lambda row: row["by"])},
-        site_probe=document.get("site_probe"),
+        subgroups={by: list(rows) for by, rows in groupby(subgroups, lambda row: row.by)},
+        site_probe=document.site_probe,
         audit=_audit_sentences(audit) if audit else [],
         counts=_audit_counts(audit) if audit else {},
-        provenance={part: list(_flat(document[part])) for part in ("data", "encoder", "leak_check", "run") if part in document},
-        command=document.get("run", {}).get("command", ""),
+        provenance={part: list(_flat(facts[part])) for part in ("data", "encoder", "leak_check", "run") if facts.get(part)},
+        command=document.run.command,
         curve={"wide": figure_svg(document, WIDE, "wide"), "narrow": figure_svg(document, NARROW, "narrow")},
         subgroup_figure={
             "wide": subgroups_svg(document, WIDE[0], "groups-wide"),
@@ -125,30 +126,30 @@ def render(document: Mapping[str, Any], pictures: "Pictures | None" = None) -> s
     )
 
 
-def _main_row(document: Mapping[str, Any], labels: str) -> Mapping[str, Any]:
+def _main_row(document: ResultsDocument, labels: str) -> SummaryRow:
     """The summary's row of the first mode and initialisation at a fraction."""
-    return next(row for row in document["summary"] if row["labels"] == labels)
+    return next(row for row in document.summary if row.labels == labels)
 
 
-def _sentences(document: Mapping[str, Any], headline: str) -> list[str]:
+def _sentences(document: ResultsDocument, headline: str) -> list[str]:
     """What was done and what was found, in three sentences."""
-    task, main, summary = document["task"], _main_row(document, headline), document["summary"]
-    draws = max(row["draws"] for row in summary)
+    task, main, summary = document.task, _main_row(document, headline), document.summary
+    draws = max(row.draws for row in summary)
     repeated = f", in up to {draws} draws of patients," if draws > 1 else ""
-    tested = f"{task['test']['n_labels']:,} images of {task['test']['n_patients']:,} patients"
-    score = f"{format_score(main['auroc']['mean'])} ({document['interval']['level']:.0%} interval {format_interval(main['auroc'])})"
+    tested = f"{task.test.n_labels:,} images of {task.test.n_patients:,} patients"
+    score = f"{format_score(main.auroc.mean)} ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
     return [
-        _pretraining_sentence(document.get("encoder", {})),
-        f"Then {_TRAINED[main['mode']]} with {label_amounts(*dict.fromkeys(row['labels'] for row in summary))}{repeated} to tell "
-        f"{_classes(task)}, and each classifier was scored once on {tested} {_test_exposure(document.get('leak_check'))}.",
-        f"With {label_amounts(headline)} ({format_range(main['n_labels'])} images) the encoder reached an AUROC of {score}"
+        _pretraining_sentence(document.encoder),
+        f"Then {_TRAINED[main.mode]} with {label_amounts(*dict.fromkeys(row.labels for row in summary))}{repeated} to tell "
+        f"{_classes(task)}, and each classifier was scored once on {tested} {_test_exposure(document.leak_check)}.",
+        f"With {label_amounts(headline)} ({format_range(main.n_labels)} images) the encoder reached an AUROC of {score}"
         f"{_difference_from_random(document, main)}.",
     ]
 
 
-def _pretraining_sentence(encoder: Mapping[str, Any]) -> str:
+def _pretraining_sentence(encoder: EncoderFacts) -> str:
     """How the encoder was trained. Of a card that does not say whether labels were used, nothing is said about labels."""
-    method, backbone, data = (encoder.get(key, {}) for key in ("method", "backbone", "pretraining"))
+    method, backbone, data = encoder.method, encoder.backbone, encoder.pretraining
     network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
     images = f"{data['pixels']:,} different images of {data['patients']:,} patients" if data else ""
     if method.get("uses_labels"):
@@ -158,31 +159,31 @@ def _pretraining_sentence(encoder: Mapping[str, Any]) -> str:
     return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}."
 
 
-def _classes(task: Mapping[str, Any]) -> str:
-    names = [entry["name"] for entry in task["classes"]]
-    if task.get("kind") == "multilabel":
+def _classes(task: TaskFacts) -> str:
+    names = [entry.name for entry in task.classes]
+    if task.kind == "multilabel":
         return f"which of {join_words(names)} an image shows"
     return f"{names[1]} from {names[0]}" if len(names) == 2 else f"{join_words(names)} apart"
 
 
-def _test_exposure(leak_check: Mapping[str, int] | None) -> str:
+def _test_exposure(leak_check: LeakCheck | None) -> str:
     """Whether pretraining or fine-tuning had seen the test images."""
     if leak_check is None:
         return "that its fine-tuning had not seen"
-    if leaked := leak_check["leaked"]:
+    if leaked := leak_check.leaked:
         return f"that its fine-tuning had not seen; but its pretraining had seen {leaked:,} of them: the scores are too good"
     return "that neither its pretraining nor its fine-tuning had seen"
 
 
-def _difference_from_random(document: Mapping[str, Any], main: Mapping[str, Any]) -> str:
+def _difference_from_random(document: ResultsDocument, main: SummaryRow) -> str:
     """The difference from the random initialisation, where that was run, and whether its interval includes zero."""
-    wanted = main["labels"], main["mode"], "random"
-    row = next((row for row in document["paired"] if (row["labels"], row["mode"], row["versus"]) == wanted), None)
+    wanted = main.labels, main.mode, "random"
+    row = next((row for row in document.paired if (row.labels, row.mode, row.versus) == wanted), None)
     if row is None:
         return ""
-    size = f"{format_score(abs(row['auroc_gain']))} {'more' if row['auroc_gain'] >= 0 else 'less'}"
-    verdict = "does not include zero" if row["low"] > 0 or row["high"] < 0 else "includes zero, so it may be chance"
-    interval = format_difference_interval(row["low"], row["high"])
+    size = f"{format_score(abs(row.auroc_gain))} {'more' if row.auroc_gain >= 0 else 'less'}"
+    verdict = "does not include zero" if row.low > 0 or row.high < 0 else "includes zero, so it may be chance"
+    interval = format_difference_interval(row.low, row.high)
     return f", {size} than the same network from random initialisation; the interval of that difference ({interval}) {verdict}"
 
 

@@ -3,20 +3,25 @@
 import numpy as np
 import pandas as pd
 import pytest
-from compared import FLAT, PATIENTS, RIGHT, Y, a_document, predictions, write_run
+from compared import FLAT, PATIENTS, RIGHT, Y, a_document, predictions, with_changes, write_run
 from sklearn.metrics import roc_auc_score
 
 from medssl.compare.differences import difference, read_predictions, resampled_auroc
 from medssl.errors import UserError
+from medssl.evaluate.schema import ResultsDocument
 from medssl.evaluate.stats.bootstrap import Resamples
 
 ALL = "100pct", "linear", "pretrained"
 
 
 def read(folder, drawn, **facts):
-    found = read_predictions(folder / "predictions.parquet", write_run(folder, {"pretrained": {"100pct": drawn}}, **facts))
+    found = write_run(folder, {"pretrained": {"100pct": drawn}}, **facts).predictions
     assert found is not None
     return found
+
+
+def results(drawn):
+    return ResultsDocument.model_validate(a_document(drawn))
 
 
 def compared(ours, theirs):
@@ -61,7 +66,7 @@ def test_images_are_matched_by_key_and_not_by_their_place_in_the_file(tmp_path):
     first = read(tmp_path / "a", [RIGHT])
     table = pd.read_parquet(tmp_path / "a" / "predictions.parquet")
     table.iloc[::-1].to_parquet(tmp_path / "reversed.parquet", index=False)
-    again = read_predictions(tmp_path / "reversed.parquet", a_document({"pretrained": {"100pct": [RIGHT]}}))
+    again = read_predictions(tmp_path / "reversed.parquet", results({"pretrained": {"100pct": [RIGHT]}}))
     assert again is not None and again.test == first.test
     assert np.array_equal(again.draws[ALL][0], first.draws[ALL][0]) and np.array_equal(again.y, first.y)
 
@@ -72,15 +77,15 @@ def test_another_patient_image_or_truth_is_another_test(tmp_path, change, value)
     table = predictions(drawn).reset_index(drop=True)
     table.loc[0, change] = value
     table.to_parquet(tmp_path / "b.parquet", index=False)
-    other = read_predictions(tmp_path / "b.parquet", a_document(drawn))
+    other = read_predictions(tmp_path / "b.parquet", results(drawn))
     assert other is not None and other.test != read(tmp_path / "a", [FLAT]).test
 
 
 def test_a_run_without_predictions_or_with_several_labels_has_none_to_compare(tmp_path):
-    document = write_run(tmp_path / "a", {"pretrained": {"100pct": [RIGHT]}})
-    assert read_predictions(tmp_path / "nothing.parquet", document) is None
-    document["task"]["kind"] = "multilabel"
-    assert read_predictions(tmp_path / "a" / "predictions.parquet", document) is None
+    run = write_run(tmp_path / "a", {"pretrained": {"100pct": [RIGHT]}})
+    assert read_predictions(tmp_path / "nothing.parquet", run.document) is None
+    several = with_changes(run, {"task": {"kind": "multilabel"}})
+    assert read_predictions(tmp_path / "a" / "predictions.parquet", several.document) is None
 
 
 DAMAGES = {
@@ -101,5 +106,5 @@ def test_predictions_that_are_damaged_or_of_another_run_are_refused_by_name(tmp_
     path = tmp_path / "predictions.parquet"
     spoil(path, predictions(drawn))
     with pytest.raises(UserError, match=expected) as error:
-        read_predictions(path, a_document(drawn))
+        read_predictions(path, results(drawn))
     assert str(path) in str(error.value)

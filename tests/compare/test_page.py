@@ -1,20 +1,21 @@
 """The page of several runs: foreign text stays text, nothing is requested, and it claims no more than the intervals do."""
 
-import copy
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
-from compared import FLAT, RIGHT, write_run
+from compared import FLAT, RIGHT, with_changes, write_run
 
-from medssl.compare.differences import read_predictions
 from medssl.compare.page import render, write_comparison
-from medssl.compare.runs import Run
+from medssl.evaluate.schema import ResultsDocument
 
 SCRIPT = "<script>alert(1)</script>"
 ATTRIBUTE = '"><img src=x onerror=alert(1)>'
+SAVED = {"versus": "random", "mode": "linear", "at": "100pct", "auroc": {"mean": 0.7211, "low": 0.6, "high": 0.8}}
+SAVED |= {"margin": 0.01, "at_chance": False, "by_fraction": []}
 
 
 class Page(HTMLParser):
@@ -38,22 +39,12 @@ def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     baselines = {"random": {"10pct": [FLAT], "100pct": [FLAT]}}
     others = np.array(list("stuvwxyz"))
-    made = []
     plan: list[tuple[str, Any, dict[str, Any]]] = [
         ("nih/linear-a", RIGHT, {"method": "moco"}),
         ("nih/linear-b", FLAT, {"method": "simclr"}),
         ("lung/linear-b", FLAT, {"method": "simclr", "data": "lung", "patients": others}),
     ]
-    for name, prob, facts in plan:
-        document = write_run(root / name, {"pretrained": {"10pct": [prob], "100pct": [prob]}, **baselines}, **facts)
-        made.append(
-            Run((root / name).name, (root / name).parent.name, document, read_predictions(root / name / "predictions.parquet", document))
-        )
-    return made
-
-
-def copied(runs):
-    return [Run(run.name, run.parent, copy.deepcopy(run.document), run.predictions) for run in runs]
+    return [write_run(root / name, {"pretrained": {"10pct": [prob], "100pct": [prob]}, **baselines}, **facts) for name, prob, facts in plan]
 
 
 def test_three_sentences_say_what_was_compared_and_what_was_found(runs):
@@ -84,27 +75,25 @@ def test_the_page_warns_that_charts_of_other_test_images_must_not_be_ranked(runs
 
 
 def test_a_leak_and_missing_predictions_are_named(runs):
-    changed = copied(runs)
-    changed[0].document["leak_check"]["leaked"] = 3
-    changed[1] = Run("linear-b", "nih", changed[1].document, None)
-    shown = Page(render(changed)).shown
+    leaked, bare = with_changes(runs[0], {"leak_check": {"leaked": 3}}), replace(runs[1], predictions=None)
+    shown = Page(render([leaked, bare, runs[2]])).shown
     assert "linear-a was tested on 3 images that its pretraining had seen: its scores are too good." in shown
     assert "linear-b holds no predictions.parquet" in shown and "neither its pretraining" not in shown
-    changed[1].document["task"]["kind"] = "multilabel"
-    assert "linear-b has a task of several labels" in Page(render(changed)).shown
+    several = with_changes(bare, {"task": {"kind": "multilabel"}})
+    assert "linear-b has a task of several labels" in Page(render([leaked, several])).shown
 
 
 def test_foreign_text_is_shown_and_never_run(runs):
     hostile = []
-    for i, run in enumerate(copied(runs)):
-        document = run.document
-        document["data"] = {"name": SCRIPT + document["data"]["name"], "fingerprint": ATTRIBUTE}
-        document["encoder"]["method"]["name"] = f"{{{{ 7 * 7 }}}} $x^2$-->{SCRIPT}"
-        document["run"]["command"] = ATTRIBUTE
-        document["labels_saved"] = {"mode": SCRIPT, "at": "100pct", "auroc": {"mean": 0.6}, "margin": 0.01, "reached": SCRIPT}
-        for row in document["summary"]:
-            row["labels"] = row["labels"].replace("100pct", SCRIPT)
-        hostile.append(Run(f"{SCRIPT}{i}", ATTRIBUTE, document, None))
+    for i, run in enumerate(runs):
+        parts = {
+            "data": {"name": SCRIPT + run.document.data.name, "fingerprint": ATTRIBUTE},
+            "encoder": {"method": {"title": f"{{{{ 7 * 7 }}}} $x^2$-->{SCRIPT}"}},
+            "run": {"command": ATTRIBUTE},
+            "labels_saved": {**SAVED, "mode": SCRIPT, "reached": SCRIPT},
+            "summary": [{**row, "labels": row["labels"].replace("100pct", SCRIPT)} for row in run.document.to_dict()["summary"]],
+        }
+        hostile.append(with_changes(run, parts, name=f"{SCRIPT}{i}", parent=ATTRIBUTE, predictions=None))
     page = Page(render(hostile))
     assert not {"script", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in page.elements}
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
@@ -137,23 +126,20 @@ def test_no_colour_of_a_chart_is_left_that_would_not_follow_light_and_dark(runs)
         assert "var(--" in svg
 
 
-def test_documents_of_the_first_reports_with_little_in_them_still_make_a_page(runs):
-    bare = copied(runs)
-    for run in bare:
-        for section in ("data", "encoder", "leak_check", "run"):
-            del run.document[section]
+def test_documents_without_facts_of_data_encoder_and_run_still_make_a_page(runs):
+    facts = ("data", "encoder", "leak_check", "run")
+    documents = [{part: value for part, value in run.document.to_dict().items() if part not in facts} for run in runs]
+    bare = [replace(run, document=ResultsDocument.model_validate(values)) for run, values in zip(runs, documents, strict=True)]
     shown = " ".join(Page(render(bare)).shown.split())
     assert "test images that its fine-tuning had not seen" in shown
 
 
 def test_labels_saved_are_reported_whether_reached_or_not(runs):
-    changed = copied(runs)
-    saved = {"mode": "linear", "at": "100pct", "auroc": {"mean": 0.7211}, "margin": 0.01, "by_fraction": []}
-    for run, reached, at_chance in zip(changed, ("10pct", None, None), (False, False, True), strict=True):
-        run.document["labels_saved"] = {**saved, "reached": reached, "at_chance": at_chance}
+    changes = [{"reached": "10pct"}, {"reached": None}, {"reached": None, "at_chance": True}]
+    changed = [with_changes(run, {"labels_saved": {**SAVED, **change}}) for run, change in zip(runs, changes, strict=True)]
     shown = " ".join(Page(render(changed)).shown.split())
     assert "0.721 (random initialisation, 100%, margin 0.01)10% of the labels" in shown
-    assert "more than was tried" in shown and "not told: at chance" in shown
+    assert "more than was tried" in shown and "that network is at chance" in shown
 
 
 def test_the_same_runs_give_the_same_bytes(runs, tmp_path):

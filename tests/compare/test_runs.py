@@ -1,11 +1,12 @@
 """Several runs brought together: which share a chart, which is best, and what is drawn once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from compared import FLAT, PATIENTS, RIGHT, write_run
+from compared import FLAT, PATIENTS, RIGHT, with_changes, write_run
 
-from medssl.compare.differences import read_predictions
-from medssl.compare.runs import Run, build_comparisons
+from medssl.compare.runs import build_comparisons
 
 ALMOST = np.array([0.1, 0.2, 0.1, 0.65, 0.8, 0.9, 0.7, 0.6])  # one of 16 pairs wrong: AUROC 0.9375
 BASELINES = {"random": {"10pct": [FLAT], "100pct": [FLAT]}, "pixels": {"10pct": [FLAT], "100pct": [1 - RIGHT]}}
@@ -17,9 +18,7 @@ def run(tmp_path):
 
     def make(name, probabilities, *, fractions=("10pct", "100pct"), baselines=BASELINES, **facts):
         drawn = {"pretrained": {labels: [probabilities] for labels in fractions}, **baselines}
-        folder = tmp_path / name
-        document = write_run(folder, drawn, **facts)
-        return Run(folder.name, folder.parent.name, document, read_predictions(folder / "predictions.parquet", document))
+        return write_run(tmp_path / name, drawn, **facts)
 
     return make
 
@@ -72,9 +71,8 @@ def test_encoders_are_compared_with_each_other_where_a_baseline_leads(run):
 
 
 def test_an_encoder_that_has_seen_test_images_is_never_best(run):
-    cheat = run("nih/linear-a", RIGHT, method="moco")
-    cheat.document["leak_check"]["leaked"] = 1
-    (comparison,) = build_comparisons([cheat, run("nih/linear-b", FLAT, method="simclr")])
+    leaked = with_changes(run("nih/linear-a", RIGHT, method="moco"), {"leak_check": {"leaked": 1}})
+    (comparison,) = build_comparisons([leaked, run("nih/linear-b", FLAT, method="simclr")])
     assert comparison.rankings["100pct"][0].highest.name == "MoCo · a" and comparison.best("100pct") is None
 
 
@@ -87,7 +85,7 @@ def test_other_test_patients_stand_apart_and_are_ranked_by_nothing(run):
 
 def test_a_run_without_predictions_stands_alone(run):
     whole, bare = run("nih/linear-a", RIGHT, method="moco"), run("nih/linear-b", FLAT, method="simclr")
-    comparisons = build_comparisons([whole, Run(bare.name, bare.parent, bare.document, None)])
+    comparisons = build_comparisons([whole, replace(bare, predictions=None)])
     assert [len(comparison.curves) for comparison in comparisons] == [3, 3]
     assert comparisons[0].rankings and not comparisons[1].rankings
 
@@ -112,15 +110,13 @@ def test_an_encoder_has_one_number_on_all_data_sets_and_in_all_modes(run):
 
 
 def test_two_encoders_of_one_method_and_one_name_are_told_apart_by_their_folders(run):
-    first, second = run("old/linear", RIGHT), run("new/linear", FLAT)
-    second.document["encoder"]["weights_sha256"] = "other"
+    first, second = run("old/linear", RIGHT), with_changes(run("new/linear", FLAT), {"encoder": {"weights_sha256": "other"}})
     (comparison,) = build_comparisons([first, second])
     assert names(comparison)[:2] == ["pNNCLR · old/linear", "pNNCLR · new/linear"]
 
 
 def test_the_raw_pixels_of_the_full_mode_are_drawn_with_it_although_they_are_linear(run):
     full = run("nih/full-a", RIGHT, mode="full", baselines={"random": {"100pct": [FLAT]}, "pixels": {"100pct": [FLAT]}})
-    for row in full.document["summary"]:
-        row["mode"] = "linear" if row["init"] == "pixels" else "full"
-    (comparison,) = build_comparisons([full])
+    rows = [{**row, "mode": "linear" if row["init"] == "pixels" else "full"} for row in full.document.to_dict()["summary"]]
+    (comparison,) = build_comparisons([with_changes(full, {"summary": rows})])
     assert names(comparison)[1:] == ["random initialisation", "raw pixels"] and comparison.mode == "full"

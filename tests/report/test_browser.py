@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, chromium
-from pages import SCRIPT, a_document, picture_inputs, with_everything
+from pages import SCRIPT, a_document, picture_inputs, to_results, with_everything
 
 from medssl.report import draw_pictures, figure_files, write_report
 from medssl.report.page import render
@@ -17,7 +17,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document["task"]["classes"][1]["name"] = SCRIPT
     document = with_everything(document)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(document, path, draw_pictures(picture_inputs(), seed=0))
+    write_report(to_results(document), path, draw_pictures(picture_inputs(), seed=0))
     return path
 
 
@@ -62,7 +62,7 @@ def test_the_page_is_small_and_says_that_it_shows_patients(page: Path) -> None:
     text = page.read_text("utf-8")
     assert len(text) < 1_000_000
     assert "page shows images of patients: keep it under the same rules as the data" in text
-    assert "shows images of patients" not in render(with_everything(a_document()))
+    assert "shows images of patients" not in render(to_results(with_everything(a_document())))
 
 
 def test_subgroups_sites_classes_and_the_audit_come_from_the_document(page: Path) -> None:
@@ -84,11 +84,11 @@ def test_subgroups_sites_classes_and_the_audit_come_from_the_document(page: Path
 def test_every_entry_of_the_contents_has_its_section_and_every_section_its_entry(page: Path) -> None:
     import re
 
-    for text in (page.read_text("utf-8"), render(a_document()), render(with_everything(a_document()))):
+    for text in (page.read_text("utf-8"), render(to_results(a_document())), render(to_results(with_everything(a_document())))):
         entries, sections = set(re.findall(r'<a href="#([^"]+)"', text)), set(re.findall(r'<h2 id="([^"]+)"', text))
         assert entries == sections
 
 
 def test_figures_of_the_document_go_to_the_tracker() -> None:
-    assert list(figure_files(a_document())) == ["label_efficiency.png"]
-    assert list(figure_files(with_everything(a_document()))) == ["label_efficiency.png", "subgroups.png"]
+    assert list(figure_files(to_results(a_document()))) == ["label_efficiency.png"]
+    assert list(figure_files(to_results(with_everything(a_document())))) == ["label_efficiency.png", "subgroups.png"]
