@@ -34,8 +34,11 @@ def layer_decay_groups(backbone: nn.Module, head: nn.Module, weight_decay: float
 
 
 def make(name: str, module: nn.Module, lr: float, weight_decay: float, groups: list[dict[str, Any]] | None = None) -> torch.optim.Optimizer:
-    """AdamW, SGD with momentum 0.9, or LARS (You et al. 2017; timm's, where groups without decay take plain SGD steps). `groups`: other
-    ones than those of `parameter_groups`."""
+    """AdamW, SGD with momentum 0.9, or LARS (You et al. 2017). `groups`: in place of those of `parameter_groups`.
+
+    LARS adapts the rate of weights at every weight decay, 0 too; biases and normalisation parameters take plain SGD steps. timm's LARS
+    by itself adapts only groups with a weight decay, so that LARS without decay would be SGD.
+    """
     groups = groups or parameter_groups(module, weight_decay)
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=True)
@@ -43,6 +46,7 @@ def make(name: str, module: nn.Module, lr: float, weight_decay: float, groups: l
         return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM)
     from timm.optim.lars import Lars
 
+    groups = [{**group, "always_adapt": all(p.ndim > 1 for p in group["params"])} for group in groups]
     return Lars(groups, lr=lr, momentum=MOMENTUM, trust_coeff=0.001)  # pyright: ignore[reportArgumentType] - timm says int
 
 

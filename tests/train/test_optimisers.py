@@ -30,10 +30,11 @@ def test_biases_and_normalisation_take_no_weight_decay():
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
 
 
-def test_lars_takes_the_step_of_you_et_al():
+@pytest.mark.parametrize("decay", [0.01, 0.0])
+def test_lars_takes_the_step_of_you_et_al_at_every_weight_decay_and_that_of_sgd_for_biases(decay: float):
     layer = nn.Linear(3, 2)
     w, b = layer.weight.detach().clone(), layer.bias.detach().clone()
-    lr, decay, trust = 0.5, 0.01, 0.001
+    lr, trust = 0.5, 0.001
     optimiser = make("lars", layer, lr, decay)
     layer(torch.ones(1, 3)).pow(2).sum().backward()
     assert layer.weight.grad is not None
