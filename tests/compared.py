@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from medssl.compare import Run, read_predictions
-from medssl.config import merged
+from medssl.config import merge
 from medssl.evaluate.schema import ResultsDocument, read_results
 
 SHARES = {"1pct": 0.01, "10pct": 0.1, "100pct": 1.0}
@@ -101,4 +101,4 @@ def write_run(folder: Path, drawn: Drawn, *, mode: str = "linear", patients: np.
 
 def with_changes(run: Run, parts: Mapping[str, Any], **fields: Any) -> Run:
     """The run with other `parts` of its results.json, and with other `fields`."""
-    return replace(run, document=ResultsDocument.model_validate(merged(run.document.to_dict(), parts)), **fields)
+    return replace(run, document=ResultsDocument.model_validate(merge(run.document.to_dict(), parts)), **fields)
