@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, chromium
-from pages import SCRIPT, a_document, picture_inputs, to_results, with_everything
+from compared import FLAT, RIGHT, with_changes, write_run
+from pages import SCRIPT, a_document, picture_inputs, score, to_results, with_everything
 
+from medssl.compare import write_comparison
 from medssl.report import draw_pictures, figure_files, write_report
 from medssl.report.page import render
 
@@ -40,6 +42,19 @@ def test_the_page_opens_without_requests_and_console_messages_and_fits(page: Pat
     assert width < 1280 or seen.facts["cut"] == [], "a table that must be scrolled on a wide screen hides its last columns"
     assert seen.facts["images"] > 30 and seen.facts["broken"] == 0
     assert seen.facts["paper"] == ("rgb(20, 23, 27)" if dark else "rgb(255, 255, 255)")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_comparison_opens_without_requests_and_console_messages_and_fits(browser: Browser, tmp_path: Path, width: int) -> None:
+    baselines = {"random": {"10pct": [FLAT], "100pct": [FLAT]}, "pixels": {"10pct": [FLAT], "100pct": [FLAT]}}
+    runs = [write_run(tmp_path / "nih" / name, {"pretrained": {"10pct": [RIGHT]}, **baselines}, method=name) for name in ("moco", "simclr")]
+    saved = {"mode": "linear", "versus": "random", "at": "100pct", "auroc": score(0.7), "margin": 0.01, "at_chance": False}
+    runs = [with_changes(run, {"labels_saved": {**saved, "reached": None, "by_fraction": []}}) for run in runs]
+    write_comparison(runs, tmp_path / "comparison.html")
+    seen = browser.visit(tmp_path / "comparison.html", width=width)
+    assert seen.requests == [(tmp_path / "comparison.html").as_uri()] and seen.console == []
+    assert seen.facts["wide"] <= width
+    assert width < 1280 or seen.facts["cut"] == [], "a table that must be scrolled on a wide screen hides its last columns"
 
 
 def test_the_browser_notices_a_page_with_requests_errors_and_too_much_width(browser: Browser, tmp_path: Path) -> None:
