@@ -1,7 +1,7 @@
 """What is kept of finished cells, so that a study that was interrupted, or grows, fits none of them twice.
 
 A cell lies in a folder under the hash of all that it depends on: the data's fingerprint, the rows that were drawn and tested, the weights
-that it started from, the settings of its mode, the seed and the code. A cell that cannot be read is fitted again.
+that it started from, the settings of its mode, the seed, the fitting modules and the libraries' versions. A cell that cannot be read is fitted again.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 import medssl
 from medssl.files import write_atomically
 
-_ROOMS = ("backbones", "data", "evaluate", "nn", "train", "views")
+_FITTING = ("calibration", "features", "full_finetune", "knn", "linear_probe")
+_LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Kept:
     def _path(self, key: Mapping[str, Any], suffix: str) -> Path:
         if self.folder is None:
             raise FileNotFoundError
-        return self.folder / (digest(key, _code()) + suffix)
+        return self.folder / (digest(key, _made_with()) + suffix)
 
 
 def digest(*values: Any) -> str:
@@ -89,8 +91,7 @@ def weights_digest(network: nn.Module) -> str:
 
 
 @cache
-def _code() -> str:
-    """Of the modules that read, change, fit and predict: another version of them fits anew."""
-    here = Path(medssl.__file__).parent
-    files = sorted(file for room in _ROOMS for file in (here / room).rglob("*.py"))
-    return digest(medssl.__version__, *(file.read_text("utf-8") for file in files))
+def _made_with() -> str:
+    """Of the text of the modules that fit and predict, and of the versions of medssl and of the libraries: others fit anew."""
+    here = Path(__file__).parent
+    return digest(medssl.__version__, *map(version, _LIBRARIES), *((here / f"{name}.py").read_text("utf-8") for name in _FITTING))

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -199,13 +200,18 @@ def test_networks_with_the_same_weights_but_other_layers_differ() -> None:
     assert weights_digest(Corner()) != weights_digest(Noise())
 
 
-def test_a_change_of_what_reads_changes_fits_or_predicts_is_another_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = shutil.copytree(Path(medssl.__file__).parent, tmp_path / "medssl")
-    monkeypatch.setattr(medssl, "__file__", str(package / "__init__.py"))
-    seen = [cache._code.__wrapped__()]
-    for name in ("data/store.py", "data/readers/raster.py", "views/geometry.py", "nn/encoder.py", "backbones/timm.py", "evaluate/probe.py"):
-        package.joinpath(name).write_text(package.joinpath(name).read_text("utf-8") + "# changed\n", "utf-8")
-        seen.append(cache._code.__wrapped__())
-    assert len(set(seen)) == 7
-    package.joinpath("cli.py").write_text("")
-    assert cache._code.__wrapped__() == seen[-1]
+def test_other_text_of_a_fitting_module_and_another_version_of_a_library_fit_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = shutil.copytree(Path(cache.__file__).parent, tmp_path / "models")
+    monkeypatch.setattr(cache, "__file__", str(package / "cache.py"))
+    seen = [cache._made_with.__wrapped__()]
+    for file in ("linear_probe.py", "knn.py", "full_finetune.py", "calibration.py", "features.py"):
+        package.joinpath(file).write_text(package.joinpath(file).read_text("utf-8") + "# changed\n", "utf-8")
+        seen.append(cache._made_with.__wrapped__())
+    for library in ("torch", "scikit-learn", "numpy", "timm"):
+        monkeypatch.setattr(cache, "version", lambda name, other=library: "other" if name == other else version(name))
+        seen.append(cache._made_with.__wrapped__())
+    monkeypatch.undo()
+    monkeypatch.setattr(medssl, "__version__", "other")
+    seen.append(cache._made_with.__wrapped__())
+    assert len(set(seen)) == 11
+    assert cache._made_with.__wrapped__() == seen[-1]
