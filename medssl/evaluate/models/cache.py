@@ -1,7 +1,8 @@
 """What is kept of finished cells, so that a study that was interrupted, or grows, fits none of them twice.
 
 A cell lies in a folder under the hash of all that it depends on: the data's fingerprint, the rows that were drawn and tested, the weights
-that it started from, the settings of its mode, the seed, the fitting modules and the libraries' versions. A cell that cannot be read is fitted again.
+that it started from, the settings of its mode, the seed, the text of the modules that fit and the versions of the libraries. A cell that
+cannot be read is fitted again.
 """
 
 import hashlib
