@@ -22,29 +22,31 @@ from medssl.data.cache import cache_folder
 from medssl.data.split import find_split, parse_labels
 from medssl.data.store import Store
 from medssl.encoder.artefact import build_encoder
-from medssl.evaluate.experiment import Request, run_study
+from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.task import ask, label_columns
+from medssl.evaluate.task import define_task, label_columns
 
 CPU = torch.device("cpu")
 
 
-def request(store: Store, model: str, size: int, labels: str) -> Request:
+def request(store: Store, model: str, size: int, labels: str) -> Experiment:
     column = label_columns(store.table)
     found = find_split(store, column[0], Data(size=size, leaks="drop"), cache_folder())
     channels = store.images.shape[1]
     mean, std = torch.full((channels,), 0.5), torch.full((channels,), 0.25)
     encoder = build_encoder({"name": "timm", "model": model}, channels, size, mean, std, seed=0)
     fractions, settings = parse_labels(labels), Finetune(labels=labels)
-    return Request(store.images, store.table, ask(store.table, column, found.roles), {"pretrained": encoder}, fractions, settings, 0, CPU)
+    return Experiment(
+        store.images, store.table, define_task(store.table, column, found.roles), {"pretrained": encoder}, fractions, settings, 0, CPU
+    )
 
 
-def a_pass(asked: Request) -> None:
+def a_pass(asked: Experiment) -> None:
     extract(asked.inits["pretrained"], asked.images, np.arange(len(asked.images)), asked.device)
 
 
-def seconds_of(work: Callable[[Request], object], asked: Request) -> np.ndarray:
+def seconds_of(work: Callable[[Experiment], object], asked: Experiment) -> np.ndarray:
     """Of the clock, and of the processor, which a busy machine does not change."""
     began = np.array([time.perf_counter(), time.process_time()])
     work(asked)
@@ -63,9 +65,9 @@ def main() -> None:
     draws = plan_draws(asked.task, asked.fractions, asked.settings.draws, asked.seed)
     cells = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(asked.task.pool)]
     one = seconds_of(a_pass, asked)
-    whole = seconds_of(run_study, asked)
+    whole = seconds_of(run_experiment, asked)
     chosen = [cells[i] for i in np.linspace(0, len(cells) - 1, options.each).astype(int)]  # of all fractions
-    alone = [seconds_of(run_study, replace(asked, fractions=[draw.wanted], settings=Finetune(draws=1))) for draw in chosen]
+    alone = [seconds_of(run_experiment, replace(asked, fractions=[draw.wanted], settings=Finetune(draws=1))) for draw in chosen]
     print(f"{options.model}, {options.size} px, {len(asked.images)} images, {len(cells)} cells, {torch.get_num_threads()} threads\n")
     print("| what | s | passes | CPU s | passes |\n|---|---|---|---|---|")
     rows = {"one pass of the encoder": one, "the study": whole}

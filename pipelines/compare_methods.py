@@ -125,7 +125,7 @@ def scores(job: dict[str, Any]) -> dict[str, float]:
     config, source = resolve_config(quiet, job["data"], "medmnist_cpu", {})
     found = prepare_dataset(source, config, quiet)
     table, images = found.store.table, found.store.images
-    question = task.ask(table, task.label_columns(table), found.roles)
+    question = task.define_task(table, task.label_columns(table), found.roles)
     if job["method"] == "random":
         backbone = config.backbone.model_dump() | BACKBONE
         mean, std = channel_statistics(found.store, found.pretraining)

@@ -16,7 +16,7 @@ from medssl.config import resolve
 from medssl.encoder import artefact
 from medssl.evaluate.models import ood
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.linear_probe import folded
+from medssl.evaluate.models.linear_probe import fold_scaler
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.model_cards import export_classifier, export_encoder
 from medssl.runs.resolve_config import list_source
@@ -52,10 +52,10 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
     _, origin = artefact.load(folder)
     (folder / artefact.CARD).unlink()
     rows = np.flatnonzero(found.roles == "train")
-    described = extract(ood.Described(encoder), found.store.images, rows, CPU)
+    described = extract(ood.FeaturesWithThumbnail(encoder), found.store.images, rows, CPU)
     features = described[:, : encoder.num_features]
     probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
-    weight, bias = folded(probe[0], probe[1], 2)
+    weight, bias = fold_scaler(probe[0], probe[1], 2)
     auroc = {"mean": 0.875, "low": 0.75, "high": 1.0}
     export_classifier(
         folder,
@@ -68,7 +68,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
         temperature=1.0,
         kind="multiclass",
         classes=found.classes,
-        statistics=ood.fit(described, found.patients[rows].astype(str)),
+        statistics=ood.fit_statistics(described, found.patients[rows].astype(str)),
         training={
             "labels": "100pct",
             "fraction": 1.0,

@@ -11,8 +11,8 @@ from torch import nn
 
 from medssl.config import Finetune
 from medssl.data.split import parse_labels
-from medssl.evaluate.experiment import Request
-from medssl.evaluate.task import ask
+from medssl.evaluate.experiment import Experiment
+from medssl.evaluate.task import define_task
 
 EDGE = 22
 
@@ -73,7 +73,7 @@ def a_request(
     ordered: bool = False,
     cells: Path | None = None,
     **settings: Any,
-) -> Request:
+) -> Experiment:
     """Two images per patient; in class "sick" the upper left corner is brighter by `signal` of 255 grey levels, noise is 20. `findings`:
     texts of other label columns than that, one for each image."""
     generator = np.random.default_rng(0)
@@ -93,10 +93,10 @@ def a_request(
     roles = np.where(owner < patients // 3, "test", "train")
     torch.manual_seed(0)
     asked = {"mode": mode, "draws": draws, "steps": 4, "batch_size": 8, "bootstraps": 100, **settings}
-    return Request(
+    return Experiment(
         images=images.clip(0, 255).astype(np.uint8),
         table=table,
-        task=ask(table, list(findings), roles, ordered),
+        task=define_task(table, list(findings), roles, ordered),
         inits={"pretrained": Corner()},
         fractions=parse_labels(labels),
         settings=Finetune.model_validate(asked),

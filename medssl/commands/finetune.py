@@ -17,7 +17,7 @@ from medssl.data.split import parse_labels
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import task as tasks
-from medssl.evaluate.experiment import Request, run_study
+from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.leakage import refuse_leak
 from medssl.evaluate.schema import ResultsDocument
 from medssl.finetuning.artifacts import FOR_THE_TRACKER, write_artifacts
@@ -63,7 +63,7 @@ def finetune(
     with described(folder, config, "finetune"):
         found = prepare_dataset(source, config, reporter, stratum=card["stratum"])
         columns = tasks.label_columns(found.store.table, config.data.label)
-        question = tasks.ask(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
+        question = tasks.define_task(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
         reporter.say(f"encoder   {origin}")
         report_dataset(found, source, reporter)
         test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
@@ -79,7 +79,7 @@ def finetune(
         request = _request(config, found, question, card, load_initialisations(config, network, card, test), fractions, facts, cells)
     tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
     with lock_run_dir(folder, reporter.warn), tracking as tracker:
-        findings = run_study(request, lambda done, total: reporter.progress("finetune", done, total))
+        findings = run_experiment(request, lambda done, total: reporter.progress("finetune", done, total))
         document = findings.results.document
         write_artifacts(folder, config, found, card, request, findings)
         tracker.log({"step": 0, **findings.results.scores()})
@@ -114,11 +114,11 @@ def _request(
     fractions: Sequence[Any],
     facts: dict[str, Any],
     cells: Path | None,
-) -> Request:
+) -> Experiment:
     device = choose_device(config.device)
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     batch_bytes = config.finetune.batch_size * config.data.channels * config.data.size**2 * 4
-    return Request(
+    return Experiment(
         images=found.store.images,
         table=found.store.table,
         task=question,

@@ -19,8 +19,8 @@ from medssl.data.workers import end_workers
 from medssl.errors import UserError, count_reasons
 from medssl.evaluate.models import classifier_file
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.ood import Described
-from medssl.evaluate.prediction_table import FAR, columns, said
+from medssl.evaluate.models.ood import FeaturesWithThumbnail
+from medssl.evaluate.prediction_table import FAR, table_cells, table_columns
 from medssl.files import write_atomically
 from medssl.runs.resolve_config import list_source
 from medssl.runs.run_dir import RUNS, newest_classifier
@@ -149,7 +149,7 @@ def _computed(reporter: Reporter, network: classifier_file.Classifier, store: St
     """Calibrated probabilities [n, k], and how far out each image lies [n]."""
     prob, far = [], []
     for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _AT_ONCE)):
-        described = extract(Described(network.encoder), store.images, rows, device)
+        described = extract(FeaturesWithThumbnail(network.encoder), store.images, rows, device)
         features = torch.from_numpy(described[:, : network.encoder.num_features])
         prob.append(network.probabilities(network.logits(features)).numpy())
         far.append(network.statistics.shares(described))
@@ -159,14 +159,14 @@ def _computed(reporter: Reporter, network: classifier_file.Classifier, store: St
 
 def _table(card: Mapping[str, Any], store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
     kind, classes = card["kind"], card["classes"]
-    names = columns(kind, classes)
+    names = table_columns(kind, classes)
     rows, abstained, left_out = [["file", "index", "patient", *names, "left_out"]], 0, []
     for image in list_named_images(store, source, site_key(cache_folder())):
         cells = [""] * len(names)
         if image.row is None:
             left_out.append(image.left_out)
         else:
-            cells, is_open = said(kind, classes, prob[image.row], far[image.row], abstain_below)
+            cells, is_open = table_cells(kind, classes, prob[image.row], far[image.row], abstain_below)
             abstained += is_open
         rows.append([image.file, str(image.index), image.patient, *cells, image.left_out])
     return Table(rows, abstained, left_out)

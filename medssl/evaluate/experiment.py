@@ -20,12 +20,12 @@ from medssl.config import Finetune
 from medssl.data.loader import MakeView
 from medssl.data.split import LabelFraction
 from medssl.evaluate.label_draws import Draw, headline_fraction, plan_draws
-from medssl.evaluate.models.cache import Fit, Kept, digest, weights_digest
+from medssl.evaluate.models.cache import CellCache, CellFit, digest, weights_digest
 from medssl.evaluate.models.features import Pixels, extract
 from medssl.evaluate.models.full_finetune import fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe
-from medssl.evaluate.results import LEVEL, Cell, Results, gather
+from medssl.evaluate.results import LEVEL, Cell, Results, summarise_cells
 from medssl.evaluate.schema import SiteProbe
 from medssl.evaluate.stats.subgroups import site_probe
 from medssl.evaluate.task import Task
@@ -37,7 +37,7 @@ OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class Experiment:
     """What to compare. `inits`: encoders by name, the one in question first ("pretrained"). `random`: the untrained network of a draw's
     number. `settings`: mode, draws, bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as
     `views` says. `cells`: where finished cells are kept. `facts`: what results.json shall say of data, encoder and run, besides the
@@ -67,7 +67,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ExperimentResult:
     """`results`, and what a user takes away: of the first initialisation the classifiers, with their tensors, of two first draws: `taken`,
     of the largest fraction, and `shown`, of that which the report speaks of first; and, frozen, `features` of the `rows` that were drawn
     or tested."""
@@ -75,14 +75,14 @@ class Findings:
     results: Results
     cells: Sequence[Cell]
     taken: Draw
-    fit: Fit
+    fit: CellFit
     shown: Draw
-    fit_shown: Fit
+    fit_shown: CellFit
     rows: np.ndarray
     features: np.ndarray
 
 
-def run_study(request: Request, on_progress: OnProgress | None = None) -> Findings:
+def run_experiment(request: Experiment, on_progress: OnProgress | None = None) -> ExperimentResult:
     """Fit and score every cell. `on_progress(done, total)` counts cells as 1, and those of the full mode by their steps.
 
     Raises UserError where a fraction cannot be drawn, and where an encoder or a training gives what is not finite.
@@ -96,8 +96,8 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
     fitted = len(request.inits) * len(draws if mode == "full" else once) + (len(draws) if request.random else 0)
     tick = _counter(fitted * (request.settings.steps if mode == "full" else 1) + len(once), on_progress)
     ours = Features(request, next(iter(request.inits.values())), once)
-    cells, kept = [], Kept(request.cells)
-    fits: dict[str, Fit] = {}
+    cells, kept = [], CellCache(request.cells)
+    fits: dict[str, CellFit] = {}
     for name, of_init, its_draws in _starts(request, ours, draws, once):
         how = "linear" if name == PIXELS and mode == "full" else mode
         for draw in its_draws:
@@ -114,16 +114,16 @@ def run_study(request: Request, on_progress: OnProgress | None = None) -> Findin
             cells.append(_cell(request, draw, how, name, fit))
     cells.sort(key=lambda cell: (cell.fraction, cell.labels))  # stable: initialisations and draws keep their order
     drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
-    results = gather(
+    results = summarise_cells(
         task, request.table, cells, drawn,
         bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts, site_probe=_site_probe(request, ours),
     )  # fmt: skip
     fit, fit_shown = fits[str(taken.wanted)], fits[headline]
-    return Findings(results, cells, taken, fit, shown, fit_shown, ours.rows, ours.values)
+    return ExperimentResult(results, cells, taken, fit, shown, fit_shown, ours.rows, ours.values)
 
 
 def _starts(
-    request: Request, ours: "Features", draws: Sequence[Draw], once: Sequence[Draw]
+    request: Experiment, ours: "Features", draws: Sequence[Draw], once: Sequence[Draw]
 ) -> Iterator[tuple[str, "Features", Sequence[Draw]]]:
     """What each classifier starts from and the draws it is fitted on: (name, features, draws). A frozen encoder is fitted `once` on all
     labels, for another draw of all of them is the same; an untrained network is another one in each draw, made when its turn comes."""
@@ -139,7 +139,7 @@ def _starts(
     yield PIXELS, Features(request, Pixels(), once), once
 
 
-def _site_probe(request: Request, ours: "Features") -> SiteProbe | None:
+def _site_probe(request: Experiment, ours: "Features") -> SiteProbe | None:
     """On the training images that were drawn: the test images are asked one question, once."""
     if "site" not in request.table:
         return None
@@ -153,7 +153,7 @@ def _site_probe(request: Request, ours: "Features") -> SiteProbe | None:
 class Features:
     """Of one frozen network, for the images that are drawn or tested: computed in one pass, when they are first needed."""
 
-    def __init__(self, request: Request, network: nn.Module, draws: Sequence[Draw]) -> None:
+    def __init__(self, request: Experiment, network: nn.Module, draws: Sequence[Draw]) -> None:
         self._request, self.network = request, network
         self.rows = np.unique(np.concatenate([request.task.test, *(draw.rows for draw in draws)]))
 
@@ -168,7 +168,7 @@ class Features:
     def of(self, rows: np.ndarray) -> np.ndarray:
         return self.values[np.searchsorted(self.rows, rows)]
 
-    def fit(self, mode: str, draw: Draw) -> Fit:
+    def fit(self, mode: str, draw: Draw) -> CellFit:
         task, settings = self._request.task, self._request.settings
         given, y, patients = self.of(draw.rows), task.y[draw.rows], task.patients[draw.rows]
         if mode == "knn":
@@ -176,10 +176,10 @@ class Features:
         balance = "balanced" if settings.balance else None
         probe = fit_probe(given, y, patients, len(task.classes), self._request.seed, balance)
         tensors = {"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)}
-        return Fit(probe.probabilities(self.of(task.test)), probe.temperature, len(given), tensors)
+        return CellFit(probe.probabilities(self.of(task.test)), probe.temperature, len(given), tensors)
 
 
-def _full(request: Request, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> Fit:
+def _full(request: Experiment, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> CellFit:
     """A randomly initialised network has no layers worth keeping: all of them learn at the full rate."""
     task = request.task
     assert request.make_views is not None, "the full mode needs views"
@@ -202,15 +202,15 @@ def _full(request: Request, network: nn.Module, name: str, draw: Draw, tick: Cal
     state = {f"encoder.{name}": tensor.cpu().contiguous() for name, tensor in fitted.classifier.encoder.state_dict().items()}
     head = {name: tensor.detach().cpu().double() for name, tensor in fitted.classifier.head.named_parameters()}
     prob = predict(fitted.classifier, request.images, task.test, request.device).astype(np.float64)
-    return Fit(prob, fitted.temperature, fitted.labels, {**head, **state})
+    return CellFit(prob, fitted.temperature, fitted.labels, {**head, **state})
 
 
-def cell_seed(request: Request, draw: Draw) -> int:
+def cell_seed(request: Experiment, draw: Draw) -> int:
     """It depends on the draw alone: all initialisations see the same batches and views, and hold back the same patients."""
     return int(np.random.SeedSequence((request.seed, draw.number)).generate_state(1)[0])
 
 
-def _key(request: Request, of_init: Features, mode: str, draw: Draw, name: str) -> dict[str, Any]:
+def _key(request: Experiment, of_init: Features, mode: str, draw: Draw, name: str) -> dict[str, Any]:
     """All that a cell depends on."""
     settings = request.settings
     own: dict[str, Any] = {"balance": settings.balance} if mode == "linear" else {"neighbours": settings.neighbours}
@@ -224,7 +224,7 @@ def _key(request: Request, of_init: Features, mode: str, draw: Draw, name: str) 
     return {"task": request.tested, "drawn": drawn, "mode": mode, "weights": of_init.weights, "seed": request.seed, **own}
 
 
-def _cell(request: Request, draw: Draw, mode: str, init: str, fit: Fit) -> Cell:
+def _cell(request: Experiment, draw: Draw, mode: str, init: str, fit: CellFit) -> Cell:
     assert fit.labels == len(draw.rows), f"{fit.labels} labels were used where {len(draw.rows)} were drawn"
     patients = len(np.unique(request.task.patients[draw.rows]))
     return Cell(draw.fraction, str(draw.wanted), draw.number, mode, init, fit.labels, patients, fit.prob, fit.temperature)

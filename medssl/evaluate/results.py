@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.evaluate.models.calibration import tempered
+from medssl.evaluate.models.calibration import apply_temperature
 from medssl.evaluate.schema import (
     FORMAT,
     RESULTS,
@@ -33,7 +33,7 @@ from medssl.evaluate.schema import (
     SummaryRow,
     TaskFacts,
 )
-from medssl.evaluate.stats.bootstrap import Resamples, interval, resampled
+from medssl.evaluate.stats.bootstrap import Resamples, interval, resample_scores
 from medssl.evaluate.stats.delong import p_value
 from medssl.evaluate.stats.metrics import METRICS, Metric, Scores, auprc, auroc, ece, quadratic_kappa, score
 from medssl.evaluate.stats.subgroups import groups_of, subgroups
@@ -97,7 +97,7 @@ class Results:
         return flat
 
 
-def gather(
+def summarise_cells(
     task: Task, table: pd.DataFrame, cells: Sequence[Cell], drawn: Mapping[str, Sequence[np.ndarray]], *, bootstraps: int, seed: int,
     facts: Mapping[str, Any], site_probe: SiteProbe | None = None,
 ) -> Results:  # fmt: skip
@@ -139,7 +139,7 @@ def gather(
 
 
 def metrics_of(kind: str) -> dict[str, Metric]:
-    """Those of a task: for classes that have an order a kappa, too. "ece_scaled" is the ECE of the tempered probabilities."""
+    """Those of a task: for classes that have an order a kappa, too. "ece_scaled" is the ECE after temperature scaling."""
     return {**METRICS, "ece_scaled": ece, **({"quadratic_kappa": quadratic_kappa} if kind == "ordinal" else {})}
 
 
@@ -150,12 +150,12 @@ def _scored(task: Task, y: np.ndarray, cell: Cell) -> dict[str, float]:
 
 def _resampled(task: Task, y: np.ndarray, cells: Sequence[Cell], resamples: Resamples) -> Mapping[str, Scores]:
     metrics = {name: metric for name, metric in metrics_of(task.kind).items() if name != "ece_scaled"}
-    plain = resampled(y, [cell.prob for cell in cells], resamples, metrics)
-    return plain | resampled(y, [_tempered(task, cell) for cell in cells], resamples, {"ece_scaled": ece})
+    plain = resample_scores(y, [cell.prob for cell in cells], resamples, metrics)
+    return plain | resample_scores(y, [_tempered(task, cell) for cell in cells], resamples, {"ece_scaled": ece})
 
 
 def _tempered(task: Task, cell: Cell) -> np.ndarray:
-    return tempered(cell.prob, cell.temperature, task.multilabel)
+    return apply_temperature(cell.prob, cell.temperature, task.multilabel)
 
 
 def _task_facts(task: Task) -> TaskFacts:
@@ -218,7 +218,7 @@ def _per_class(task: Task, cells: Sequence[Cell], resamples: Resamples) -> Itera
     for c, name in enumerate(task.classes):
         truth = y[:, [c]] if task.multilabel else (y == c).astype(int)[:, None]
         draws = [cell.prob[:, [c]] for cell in cells]
-        values = resampled(truth, draws, resamples, metrics)
+        values = resample_scores(truth, draws, resamples, metrics)
         means = {key: float(np.mean([score(truth, prob, metrics)[key] for prob in draws])) for key in metrics}
         yield ClassRow(name=name, **{key: _with_interval(means[key], values[key]) for key in metrics})
 

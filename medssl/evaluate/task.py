@@ -84,13 +84,13 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(reversed(ordered)) if nothing == [False, True] else tuple(ordered)
 
 
-def numbered(names: Iterable[str], classes: Sequence[str]) -> np.ndarray:
+def class_indices(names: Iterable[str], classes: Sequence[str]) -> np.ndarray:
     """int64 [n]: the place of each name among the classes, -1 for one that is none."""
     index = {name: i for i, name in enumerate(classes)}
     return np.array([index.get(name, -1) for name in names])
 
 
-def ask(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, ordered: bool = False) -> Task:
+def define_task(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, ordered: bool = False) -> Task:
     """The task of predicting a label column, or several of 0 and 1; `roles` says "train", "val", "test" or "" (left out) for each row.
 
     Official validation images give no labels: the fraction is one of the training images. Neither do images of test patients and copies of
@@ -111,11 +111,11 @@ def ask(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, ordered:
     for column, said in zip(columns, text.T, strict=True):
         _refuse_missing(column, said[pool], said[test])
     if len(columns) > 1:
-        y = numbered(text.ravel(), ("0", "1")).reshape(text.shape)
+        y = class_indices(text.ravel(), ("0", "1")).reshape(text.shape)
         return Task(named, tuple(columns), y, patients, pool, test, int(copy.sum()), "multilabel")
     classes = class_order(text[pool, 0].tolist())
     kind = "ordinal" if ordered and len(classes) > 2 else "multiclass"
-    return Task(named, classes, numbered(text[:, 0], classes), patients, pool, test, int(copy.sum()), kind)
+    return Task(named, classes, class_indices(text[:, 0], classes), patients, pool, test, int(copy.sum()), kind)
 
 
 def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from medssl.config import Config
-from medssl.evaluate.experiment import PIXELS, Findings, Request, cell_seed
+from medssl.evaluate.experiment import PIXELS, Experiment, ExperimentResult, cell_seed
 from medssl.evaluate.models import ood
-from medssl.evaluate.models.cache import Fit
+from medssl.evaluate.models.cache import CellFit
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.full_finetune import held_back
+from medssl.evaluate.models.full_finetune import select_validation
 from medssl.evaluate.results import SPLITS
 from medssl.evaluate.schema import RESULTS
 from medssl.files import write_atomically
@@ -41,7 +41,7 @@ class Network(nn.Module):
 
 
 def write_artifacts(
-    folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Request, findings: Findings
+    folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Experiment, findings: ExperimentResult
 ) -> None:
     """What a fine-tuning found: classifier, report, figures, and last the results, with which it is finished."""
     document, network = findings.results.document, build_network(request, findings.fit)
@@ -55,7 +55,7 @@ def write_artifacts(
     findings.results.write(folder)
 
 
-def build_network(request: Request, fit: Fit) -> Network | None:
+def build_network(request: Experiment, fit: CellFit) -> Network | None:
     """A classifier of the first initialisation; None of a vote, which is no network."""
     tensors = fit.tensors
     if not tensors:
@@ -68,21 +68,27 @@ def build_network(request: Request, fit: Fit) -> Network | None:
 
 
 def write_classifier(
-    folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Request, findings: Findings, network: Network
+    folder: Path,
+    config: Config,
+    found: PreparedDataset,
+    card: Mapping[str, Any],
+    request: Experiment,
+    findings: ExperimentResult,
+    network: Network,
 ) -> None:
     """classifier.safetensors and classifier.json of that classifier, and what it may call out of distribution."""
     task, draw, settings = request.task, findings.taken, request.settings
-    described = ood.Described(network.encoder)
+    described = ood.FeaturesWithThumbnail(network.encoder)
     at = np.searchsorted(findings.rows, draw.rows)
     if settings.mode == "full":
         features = extract(described, request.images, draw.rows, request.device)
     else:  # the features are there already
-        picture = extract(ood.Described(), request.images, draw.rows, request.device)
+        picture = extract(ood.FeaturesWithThumbnail(), request.images, draw.rows, request.device)
         features = np.concatenate([findings.features[at], picture], axis=1)
     patients, held = task.patients[draw.rows], np.zeros(len(draw.rows), dtype=bool)
     if settings.mode == "full" and settings.early_stopping:
-        held = held_back(task.y[draw.rows], patients, cell_seed(request, draw))
-    statistics = ood.fit(features[~held], patients[~held], features[held] if held.any() else None)
+        held = select_validation(task.y[draw.rows], patients, cell_seed(request, draw))
+    statistics = ood.fit_statistics(features[~held], patients[~held], features[held] if held.any() else None)
     (row,) = [
         row for row in findings.results.document.summary
         if (row.labels, row.mode, row.init) == (str(draw.wanted), settings.mode, next(iter(request.inits)))
@@ -109,7 +115,7 @@ def write_classifier(
     )
 
 
-def make_pictures(request: Request, findings: Findings) -> Pictures:
+def make_pictures(request: Experiment, findings: ExperimentResult) -> Pictures:
     """Of the fraction that the report speaks of first: its classifiers, and the first of them in heat maps. The neighbours are looked for
     among all labels that were drawn."""
     task, cells = request.task, findings.cells

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medssl.evaluate.models.calibration import tempered
+from medssl.evaluate.models.calibration import apply_temperature
 from medssl.evaluate.stats.curves import (
     GRID,
     Question,
     answers,
+    binary_questions,
     confusion,
     confusion_of_labels,
     over_draws,
     precision_recall,
-    questions,
     reliability,
     roc,
 )
@@ -56,7 +56,7 @@ def performance(kind: str, classes: Sequence[str], y: np.ndarray, probs: Draws, 
 
     `probs`: by initialisation the probabilities [n, k] of each draw; confusion and reliability are of the first draw of the first one.
     """
-    asked = questions(kind, y, len(classes))
+    asked = binary_questions(kind, y, len(classes))
     first = next(iter(probs.values()))[0]
     with figure_style():
         charts = {"confusion": fix_layout(_confusion(kind, classes, y, asked, first), "confusion")}
@@ -167,7 +167,7 @@ def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float 
     """Accuracy over confidence, before and after temperature scaling, above the histogram of the confidences."""
     figure, (upper, lower) = new_figure((_WIDTH, 4.0), 2, 1, sharex=True, height_ratios=[3.2, 1])
     versions = {"uncalibrated": prob} | (
-        {} if temperature is None else {f"temperature {temperature:.2f}": tempered(prob, temperature, kind == "multilabel")}
+        {} if temperature is None else {f"temperature {temperature:.2f}": apply_temperature(prob, temperature, kind == "multilabel")}
     )
     upper.plot([0, 1], [0, 1], **REFERENCE_LINE)
     handles, names = [], []

@@ -12,7 +12,7 @@ from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, find_split
 from medssl.data.store import Store
 from medssl.data.workers import end_workers
-from medssl.evaluate.task import class_order, numbered
+from medssl.evaluate.task import class_indices, class_order
 from medssl.types import SPLITS, Reporter, Source
 
 _STATISTICS_ROWS = 2000
@@ -42,7 +42,7 @@ class PreparedDataset:
     @cached_property
     def labels(self) -> np.ndarray:
         """int64 [n]: each row's class, -1 where it is not known."""
-        return numbered(self._names, self.classes)
+        return class_indices(self._names, self.classes)
 
     @cached_property
     def patients(self) -> np.ndarray:

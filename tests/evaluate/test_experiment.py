@@ -17,21 +17,21 @@ from medssl.data.split import parse_labels
 from medssl.errors import UserError
 from medssl.evaluate import experiment
 from medssl.evaluate import label_draws as plans
-from medssl.evaluate.experiment import Request, run_study
+from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import refuse_leak
-from medssl.evaluate.models.cache import Fit
+from medssl.evaluate.models.cache import CellFit
 from medssl.evaluate.results import Results, _p
 
 
 @pytest.fixture(scope="module")
-def request_() -> Request:
+def request_() -> Experiment:
     return a_request()
 
 
 @pytest.fixture(scope="module")
-def results(request_: Request) -> Results:
-    return run_study(request_).results
+def results(request_: Experiment) -> Results:
+    return run_experiment(request_).results
 
 
 def summary_row(results: Results, **wanted: object) -> dict:
@@ -83,7 +83,7 @@ def test_the_delong_test_agrees_with_the_interval_and_needs_two_classes(results:
 @pytest.fixture(scope="module")
 def against_faint() -> Results:
     """The reference is above chance, and the encoder far above the reference."""
-    return run_study(replace(a_request(), random=lambda _: Faint())).results
+    return run_experiment(replace(a_request(), random=lambda _: Faint())).results
 
 
 def test_labels_saved_is_the_first_amount_that_is_not_inferior_to_the_random_start_with_all_labels(against_faint: Results) -> None:
@@ -99,9 +99,9 @@ def test_labels_saved_is_the_first_amount_that_is_not_inferior_to_the_random_sta
 
 def test_an_encoder_that_never_gets_there_has_saved_no_labels() -> None:
     request = a_request()
-    swapped = run_study(replace(request, inits={"pretrained": Noise()}, random=lambda _: Corner())).results.document.labels_saved
+    swapped = run_experiment(replace(request, inits={"pretrained": Noise()}, random=lambda _: Corner())).results.document.labels_saved
     assert swapped is not None and swapped.reached is None and all(row.high < 0 for row in swapped.by_fraction)
-    assert run_study(a_request(labels="100pct")).results.document.labels_saved is None
+    assert run_experiment(a_request(labels="100pct")).results.document.labels_saved is None
 
 
 def test_each_draw_has_its_own_random_initialisation_at_every_fraction(results: Results) -> None:
@@ -109,16 +109,16 @@ def test_each_draw_has_its_own_random_initialisation_at_every_fraction(results: 
     assert len(set(scores.values())) == 4, "20pct and 100pct, two draws each"
     asked: list[int] = []
     request = replace(a_request(draws=4, labels="10pct,100pct"), random=lambda draw: asked.append(draw) or Noise())
-    rows = [c for c in run_study(request).results.document.to_dict()["cells"] if c["init"] == "random"]
+    rows = [c for c in run_experiment(request).results.document.to_dict()["cells"] if c["init"] == "random"]
     assert asked == [0, 1, 2, 3] and [(c["labels"], c["draw"]) for c in rows][-3:] == [("100pct", 0), ("100pct", 1), ("100pct", 2)]
 
 
 def test_shuffled_labels_give_chance_within_the_interval() -> None:
-    score = summary_row(run_study(a_request(signal=0, labels="100pct")).results, init="pretrained")["auroc"]
+    score = summary_row(run_experiment(a_request(signal=0, labels="100pct")).results, init="pretrained")["auroc"]
     assert score["low"] < 0.5 < score["high"]
 
 
-def test_predictions_and_splits_reproduce_the_document(results: Results, request_: Request, tmp_path: Path) -> None:
+def test_predictions_and_splits_reproduce_the_document(results: Results, request_: Experiment, tmp_path: Path) -> None:
     results.write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions.parquet", "results.json", "splits.json"]
     document = json.loads((tmp_path / "results.json").read_text())
@@ -139,7 +139,7 @@ def test_predictions_and_splits_reproduce_the_document(results: Results, request
 
 
 def test_the_same_request_gives_the_same_results(results: Results) -> None:
-    again = run_study(a_request()).results
+    again = run_experiment(a_request()).results
     assert again.document == results.document and again.splits == results.splits
     pd.testing.assert_frame_equal(again.predictions, results.predictions)
 
@@ -160,7 +160,7 @@ def test_features_are_computed_once_for_each_start(monkeypatch: pytest.MonkeyPat
     calls = []
     extract = experiment.extract
     monkeypatch.setattr(experiment, "extract", lambda network, *rest: calls.append(len(rest[1])) or extract(network, *rest))
-    run_study(a_request(labels="10pct,20pct", draws=3))
+    run_experiment(a_request(labels="10pct,20pct", draws=3))
     # the encoder, three random ones, the pixels: 40 images of the test, and not the training images that no draw needs
     assert len(calls) == 5 and max(calls) < 120
     assert calls[1] == calls[2] == calls[3] == 40 + 16, "a random initialisation sees the images of its own draw"
@@ -169,13 +169,13 @@ def test_features_are_computed_once_for_each_start(monkeypatch: pytest.MonkeyPat
 def test_progress_ends_at_its_total() -> None:
     for mode in ("linear", "full"):
         heard: list[tuple[int, int]] = []
-        run_study(a_request(mode=mode), lambda done, total, heard=heard: heard.append((done, total)))
+        run_experiment(a_request(mode=mode), lambda done, total, heard=heard: heard.append((done, total)))
         assert heard[-1][0] == heard[-1][1]
         assert [done for done, _ in heard] == list(range(1, len(heard) + 1))
 
 
 def test_the_full_mode_trains_every_draw_at_every_fraction_and_keeps_the_pixels_beside_it() -> None:
-    document = run_study(a_request(mode="full")).results.document.to_dict()
+    document = run_experiment(a_request(mode="full")).results.document.to_dict()
     cells = [(c["mode"], c["labels"], c["init"], c["draw"]) for c in document["cells"]]
     assert [c for c in cells if c[0] == "full" and c[1] == "100pct"] == [
         ("full", "100pct", init, d) for init in ("pretrained", "random") for d in (0, 1)
@@ -188,7 +188,7 @@ def test_the_full_mode_trains_every_draw_at_every_fraction_and_keeps_the_pixels_
 
 def test_shots_are_patients_of_each_class() -> None:
     request = a_request(labels="3shot", draws=1)
-    (cell,) = [c for c in run_study(request).results.document.to_dict()["cells"] if c["init"] == "pretrained"]
+    (cell,) = [c for c in run_experiment(request).results.document.to_dict()["cells"] if c["init"] == "pretrained"]
     assert (cell["n_patients"], cell["n_labels"], cell["fraction"]) == (6, 12, pytest.approx(6 / 40))
 
 
@@ -212,7 +212,7 @@ def test_a_number_of_labels_that_differs_from_the_draw_is_caught() -> None:
     request = a_request()
     (draw, *_) = plan_draws(request.task, request.fractions, 1, seed=0)
     with pytest.raises(AssertionError, match="80 labels were used where 16 were drawn"):
-        experiment._cell(request, draw, "linear", "pretrained", Fit(np.zeros((40, 2)), 1.0, labels=80))
+        experiment._cell(request, draw, "linear", "pretrained", CellFit(np.zeros((40, 2)), 1.0, labels=80))
 
 
 @pytest.mark.fault("L4")

@@ -11,10 +11,10 @@ from studies import a_request, hexed
 from medssl.data.split import parse_labels
 from medssl.errors import UserError
 from medssl.evaluate import experiment
-from medssl.evaluate.experiment import Request, run_study
+from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.results import Results
-from medssl.evaluate.task import ask
+from medssl.evaluate.task import define_task
 
 PATIENTS = 60
 
@@ -23,7 +23,7 @@ def of_each_image(values: np.ndarray) -> np.ndarray:
     return np.repeat(values, 2)
 
 
-def two_findings(**more: object) -> Request:
+def two_findings(**more: object) -> Experiment:
     """ "bright" is in the images, "other" is not, and of every fifth image "other" is not known."""
     number = np.arange(PATIENTS)
     other = of_each_image((number // 2 % 3 == 0).astype(int).astype(str))
@@ -34,7 +34,7 @@ def two_findings(**more: object) -> Request:
 
 @pytest.fixture(scope="module")
 def multilabel() -> Results:
-    return run_study(two_findings(labels="30pct,100pct")).results
+    return run_experiment(two_findings(labels="30pct,100pct")).results
 
 
 def row_of(results: Results, labels: str = "100pct", init: str = "pretrained") -> dict:
@@ -87,7 +87,7 @@ def test_several_labels_have_no_delong_test_no_kappa_and_a_document_of_strict_js
 
 @pytest.mark.parametrize("mode", ["knn", "full"])
 def test_several_labels_go_through_every_mode(mode: str) -> None:
-    results = run_study(two_findings(labels="100pct", mode=mode, draws=1, steps=6, balance=True)).results
+    results = run_experiment(two_findings(labels="100pct", mode=mode, draws=1, steps=6, balance=True)).results
     assert [row["mode"] for row in results.document.to_dict()["summary"]] == [mode, mode, "linear" if mode == "full" else mode]
     probabilities = results.predictions[["prob_bright", "prob_other"]].to_numpy()
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
@@ -95,7 +95,7 @@ def test_several_labels_go_through_every_mode(mode: str) -> None:
 
 
 def test_shots_of_several_labels_are_one_row_a_start_though_their_patients_differ_from_draw_to_draw() -> None:
-    results = run_study(two_findings(labels="4shot,3shot", draws=4)).results
+    results = run_experiment(two_findings(labels="4shot,3shot", draws=4)).results
     rows = [(row["labels"], row["init"]) for row in results.document.to_dict()["summary"]]
     assert sorted(rows) == [(labels, init) for labels in ("3shot", "4shot") for init in ("pixels", "pretrained", "random")]
     counts = [row["n_patients"] for row in results.document.to_dict()["summary"]]
@@ -103,14 +103,14 @@ def test_shots_of_several_labels_are_one_row_a_start_though_their_patients_diffe
     assert len({cell["fraction"] for cell in results.document.to_dict()["cells"]}) == 2
 
 
-def graded(ordered: bool = True) -> Request:
+def graded(ordered: bool = True) -> Experiment:
     """Three grades, of which the images show whether it is the first."""
     grade = np.where(np.arange(PATIENTS) % 2 == 0, 0, 1 + np.arange(PATIENTS) // 2 % 2)
     return a_request(findings={"grade": of_each_image(grade.astype(str))}, labels="100pct", ordered=ordered)
 
 
 def test_classes_with_an_order_are_scored_as_classes_and_by_a_kappa_and_the_tracker_hears_of_it() -> None:
-    ordered, plain = run_study(graded()).results, run_study(graded(ordered=False)).results
+    ordered, plain = run_experiment(graded()).results, run_experiment(graded(ordered=False)).results
     assert (ordered.document.to_dict()["task"]["kind"], plain.document.to_dict()["task"]["kind"]) == ("ordinal", "multiclass")
     kappa = row_of(ordered)["quadratic_kappa"]
     mine = ordered.predictions[ordered.predictions["init"] == "pretrained"]
@@ -123,7 +123,7 @@ def test_classes_with_an_order_are_scored_as_classes_and_by_a_kappa_and_the_trac
 
 
 def test_two_classes_have_no_order_and_no_row_for_each() -> None:
-    results = run_study(a_request(ordered=True, labels="100pct")).results
+    results = run_experiment(a_request(ordered=True, labels="100pct")).results
     assert results.document.to_dict()["task"]["kind"] == "multiclass" and row_of(results)["per_class"] == []
 
 
@@ -133,7 +133,7 @@ def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_train
     monkeypatch.setattr(experiment, "extract", lambda network, *rest: calls.append(1) or extract(network, *rest))
     monkeypatch.setattr(experiment, "fit_probe", None)
     monkeypatch.setattr(experiment, "fit_full", None)
-    findings = run_study(a_request(mode="knn", neighbours=5))
+    findings = run_experiment(a_request(mode="knn", neighbours=5))
     assert len(calls) == 4, "the encoder, a random one for each of two draws, the pixels"
     assert {cell["mode"] for cell in findings.results.document.to_dict()["cells"]} == {"knn"} and findings.fit.tensors == {}
     assert row_of(findings.results)["auroc"]["low"] > 0.9
@@ -145,7 +145,7 @@ def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_train
 def test_labels_that_are_shuffled_among_patients_give_chance_within_the_interval(mode: str) -> None:
     number = np.random.default_rng(3).permutation(PATIENTS)
     shuffled = of_each_image(np.where(number % 2, "sick", "normal"))
-    results = run_study(a_request(signal=60, mode=mode, labels="100pct", findings={"finding": shuffled})).results
+    results = run_experiment(a_request(signal=60, mode=mode, labels="100pct", findings={"finding": shuffled})).results
     score = row_of(results)["auroc"]
     assert score["low"] < 0.5 < score["high"]
 
@@ -169,11 +169,11 @@ def test_a_label_that_is_present_once_is_refused_by_name_and_number() -> None:
     request = a_request(findings={"bright": bright, "single": single})
     with pytest.raises(UserError, match="of 'single' there are 1 labelled training patients"):
         plan_draws(request.task, parse_labels("2shot"), 1, 0)
-    assert np.isfinite(row_of(run_study(replace(request, fractions=parse_labels("20pct"))).results, "20pct")["auroc"]["mean"])
+    assert np.isfinite(row_of(run_experiment(replace(request, fractions=parse_labels("20pct"))).results, "20pct")["auroc"]["mean"])
 
 
 def test_a_column_of_other_words_cannot_stand_beside_labels() -> None:
     request = two_findings()
     table = request.table.assign(**{"label:bright": "yes"})
     with pytest.raises(UserError, match="All 80 training labels"):
-        ask(table, ["bright", "other"], np.where(np.arange(120) < 40, "test", "train"))
+        define_task(table, ["bright", "other"], np.where(np.arange(120) < 40, "test", "train"))

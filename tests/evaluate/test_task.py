@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medssl.errors import UserError
-from medssl.evaluate.task import ask, class_order, label_columns
+from medssl.evaluate.task import class_order, define_task, label_columns
 
 
 def a_table(labels: list[str], patients: list[str] | None = None, pixels: list[str] | None = None) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def test_the_abnormal_class_is_the_positive_one_and_the_rest_is_sorted(names: li
 
 def test_unlabelled_and_validation_images_neither_give_labels_nor_are_tested() -> None:
     table = a_table(["sick", "normal", "", "sick", "normal", "", "normal"])
-    task = ask(table, ["finding"], np.array(["train", "train", "train", "test", "test", "test", "val"]))
+    task = define_task(table, ["finding"], np.array(["train", "train", "train", "test", "test", "test", "val"]))
     assert task.pool.tolist() == [0, 1] and task.test.tolist() == [3, 4]
     assert task.classes == ("normal", "sick")
     assert task.y.tolist() == [1, 0, -1, 1, 0, -1, 0]
@@ -48,7 +48,7 @@ def test_unlabelled_and_validation_images_neither_give_labels_nor_are_tested() -
 @pytest.mark.parametrize("role", ["train", ""])
 def test_a_training_image_of_a_test_patient_or_with_a_test_images_pixels_gives_no_label(column: str, role: str) -> None:
     table = a_table(["sick", "normal", "sick", "sick", "normal"], **{column: ["same", "b", "c", "same", "d"]})
-    task = ask(table, ["finding"], np.array([role, "train", "train", "test", "test"]))
+    task = define_task(table, ["finding"], np.array([role, "train", "train", "test", "test"]))
     assert task.pool.tolist() == [1, 2] and task.copies == 1
 
 
@@ -68,7 +68,7 @@ def test_a_training_image_of_a_test_patient_or_with_a_test_images_pixels_gives_n
 )
 def test_classes_that_cannot_be_learnt_or_tested_are_refused(labels: list[str], roles: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        ask(a_table(labels), ["finding"], np.array(roles))
+        define_task(a_table(labels), ["finding"], np.array(roles))
 
 
 def test_the_only_label_column_needs_no_name_and_a_wrong_name_gets_the_nearest() -> None:
@@ -92,7 +92,7 @@ def several_labels(**columns: str) -> pd.DataFrame:
 def test_columns_of_0_and_1_are_one_question_of_several_labels_and_what_is_not_known_is_masked() -> None:
     table = several_labels(mass="10-1010", effusion="0110011")
     assert label_columns(table) == ["mass", "effusion"] and label_columns(table, "effusion,mass") == ["effusion", "mass"]
-    task = ask(table, ["mass", "effusion"], np.array(["train"] * 4 + ["test"] * 3))
+    task = define_task(table, ["mass", "effusion"], np.array(["train"] * 4 + ["test"] * 3))
     assert (task.kind, task.classes, task.column) == ("multilabel", ("mass", "effusion"), "mass, effusion")
     assert task.y.T.tolist() == [[1, 0, -1, 1, 0, 1, 0], [0, 1, 1, 0, 0, 1, 1]]
     assert task.pool.tolist() == [0, 1, 2, 3] and task.test.tolist() == [4, 5, 6]
@@ -107,11 +107,11 @@ def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> No
 
 def test_a_label_that_is_never_present_in_the_test_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="No test image has the class '1' of 'effusion', which 1 others have"):
-        ask(several_labels(mass="1010", effusion="0100"), ["mass", "effusion"], np.array(["train", "train", "test", "test"]))
+        define_task(several_labels(mass="1010", effusion="0100"), ["mass", "effusion"], np.array(["train", "train", "test", "test"]))
 
 
 def test_classes_are_in_order_where_the_user_says_so_and_there_are_more_than_two() -> None:
     table = a_table(["2", "10", "1"] * 2)
     roles = np.repeat(["train", "test"], 3)
-    assert (task := ask(table, ["finding"], roles, ordered=True)).kind == "ordinal" and task.classes == ("1", "2", "10")
-    assert ask(a_table(["0", "1"] * 2), ["finding"], np.repeat(["train", "test"], 2), ordered=True).kind == "multiclass"
+    assert (task := define_task(table, ["finding"], roles, ordered=True)).kind == "ordinal" and task.classes == ("1", "2", "10")
+    assert define_task(a_table(["0", "1"] * 2), ["finding"], np.repeat(["train", "test"], 2), ordered=True).kind == "multiclass"

@@ -9,7 +9,7 @@ import torch
 from small import Shallow
 from studies import a_request
 
-from medssl.evaluate.experiment import Findings, Request, run_study
+from medssl.evaluate.experiment import Experiment, ExperimentResult, run_experiment
 from medssl.finetuning import artifacts
 from medssl.nn.encoder import Encoder
 from medssl.report import PictureInputs
@@ -17,27 +17,27 @@ from medssl.report import PictureInputs
 FRACTIONS = "10pct,50pct,100pct"
 
 
-def said(network: Any, request: Request) -> np.ndarray:
+def said(network: Any, request: Experiment) -> np.ndarray:
     """Probabilities of the test images."""
     with torch.no_grad():
         logits = network(torch.from_numpy(request.images[request.task.test]).float() / 255)
     return logits.softmax(1).numpy()
 
 
-def of_first_draw(findings: Findings, labels: str) -> tuple[np.ndarray, float]:
+def of_first_draw(findings: ExperimentResult, labels: str) -> tuple[np.ndarray, float]:
     cell = next(cell for cell in findings.cells if (cell.labels, cell.draw, cell.init) == (labels, 0, "pretrained"))
     return cell.prob, cell.temperature
 
 
 @pytest.fixture(params=["linear", "full"])
-def studied(request: pytest.FixtureRequest, tmp_path) -> tuple[Request, Findings]:
+def studied(request: pytest.FixtureRequest, tmp_path) -> tuple[Experiment, ExperimentResult]:
     """Finished once and taken from the kept cells: what is handed on has its tensors then, too."""
     torch.manual_seed(0)
     ours, random = (Encoder(Shallow(), torch.tensor([0.4]), torch.tensor([0.1])).eval() for _ in range(2))
     asked = a_request(mode=request.param, labels=FRACTIONS, cells=tmp_path, steps=20, lr=0.01)
     asked = replace(asked, inits={"pretrained": ours}, random=lambda _: random)
-    run_study(asked)
-    return asked, run_study(asked)
+    run_experiment(asked)
+    return asked, run_experiment(asked)
 
 
 def test_the_heat_maps_are_of_the_classifier_whose_cases_the_page_shows(studied, monkeypatch):

@@ -28,7 +28,7 @@ _LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
 
 
 @dataclass(frozen=True)
-class Fit:
+class CellFit:
     """What fitting one classifier gave: probabilities [n, k] of the test images, temperature, how many labels it was given, and, where it
     is to be used later, its tensors: "weight" [k, d] and "bias" [k] of the head, and after full fine-tuning "encoder.*"."""
 
@@ -39,12 +39,12 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Kept:
+class CellCache:
     """The folder of finished cells; None keeps nothing."""
 
     folder: Path | None
 
-    def find(self, key: Mapping[str, Any], tensors: bool) -> Fit | None:
+    def find(self, key: Mapping[str, Any], tensors: bool) -> CellFit | None:
         """The cell with that key, with its tensors where they are wanted; None where it is not there whole."""
         try:
             with np.load(io.BytesIO(self._path(key, ".npz").read_bytes()), allow_pickle=False) as kept:
@@ -53,11 +53,11 @@ class Kept:
             content = self._path(key, ".safetensors").read_bytes() if tensors else b""
             if tensors and hashlib.sha256(content).hexdigest() != sha256:
                 return None
-            return Fit(prob, temperature, labels, load(content) if tensors else {})
+            return CellFit(prob, temperature, labels, load(content) if tensors else {})
         except Exception:  # absent, torn, or of another make: fit it again
             return None
 
-    def keep(self, key: Mapping[str, Any], fit: Fit) -> None:
+    def keep(self, key: Mapping[str, Any], fit: CellFit) -> None:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

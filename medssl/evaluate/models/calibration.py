@@ -23,14 +23,14 @@ _RANGE = (0.05, 20.0)
 _TINY = 1e-12
 
 
-def tempered(prob: Float[np.ndarray, "n k"], temperature: float, multilabel: bool) -> Float[np.ndarray, "n k"]:
+def apply_temperature(prob: Float[np.ndarray, "n k"], temperature: float, multilabel: bool) -> Float[np.ndarray, "n k"]:
     """p_T of p; `multilabel`: labels, each for itself, instead of classes."""
     if multilabel:
         return expit(logit(np.clip(prob, _TINY, 1 - _TINY)) / temperature)
     return softmax(np.log(np.maximum(prob, _TINY)) / temperature, axis=1)
 
 
-def surprise_of(y: Int[np.ndarray, "n ..."], prob: Float[np.ndarray, "n k"], temperature: float = 1) -> float:
+def negative_log_likelihood(y: Int[np.ndarray, "n ..."], prob: Float[np.ndarray, "n k"], temperature: float = 1) -> float:
     """The mean negative log-likelihood, in nats, of `y` under p_T: classes [n], or several labels [n, k] of 0, 1 and -1 (not known), which
     are left out; -1 is left out of classes, too."""
     known = y >= 0
@@ -48,7 +48,7 @@ def fit_temperature(y: Int[np.ndarray, "n ..."], prob: Float[np.ndarray, "n k"])
         return 1.0
 
     def unlikely(log_t: float) -> float:
-        return surprise_of(y, prob, np.exp(log_t)) + (log_t / PRIOR) ** 2 / 2 / number
+        return negative_log_likelihood(y, prob, np.exp(log_t)) + (log_t / PRIOR) ** 2 / 2 / number
 
     found: Any = minimize_scalar(unlikely, bounds=np.log(_RANGE), method="bounded")
     return float(np.exp(found.x))

@@ -67,7 +67,7 @@ class Classifier(nn.Module):
 
     @property
     def statistics(self) -> Statistics:
-        """What tells how far out an image lies, by what `outlying.Described` makes of it with the encoder."""
+        """What tells how far out an image lies, from what `ood.FeaturesWithThumbnail` makes of it with the encoder."""
         return Statistics(*(part.cpu().numpy() for part in (self.mean, self.whitening, self.quantiles)))
 
 

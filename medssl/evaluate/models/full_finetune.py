@@ -22,7 +22,7 @@ from medssl.config import Finetune
 from medssl.data.loader import Loader, MakeView
 from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.errors import UserError
-from medssl.evaluate.models.calibration import fit_temperature, surprise_of
+from medssl.evaluate.models.calibration import fit_temperature, negative_log_likelihood
 from medssl.evaluate.models.features import extract
 from medssl.train import optimisers
 from medssl.train.loop import Plan, fit
@@ -71,7 +71,7 @@ class Classifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FullFit:
     """A trained classifier, how many labels it was given (held back ones too), its temperature, the step of its weights."""
 
     classifier: Classifier
@@ -96,15 +96,15 @@ def fit_full(
     seed: int = 0,
     workers: int = 0,
     on_step: Callable[[], None] | None = None,
-) -> Fitted:
+) -> FullFit:
     """A classifier of the classes 0..classes-1, or of several labels, trained on `rows` alone for `settings.steps` steps.
 
     `labels`, `patients`: of each row of the store. Fewer rows than `settings.batch_size`: all of them make one batch. `on_step` is called
     after each step. Raises UserError for fewer than two rows and for a training that diverges.
     """
-    held = held_back(labels[rows], patients[rows], seed) if settings.early_stopping else np.zeros(len(rows), dtype=bool)
+    held = select_validation(labels[rows], patients[rows], seed) if settings.early_stopping else np.zeros(len(rows), dtype=bool)
     taught, asked = rows[~held], rows[held]
-    weights = balanced(labels[taught], classes) if settings.balance else None
+    weights = class_weights(labels[taught], classes) if settings.balance else None
     classifier = Classifier(encoder, classes, labels.ndim == 2, weights).to(device)
     batches = Loader(
         images,
@@ -131,7 +131,7 @@ def fit_full(
 
     done = fit(classifier, _only(batches, rows), optimiser, plan, on_step=heard)
     used = len(taught) + len(asked)
-    return Fitted(classifier, used, *best.taken()) if len(asked) else Fitted(classifier, used, 1.0, done)
+    return FullFit(classifier, used, *best.taken()) if len(asked) else FullFit(classifier, used, 1.0, done)
 
 
 class _Best:
@@ -139,13 +139,13 @@ class _Best:
 
     def __init__(self, classifier: Classifier, y: np.ndarray, predicted: Callable[[], np.ndarray]) -> None:
         self._classifier, self._y, self._predicted = classifier, y, predicted
-        self._surprise, self._step, self._prob = math.inf, 0, np.zeros((0, 0))
+        self._loss, self._step, self._prob = math.inf, 0, np.zeros((0, 0))
         self._state: dict[str, Tensor] = {}
 
     def look(self, step: int) -> None:
         prob = self._predicted()
-        if (surprise := surprise_of(self._y, prob)) < self._surprise:
-            self._surprise, self._step, self._prob = surprise, step, prob
+        if (loss := negative_log_likelihood(self._y, prob)) < self._loss:
+            self._loss, self._step, self._prob = loss, step, prob
             self._state = {name: tensor.clone() for name, tensor in self._classifier.state_dict().items()}
 
     def taken(self) -> tuple[float, int]:
@@ -154,7 +154,7 @@ class _Best:
         return fit_temperature(self._y, self._prob), self._step
 
 
-def held_back(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], seed: int) -> Bool[np.ndarray, " m"]:
+def select_validation(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], seed: int) -> Bool[np.ndarray, " m"]:
     """Who is held back of the drawn labels: a fifth of the patients of each class; none where a class has fewer than `PATIENTS` of them.
     Of several labels, a fifth of the patients, each label in its share."""
     fifth, held = LabelFraction(share=Fraction(1, 5)), np.zeros(len(y), dtype=bool)
@@ -172,7 +172,7 @@ def held_back(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], s
     return held
 
 
-def balanced(y: Int[np.ndarray, "m ..."], classes: int) -> Float32[Tensor, " k"]:
+def class_weights(y: Int[np.ndarray, "m ..."], classes: int) -> Float32[Tensor, " k"]:
     """What an error counts so that all classes count alike, as scikit-learn's "balanced"; of several labels, so that presence counts as
     much as absence."""
     if y.ndim == 1:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 
-from medssl.evaluate.models.cache import Fit
+from medssl.evaluate.models.cache import CellFit
 from medssl.evaluate.models.calibration import fit_temperature
 from medssl.nn.knn import vote
 
@@ -19,7 +19,7 @@ def fit_knn(
     query: Float[np.ndarray, "q d"],
     classes: int,
     k: int,
-) -> Fit:
+) -> CellFit:
     """Probabilities [q, classes] of the queries from the k nearest labelled images, or as many as there are. `y`: classes [n], or several
     labels [n, classes] of 1, 0, and -1 where not known, which have no vote.
 
@@ -34,10 +34,10 @@ def fit_knn(
     asked = np.linspace(0, len(y) - 1, min(len(y), _ASKED)).astype(int)
     same = torch.from_numpy(patients[asked, None] == patients)
     if not (others := int((~same).sum(1).min())):
-        return Fit(prob, 1.0, len(y))
+        return CellFit(prob, 1.0, len(y))
     k = min(k, others)
     of_others = _smoothed(vote(bank, known, bank[asked], k, excluded=same).numpy(), targets, k)
-    return Fit(prob, fit_temperature(y[asked], of_others), len(y))
+    return CellFit(prob, fit_temperature(y[asked], of_others), len(y))
 
 
 def _smoothed(prob: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:

@@ -81,13 +81,13 @@ def _fitted(
     scaler = StandardScaler().fit(features.astype(np.float64))
     model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, class_weight=balance)
     _fit(model, np.asarray(scaler.transform(features.astype(np.float64))), y)
-    weight, bias = folded(scaler, model, classes)
+    weight, bias = fold_scaler(scaler, model, classes)
     prob = np.zeros((len(y), classes))
     prob[:, np.unique(y)] = held
     return weight, bias, prob
 
 
-def folded(scaler: Any, model: Any, classes: int) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
+def fold_scaler(scaler: Any, model: Any, classes: int) -> tuple[Float[np.ndarray, "k d"], Float[np.ndarray, " k"]]:
     """Weight and bias of a fitted StandardScaler and LogisticRegression for the classes 0..classes-1, for features as they come.
 
     Two classes, for which scikit-learn keeps one row, the difference, have half of it each. A class that was not among the labels has the

@@ -41,7 +41,7 @@ _LEAST_A, _LEAST_MU = 1e-6, 1e-12  # so that S can be inverted, where all images
 _LEAST_DEVIATION = 1e-6  # of the largest one: a feature that varies less is constant
 
 
-class Described(nn.Module):
+class FeaturesWithThumbnail(nn.Module):
     """An encoder's features, and behind them the picture averaged down to 7 x 7; without an encoder the picture alone."""
 
     def __init__(self, encoder: nn.Module | None = None) -> None:
@@ -70,10 +70,10 @@ class Statistics:
         return np.interp(self.distances(features), self.quantiles, np.linspace(0, 1, QUANTILES))
 
 
-def fit(
+def fit_statistics(
     features: Float[np.ndarray, "n d"], patients: Shaped[np.ndarray, " n"], held_out: Float[np.ndarray, "m d"] | None = None
 ) -> Statistics:
-    """The statistics of the training images' features, as `Described` has them; `patients`: one key per image.
+    """The statistics of the training images' features, as `FeaturesWithThumbnail` has them; `patients`: one key per image.
 
     `held_out`: features of images that the network was not trained on. A network that was trained on the labels of `features` (mode full)
     knows these images better than new ones, whoever is left out here: the quantiles are those of `held_out` then.

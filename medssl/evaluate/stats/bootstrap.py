@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from medssl.evaluate.stats.metrics import METRICS, Metric, Prob, Scores, Weights, measured
+from medssl.evaluate.stats.metrics import METRICS, Metric, Prob, Scores, Weights, evaluate_metric
 
 _CHUNK = 4_000_000  # weights held at once (32 MB): the bootstrap's memory does not grow with the test set
 _KEY = {"patients": 0, "draws": 1}
@@ -58,8 +58,12 @@ def interval(values: Scores, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def resampled(y: np.ndarray, draws: Sequence[Prob], resamples: Resamples, metrics: Mapping[str, Metric] = METRICS) -> dict[str, Scores]:
+def resample_scores(
+    y: np.ndarray, draws: Sequence[Prob], resamples: Resamples, metrics: Mapping[str, Metric] = METRICS
+) -> dict[str, Scores]:
     """Per metric the mean over the label draws in every resample, [count]. `draws`: the test probabilities of each draw."""
-    chunks = [np.stack([[measured(metric, y, prob, w) for metric in metrics.values()] for prob in draws]) for w in resamples.weights()]
+    chunks = [
+        np.stack([[evaluate_metric(metric, y, prob, w) for metric in metrics.values()] for prob in draws]) for w in resamples.weights()
+    ]
     means = np.einsum("bd,dmb->mb", resamples.draws(len(draws)), np.concatenate(chunks, axis=-1))
     return dict(zip(metrics, means, strict=True))

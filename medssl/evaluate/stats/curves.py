@@ -35,7 +35,7 @@ class Bins:
     ece: float
 
 
-def questions(kind: str, y: np.ndarray, classes: int) -> list[Question]:
+def binary_questions(kind: str, y: np.ndarray, classes: int) -> list[Question]:
     """All that have both answers among the test images."""
     columns = range(classes) if kind == "multilabel" or classes > 2 else [1]
     asked = []

@@ -23,7 +23,7 @@ Weights = Float[np.ndarray, "b n"]
 Scores = Float[np.ndarray, " b"]
 
 ECE_BINS = 15
-HELD = 0.95  # the specificity, or sensitivity, at which the other one is read
+FIXED_RATE = 0.95  # the specificity, or sensitivity, at which the other one is read
 _ROUNDING = 1e-12  # of sums of weights: a point that lies exactly on the line is on the right side of it
 
 
@@ -106,18 +106,18 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def measured(metric: Metric, y: Int[np.ndarray, "n ..."], prob: Prob, w: Weights) -> Scores:
+def evaluate_metric(metric: Metric, y: Int[np.ndarray, "n ..."], prob: Prob, w: Weights) -> Scores:
     """The metric of classes, y [n], or its mean over several labels, y [n, k]; labels that cannot be scored under a weighting are left out
     of that mean, nan where none can be."""
     if y.ndim == 1:
         return metric(y, prob, w)
     nothing = np.full(len(w), np.nan)
-    values = np.array([metric(truth, p, w[:, known]) if known.any() else nothing for truth, p, known in labels_apart(y, prob)])
+    values = np.array([metric(truth, p, w[:, known]) if known.any() else nothing for truth, p, known in split_labels(y, prob)])
     scored = np.isfinite(values)
     return _ratio(np.where(scored, values, 0).sum(0), scored.sum(0).astype(np.float64))
 
 
-def labels_apart(y: Int[np.ndarray, "n k"], prob: Prob) -> Iterator[tuple[Y, Prob, np.ndarray]]:
+def split_labels(y: Int[np.ndarray, "n k"], prob: Prob) -> Iterator[tuple[Y, Prob, np.ndarray]]:
     """Each of several labels as a question of two classes, on the images where it is known: truth, probabilities, and which images."""
     for truth, p in zip(y.T, prob.T, strict=True):
         known = truth >= 0
@@ -132,7 +132,7 @@ def two_classes(p: Float[np.ndarray, " n"]) -> Prob:
 def score(y: Int[np.ndarray, "n ..."], prob: Prob, metrics: Mapping[str, Metric] = METRICS) -> dict[str, float]:
     """Every metric with all images counting once."""
     once = np.ones((1, len(y)))
-    return {name: float(measured(metric, y, prob, once)[0]) for name, metric in metrics.items()}
+    return {name: float(evaluate_metric(metric, y, prob, once)[0]) for name, metric in metrics.items()}
 
 
 def _auroc(positive: Weights, negative: Weights) -> Scores:
@@ -152,7 +152,7 @@ def _sensitivity_at(positive: Weights, negative: Weights) -> Scores:
     called = np.cumsum(positive[:, ::-1], axis=1)[:, ::-1]
     wrongly = np.cumsum(negative[:, ::-1], axis=1)[:, ::-1]
     negatives = wrongly[:, :1]
-    allowed = wrongly <= (1 - HELD + _ROUNDING) * negatives
+    allowed = wrongly <= (1 - FIXED_RATE + _ROUNDING) * negatives
     return _ratio(np.where(allowed, called, 0).max(1), np.where(negatives[:, 0] > 0, called[:, 0], 0))
 
 

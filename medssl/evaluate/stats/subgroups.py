@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medssl.evaluate.stats.bootstrap import Resamples, interval, resampled
+from medssl.evaluate.stats.bootstrap import Resamples, interval, resample_scores
 from medssl.evaluate.stats.metrics import Metric, accuracy, auroc, score
 from medssl.evaluate.task import Task
 
@@ -88,7 +88,7 @@ def _members(task: Task, y: np.ndarray) -> list[np.ndarray]:
 def _scores(
     y: np.ndarray, draws: Sequence[np.ndarray], patients: np.ndarray, metrics: Mapping[str, Metric], seed: int, level: float
 ) -> dict[str, dict[str, float] | None]:
-    values = resampled(y, draws, Resamples(patients, _RESAMPLES, seed), metrics)
+    values = resample_scores(y, draws, Resamples(patients, _RESAMPLES, seed), metrics)
     means = {name: float(np.mean([score(y, prob, metrics)[name] for prob in draws])) for name in metrics}
     return {name: _number(means[name], values[name], level) for name in metrics}
 
@@ -115,7 +115,7 @@ def site_probe(
     for known, held in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(x, y, who):
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C, max_iter=1000)).fit(x[known], y[known])
         prob[np.ix_(held, probe.classes_)] = probe.predict_proba(x[held])
-    values = resampled(y, [prob], Resamples(who, _RESAMPLES, seed), metrics := {"accuracy": accuracy, "auroc": auroc})
+    values = resample_scores(y, [prob], Resamples(who, _RESAMPLES, seed), metrics := {"accuracy": accuracy, "auroc": auroc})
     found = score(y, prob, metrics)
     return {
         "sites": {site: int((y == i).sum()) for i, site in enumerate(large)},

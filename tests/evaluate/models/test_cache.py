@@ -16,11 +16,11 @@ from torch import nn
 import medssl
 from medssl.data.split import parse_labels
 from medssl.evaluate import experiment
-from medssl.evaluate.experiment import Request, run_study
+from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.models import cache
-from medssl.evaluate.models.cache import Fit, Kept, weights_digest
+from medssl.evaluate.models.cache import CellCache, CellFit, weights_digest
 
-Count = Callable[[Request], int]
+Count = Callable[[Experiment], int]
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def count(monkeypatch: pytest.MonkeyPatch) -> Count:
         real = getattr(experiment, name)
         monkeypatch.setattr(experiment, name, lambda *args, real=real, name=name, **more: fits.append(name) or real(*args, **more))
 
-    def counted(request: Request) -> int:
+    def counted(request: Experiment) -> int:
         fits.clear()
-        run_study(request)
+        run_experiment(request)
         return len(fits)
 
     return counted
 
 
-def small(folder: Path, mode: str = "knn", labels: str = "20pct", draws: int = 1, **more: Any) -> Request:
+def small(folder: Path, mode: str = "knn", labels: str = "20pct", draws: int = 1, **more: Any) -> Experiment:
     """One draw of 16 labels: three starts, three cells."""
     return a_request(mode=mode, labels=labels, draws=draws, cells=folder, **more)
 
@@ -47,11 +47,11 @@ def small(folder: Path, mode: str = "knn", labels: str = "20pct", draws: int = 1
 def test_a_second_study_fits_nothing_and_finds_the_same(tmp_path: Path, count: Count) -> None:
     for mode, fits in (("linear", 3), ("knn", 3), ("full", 2)):  # the pixels' probe is the same in the full mode
         request = small(tmp_path, mode)
-        fresh = run_study(replace(request, cells=None))
+        fresh = run_experiment(replace(request, cells=None))
         assert count(request) == fits
         heard: list[tuple[int, int]] = []
         assert count(request) == 0, mode
-        again = run_study(request, lambda *progress, heard=heard: heard.append(progress))
+        again = run_experiment(request, lambda *progress, heard=heard: heard.append(progress))
         assert again.results.document == fresh.results.document.to_dict()
         assert heard[-1][0] == heard[-1][1]
         assert again.fit.tensors.keys() == fresh.fit.tensors.keys() and (mode == "knn" or again.fit.tensors)
@@ -68,38 +68,38 @@ def test_another_fraction_or_draw_fits_only_what_is_new(tmp_path: Path, count: C
     assert count(small(tmp_path, labels="100pct")) == 0
 
 
-def heavier(request: Request) -> Request:
+def heavier(request: Experiment) -> Experiment:
     encoder = Corner()
     encoder.weight.data += 1e-7
     return replace(request, inits={**request.inits, "pretrained": encoder})
 
 
-def relabelled(request: Request) -> Request:
+def relabelled(request: Experiment) -> Experiment:
     y = request.task.y.copy()
     y[0] = 1 - y[0]  # of a test image
     return replace(request, task=replace(request.task, y=y))
 
 
-def repainted(request: Request) -> Request:
+def repainted(request: Experiment) -> Experiment:
     table = request.table.copy()
     table.loc[50, "pixel_hash"] = "another"
     return replace(request, table=table)
 
 
-def regrouped(request: Request) -> Request:
+def regrouped(request: Experiment) -> Experiment:
     """Every image a patient of its own."""
     return replace(request, task=replace(request.task, patients=np.array([f"p{i}" for i in range(len(request.table))])))
 
 
-def redrawn(request: Request) -> Request:
+def redrawn(request: Experiment) -> Experiment:
     return replace(request, fractions=parse_labels("30pct"))
 
 
-def seeded(request: Request) -> Request:
+def seeded(request: Experiment) -> Experiment:
     return replace(request, seed=1, fractions=parse_labels("100pct"))
 
 
-def set_to(**settings: Any) -> Callable[[Request], Request]:
+def set_to(**settings: Any) -> Callable[[Experiment], Experiment]:
     return lambda request: replace(request, settings=request.settings.model_copy(update=settings))
 
 
@@ -129,7 +129,7 @@ def set_to(**settings: Any) -> Callable[[Request], Request]:
     ],
 )
 def test_what_a_cell_depends_on_fits_it_anew_and_nothing_else_does(
-    tmp_path: Path, count: Count, mode: str, labels: str, change: Callable[[Request], Request], fits: int
+    tmp_path: Path, count: Count, mode: str, labels: str, change: Callable[[Experiment], Experiment], fits: int
 ) -> None:
     request = small(tmp_path, mode, labels)
     assert count(request) == 3
@@ -141,7 +141,7 @@ def test_the_random_start_learns_at_the_full_rate_in_every_layer(tmp_path: Path)
     request = small(tmp_path, "full", early_stopping=False, lr=0.05)
     same = replace(request, random=lambda _: Corner(), cells=None)
     rows = {
-        decay: [cell["test"]["brier"] for cell in run_study(set_to(layer_decay=decay)(same)).results.document.to_dict()["cells"]]
+        decay: [cell["test"]["brier"] for cell in run_experiment(set_to(layer_decay=decay)(same)).results.document.to_dict()["cells"]]
         for decay in (1.0, 0.1)
     }
     (ours, random, _), (ours_decayed, random_decayed, _) = rows[1.0], rows[0.1]
@@ -152,7 +152,7 @@ def test_the_random_start_learns_at_the_full_rate_in_every_layer(tmp_path: Path)
 @pytest.mark.parametrize("damage", ["torn", "flipped", "gone"])
 def test_a_damaged_cell_is_fitted_again(tmp_path: Path, count: Count, suffix: str, damage: str) -> None:
     request = small(tmp_path, "linear")
-    run_study(request)
+    run_experiment(request)
     (file,) = (path for path in tmp_path.glob(f"*{suffix}") if path.with_suffix(".safetensors").is_file())
     intact = file.read_bytes()
     content = bytearray(intact)
@@ -168,8 +168,8 @@ def test_a_damaged_cell_is_fitted_again(tmp_path: Path, count: Count, suffix: st
 
 
 def test_a_byte_that_changes_a_number_is_noticed(tmp_path: Path) -> None:
-    fit = Fit(np.array([[0.25, 0.75]]), 1.5, 4, {"weight": torch.ones(1, 2, dtype=torch.float64)})
-    kept = Kept(tmp_path)
+    fit = CellFit(np.array([[0.25, 0.75]]), 1.5, 4, {"weight": torch.ones(1, 2, dtype=torch.float64)})
+    kept = CellCache(tmp_path)
     kept.keep({"a": 1}, fit)
     for file in tmp_path.iterdir():
         content = file.read_bytes()
@@ -187,8 +187,8 @@ def test_a_byte_that_changes_a_number_is_noticed(tmp_path: Path) -> None:
 
 def test_without_a_folder_nothing_is_kept_or_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Kept(None).keep({}, Fit(np.zeros((1, 2)), 1.0, 1))
-    assert Kept(None).find({}, tensors=False) is None and not list(tmp_path.iterdir())
+    CellCache(None).keep({}, CellFit(np.zeros((1, 2)), 1.0, 1))
+    assert CellCache(None).find({}, tensors=False) is None and not list(tmp_path.iterdir())
 
 
 def test_networks_with_the_same_weights_but_other_layers_differ() -> None:

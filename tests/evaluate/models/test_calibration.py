@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit, softmax
 from sklearn.metrics import log_loss
 
-from medssl.evaluate.models.calibration import fit_temperature, surprise_of, tempered
+from medssl.evaluate.models.calibration import apply_temperature, fit_temperature, negative_log_likelihood
 
 
 def classes(n: int = 4000, k: int = 4, factor: float = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -52,13 +52,13 @@ def test_a_dozen_labels_that_are_all_right_do_not_make_it_certain_and_many_do():
     assert fitted(4000) < 0.3
 
 
-def test_surprise_is_the_log_loss_of_the_tempered_probabilities():
+def test_the_negative_log_likelihood_is_the_log_loss_after_temperature_scaling():
     y, prob = classes(n=200, factor=2)
-    assert surprise_of(y, prob) == pytest.approx(log_loss(y, prob), abs=1e-9)
-    assert surprise_of(y, prob, 1.7) == pytest.approx(log_loss(y, tempered(prob, 1.7, multilabel=False)), abs=1e-9)
+    assert negative_log_likelihood(y, prob) == pytest.approx(log_loss(y, prob), abs=1e-9)
+    assert negative_log_likelihood(y, prob, 1.7) == pytest.approx(log_loss(y, apply_temperature(prob, 1.7, multilabel=False)), abs=1e-9)
     y, prob = labels(n=200, factor=2)
-    each = [log_loss(y[:, k], tempered(prob, 1.7, multilabel=True)[:, k]) for k in range(3)]
-    assert surprise_of(y, prob, 1.7) == pytest.approx(np.mean(each), abs=1e-9)
+    each = [log_loss(y[:, k], apply_temperature(prob, 1.7, multilabel=True)[:, k]) for k in range(3)]
+    assert negative_log_likelihood(y, prob, 1.7) == pytest.approx(np.mean(each), abs=1e-9)
 
 
 def test_labels_that_are_not_known_do_not_count():
@@ -67,7 +67,7 @@ def test_labels_that_are_not_known_do_not_count():
     masked[::2, 1] = -1
     spoilt[::2, 1] = 0.999
     known = masked >= 0
-    assert surprise_of(masked, spoilt) == pytest.approx(log_loss(y[known], prob[known]), abs=1e-9)
+    assert negative_log_likelihood(masked, spoilt) == pytest.approx(log_loss(y[known], prob[known]), abs=1e-9)
     assert fit_temperature(masked, spoilt) == fit_temperature(masked, prob) != fit_temperature(y, spoilt)
     y, prob = classes(n=500, factor=3)
     some = np.where(np.arange(500) % 2, y, -1)
@@ -77,19 +77,19 @@ def test_labels_that_are_not_known_do_not_count():
 @pytest.mark.parametrize("temperature", [0.05, 0.7, 3, 20])
 def test_the_order_of_the_classes_in_an_image_and_of_the_images_in_a_label_stays(temperature):
     _, prob = classes(n=200)
-    scaled = tempered(prob, temperature, multilabel=False)
+    scaled = apply_temperature(prob, temperature, multilabel=False)
     assert (scaled.argsort(1) == prob.argsort(1)).all()
     np.testing.assert_allclose(scaled.sum(1), 1)
     _, prob = labels(n=200)
-    assert (np.diff(tempered(prob, temperature, multilabel=True)[prob[:, 0].argsort(), 0]) >= 0).all()
+    assert (np.diff(apply_temperature(prob, temperature, multilabel=True)[prob[:, 0].argsort(), 0]) >= 0).all()
 
 
 def test_a_temperature_of_one_changes_nothing_and_two_halves_the_logits():
     for multilabel, (_, prob) in ((False, classes(n=50)), (True, labels(n=50))):
-        np.testing.assert_allclose(tempered(prob, 1, multilabel), prob, rtol=1e-9)
+        np.testing.assert_allclose(apply_temperature(prob, 1, multilabel), prob, rtol=1e-9)
     # odds of 9 to 1 are 3 to 1 under their square root
-    np.testing.assert_allclose(tempered(np.array([[0.1, 0.9]]), 2, multilabel=False), [[0.25, 0.75]])
-    np.testing.assert_allclose(tempered(np.array([[0.1, 0.9]]), 2, multilabel=True), [[0.25, 0.75]])
+    np.testing.assert_allclose(apply_temperature(np.array([[0.1, 0.9]]), 2, multilabel=False), [[0.25, 0.75]])
+    np.testing.assert_allclose(apply_temperature(np.array([[0.1, 0.9]]), 2, multilabel=True), [[0.25, 0.75]])
 
 
 def test_without_a_label_held_out_the_temperature_is_one():
@@ -104,7 +104,7 @@ def test_without_a_label_held_out_the_temperature_is_one():
 def test_the_labels_that_it_was_fitted_to_are_never_more_surprising_than_before(made_up, n):
     for factor in (0.3, 1, 4):
         y, prob = made_up(n=n, factor=factor)
-        assert surprise_of(y, prob, fit_temperature(y, prob)) <= surprise_of(y, prob) + 1e-9
+        assert negative_log_likelihood(y, prob, fit_temperature(y, prob)) <= negative_log_likelihood(y, prob) + 1e-9
 
 
 def test_labels_that_are_all_right_or_all_wrong_stop_at_the_bounds():
@@ -115,5 +115,8 @@ def test_labels_that_are_all_right_or_all_wrong_stop_at_the_bounds():
         assert fit_temperature(truth, right) == pytest.approx(0.05, rel=0.01)
         assert fit_temperature(truth, 1 - right) == pytest.approx(20, rel=0.01)
     certain = np.eye(2)[y]  # probabilities of 0 and 1, as a kNN gives them
-    assert np.isfinite([surprise_of(y, 1 - certain), surprise_of(several, 1 - certain)]).all()
-    assert np.isfinite(tempered(certain, 3, multilabel=False)).all() and np.isfinite(tempered(certain, 3, multilabel=True)).all()
+    assert np.isfinite([negative_log_likelihood(y, 1 - certain), negative_log_likelihood(several, 1 - certain)]).all()
+    assert (
+        np.isfinite(apply_temperature(certain, 3, multilabel=False)).all()
+        and np.isfinite(apply_temperature(certain, 3, multilabel=True)).all()
+    )

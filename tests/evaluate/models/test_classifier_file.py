@@ -15,7 +15,7 @@ from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.evaluate.models import classifier_file, ood
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.linear_probe import folded
+from medssl.evaluate.models.linear_probe import fold_scaler
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 1, 16, 16), np.uint8)
@@ -24,7 +24,7 @@ ROWS, CPU = np.arange(60), torch.device("cpu")
 
 def folded_of(probe: Any, classes: int) -> tuple[np.ndarray, np.ndarray]:
     scaler, model = probe
-    return folded(scaler, model, classes)
+    return fold_scaler(scaler, model, classes)
 
 
 def encoder():
@@ -39,7 +39,7 @@ def fitted(y: np.ndarray) -> Pipeline:
 
 
 def saved(folder, weight, bias, temperature=1.0, kind="multiclass", names="abc"):
-    statistics = ood.fit(extract(ood.Described(encoder()), IMAGES, ROWS, CPU), ROWS.astype(str))
+    statistics = ood.fit_statistics(extract(ood.FeaturesWithThumbnail(encoder()), IMAGES, ROWS, CPU), ROWS.astype(str))
     card = {"backbone": BACKBONE, "channels": 1, "size": 16, "intended_use": "a test"}
     given = {"weight": weight, "bias": bias, "temperature": temperature, "kind": kind, "classes": names[: len(bias)]}
     classifier_file.save(folder, encoder=encoder(), statistics=statistics, card=card, **given)

@@ -10,8 +10,8 @@ from torch import nn
 
 from medssl.config import Finetune
 from medssl.evaluate.models import full_finetune
-from medssl.evaluate.models.calibration import surprise_of
-from medssl.evaluate.models.full_finetune import Classifier, Fitted, balanced, fit_full, held_back, predict
+from medssl.evaluate.models.calibration import negative_log_likelihood
+from medssl.evaluate.models.full_finetune import Classifier, FullFit, class_weights, fit_full, predict, select_validation
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -40,36 +40,36 @@ def owners(counts: list[int], images: int = 2) -> tuple[np.ndarray, np.ndarray]:
     return y, np.repeat([f"p{i}" for i in range(sum(counts))], images)
 
 
-def test_a_fifth_of_the_patients_of_each_class_is_held_back_with_all_their_images() -> None:
+def test_a_fifth_of_the_patients_of_each_class_is_the_validation_set_with_all_their_images() -> None:
     y, patients = owners([50, 10, 5])
-    held = held_back(y, patients, seed=0)
+    held = select_validation(y, patients, seed=0)
     assert [len(np.unique(patients[held & (y == c)])) for c in range(3)] == [10, 2, 1]
     assert not set(patients[held]) & set(patients[~held])
-    assert (held_back(y, patients, seed=0) == held).all() and (held_back(y, patients, seed=1) != held).any()
+    assert (select_validation(y, patients, seed=0) == held).all() and (select_validation(y, patients, seed=1) != held).any()
 
 
-def test_nobody_is_held_back_where_a_class_has_fewer_than_five_patients_however_many_images() -> None:
+def test_there_is_no_validation_set_where_a_class_has_fewer_than_five_patients_however_many_images() -> None:
     y, patients = owners([50, 4], images=10)
-    assert not held_back(y, patients, seed=0).any()
+    assert not select_validation(y, patients, seed=0).any()
 
 
-def test_of_several_labels_a_fifth_of_the_patients_is_held_back_and_each_label_is_on_both_sides() -> None:
+def test_of_several_labels_a_fifth_of_the_patients_is_the_validation_set_and_each_label_is_on_both_sides() -> None:
     generator = np.random.default_rng(0)
     patients = np.repeat([f"p{i}" for i in range(60)], 2)
     y = np.repeat((generator.random((60, 3)) < [0.5, 0.3, 0.12]).astype(int), 2, axis=0)
-    held = held_back(y, patients, seed=0)
+    held = select_validation(y, patients, seed=0)
     assert len(np.unique(patients[held])) == 12 and not set(patients[held]) & set(patients[~held])
     for side in (held, ~held):
         assert (y[side] == 1).any(0).all() and (y[side] == 0).any(0).all()
     y[np.flatnonzero(y[:, 2])[8:], 2] = 0  # four patients have it
-    assert not held_back(y, patients, seed=0).any()
+    assert not select_validation(y, patients, seed=0).any()
 
 
-def test_more_labels_than_a_fifth_of_the_patients_can_hold_are_trained_without_anyone_held_back() -> None:
+def test_more_labels_than_a_fifth_of_the_patients_can_hold_are_trained_without_a_validation_set() -> None:
     y = np.zeros((30, 40), dtype=int)
     for label in range(40):
         y[np.random.default_rng(label).permutation(30)[:5], label] = 1
-    assert not held_back(y, np.array([f"p{i}" for i in range(30)]), seed=0).any()
+    assert not select_validation(y, np.array([f"p{i}" for i in range(30)]), seed=0).any()
 
 
 def bright(n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,7 +78,7 @@ def bright(n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return images.clip(0, 255).astype(np.uint8), y, np.array([f"p{i}" for i in range(n)])
 
 
-def fitted(**more: Any) -> tuple[Fitted, int]:
+def fitted(**more: Any) -> tuple[FullFit, int]:
     """A training of 40 steps, and how many there were."""
     images, y, patients = bright()
     steps: list[int] = []
@@ -87,9 +87,9 @@ def fitted(**more: Any) -> tuple[Fitted, int]:
     return found, len(steps)
 
 
-def test_the_weights_are_those_of_the_moment_that_fits_the_held_back_best(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_are_those_of_the_moment_that_fits_the_validation_set_best(monkeypatch: pytest.MonkeyPatch) -> None:
     images, y, patients = bright()
-    held = held_back(y, patients, 0)
+    held = select_validation(y, patients, 0)
     forward, calls = Classifier.forward, []
 
     def spoilt(self: Classifier, batch: Batch) -> Any:
@@ -104,7 +104,7 @@ def test_the_weights_are_those_of_the_moment_that_fits_the_held_back_best(monkey
     look = full_finetune._Best.look
 
     def recorded(self: full_finetune._Best, step: int) -> None:
-        seen.append((step, surprise_of(self._y, self._predicted())))
+        seen.append((step, negative_log_likelihood(self._y, self._predicted())))
         look(self, step)
 
     monkeypatch.setattr(full_finetune._Best, "look", recorded)
@@ -113,7 +113,7 @@ def test_the_weights_are_those_of_the_moment_that_fits_the_held_back_best(monkey
     best = min(seen, key=lambda moment: moment[1])
     assert found.step == best[0] <= 24 and found.labels == 60
     now = predict(found.classifier, images, np.flatnonzero(held), CPU).astype(float)
-    assert surprise_of(y[held], now) == pytest.approx(best[1], abs=1e-6)
+    assert negative_log_likelihood(y[held], now) == pytest.approx(best[1], abs=1e-6)
     assert best[1] < seen[-1][1]
 
 
@@ -123,21 +123,21 @@ def test_without_early_stopping_the_last_weights_are_kept_and_everyone_is_taught
     assert fitted()[1] == 40, "the same number of steps with somebody held back"
 
 
-def test_those_held_back_are_in_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_validation_set_is_in_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     _, y, patients = bright()
     rows: set[int] = set()
     forward = Classifier.forward
     monkeypatch.setattr(Classifier, "forward", lambda self, batch: rows.update(batch.rows.tolist()) or forward(self, batch))
     fitted()
-    assert rows == set(np.flatnonzero(~held_back(y, patients, 0)).tolist())
+    assert rows == set(np.flatnonzero(~select_validation(y, patients, 0)).tolist())
 
 
 def test_balanced_classes_count_as_scikit_learn_says_and_several_labels_by_absent_over_present() -> None:
     y = np.repeat([0, 1, 2], [50, 9, 1])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=y)
-    np.testing.assert_allclose(balanced(y, 3).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(class_weights(y, 3).numpy(), expected, rtol=1e-6)
     several = np.array([[1, 0], [0, 0], [0, 1], [0, -1], [0, -1]])
-    np.testing.assert_allclose(balanced(several, 2).numpy(), [4 / 1, 2 / 1])
+    np.testing.assert_allclose(class_weights(several, 2).numpy(), [4 / 1, 2 / 1])
 
 
 def test_a_rare_classes_errors_weigh_in_the_loss() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.errors import UserError
 from medssl.evaluate.models import full_finetune
-from medssl.evaluate.models.full_finetune import Classifier, Fitted, fit_full, predict
+from medssl.evaluate.models.full_finetune import Classifier, FullFit, fit_full, predict
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -47,7 +47,7 @@ def patients(n: int) -> np.ndarray:
     return np.array([f"p{i}" for i in range(n)])
 
 
-def fitted(rows: np.ndarray, y: np.ndarray, images: np.ndarray, steps: int = 40, early: bool = False, **more: Any) -> Fitted:
+def fitted(rows: np.ndarray, y: np.ndarray, images: np.ndarray, steps: int = 40, early: bool = False, **more: Any) -> FullFit:
     settings = Finetune.model_validate({"steps": steps, "batch_size": 16, "lr": 5e-3, "early_stopping": early})
     return fit_full(an_encoder(), images, rows, y, patients(len(y)), 2, settings, unchanged, device=CPU, **more)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medssl.evaluate.models.calibration import fit_temperature, surprise_of
+from medssl.evaluate.models.calibration import fit_temperature, negative_log_likelihood
 from medssl.evaluate.models.knn import fit_knn
 
 
@@ -54,7 +54,7 @@ def test_images_of_one_patient_that_are_copies_of_each_other_do_not_make_it_sure
     fit = fit_knn(x, y, patients, unseen, 2, k=12)
     alone = fit_knn(x, y, np.array([f"image {i}" for i in range(len(y))]), unseen, 2, k=12)  # as if each image were a patient
     assert alone.temperature < 0.5 and fit.temperature > 1, (alone.temperature, fit.temperature)
-    assert surprise_of(truth, fit.prob, fit.temperature) < 0.8 < surprise_of(truth, fit.prob, alone.temperature)
+    assert negative_log_likelihood(truth, fit.prob, fit.temperature) < 0.8 < negative_log_likelihood(truth, fit.prob, alone.temperature)
 
 
 def test_neighbours_who_agree_are_no_proof() -> None:

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from medssl.encoder.artefact import build_encoder
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.ood import QUANTILES, Described, fit
+from medssl.evaluate.models.ood import QUANTILES, FeaturesWithThumbnail, fit_statistics
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 16, 32, 64]}}
 
@@ -30,7 +30,7 @@ def test_the_distance_is_mahalanobis_under_scikit_learns_ledoit_wolf() -> None:
     x, new = drawn(60, 20, 1, seed=0), drawn(30, 20, 1, seed=1)
     scaler = StandardScaler().fit(x.astype(np.float64))
     reference = LedoitWolf().fit(scaler.transform(x.astype(np.float64)))
-    found = fit(x, patients_of(60, 1))
+    found = fit_statistics(x, patients_of(60, 1))
     np.testing.assert_allclose(found.distances(new) ** 2, reference.mahalanobis(scaler.transform(new.astype(np.float64))), rtol=1e-9)
 
 
@@ -47,14 +47,14 @@ def test_the_quantiles_are_those_of_images_whose_patient_was_left_out(n: int, d:
         shrunk = (1 - a) * np.cov(others.T, bias=True) + a * mu * np.eye(d)
         away = held - others.mean(axis=0)
         expected += np.sqrt(np.diag(away @ np.linalg.inv(shrunk) @ away.T)).tolist()
-    found = fit(x[::-1], patients[::-1].astype(str))
+    found = fit_statistics(x[::-1], patients[::-1].astype(str))
     np.testing.assert_allclose(found.quantiles, np.quantile(expected, np.linspace(0, 1, QUANTILES)), rtol=1e-8)
 
 
 @pytest.mark.parametrize(("n", "d", "each"), [(400, 64, 1), (400, 64, 4), (300, 256, 2), (100, 256, 1)])
 def test_new_images_like_the_training_images_get_every_share_equally_often(n: int, d: int, each: int) -> None:
     """Fewer images than features too. Of training images themselves the shares would pile up near 0."""
-    found = fit(drawn(n, d, each, seed=3), patients_of(n, each))
+    found = fit_statistics(drawn(n, d, each, seed=3), patients_of(n, each))
     shares = found.shares(drawn(4000, d, each, seed=4))
     allowed = 1.63 / np.sqrt(n / each)  # one in a hundred is farther off with so many independent distances to compare with
     assert kstest(shares, "uniform").statistic < allowed
@@ -63,21 +63,21 @@ def test_new_images_like_the_training_images_get_every_share_equally_often(n: in
 
 
 def test_what_lies_elsewhere_is_farther_out_than_all_training_images() -> None:
-    found = fit(drawn(100, 256, 1, seed=5), patients_of(100, 1))
+    found = fit_statistics(drawn(100, 256, 1, seed=5), patients_of(100, 1))
     assert (found.shares(drawn(50, 256, 1, seed=6) + 1) == 1).all()
     assert found.shares(found.mean[None]).tolist() == [0]
 
 
 def test_with_held_out_images_the_quantiles_are_theirs() -> None:
     x, held = drawn(100, 20, 1, seed=7), 1.5 * drawn(80, 20, 1, seed=8)
-    found = fit(x, patients_of(100, 1), held_out=held)
+    found = fit_statistics(x, patients_of(100, 1), held_out=held)
     np.testing.assert_allclose(found.quantiles[[0, -1]], [found.distances(held).min(), found.distances(held).max()])
-    np.testing.assert_array_equal(found.whitening, fit(x, patients_of(100, 1)).whitening)
+    np.testing.assert_array_equal(found.whitening, fit_statistics(x, patients_of(100, 1)).whitening)
 
 
 @pytest.mark.parametrize(("x", "each"), [(drawn(2, 8, 1, seed=9), 1), (drawn(6, 8, 1, seed=9), 6), (np.ones((5, 8), np.float32), 1)])
 def test_two_images_one_patient_and_equal_images_give_numbers(x: np.ndarray, each: int) -> None:
-    found = fit(x, patients_of(len(x), each))
+    found = fit_statistics(x, patients_of(len(x), each))
     assert all(np.isfinite(part).all() for part in vars(found).values())
     assert found.shares(x + 100).tolist() == [1] * len(x)
 
@@ -89,9 +89,9 @@ def test_held_out_radiographs_are_ordinary_and_noise_negatives_and_ultrasound_ar
     with np.load(shared_data / "medmnist/breastmnist.npz") as file:
         ultrasound = file["test_images"][:60, None]
     encoder = build_encoder(BACKBONE, 1, 28, torch.tensor([0.5]), torch.tensor([0.25]), seed=0)
-    described = Described(encoder)
+    described = FeaturesWithThumbnail(encoder)
     features = lambda some: extract(described, some, np.arange(len(some)), torch.device("cpu"))  # noqa: E731
-    found = fit(features(images[:500]), patients_of(500, 1))
+    found = fit_statistics(features(images[:500]), patients_of(500, 1))
     shares = found.shares(features(images[500:]))
     assert kstest(shares, "uniform").statistic < 0.091, "samples of 500 and 400 differ by more in one of twenty"
     assert (shares > 0.99).mean() < 0.04

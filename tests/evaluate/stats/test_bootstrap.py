@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medssl.evaluate.stats.bootstrap import Resamples, interval, resampled
+from medssl.evaluate.stats.bootstrap import Resamples, interval, resample_scores
 from medssl.evaluate.stats.metrics import auroc
 
 
@@ -27,9 +27,9 @@ def test_all_images_of_a_patient_are_drawn_together_and_every_resample_has_as_ma
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     y, prob, patients = separable(np.random.default_rng(0), patients=30, images=2, gap=1)
-    whole = resampled(y, [prob], Resamples(patients, 50, seed=1))
+    whole = resample_scores(y, [prob], Resamples(patients, 50, seed=1))
     monkeypatch.setattr("medssl.evaluate.stats.bootstrap._CHUNK", 7 * len(y))
-    parts = resampled(y, [prob], Resamples(patients, 50, seed=1))
+    parts = resample_scores(y, [prob], Resamples(patients, 50, seed=1))
     for name in whole:
         np.testing.assert_allclose(whole[name], parts[name], rtol=0, atol=1e-12)  # products sum in another order
 
@@ -37,7 +37,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_constant_gain_has_an_interval_of_no_width_because_resamples_are_shared() -> None:
     y, prob, patients = separable(np.random.default_rng(1), patients=40, images=1, gap=1)
     resamples = Resamples(patients, 300, seed=0)
-    gain = resampled(y, [prob, prob], resamples)["auroc"] - resampled(y, [prob], resamples)["auroc"]
+    gain = resample_scores(y, [prob, prob], resamples)["auroc"] - resample_scores(y, [prob], resamples)["auroc"]
     assert interval(gain) == pytest.approx((0, 0), abs=1e-12)
 
 
@@ -46,8 +46,8 @@ def test_draws_that_differ_widen_the_interval() -> None:
     y, good, patients = separable(generator, patients=60, images=1, gap=2)
     chance = np.full_like(good, 0.5)
     resamples = Resamples(patients, 500, seed=0)
-    low, high = interval(resampled(y, [good, chance], resamples)["auroc"])
-    narrow_low, narrow_high = interval(resampled(y, [good, good], resamples)["auroc"])
+    low, high = interval(resample_scores(y, [good, chance], resamples)["auroc"])
+    narrow_low, narrow_high = interval(resample_scores(y, [good, good], resamples)["auroc"])
     assert high - low > 2 * (narrow_high - narrow_low)
     assert low == pytest.approx(0.5)  # a quarter of the resamples hold the chance draw twice
 

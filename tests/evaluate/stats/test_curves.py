@@ -15,11 +15,11 @@ from medssl.evaluate.stats.curves import (
     GRID,
     Question,
     answers,
+    binary_questions,
     confusion,
     confusion_of_labels,
     over_draws,
     precision_recall,
-    questions,
     reliability,
     roc,
 )
@@ -59,18 +59,18 @@ def test_precision_is_that_of_the_highest_threshold_which_reaches_the_recall() -
 
 
 def test_classes_are_asked_one_against_the_rest_and_labels_only_where_they_are_known() -> None:
-    assert [q.column for q in questions("multiclass", np.array([0, 1, 1]), 2)] == [1]
-    of_three = questions("multiclass", np.array([0, 2, 1, -1]), 3)
+    assert [q.column for q in binary_questions("multiclass", np.array([0, 1, 1]), 2)] == [1]
+    of_three = binary_questions("multiclass", np.array([0, 2, 1, -1]), 3)
     assert [q.truth.tolist() for q in of_three] == [[True, False, False], [False, False, True], [False, True, False]]
     assert of_three[0].rows.tolist() == [0, 1, 2]
-    (only,) = questions("multilabel", np.array([[1, 0], [0, 0], [-1, 0]]), 2)  # the second label is never there
+    (only,) = binary_questions("multilabel", np.array([[1, 0], [0, 0], [-1, 0]]), 2)  # the second label is never there
     assert only.column == 0 and only.rows.tolist() == [0, 1] and only.truth.tolist() == [True, False]
 
 
 def test_curves_of_draws_are_averaged_over_the_questions_within_each_draw() -> None:
     y, rng = np.arange(60) % 3, np.random.default_rng(2)
     draws = [rng.dirichlet(np.ones(3), 60) for _ in range(2)]
-    areas = over_draws(roc_auc_score, questions("multiclass", y, 3), draws)
+    areas = over_draws(roc_auc_score, binary_questions("multiclass", y, 3), draws)
     assert areas == pytest.approx([roc_auc_score(y, prob, multi_class="ovr") for prob in draws])
 
 
@@ -80,7 +80,7 @@ def test_confusion_is_that_of_scikit_learn() -> None:
     assert (confusion(y, prob) == confusion_matrix(y, prob.argmax(1))).all()
     assert confusion(np.array([-1, 0]), np.array([[0.4, 0.6], [0.4, 0.6]])).tolist() == [[0, 1], [0, 0]]
     truth, p = rng.integers(0, 2, (200, 3)), rng.random((200, 3))
-    found = confusion_of_labels(questions("multilabel", truth, 3), p)
+    found = confusion_of_labels(binary_questions("multilabel", truth, 3), p)
     assert (np.array(found) == multilabel_confusion_matrix(truth, p > 0.5)).all()
 
 
@@ -105,5 +105,5 @@ def test_every_known_label_is_an_answer_of_its_own() -> None:
 
 
 def test_a_question_without_both_answers_is_not_asked() -> None:
-    assert questions("multiclass", np.array([1, 1]), 2) == []
-    assert isinstance(questions("multiclass", np.array([0, 1]), 2)[0], Question)
+    assert binary_questions("multiclass", np.array([1, 1]), 2) == []
+    assert isinstance(binary_questions("multiclass", np.array([0, 1]), 2)[0], Question)

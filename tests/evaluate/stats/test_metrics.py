@@ -181,7 +181,7 @@ def test_several_labels_are_the_mean_of_each_on_the_images_where_it_is_known() -
     }
     for metric, reference in references.items():
         expected = [np.mean([reference(y[known, c], prob[known, c], w[known]) for c, known in enumerate((y >= 0).T)]) for w in weights]
-        np.testing.assert_allclose(metrics.measured(metric, y, prob, weights), expected, rtol=0, atol=1e-9, err_msg=metric.__name__)
+        np.testing.assert_allclose(metrics.evaluate_metric(metric, y, prob, weights), expected, rtol=0, atol=1e-9, err_msg=metric.__name__)
 
 
 def test_a_label_that_nobody_knows_under_a_weighting_is_left_out_of_the_mean_and_none_gives_nan() -> None:
@@ -191,8 +191,8 @@ def test_a_label_that_nobody_knows_under_a_weighting_is_left_out_of_the_mean_and
     weights = np.ones((3, 40))
     weights[1, :20], weights[2] = 0, 0  # nobody with a known third label, then nobody at all
     for name, metric in metrics.METRICS.items():
-        found = metrics.measured(metric, y, prob, weights)
-        by_label = [metrics.measured(metric, y[:, [c]], prob[:, [c]], weights) for c in range(4)]
+        found = metrics.evaluate_metric(metric, y, prob, weights)
+        by_label = [metrics.evaluate_metric(metric, y[:, [c]], prob[:, [c]], weights) for c in range(4)]
         expected = [np.mean([by_label[c][0] for c in range(3)]), np.mean([by_label[c][1] for c in range(2)])]
         np.testing.assert_allclose(found[:2], expected, rtol=0, atol=1e-12, err_msg=name)
         assert np.isnan(found[2]) and np.isnan(by_label[3]).all(), name

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.evaluate.results import Cell, gather
+from medssl.evaluate.results import Cell, summarise_cells
 from medssl.evaluate.stats import subgroups as module
 from medssl.evaluate.stats.metrics import METRICS, score
 from medssl.evaluate.stats.subgroups import age_band, groups_of, site_probe, subgroups
@@ -16,8 +16,8 @@ from medssl.evaluate.task import Kind, Task
 FAULTS = {
     "the bootstrap draws images": (
         "evaluate/stats/subgroups.py",
-        "resampled(y, draws, Resamples(patients, _RESAMPLES, seed), metrics)",
-        "resampled(y, draws, Resamples(np.arange(len(y)), _RESAMPLES, seed), metrics)",
+        "resample_scores(y, draws, Resamples(patients, _RESAMPLES, seed), metrics)",
+        "resample_scores(y, draws, Resamples(np.arange(len(y)), _RESAMPLES, seed), metrics)",
     ),
 }
 
@@ -146,7 +146,7 @@ def test_a_group_without_a_class_has_null_scores_in_a_document_that_is_strict_js
     site[:10] = "well"
     table = pd.DataFrame({"key": [f"k{i}" for i in range(180)], "patient": who, "site": site, "extra:sex": np.repeat(["F", "M"], 90)})
     cell = Cell(1.0, "100pct", 0, "linear", "pretrained", 180, 90, prob)
-    document = gather(a_task(y, who), table, [cell], {}, bootstraps=100, seed=0, facts={}).document.to_dict()
+    document = summarise_cells(a_task(y, who), table, [cell], {}, bootstraps=100, seed=0, facts={}).document.to_dict()
     json.dumps(document, allow_nan=False)
     rows = {(row["by"], row["value"]): row for row in document["subgroups"]}
     assert set(rows) == {("site", "ill"), ("site", "well"), ("sex", "F"), ("sex", "M")}
