@@ -52,7 +52,7 @@ def test_a_second_study_fits_nothing_and_finds_the_same(tmp_path: Path, count: C
         heard: list[tuple[int, int]] = []
         assert count(request) == 0, mode
         again = run_experiment(request, lambda *progress, heard=heard: heard.append(progress))
-        assert again.results.document == fresh.results.document.to_dict()
+        assert again.results.document == fresh.results.document
         assert heard[-1][0] == heard[-1][1]
         assert again.fit.tensors.keys() == fresh.fit.tensors.keys() and (mode == "knn" or again.fit.tensors)
         for name, tensor in fresh.fit.tensors.items():
