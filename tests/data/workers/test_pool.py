@@ -95,7 +95,7 @@ def test_any_other_exception_costs_its_item_and_does_not_quote_it() -> None:
 
 def test_a_user_error_ends_the_call() -> None:
     with pytest.raises(UserError, match="Did you mean 'pnnclr'"):
-        called("medssl.config", [("resolve", ({"method": "pnclr"},))])
+        called("medssl.config", [("resolve", ({"method": "pnclr"},))], Limits(seconds=120))  # it imports torch, which takes its time
 
 
 def test_workers_are_kept_for_the_next_call_and_those_that_died_are_replaced() -> None:
