@@ -239,7 +239,7 @@ def _paired(task: Task, groups: Mapping[Group, Sequence[Cell]], means: Means, va
 
 def _labels_saved(means: Means, values: Values) -> LabelsSaved | None:
     """Whether the first initialisation with fewer labels is not inferior to the random one with all labels, as `LabelsSaved` says. None
-    without a random start at all labels or without a smaller fraction."""
+    without a random initialisation at all labels or without a smaller fraction."""
     *_, mode, first = next(iter(means))
     full = next((group for group in means if group[0] == 1 and group[2:] == (mode, "random")), None)
     ours = [group for group in means if group[3] == first]

@@ -19,8 +19,7 @@ INK, MUTED, LINE, PAPER = "#1b1f24", "#5b6470", "#d9dde2", "#ffffff"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a2b")
 MARKERS = "osD^vPX*"  # 7 colours and 8 markers: 56 series differ in one of them
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2)), (0, (2, 2)))
-DOTTED = (0, (2, 3))
-REFERENCE_LINE: dict[str, Any] = {"color": MUTED, "linewidth": 1, "linestyle": DOTTED}
+REFERENCE_LINE: dict[str, Any] = {"color": MUTED, "linewidth": 1, "linestyle": (0, (2, 3))}
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", PAPER: "--paper"} | {c: f"--series-{i}" for i, c in enumerate(SERIES)}
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],

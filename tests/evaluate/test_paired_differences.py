@@ -35,8 +35,8 @@ def test_two_starts_with_the_same_predictions_differ_by_nothing_in_every_resampl
 
 
 def saved(reference: tuple[float, float], *ends: tuple[float, float]) -> LabelsSaved:
-    """What is said where the random start's AUROC lies between those of `reference`, and that of the encoder with 10, 20, 50 and 100
-    percent of the labels between its own ends, independently of it: each list of resamples is in another order."""
+    """What is said where the AUROC of random initialisation lies between those of `reference`, and that of the encoder with 10, 20, 50 and
+    100 percent of the labels between its own ends, independently of it: each list of resamples is in another order."""
     random = np.random.default_rng(0)
     shares = {"10pct": 0.1, "20pct": 0.2, "50pct": 0.5, "100pct": 1.0}
     groups: dict[Group, tuple[float, float]] = {

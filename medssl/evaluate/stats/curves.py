@@ -49,7 +49,7 @@ def binary_questions(kind: str, y: np.ndarray, classes: int) -> list[Question]:
 
 
 def roc(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Sensitivity at each of GRID as the share of false alarms, between the points of the ROC curve in a straight line."""
+    """Sensitivity at each of GRID as the false positive rate, between the points of the ROC curve in a straight line."""
     from sklearn.metrics import roc_curve
 
     alarms, found, _ = roc_curve(truth, score, drop_intermediate=False)
