@@ -22,7 +22,7 @@ from medssl.data.split import LabelFraction
 from medssl.evaluate.label_draws import Draw, headline_fraction, plan_draws
 from medssl.evaluate.models.cache import CellCache, CellFit, digest, weights_digest
 from medssl.evaluate.models.features import Pixels, extract
-from medssl.evaluate.models.full_finetune import fit_full, predict
+from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe
 from medssl.evaluate.results import LEVEL, Cell, Results, summarise_cells
@@ -183,22 +183,20 @@ def _full(request: Experiment, network: nn.Module, name: str, draw: Draw, tick: 
     """A randomly initialised network has no layers worth keeping: all of them learn at the full rate."""
     task = request.task
     assert request.make_views is not None, "the full mode needs views"
-    fitted = fit_full(
-        network,
+    training = FullTraining(
         request.images,
-        draw.rows,
         task.y,
         task.patients,
         len(task.classes),
         request.settings,
         request.make_views,
+        request.device,
         layer_decay=1 if name == RANDOM else request.settings.layer_decay,
-        device=request.device,
         precision=request.precision,
         seed=cell_seed(request, draw),
         workers=request.workers,
-        on_step=lambda: tick(1),
     )
+    fitted = fit_full(network, draw.rows, training, on_step=lambda: tick(1))
     state = {f"encoder.{name}": tensor.cpu().contiguous() for name, tensor in fitted.classifier.encoder.state_dict().items()}
     head = {name: tensor.detach().cpu().double() for name, tensor in fitted.classifier.head.named_parameters()}
     prob = predict(fitted.classifier, request.images, task.test, request.device).astype(np.float64)

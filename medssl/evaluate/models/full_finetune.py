@@ -80,46 +80,51 @@ class FullFit:
     step: int
 
 
-def fit_full(
-    encoder: nn.Module,
-    images: Shaped[np.ndarray, "n c h w"],
-    rows: Int[np.ndarray, " m"],
-    labels: Int[np.ndarray, "n ..."],
-    patients: Shaped[np.ndarray, " n"],
-    classes: int,
-    settings: Finetune,
-    make_views: MakeView,
-    *,
-    layer_decay: float = 1,
-    device: torch.device,
-    precision: torch.dtype | None = None,
-    seed: int = 0,
-    workers: int = 0,
-    on_step: Callable[[], None] | None = None,
-) -> FullFit:
+@dataclass(frozen=True)
+class FullTraining:
+    """What all draws of a study have in common, and how this one is trained. `labels` [n] or [n, classes], `patients` [n]: of each row of
+    the store, `images`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+    classes: int
+    settings: Finetune
+    make_views: MakeView
+    device: torch.device
+    layer_decay: float = 1
+    precision: torch.dtype | None = None
+    seed: int = 0
+    workers: int = 0
+
+
+def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTraining, on_step: Callable[[], None] | None = None) -> FullFit:
     """A classifier of the classes 0..classes-1, or of several labels, trained on `rows` alone for `settings.steps` steps.
 
-    `labels`, `patients`: of each row of the store. Fewer rows than `settings.batch_size`: all of them make one batch. `on_step` is called
-    after each step. Raises UserError for fewer than two rows and for a training that diverges.
+    Fewer rows than `settings.batch_size`: all of them make one batch. `on_step` is called after each step. Raises UserError for fewer than
+    two rows and for a training that diverges.
     """
-    held = select_validation(labels[rows], patients[rows], seed) if settings.early_stopping else np.zeros(len(rows), dtype=bool)
+    images, labels, settings, device = training.images, training.labels, training.settings, training.device
+    held = np.zeros(len(rows), dtype=bool)
+    if settings.early_stopping:
+        held = select_validation(labels[rows], training.patients[rows], training.seed)
     taught, asked = rows[~held], rows[held]
-    weights = class_weights(labels[taught], classes) if settings.balance else None
-    classifier = Classifier(encoder, classes, labels.ndim == 2, weights).to(device)
+    weights = class_weights(labels[taught], training.classes) if settings.balance else None
+    classifier = Classifier(encoder, training.classes, labels.ndim == 2, weights).to(device)
     batches = Loader(
         images,
         taught,
-        make_views,
-        seed=seed,
+        training.make_views,
+        seed=training.seed,
         batch_size=max(2, min(settings.batch_size, len(taught))),
         steps=settings.steps,
-        workers=workers,
+        workers=training.workers,
         labels=labels,
         n_views=1,
     )
-    groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, layer_decay)
+    groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
     optimiser = optimisers.make(OPTIMISER, classifier, settings.lr, settings.weight_decay, groups)
-    plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, precision)
+    plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
     best = _Best(classifier, labels[asked], lambda: predict(classifier, images, asked, device).astype(np.float64))
 
     def heard(done: int, *_: object) -> bool:

@@ -11,7 +11,7 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.evaluate.models import full_finetune
 from medssl.evaluate.models.calibration import negative_log_likelihood
-from medssl.evaluate.models.full_finetune import Classifier, FullFit, class_weights, fit_full, predict, select_validation
+from medssl.evaluate.models.full_finetune import Classifier, FullFit, FullTraining, class_weights, fit_full, predict, select_validation
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -83,7 +83,7 @@ def fitted(**more: Any) -> tuple[FullFit, int]:
     images, y, patients = bright()
     steps: list[int] = []
     settings = Finetune.model_validate({"steps": 40, "batch_size": 16, "lr": 2e-2, **more})
-    found = fit_full(an_encoder(), images, np.arange(60), y, patients, 2, settings, unchanged, device=CPU, on_step=lambda: steps.append(1))
+    found = fit_full(an_encoder(), np.arange(60), FullTraining(images, y, patients, 2, settings, unchanged, CPU), lambda: steps.append(1))
     return found, len(steps)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.errors import UserError
 from medssl.evaluate.models import full_finetune
-from medssl.evaluate.models.full_finetune import Classifier, FullFit, fit_full, predict
+from medssl.evaluate.models.full_finetune import Classifier, FullFit, FullTraining, fit_full, predict
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -47,9 +47,11 @@ def patients(n: int) -> np.ndarray:
     return np.array([f"p{i}" for i in range(n)])
 
 
-def fitted(rows: np.ndarray, y: np.ndarray, images: np.ndarray, steps: int = 40, early: bool = False, **more: Any) -> FullFit:
+def fitted(
+    rows: np.ndarray, y: np.ndarray, images: np.ndarray, steps: int = 40, early: bool = False, on_step: Any = None, **more: Any
+) -> FullFit:
     settings = Finetune.model_validate({"steps": steps, "batch_size": 16, "lr": 5e-3, "early_stopping": early})
-    return fit_full(an_encoder(), images, rows, y, patients(len(y)), 2, settings, unchanged, device=CPU, **more)
+    return fit_full(an_encoder(), rows, FullTraining(images, y, patients(len(y)), 2, settings, unchanged, CPU, **more), on_step)
 
 
 def trained(rows: np.ndarray, y: np.ndarray, images: np.ndarray, **more: Any) -> Classifier:
@@ -84,7 +86,7 @@ def test_the_encoder_that_is_given_keeps_its_weights_and_mode_while_its_copy_is_
     encoder = an_encoder().eval().requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     settings = Finetune.model_validate({"steps": 5, "batch_size": 8})
-    classifier = fit_full(encoder, images, np.arange(16), y, patients(16), 2, settings, unchanged, device=CPU).classifier
+    classifier = fit_full(encoder, np.arange(16), FullTraining(images, y, patients(16), 2, settings, unchanged, CPU)).classifier
     assert not encoder.training
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, before[name]), name
