@@ -28,7 +28,8 @@ from pydicom.uid import ComputedRadiographyImageStorage, DeflatedExplicitVRLittl
 
 from medssl import plugins
 from medssl.config import Data
-from medssl.data.prepare import prepare, private_list
+from medssl.data.prepare import prepare
+from medssl.data.store import private_list
 
 EDGE = 32
 SHARE = {"dicom": 0.4, "nifti": 0.2, "folder": 0.4}  # of the files, by source

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from medssl.data.audit import audit_lines
 from medssl.data.cache import cache_folder
-from medssl.data.prepare import Shard, prepare_shard, private_list
+from medssl.data.prepare import Shard, prepare_shard
 from medssl.data.prepare import prepare as made
-from medssl.data.store import Store
+from medssl.data.store import Store, private_list
 from medssl.errors import Interrupted, UserError
 from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
 from medssl.types import Reporter
@@ -25,7 +25,7 @@ def prepare(
 ) -> Path | None:
     """The store's folder; None where only a shard of the work was done.
 
-    Raises UserError for wrong input, Interrupted after Ctrl-C: the parts that are done stay, and the same command goes on.
+    Raises UserError for wrong input, Interrupted after Ctrl-C: the chunks that are done stay, and the same command goes on.
     """
     share = Shard.parse(shard) if shard else None
     settings, source = resolve_data_config(reporter, data, preset, flags_and_sets(None, None, None, sets))

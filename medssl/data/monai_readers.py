@@ -2,11 +2,13 @@
 
     LoadImage(reader=DicomReader(), image_only=True, ensure_channel_first=True)(path)   # [C, H, W], as our own reader gives it
 
-MONAI tries its own readers next when `read` raises, and they turn pictures on their side and ignore MONOCHROME1; so `read` only
-keeps the names, and a file that cannot be used raises its ReadError from `get_data`.
+MONAI tries its own readers next when `read` raises, and they turn pictures on their side and ignore MONOCHROME1. So `read` only keeps the
+paths, and a file that cannot be used raises its ReadError from `get_data`. A damaged file that crashes GDCM ends the process, as with
+MONAI's own readers: only the workers of `medssl prepare` survive that.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,70 +18,40 @@ from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys
 from monai.utils.misc import ensure_tuple
 
-from medssl.data.decode import Reader
-from medssl.data.readers import dicom, nifti, raster
+from medssl import plugins
 
 
-class DicomReader(ImageReader):
-    """One frame (`index`) of each DICOM file; several files are joined along the channels."""
+class FileReader(ImageReader):
+    """One image (`index`) of each file, by the reader of that name with the given options; several files are joined along the channels.
 
-    def __init__(self, window: str = "header", index: int = 0) -> None:
-        self._reader = dicom.build(dicom.Config(window=window))
+    `index`: the frame of a DICOM file, the page of a picture, the axial slice of a NIfTI file, counted through its volumes.
+    """
+
+    def __init__(self, reader: str, index: int = 0, **options: Any) -> None:
+        module = plugins.find("data.readers", reader)
+        self._recognises = module.recognises
+        self._reader = module.build(module.Config(**options))
         self._index = index
 
     def verify_suffix(self, filename: Sequence[PathLike | str] | PathLike | str) -> bool:
-        return _recognised(filename, dicom.recognises)
+        """Whether the reader can read all of these files: by their content, never by their suffix."""
+        return all(self._recognises(_head(Path(name))) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike | str] | PathLike | str, **_: Any) -> tuple[Path, ...]:
+        """The paths."""
         return tuple(Path(name) for name in ensure_tuple(data))
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
-        return _joined(self._reader, img, self._index)
+        """The pixels [C, H, W] and what MONAI wants to know of them. Raises ReadError."""
+        pixels = np.concatenate([self._reader.read(path, self._index).pixels for path in img])
+        return pixels, {MetaKeys.ORIGINAL_CHANNEL_DIM: 0, MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1:])}
 
 
-class RasterReader(ImageReader):
-    """One page (`index`) of each PNG, JPEG, TIFF or BMP file; several files are joined along the channels."""
-
-    def __init__(self, index: int = 0) -> None:
-        self._reader = raster.build(raster.Config())
-        self._index = index
-
-    def verify_suffix(self, filename: Sequence[PathLike | str] | PathLike | str) -> bool:
-        return _recognised(filename, raster.recognises)
-
-    def read(self, data: Sequence[PathLike | str] | PathLike | str, **_: Any) -> tuple[Path, ...]:
-        return tuple(Path(name) for name in ensure_tuple(data))
-
-    def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
-        return _joined(self._reader, img, self._index)
+DicomReader = partial(FileReader, "dicom")
+RasterReader = partial(FileReader, "raster")
+NiftiReader = partial(FileReader, "nifti")
 
 
-class NiftiReader(ImageReader):
-    """One axial slice (`index`, counted through the volumes) of each NIfTI file; several files are joined along the channels."""
-
-    def __init__(self, window: str = "header", index: int = 0) -> None:
-        self._reader = nifti.build(nifti.Config(window=window))
-        self._index = index
-
-    def verify_suffix(self, filename: Sequence[PathLike | str] | PathLike | str) -> bool:
-        return _recognised(filename, nifti.recognises)
-
-    def read(self, data: Sequence[PathLike | str] | PathLike | str, **_: Any) -> tuple[Path, ...]:
-        return tuple(Path(name) for name in ensure_tuple(data))
-
-    def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
-        return _joined(self._reader, img, self._index)
-
-
-def _recognised(names: Any, recognises: Any) -> bool:
-    """By content, never by suffix."""
-    for name in ensure_tuple(names):
-        with Path(name).open("rb") as file:
-            if not recognises(file.read(4096)):
-                return False
-    return True
-
-
-def _joined(reader: Reader, paths: tuple[Path, ...], index: int) -> tuple[np.ndarray, dict[str, Any]]:
-    pixels = np.concatenate([reader.read(path, index).pixels for path in paths])
-    return pixels, {MetaKeys.ORIGINAL_CHANNEL_DIM: 0, MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1:])}
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)

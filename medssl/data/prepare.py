@@ -1,6 +1,6 @@
-"""Preparing data once: from a source to a store in the cache, or in a folder of the user's, or the store that is there already.
+"""Preparing data once, in three steps: plan the store, decode the images into chunks, join the chunks.
 
-The work lies in parts beside the store until it is whole: a preparation that was killed goes on, several machines may share it.
+The chunks lie beside the store until it is whole. So a preparation that was killed goes on, and several machines may share the work.
 """
 
 import contextlib
@@ -10,25 +10,22 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import pyarrow as pa
 
 from medssl.config import Data
 from medssl.data.audit import write_audit
-from medssl.data.cache import private_folder, site_key
+from medssl.data.cache import private_folder
 from medssl.data.decode import ImagePreparer
-from medssl.data.pseudonyms import pseudonym
-from medssl.data.store import SETTINGS, STORE_FORMAT, Store, chunks, csv_text, write_private
-from medssl.data.store.assemble import Assembly, Skipped
-from medssl.data.store.fingerprint import SourceHash, fingerprint
-from medssl.data.store.reuse import ReusableImages
+from medssl.data.store import SETTINGS, Chunk, Plan, ReusableImages, Store, make_plan, write_chunk, write_store
 from medssl.data.workers import run_in_workers
 from medssl.errors import UserError, count_reasons
-from medssl.types import Record, Source
+from medssl.types import Source
 
 _DAY_SECONDS = 86400
-_PARTS_DAYS = 30
+_CHUNKS_DAYS = 30
 OnProgress = Callable[[int, int], None]
 
 
@@ -49,167 +46,78 @@ class Shard:
 
 
 def prepare(source: Source, data: Data, cache: Path, on_progress: OnProgress | None = None, out: Path | None = None) -> Store:
-    """The store of that source, in <cache>/stores/<fingerprint> or in `out`; made where it is not there, is damaged or is of other data.
+    """The store of that source, in <cache>/stores/<fingerprint> or in `out`; made where it is missing, damaged or of other data.
 
     `on_progress(done, total)` is called as records are finished. Raises UserError: nothing usable, too many faulty files
     (`data.max_bad_fraction`), a decoder that is not installed, no space, a folder that cannot be written, an `out` that holds
-    something else than a store of the same place.
+    anything but a store of the same source.
     """
     if source.kind == "store":
-        return _as_asked(Store.open(source.root), data)
-    work = _Work(source, data, cache, out)
-    if (store := work.existing()) is not None:
+        return _check_settings(Store.open(source.root), data)
+    plan = make_plan(source, data, cache, out)
+    if not out:
+        _remove_old_work(plan.path.parent)
+    if (store := plan.existing_store()) is not None:
         return store
     try:
-        work.fill(None, on_progress)
-        with _partial(work.path) as partial:
-            work.assemble(partial)
-            return work.put(partial)
+        decode_chunks(plan, plan.chunks, on_progress)
+        return join_chunks(plan)
     except (OSError, pa.ArrowException) as error:
-        if (store := work.existing()) is not None:
-            return store  # another process was quicker, and has taken the parts away
-        raise work.cannot_write(error) from error
+        if (store := plan.existing_store()) is not None:
+            return store  # another process was quicker, and has deleted the chunks
+        raise _cannot_write(plan, error) from error
 
 
 def prepare_shard(
     source: Source, data: Data, cache: Path, shard: Shard, on_progress: OnProgress | None = None, out: Path | None = None
 ) -> int:
-    """Does one share of the work and leaves it beside the store; `prepare` puts all shares together, and does what is missing.
+    """Does one share of the work and leaves its chunks beside the store; `prepare` does what is missing and joins all chunks.
 
     Returns the number of its records. The errors are those of `prepare`.
     """
-    work = _Work(source, data, cache, out)
+    plan = make_plan(source, data, cache, out)
+    if plan.existing_store() is not None:
+        return 0
     try:
-        return 0 if work.existing() is not None else work.fill(shard, on_progress)
+        return decode_chunks(plan, plan.chunks[shard.number - 1 :: shard.count], on_progress)
     except (OSError, pa.ArrowException) as error:
-        raise work.cannot_write(error) from error
+        raise _cannot_write(plan, error) from error
 
 
-class _Work:
-    """One source on its way to a store."""
-
-    def __init__(self, source: Source, data: Data, cache: Path, out: Path | None) -> None:
-        self.source, self.data, self.cache = source, data, cache
-        self.site = site_key(cache)
-        making = SourceHash(source, data)
-        self.made = [making.of(record) for record in source.records]
-        self.name = fingerprint(source, self.made, STORE_FORMAT)
-        self.path = (out.expanduser().absolute() if out else cache / "stores" / self.name).resolve()
-        self.parts = self.path.with_name(self.path.name + ".parts")
-        self.place = pseudonym(self.site, "place", str(source.root))
-        if out:
-            self._check_out()
-        else:
-            _sweep(self.path.parent)
-
-    def existing(self) -> Store | None:
-        """The store if it is there, whole, of the same data, and keyed with this site's key."""
-        with contextlib.suppress(UserError):
-            store = Store.open(self.path)
-            if (store.card["site"], store.card["fingerprint"]) == (self._site_name(), self.name):
-                return store
-        return None
-
-    def fill(self, shard: Shard | None, on_progress: OnProgress | None) -> int:
-        """Writes the parts that are missing, of one shard or of all; the number of records in them."""
-        if self.data.missing_decoder == "stop":
-            _check_decoders([detail for _, reason, detail in self.source.skipped if reason == "missing_decoder"])
-        private_folder(self.parts)
-        wanted = [part for part in self._parts() if shard is None or part[0] % shard.count == shard.number - 1]
-        total = sum(len(records) for _, records, _, _ in wanted)
-        missing = [part for part in wanted if not part[3].is_file()]
-        done = total - sum(len(records) for _, records, _, _ in missing)
-        tell = on_progress or (lambda _done, _total: None)
-        tell(done, total)
-        earlier = ReusableImages(self.path.parent, self.place, self._site_name())
-        all_missing = ((record, own) for _, records, made, _ in missing for record, own in zip(records, made, strict=True))
-        fresh = (record for record, own in all_missing if self._key(own) not in earlier)
-        results = run_in_workers(ImagePreparer, (self.source.root, self.data), fresh, self.data.limits, together=_file)
-        with contextlib.closing(results):
-            for _, _, made, path in missing:
-                outcomes: list[chunks.Outcome] = []
-                for key in map(self._key, made):
-                    outcomes.append(earlier.find(key) if key in earlier else next(results))
-                    tell(done := done + 1, total)
-                chunks.write_chunk(path, outcomes)
-        return total
-
-    def assemble(self, folder: Path) -> None:
-        """Writes the store into `folder` from the parts."""
-        store = Assembly(folder, self.source, self.data, self.site)
-        try:
-            for _, records, made, path in self._parts():
-                store.add(records, made, chunks.read_chunk(path, self.data))
-            self._list_skipped(store.skipped)
-            self._check(store)
-            store.finish({"fingerprint": self.name, "site": self._site_name(), "place": self.place})
-        finally:
-            store.close()
-        write_audit(Store.open(folder), self.source)
-
-    def put(self, partial: Path) -> Store:
-        """Gives the finished folder its name, and takes the parts away."""
-        shutil.rmtree(self.path, ignore_errors=True)  # damaged, of other data, or made with another key
-        partial.rename(self.path)
-        shutil.rmtree(self.parts, ignore_errors=True)
-        return Store.open(self.path)
-
-    def cannot_write(self, error: Exception) -> UserError:
-        reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        remedy = "Name another folder with MEDSSL_CACHE or --out; a damaged part is made again once it is deleted."
-        return UserError(f"The store {self.path} cannot be written: {reason}. {remedy}")
-
-    def _check_out(self) -> None:
-        """Raises UserError for a folder of the user's that is neither empty nor a store of the same place, which may be replaced."""
-        if not self.path.exists() or _empty(self.path):
-            return
-        try:
-            place = Store.open(self.path).card["place"]
-        except UserError:
-            raise UserError(f"{self.path} exists and is no whole store. Delete it, or name another folder with --out.") from None
-        if place != self.place:
-            raise UserError(f"{self.path} is a store of other data. Delete it, or name another folder with --out.")
-
-    def _key(self, made: str) -> str:
-        return pseudonym(self.site, "made", made)
-
-    def _parts(self) -> Iterator[tuple[int, Sequence[Record], list[str], Path]]:
-        """Number, records, what they are made of, and file of each part."""
-        start = 0
-        for number, records in enumerate(chunks.chunk_records(self.source.records, self.data)):
-            made = self.made[start : start + len(records)]
-            start += len(records)
-            yield number, records, made, self.parts / f"{number:06}-{pseudonym(b'', 'part', ''.join(made))}.part"
-
-    def _list_skipped(self, skipped: Sequence[Skipped]) -> None:
-        """The operator's list, the only one that names files, lies beside the site's key."""
-        private = private_list(self.cache, self.name)
-        private_folder(private.parent)
-        private.unlink(missing_ok=True)
-        if skipped:
-            write_private(private, csv_text([("file", "reason", "detail", "key"), *((s.file, s.reason, s.detail, s.key) for s in skipped)]))
-
-    def _check(self, store: Assembly) -> None:
-        """Raises UserError for nothing usable, and for more faulty files than the data may have."""
-        faults = [item.reason for item in store.skipped if item.fault]
-        total = store.used + len(faults)
-        named = f"They are named in {private_list(self.cache, self.name)}"
-        if store.used == 0:
-            reasons = count_reasons(item.reason for item in store.skipped)
-            raise UserError(f"No image of {self.data.path or self.source.root} can be used: {reasons}. {named}; check what --data names.")
-        if len(faults) > self.data.max_bad_fraction * total:
-            raise UserError(
-                f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {self.data.max_bad_fraction:g} allows: "
-                f"{count_reasons(faults)}. {named}. Mend or remove them, or allow more: "
-                f"--set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
-            )
-
-    def _site_name(self) -> str:
-        """Tells one site's key from another's, and nothing of the key."""
-        return pseudonym(self.site, "site", "")[:16]
+def decode_chunks(plan: Plan, chunks: Sequence[Chunk], on_progress: OnProgress | None) -> int:
+    """Writes the files of the chunks that are missing. Images that an earlier store holds are copied. Returns the number of records."""
+    if plan.data.missing_decoder == "stop":
+        _check_decoders([detail for _, reason, detail in plan.source.skipped if reason == "missing_decoder"])
+    private_folder(plan.chunk_folder)
+    missing = [chunk for chunk in chunks if not chunk.file.is_file()]
+    total, left = (sum(len(chunk.records) for chunk in some) for some in (chunks, missing))
+    report = on_progress or (lambda _done, _total: None)
+    report(done := total - left, total)
+    reusable = ReusableImages(plan.path.parent, plan.place, plan.site)
+    fresh = (record for chunk in missing for record, made in zip(chunk.records, chunk.made, strict=True) if made not in reusable)
+    images = run_in_workers(ImagePreparer, (plan.source.root, plan.data), fresh, plan.data.limits, group_by=attrgetter("locator"))
+    with contextlib.closing(images):
+        for chunk in missing:
+            outcomes = []
+            for made in chunk.made:
+                outcomes.append(reusable.load(made) if made in reusable else next(images))
+                report(done := done + 1, total)
+            write_chunk(chunk.file, outcomes)
+    return total
 
 
-def _as_asked(store: Store, data: Data) -> Store:
+def join_chunks(plan: Plan) -> Store:
+    """The store out of all chunks, in a temporary folder that gets the store's name once it is whole. The chunks are then deleted."""
+    with _temporary_folder(plan.path) as folder:
+        write_store(plan, folder)
+        write_audit(Store.open(folder), plan.source)
+        shutil.rmtree(plan.path, ignore_errors=True)  # a store that is damaged, of other data, or made with another key
+        folder.rename(plan.path)
+    shutil.rmtree(plan.chunk_folder, ignore_errors=True)
+    return Store.open(plan.path)
+
+
+def _check_settings(store: Store, data: Data) -> Store:
     """The store, if it was prepared as the configuration says. Raises UserError otherwise."""
     made, asked = store.card["settings"], data.model_dump(mode="json")
     if other := [name for name in SETTINGS if made[name] != asked[name]]:
@@ -218,24 +126,25 @@ def _as_asked(store: Store, data: Data) -> Store:
     return store
 
 
-def private_list(cache: Path, name: str) -> Path:
-    """The list of left-out files of the store with that fingerprint: the one output that names files, never to leave the site."""
-    return cache / "private" / f"{name}-skipped.csv"
+def _cannot_write(plan: Plan, error: Exception) -> UserError:
+    reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+    remedy = "Name another folder with MEDSSL_CACHE or --out; a damaged chunk is made again once it is deleted."
+    return UserError(f"The store {plan.path} cannot be written: {reason}. {remedy}")
 
 
 @contextlib.contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """A folder of this process's own beside `path`, mode 0700; gone at the end unless it was renamed."""
-    partial = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial-{os.getpid()}-", dir=path.parent))
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """A folder of this process's own beside `path`, mode 0700; deleted at the end unless it was renamed."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial-{os.getpid()}-", dir=path.parent))
     try:
-        yield partial
+        yield folder
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Takes away what killed preparations left in the cache and nobody came back for."""
-    for pattern, days in (("*.partial-*", 1), ("*.parts", _PARTS_DAYS)):
+def _remove_old_work(folder: Path) -> None:
+    """Deletes what killed preparations left in the cache: temporary folders after a day, chunks after a month."""
+    for pattern, days in (("*.partial-*", 1), ("*.chunks", _CHUNKS_DAYS)):
         for old in folder.glob(pattern):
             with contextlib.suppress(OSError):
                 if time.time() - old.stat().st_mtime > days * _DAY_SECONDS:
@@ -249,11 +158,3 @@ def _check_decoders(missing: Sequence[str]) -> None:
             f"Some files are compressed in a way that no installed decoder reads: {count_reasons(missing)}. Then run again; or leave these "
             "files out: --set data.missing_decoder=skip."
         )
-
-
-def _file(record: Record) -> str:
-    return record.locator
-
-
-def _empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())

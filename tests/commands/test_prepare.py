@@ -75,8 +75,8 @@ def stopped(cache: Path, key: Path, number: signal.Signals, when: Callable[[], b
     return process.returncode, said
 
 
-def parts(cache: Path) -> list[Path]:
-    return sorted(cache.glob("stores/*.parts/*.part"))
+def chunks(cache: Path) -> list[Path]:
+    return sorted(cache.glob("stores/*.chunks/*.chunk"))
 
 
 def store_in(cache: Path) -> Path:
@@ -163,9 +163,9 @@ def test_ctrl_c_ends_with_3_and_the_same_command_goes_on_without_reading_again(m
     data = tmp_path / "data"
     subprocess.run(["cp", "-a", many, data], check=True)  # noqa: S607
     cache, arguments = tmp_path / "cache", ("prepare", "--data", data, *SETTINGS)
-    code, said = stopped(cache, key, signal.SIGINT, lambda: len(parts(cache)) >= 2, *arguments)
+    code, said = stopped(cache, key, signal.SIGINT, lambda: len(chunks(cache)) >= 2, *arguments)
     assert (code, said.splitlines()[-1]) == (3, "warning: Stopped. What has been prepared is kept; the same command goes on from there.")
-    done = len(parts(cache))
+    done = len(chunks(cache))
     assert 2 <= done < 8
     for file in sorted(data.rglob("*.png"))[: 128 * done]:
         found = file.stat()
@@ -180,10 +180,10 @@ def test_ctrl_c_ends_with_3_and_the_same_command_goes_on_without_reading_again(m
 def test_killed_three_times_it_makes_the_same_store_and_leaves_no_process_behind(many: Path, key: Path, calm, tmp_path: Path) -> None:
     arguments, codes = ("prepare", "--data", many, *SETTINGS), []
     for pause in (random.SystemRandom().uniform(0, 0.1) for _ in range(3)):
-        before = len(parts(tmp_path))
+        before = len(chunks(tmp_path))
 
         def when(before: int = before, pause: float = pause) -> bool:
-            if len(parts(tmp_path)) <= before:
+            if len(chunks(tmp_path)) <= before:
                 return False
             time.sleep(pause)
             return True
@@ -203,7 +203,7 @@ def test_shards_on_two_machines_join_to_the_store_of_one(many: Path, key: Path, 
     for shard, records in (("1/2", 4 * 128), ("2/2", IMAGES - 4 * 128)):
         done = finished(tmp_path, key, "prepare", "--data", many, *SETTINGS, "--shard", shard)
         assert (done.returncode, f"shard     {shard}: {records} images" in done.stdout) == (0, True), done.stderr
-    assert len(parts(tmp_path)) == 8
+    assert len(chunks(tmp_path)) == 8
     assert finished(tmp_path, key, "prepare", "--data", many, *SETTINGS).returncode == 0
     assert_same(tmp_path, calm[0])
 

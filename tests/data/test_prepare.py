@@ -12,9 +12,10 @@ from PIL import Image
 
 from medssl.config import Data
 from medssl.data import prepare as prepare_module
-from medssl.data.prepare import prepare, private_list
+from medssl.data.prepare import prepare
 from medssl.data.pseudonyms import pseudonymize
 from medssl.data.readers import raster
+from medssl.data.store import private_list
 from medssl.errors import UserError
 from medssl.types import Record, Source
 

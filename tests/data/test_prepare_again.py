@@ -105,7 +105,7 @@ def test_a_store_of_another_site_key_is_made_again(make_source: MakeSource, cach
 
 @pytest.mark.fault("R25")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_preparation_leaves_its_parts_and_goes_on_from_them(
+def test_an_interrupted_preparation_leaves_its_chunks_and_goes_on_from_them(
     make_source: MakeSource, cache: Path, pictures: np.ndarray, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunks, "_MOST", 2)
@@ -118,7 +118,7 @@ def test_an_interrupted_preparation_leaves_its_parts_and_goes_on_from_them(
     with pytest.raises(error):
         prepare(source, DATA, cache, stop)
     (left,) = (cache / "stores").iterdir()
-    assert len(list(left.glob("*.part"))) == 2
+    assert len(list(left.glob("*.chunk"))) == 2
     store = prepare(source, DATA, cache, lambda done, total: seen.append((done, total)))
     assert seen == [(4, 5), (5, 5)]
     np.testing.assert_array_equal(store.images[:, 0], pictures[[0, 2, 3, 4]])
@@ -126,7 +126,7 @@ def test_an_interrupted_preparation_leaves_its_parts_and_goes_on_from_them(
 
 
 @pytest.mark.fault("S4")
-def test_a_part_that_is_damaged_or_a_planted_pickle_is_refused(
+def test_a_chunk_that_is_damaged_or_a_planted_pickle_is_refused(
     make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Evil:
@@ -135,10 +135,10 @@ def test_a_part_that_is_damaged_or_a_planted_pickle_is_refused(
 
     source = make_source()
     prepare_shard(source, DATA, cache, Shard(1, 1))
-    (part,) = cache.glob("stores/*.parts/*.part")
-    for planted in (pickle.dumps(Evil()), part.read_bytes()[:-100]):
-        part.write_bytes(planted)
-        with pytest.raises(UserError, match="damaged part is made again once it is deleted"):
+    (chunk,) = cache.glob("stores/*.chunks/*.chunk")
+    for planted in (pickle.dumps(Evil()), chunk.read_bytes()[:-100]):
+        chunk.write_bytes(planted)
+        with pytest.raises(UserError, match="damaged chunk is made again once it is deleted"):
             prepare(source, DATA, cache)
     assert not (tmp_path / "it-ran").exists()
 
@@ -164,7 +164,7 @@ def test_only_the_file_that_changed_is_read_again(make_source: MakeSource, cache
     first = prepare(source, DATA, cache)
     read: list[str] = []
 
-    def counted(make, arguments, items, limits, together):
+    def counted(make, arguments, items, limits, group_by):
         return pool.run_in_workers(make, arguments, (read.append(item.locator) or item for item in items), limits)
 
     monkeypatch.setattr(prepare_module, "run_in_workers", counted)
@@ -197,7 +197,7 @@ def test_a_store_in_a_folder_of_ones_own_is_replaced_by_one_of_other_data_but_no
 
 
 def test_nothing_beside_a_folder_of_ones_own_is_swept(make_source: MakeSource, tmp_path: Path) -> None:
-    own = [tmp_path / name for name in ("mine.parts", "mine.partial-1")]
+    own = [tmp_path / name for name in ("mine.chunks", "mine.partial-1")]
     for folder in own:
         folder.mkdir()
         os.utime(folder, (1, 1))

@@ -1,7 +1,6 @@
 """Which of the installed decoders decodes a frame, and what to install where there is none."""
 
 import contextlib
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -10,7 +9,6 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID, JPEGExtended12Bit
 
-from medssl.data.dicom.gdcm import Gdcm
 from medssl.errors import ReadError
 
 _ORDER = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")
@@ -44,25 +42,19 @@ def check_decoder(header: Dataset, syntax: UID) -> None:
         raise ReadError(f"missing_decoder: {syntax.name} ({syntax}) needs: pip install {package}")
 
 
-def decode(stream: BinaryIO, path: Path, header: Dataset, syntax: UID, pixels: Pixels, index: int, gdcm: Gdcm) -> np.ndarray:
-    """The stored values [H, W] or [H, W, 3] of frame `index`, by the first decoder that can. GDCM comes last, in a process of its own.
+def decode(stream: BinaryIO, header: Dataset, syntax: UID, pixels: Pixels, index: int) -> np.ndarray:
+    """The stored values [H, W] or [H, W, 3] of frame `index`, by the first decoder that can.
 
-    The same as pydicom's `pixel_array(path, index=index)`, which would read the header once more. Raises ReadError undecodable, or
-    what the decoder raises.
+    The same as pydicom's `pixel_array(path, index=index)`, which would read the header once more. GDCM comes last: on some damaged frames
+    it ends the whole process, which the pool of workers bears (`crashed`). Raises ReadError undecodable, or what the decoder raises.
     """
     decoder = get_decoder(syntax)
     options = as_pixel_options(header, transfer_syntax_uid=syntax, pixel_keyword=pixels.keyword, pixel_vr=pixels.vr)
-
-    def by(plugin: str) -> np.ndarray:
-        stream.seek(pixels.start)
-        return decoder.as_array(stream, index=index, decoding_plugin=plugin, **options)[0]
-
     if not syntax.is_encapsulated:
-        return by("")
-    available = decoder.available_plugins
-    for plugin in (name for name in _ORDER if name in available and name != "gdcm"):
+        stream.seek(pixels.start)
+        return decoder.as_array(stream, index=index, **options)[0]
+    for plugin in (name for name in _ORDER if name in decoder.available_plugins):
         with contextlib.suppress(Exception):
-            return by(plugin)
-    if "gdcm" in available:
-        return gdcm.decode(path, index)
+            stream.seek(pixels.start)
+            return decoder.as_array(stream, index=index, decoding_plugin=plugin, **options)[0]
     raise ReadError(f"undecodable: {syntax.name} cannot be decoded")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 import warnings
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pydicom
-from pydicom.filereader import read_dataset, read_partial, read_preamble
+from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID
 
 from medssl.config import Limits
 from medssl.data.dicom import decoders, selection, slice_order
+from medssl.data.dicom.inflate import inflate, read_syntax
 from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Place
 from medssl.errors import ReadError
@@ -27,7 +27,6 @@ _KEYWORDS = (
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*_KEYWORDS.split(), *selection.KEYWORDS, *slice_order.KEYWORDS)]
 # values of Modality (PS3.3 C.7.3.1.1.1) that come with Rows and Columns or without, but are no pictures
 _NO_IMAGES = {"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "DOC", "ECG", "AU"}
-_CHUNK = 1 << 20
 _PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # unused, or a TIFF file as well (PS3.10 7.1)
 
 
@@ -104,8 +103,8 @@ def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:
             raise ReadError("not_dicom: neither 'DICM' after 128 bytes nor a bare data set")
         file.seek(0)
         odd_preamble = part_10 and file.read(4) not in _PREAMBLES
-        syntax = _checked_syntax(file, limits)
-        header = _header(file)
+        syntax = read_syntax(file)
+        header = _read_tags(inflate(file, limits))
     if not part_10 and "SOPClassUID" not in header:
         raise ReadError("not_dicom: a data set without SOPClassUID")
     return header, syntax, odd_preamble
@@ -169,29 +168,8 @@ def _may_be_bare(file: BinaryIO) -> bool:
     return file.read(2) in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
-def _checked_syntax(file: BinaryIO, limits: Limits) -> UID:
-    """The transfer syntax, found as pydicom finds it. A deflated data set, which pydicom inflates whole, must stay within the limits."""
-    file.seek(0)
-    read_preamble(file, force=True)
-    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-    syntax = UID(str(meta.get("TransferSyntaxUID") or ImplicitVRLittleEndian))
-    if syntax == DeflatedExplicitVRLittleEndian:
-        _check_inflated(file, limits.max_pixels * 2)
-    return syntax
-
-
-def _check_inflated(file: BinaryIO, most: int) -> None:
-    inflater, size, waiting = zlib.decompressobj(-zlib.MAX_WBITS), 0, file.read(_CHUNK)
-    while waiting:
-        size += len(inflater.decompress(waiting, _CHUNK))
-        if size > most:
-            raise ReadError(f"deflated_too_big: inflates to more than {most} bytes")
-        waiting = inflater.unconsumed_tail or (b"" if inflater.eof else file.read(_CHUNK))
-
-
-def _header(file: BinaryIO) -> pydicom.Dataset:
+def _read_tags(file: BinaryIO) -> pydicom.Dataset:
     """The tags that are needed. Reading stops behind the last of them, and where zeros begin: a zero-filled rest would take minutes."""
-    file.seek(0)
     last = max(_TAGS)
     return read_partial(file, lambda tag, _vr, _length: tag > last or tag == 0, force=True, specific_tags=list(_TAGS))
 

@@ -6,24 +6,21 @@ no name, number or date of a patient enters memory. `functional_groups` finds wh
 """
 
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medssl.config import Limits, PluginConfig, Window
 from medssl.data.dicom import codestream, decoders, functional_groups, intensity
 from medssl.data.dicom.decoders import Pixels
-from medssl.data.dicom.gdcm import Gdcm
+from medssl.data.dicom.inflate import inflate
 from medssl.data.formats import LastOpened, open_regular_file
 from medssl.errors import ReadError
 from medssl.types import Decoded
@@ -31,7 +28,6 @@ from medssl.types import Decoded
 _SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation")
 _OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _TAGS: list[BaseTag | int] = [Tag(name) for name in ("SOPClassUID", *_SHAPE, *_OFFSETS, *functional_groups.TAGS, *intensity.TAGS)]
-_META_BYTES = 1 << 16
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 # Segmentation, surface segmentation, RT dose: pixels that are no picture
 _NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.5", "1.2.840.10008.5.1.4.1.1.481.2")
@@ -65,7 +61,6 @@ class Reader:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._gdcm = Gdcm()
         self._files = LastOpened[_File]()  # the header of a thousand frames is read once
 
     def read(self, path: Path, index: int = 0) -> Decoded:
@@ -75,7 +70,7 @@ class Reader:
         deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield.
         """
         with _quiet():
-            file, stored = self._decoded(path, index)
+            file, stored = self._decode(path, index)
             with _failing_as("bad_header", "an element that describes the grey scale is malformed"):
                 header = functional_groups.merge_frame_groups(file.header, index)
                 image = intensity.pixels(stored, header, self._config.window, self._config.non_finite)
@@ -85,14 +80,14 @@ class Reader:
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""
         with _quiet():
-            return self._decoded(path, index)[1]
+            return self._decode(path, index)[1]
 
-    def _decoded(self, path: Path, index: int) -> tuple[_File, np.ndarray]:
-        file = self._files.get((path, _stamp(path)), lambda stack: _opened(path, stack, self._config.limits))
+    def _decode(self, path: Path, index: int) -> tuple[_File, np.ndarray]:
+        file = self._files.get((path, _stamp(path)), lambda stack: _open(path, stack, self._config.limits))
         with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
             _check_frame(file, index)
         with _failing_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
-            return file, decoders.decode(file.stream, path, file.header, file.syntax, file.pixels, index, self._gdcm)
+            return file, decoders.decode(file.stream, file.header, file.syntax, file.pixels, index)
 
 
 def build(config: Config) -> Reader:
@@ -134,32 +129,15 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _opened(path: Path, stack: ExitStack, limits: Limits) -> _File:
-    stream = _inflated(stack.enter_context(open_regular_file(path)), 4 * limits.max_pixels)
+def _open(path: Path, stack: ExitStack, limits: Limits) -> _File:
+    file = stack.enter_context(open_regular_file(path))
+    with _failing_as("undecodable", "the deflated data set is damaged"):
+        stream = inflate(file, limits)
     with _failing_as("not_dicom", "no DICOM header can be read"):
         header = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
         syntax = _transfer_syntax(header)
     with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
-        return _checked(stream, header, syntax, limits)
-
-
-def _inflated(file: BinaryIO, limit: int) -> BinaryIO:
-    """The file; of a deflated one its data set, without file meta, in memory and no larger than `limit` bytes (PS3.5 A.5).
-    pydicom would inflate it without a limit: 1 MB to 1 GB."""
-    deflated = DeflatedExplicitVRLittleEndian.encode() in file.read(_META_BYTES)
-    file.seek(0)
-    if not deflated:
-        return file
-    with _failing_as("undecodable", "the deflated data set is damaged"):
-        read_preamble(file, force=True)
-        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            file.seek(0)
-            return file
-        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), limit + 1)
-    if len(data) > limit:
-        raise ReadError(f"deflated_too_big: more than {limit} bytes")
-    return BytesIO(data)
+        return _check_file(stream, header, syntax, limits)
 
 
 def _transfer_syntax(header: Dataset) -> UID:
@@ -172,7 +150,7 @@ def _transfer_syntax(header: Dataset) -> UID:
     return ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _checked(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) -> _File:
+def _check_file(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) -> _File:
     """Refuses what is no picture and what cannot hold what it promises. `stream` stands at the pixel data or at the end."""
     here, there = stream.tell(), stream.seek(0, 2)
     if header.get("SOPClassUID") in _NO_IMAGES or header.get("BitsAllocated") == 1:

@@ -1,6 +1,8 @@
-"""The parts of a store that is being made: each holds the images of some hundred records and is written once, under the name of what
-went into it. So a preparation goes on where it was killed, many machines can work on one store, and a part whose files or settings
-have changed since is not taken for what it was. A part knows no patient: keys and labels are added when the store is put together.
+"""The chunks of a store that is being made: each file holds the images of some hundred records.
+
+A chunk is written once, under a name made of all that decides its images. So a preparation goes on where it was killed, many machines can
+work on one store, and a chunk whose files or settings have changed since is not used. A chunk holds nothing of a patient: keys and labels
+are added when the chunks are joined.
 """
 
 import os
@@ -15,7 +17,6 @@ from medssl.config import Data
 from medssl.data.decode import PreparedImage
 from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
-from medssl.types import Record
 
 Outcome = PreparedImage | ReadError
 _BYTES, _LEAST, _MOST = 2**26, 8, 128
@@ -34,15 +35,15 @@ _SCHEMA = pa.schema(
 )
 
 
-def chunk_records(records: Sequence[Record], data: Data) -> Iterator[Sequence[Record]]:
-    """The records of each part, the same on every machine: 128, or fewer of large images."""
+def chunk_slices(records: int, data: Data) -> Iterator[slice]:
+    """The rows of each chunk out of so many records, the same on every machine: 128, or fewer of large images."""
     rows = min(_MOST, max(_LEAST, _BYTES // (2 * data.channels * data.size**2)))
-    for start in range(0, len(records), rows):
-        yield records[start : start + rows]
+    for start in range(0, records, rows):
+        yield slice(start, start + rows)
 
 
 def write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """A part as an Arrow file, which has its name once it is whole."""
+    """Writes the outcomes of a chunk's records as an Arrow file, which gets its name once it is whole."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     with create_private(partial) as file:

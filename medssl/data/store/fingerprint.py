@@ -14,8 +14,8 @@ _MODULUS = 2**256
 
 
 class SourceHash:
-    """What decides the image that a record becomes: its file's size and time, its place in the file, the reader with its version and
-    options, the preparation."""
+    """Hashes what decides the image that a record becomes: its file's size and time, its place in the file, the reader with its version
+    and options, the preparation."""
 
     def __init__(self, source: Source, data: Data) -> None:
         self._root = source.root
@@ -24,23 +24,23 @@ class SourceHash:
             name: [*own, name, version, reader_config(name, data).model_dump(mode="json")]
             for name, version in reader_versions(source, data).items()
         }
-        self._file, self._found = "", (-1, -1)
+        self._file, self._size_and_time = "", (-1, -1)
 
     def of(self, record: Record) -> str:
-        """32 hex characters."""
+        """32 hex characters for one record."""
         file = file_path(record)
         if file != self._file:  # frames of a file follow each other
-            self._file, self._found = file, _stat(self._root / file)
-        return _digest([record.locator, record.index, *self._found, self._settings[record.reader]])
+            self._file, self._size_and_time = file, _size_and_time(self._root / file)
+        return digest([record.locator, record.index, *self._size_and_time, self._settings[record.reader]])
 
 
-def fingerprint(source: Source, making: Iterable[str], store_format: str) -> str:
-    """16 hex characters over all that decides what a store holds: what each image is made of, and what the source says of it. The root's
-    own path is not part of it."""
-    digest = hashlib.sha256(json.dumps([store_format, source.kind, source.skipped]).encode())
-    for record, made in zip(source.records, making, strict=True):
-        digest.update(json.dumps([made, *_said(record)]).encode())
-    return digest.hexdigest()[:16]
+def fingerprint(source: Source, source_hashes: Iterable[str], store_format: str) -> str:
+    """16 hex characters over all that decides what a store holds: the source hash of each record, and what the source says of it. The
+    root's own path is not part of it."""
+    total = hashlib.sha256(json.dumps([store_format, source.kind, source.skipped]).encode())
+    for record, source_hash in zip(source.records, source_hashes, strict=True):
+        total.update(json.dumps([source_hash, *_metadata(record)]).encode())
+    return total.hexdigest()[:16]
 
 
 def reader_versions(source: Source, data: Data) -> dict[str, str]:
@@ -62,12 +62,12 @@ class ContentHash:
         return f"{self._sum:064x}"
 
 
-def _said(record: Record) -> list[object]:
+def _metadata(record: Record) -> list[object]:
     text = [record.patient, record.study, record.series, record.site, record.split]
     return [*text, sorted(record.labels.items()), sorted(record.extra.items())]
 
 
-def _stat(file: Path) -> tuple[int, int]:
+def _size_and_time(file: Path) -> tuple[int, int]:
     try:
         files = [file, file.with_suffix(".img")] if file.suffix.lower() == ".hdr" else [file]  # NIfTI in two files
         found = [each.stat() for each in files]
@@ -76,5 +76,6 @@ def _stat(file: Path) -> tuple[int, int]:
     return (sum(each.st_size for each in found), max(each.st_mtime_ns for each in found))
 
 
-def _digest(value: object) -> str:
+def digest(value: object) -> str:
+    """32 hex characters of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

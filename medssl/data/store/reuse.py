@@ -1,4 +1,4 @@
-"""Images that an earlier store of the same place holds already: where one file of many has changed, only that one is read again."""
+"""Images that an earlier store of the same source holds already: where one file of many has changed, only that file is read again."""
 
 import json
 from pathlib import Path
@@ -13,20 +13,20 @@ _FACTS = ["made", "bits", "height", "width", "row_mm", "column_mm", "pixel_hash"
 
 
 class ReusableImages:
-    """`place` and `site` as their cards have them: where the data lay, and whose key was used."""
+    """The images of all stores in `folder` whose cards have that `place` and `site`, by the column `made` of their tables."""
 
     def __init__(self, folder: Path, place: str, site: str) -> None:
         self._stores: list[Store] = []
         self._rows: dict[str, tuple[int, int]] = {}
         for card in sorted(folder.glob("*/card.json")):
-            if (store := _of(card, place, site)) is not None:
+            if (store := _open_store(card, place, site)) is not None:
                 self._rows |= {made: (len(self._stores), row) for row, made in enumerate(store.table["made"])}
                 self._stores.append(store)
 
     def __contains__(self, made: str) -> bool:
         return made in self._rows
 
-    def find(self, made: str) -> PreparedImage:
+    def load(self, made: str) -> PreparedImage:
         """The image that was made of the same file in the same way."""
         number, row = self._rows[made]
         store = self._stores[number]
@@ -40,10 +40,10 @@ class ReusableImages:
         return PreparedImage(image, *size, known, facts["pixel_hash"], facts["perceptual_hash"])
 
 
-def _of(card: Path, place: str, site: str) -> Store | None:
+def _open_store(card: Path, place: str, site: str) -> Store | None:
     try:
-        said = json.loads(card.read_text("utf-8"))
-        if (said["format"], said["place"], said["site"]) == (STORE_FORMAT, place, site):
+        found = json.loads(card.read_text("utf-8"))
+        if (found["format"], found["place"], found["site"]) == (STORE_FORMAT, place, site):
             return Store.open(card.parent)
     except (OSError, ValueError, KeyError, UserError):  # a damaged store is not used
         pass

@@ -44,16 +44,16 @@ def run_in_workers(
     items: Iterable[Item],
     limits: Limits,
     processes: int | None = None,
-    together: Callable[[Item], object] = lambda _: None,
+    group_by: Callable[[Item], object] = lambda _: None,
 ) -> Generator[Result | ReadError]:
     """`make(*arguments)` applied to each item, in the items' order. `make` is a function or class that a worker can import, and is
-    called once in each. Neighbours of which `together` says the same are done by one worker, 64 at most: the slices of a compressed
-    volume, which would be inflated by each worker that reads some.
+    called once in each. Neighbours for which `group_by` gives the same value go to one worker, 64 at most: the slices of a
+    compressed volume would else be inflated by each worker that reads some.
 
     An item gives a ReadError where the task raises one, and for what ends or stops its worker: crashed, timed_out (after
     `limits.seconds`), too_much_memory (beyond `limits.memory_bytes`), failed (any other exception). Raises UserError where the task does.
     """
-    run = _Run((make, arguments, limits), items, processes or min(cores(), _MOST), together)
+    run = _Run((make, arguments, limits), items, processes or min(cores(), _MOST), group_by)
     try:
         yield from run.results(limits.seconds)
     finally:
@@ -114,9 +114,9 @@ class _Worker:
 class _Run:
     """One call of `run_in_workers`."""
 
-    def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, together: Callable[[Any], object]) -> None:
+    def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, group_by: Callable[[Any], object]) -> None:
         self._task = task
-        self._items = _chunks(enumerate(items), together)
+        self._items = _chunks(enumerate(items), group_by)
         self._workers: list[_Worker] = []
         self._most = processes
         self._buffered = 2 * _TOGETHER * processes  # results that may wait for an earlier one
@@ -208,13 +208,13 @@ class _Run:
             self._again.append(list(worker.waiting))
 
 
-def _chunks(items: Iterator[tuple[int, Any]], together: Callable[[Any], object]) -> Iterator[list[tuple[int, Any]]]:
+def _chunks(items: Iterator[tuple[int, Any]], group_by: Callable[[Any], object]) -> Iterator[list[tuple[int, Any]]]:
     """Messages: 8 items, or up to 64 that belong together."""
     chunk: list[tuple[int, Any]] = []
     same = True
     for item in items:
         if chunk:
-            same = same and together(chunk[0][1]) == together(item[1]) is not None
+            same = same and group_by(chunk[0][1]) == group_by(item[1]) is not None
             if len(chunk) >= (_TOGETHER if same else _CHUNK):
                 yield chunk
                 chunk, same = [], True

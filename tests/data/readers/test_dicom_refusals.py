@@ -1,3 +1,4 @@
+import importlib
 import os
 import zlib
 from collections.abc import Callable
@@ -15,12 +16,12 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from medssl.config import Limits
+from medssl.config import Data, Limits
 from medssl.data.dicom import decoders
-from medssl.data.dicom import gdcm as gdcm_module
-from medssl.data.dicom.gdcm import Gdcm
 from medssl.data.readers import dicom
+from medssl.data.workers import end_workers, run_in_workers
 from medssl.errors import ReadError
+from medssl.types import Record
 
 Write = Callable[..., Path]
 READER = dicom.build(dicom.Config())
@@ -175,22 +176,32 @@ def test_an_image_whose_pixels_are_missing_altogether_is_truncated_pixels(write_
 
 
 @pytest.mark.fault("D4")
-def test_a_frame_that_crashes_its_decoder_costs_that_frame_only(shared_data: Path, tmp_path: Path) -> None:
-    """In place of GDCM: a process that aborts at frame 1, as GDCM does on some damaged files."""
-    (tmp_path / "decoder.py").write_text(
-        gdcm_module._SCRIPT.read_text().replace('request["path"]', 'os.abort() if request["index"] else request["path"]')
+def test_a_frame_whose_decoder_ends_the_process_costs_that_frame_only(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of GDCM, which ends its process on some damaged frames: a decoder that does so with every frame but the first."""
+    (tmp_path / "aborting.py").write_text(
+        "import os\n"
+        "from medssl.data.decode import RecordReader\n"
+        "from medssl.data.dicom import decoders\n"
+        "def reader(*arguments):\n"
+        "    decode = decoders.decode\n"
+        "    decoders.decode = lambda *given: os.abort() if given[-1] else decode(*given)\n"
+        "    return RecordReader(*arguments)\n"
     )
-    gdcm = Gdcm(tmp_path / "decoder.py")
-    path = shared_data / "dicom/wg04/CT1_JPLL"
-    expected = pydicom.dcmread(shared_data / "dicom/wg04/CT1_UNC").pixel_array
-    for _ in range(2):
-        np.testing.assert_array_equal(gdcm.decode(path, 0), expected)
-        with pytest.raises(ReadError, match="undecodable: the frame crashes GDCM"):
-            gdcm.decode(path, 1)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    frames = [Record("wg04/CT1_JPLL", "dicom"), Record("odd/jpeg_baseline_8bit.dcm", "dicom", 95)] * 3
+    end_workers()
+    results = list(run_in_workers(importlib.import_module("aborting").reader, (shared_data / "dicom", Data()), frames, Limits(), 1))
+    end_workers()
+    assert [result.reason if isinstance(result, ReadError) else "read" for result in results] == ["read", "crashed"] * 3
+    assert not isinstance(results[4], ReadError)
+    np.testing.assert_array_equal(results[4].pixels, READER.read(shared_data / "dicom/wg04/CT1_UNC").pixels)
 
 
 def test_gdcm_is_not_used_where_another_decoder_is_installed(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Gdcm, "decode", lambda *_: pytest.fail("GDCM was used"))
+    monkeypatch.setattr("pydicom.pixels.decoders.gdcm._decode_frame", lambda *_: pytest.fail("GDCM was used"))
     for name in ("CT1_J2KR", "CT1_JLSL", "CT1_RLE"):
         assert READER.read(shared_data / "dicom/wg04" / name).bits == 16
     assert READER.read(shared_data / "dicom/odd/jpeg_baseline_8bit.dcm", 95).bits == 8

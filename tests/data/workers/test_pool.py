@@ -50,7 +50,7 @@ def test_results_come_in_the_order_of_the_items_from_any_number_of_workers() -> 
 
 def test_items_that_belong_together_are_done_by_one_worker() -> None:
     slices = [("getpid", (), number // 60) for number in range(300)]
-    workers = list(run_in_workers(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 2, together=operator.itemgetter(2)))
+    workers = list(run_in_workers(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 2, group_by=operator.itemgetter(2)))
     assert all(len(set(workers[start : start + 60])) == 1 for start in range(0, 300, 60))
     assert len(set(workers)) == 2
 

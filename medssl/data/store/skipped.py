@@ -1,0 +1,73 @@
+"""The files and frames that are left out of a store: which reasons are faults, how many faults are allowed, and the operator's list."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from medssl.data.cache import private_folder
+from medssl.data.dicom import SLICES
+from medssl.data.pseudonyms import pseudonym
+from medssl.data.store.plan import Plan
+from medssl.data.store.writer import csv_text, write_private
+from medssl.errors import ReadError, UserError, count_reasons
+from medssl.types import Record
+
+# What an archive holds beside its usable images, and what lies at the ends of a volume: left out, count_reasons, and no fault
+EXPECTED_REASONS = ("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "empty_slice", "linked_folder", "missing_decoder")
+_BY_SUFFIX = ("raster",)  # files that are told by their suffix: "not_an_image" is a fault there
+
+
+class Skipped(NamedTuple):
+    """What was left out, and why. `file` is for the operator's list only."""
+
+    key: str
+    file: str
+    reason: str
+    detail: str
+    fault: bool
+
+
+def skipped_by_source(plan: Plan) -> list[Skipped]:
+    """What was left out while the source was listed."""
+    return [
+        Skipped(pseudonym(plan.key, "sample", f"{file}#0"), file, reason, detail, reason not in EXPECTED_REASONS)
+        for file, reason, detail in plan.source.skipped
+    ]
+
+
+def skipped_record(record: Record, key: str, error: ReadError) -> Skipped:
+    """A record that could not be read or prepared."""
+    if error.reason == "constant":
+        fault = record.extra.get("modality") not in SLICES  # a volume may begin and end with empty slices
+    else:
+        fault = error.reason not in EXPECTED_REASONS or record.reader in _BY_SUFFIX
+    return Skipped(key, record.locator, error.reason, error.detail, fault)
+
+
+def private_list(cache: Path, name: str) -> Path:
+    """The list of left-out files of the store with that fingerprint: the one output that names files, never to leave the site."""
+    return cache / "private" / f"{name}-skipped.csv"
+
+
+def write_private_list(plan: Plan, skipped: Sequence[Skipped]) -> None:
+    """Writes the operator's list beside the site's key, or takes an old one away where nothing was left out."""
+    file = private_list(plan.cache, plan.fingerprint)
+    private_folder(file.parent)
+    file.unlink(missing_ok=True)
+    if skipped:
+        write_private(file, csv_text([("file", "reason", "detail", "key"), *((s.file, s.reason, s.detail, s.key) for s in skipped)]))
+
+
+def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
+    """Raises UserError where nothing is usable, and where more files are faulty than `data.max_bad_fraction` allows."""
+    faults = [item.reason for item in skipped if item.fault]
+    total, allowed = used + len(faults), plan.data.max_bad_fraction
+    named = f"They are named in {private_list(plan.cache, plan.fingerprint)}"
+    if used == 0:
+        reasons = count_reasons(item.reason for item in skipped)
+        raise UserError(f"No image of {plan.data.path or plan.source.root} can be used: {reasons}. {named}; check what --data names.")
+    if len(faults) > allowed * total:
+        raise UserError(
+            f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
+            f"{named}. Mend or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+        )
