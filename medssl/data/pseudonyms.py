@@ -38,7 +38,6 @@ def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
     within = f"{patient}\0{study}" if patient and not _UID.fullmatch(study) else study
     study = pseudonym(site, "study", within) if study else ""
     series = pseudonym(site, "series", record.series.strip()) if record.series else ""
-    series = pseudonym(site, "series", record.series.strip()) if record.series else ""
     if patient:
         return Pseudonyms(key, pseudonym(site, "patient", patient), study, series)
     alone = key if record.reader == "npz" else pseudonym(site, "sample", f"{record.locator}#0")

@@ -19,7 +19,7 @@ from medssl.__main__ import main
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
 
-IMAGES = 900  # eight parts of 128 at most
+IMAGES = 900  # eight chunks of 128 at most
 SETTINGS = ("--preset", "medmnist_cpu", "--set", "data.size=16")
 STORED = ("images.npy", "table.parquet", "skipped.csv", "card.json", "audit.json", "contact_sheet.png")
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -159,7 +159,7 @@ def test_wrong_input_ends_with_2_and_one_message_before_anything_is_written(
 
 @pytest.mark.slow
 def test_ctrl_c_ends_with_3_and_the_same_command_goes_on_without_reading_again(many: Path, key: Path, calm, tmp_path: Path) -> None:
-    """The files of the parts that are done are spoilt before it goes on, of the same size and time, so that nothing tells."""
+    """The files of the chunks that are done are spoilt before it goes on, of the same size and time, so that nothing tells."""
     data = tmp_path / "data"
     subprocess.run(["cp", "-a", many, data], check=True)  # noqa: S607
     cache, arguments = tmp_path / "cache", ("prepare", "--data", data, *SETTINGS)
