@@ -217,6 +217,30 @@ def report(
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study's YAML file; pipelines/label_fractions.yaml is an example.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Jobs at a time.  [default: one for every two cores; one on a GPU]")
+    ] = None,
+) -> None:
+    """Compare encoders on several data sets: pretrain, fine-tune at all label fractions, and join the results on one page.
+
+    Stopped or killed, the same command goes on. Ends with 1 where a job failed; the others are run all the same.
+
+    Example: medssl study pipelines/label_fractions.yaml --dry-run
+    """
+    with handle_errors() as console:
+        from medssl.commands.study import study as command
+
+        failures = command(console, file=file, dry_run=dry_run, jobs=jobs)
+        for failure in failures:
+            console.fail("\n  ".join([f"{failure.job.name} failed", *(failure.lines or ["a job that it needs failed"])]))
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(out: Out = None, overwrite: Overwrite = False) -> None:
     """Show the whole way on synthetic radiographs. Needs no data, no network, and a few minutes.
 

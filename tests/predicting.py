@@ -17,8 +17,9 @@ from medssl.encoder import artefact
 from medssl.evaluate.models import ood
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.linear_probe import fold_scaler
+from medssl.evaluate.schema import RESULTS
 from medssl.runs.dataset import prepare_dataset
-from medssl.runs.model_cards import export_classifier, export_encoder
+from medssl.runs.model_cards import FittedClassifier, export_classifier, export_encoder
 from medssl.runs.resolve_config import list_source
 from medssl.runs.run_dir import write_description
 from medssl.types import Reporter
@@ -62,13 +63,9 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
         config,
         found,
         origin,
-        encoder=encoder,
-        weight=weight,
-        bias=bias,
-        temperature=1.0,
-        kind="multiclass",
-        classes=found.classes,
-        statistics=ood.fit_statistics(described, found.patients[rows].astype(str)),
+        FittedClassifier(
+            encoder, weight, bias, 1.0, "multiclass", found.classes, ood.fit_statistics(described, found.patients[rows].astype(str))
+        ),
         training={
             "labels": "100pct",
             "fraction": 1.0,
@@ -80,6 +77,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
             "test": {"n_labels": 12, "n_patients": 6, "auroc": auroc},
         },
     )
+    (folder / RESULTS).write_text("{}")  # a finished fine-tuning has some
     return Model(folder, encoder, probe)
 
 

@@ -47,10 +47,11 @@ def calls(monkeypatch):
             record.made.append((name, {key: value for key, value in arguments.items() if value not in (None, False, ())}))
             if record.raises is not None:
                 raise record.raises
+            return ()
 
         return called
 
-    for name in ("prepare", "pretrain", "finetune", "predict", "report", "demo"):
+    for name in ("prepare", "pretrain", "finetune", "predict", "report", "study", "demo"):
         module = types.ModuleType(name)
         setattr(module, name, command(name))
         monkeypatch.setitem(sys.modules, f"medssl.commands.{name}", module)
@@ -119,6 +120,7 @@ def ended(*args):
             },
         ),
         ("report a b --out o --overwrite", "report", {"runs": [Path("a"), Path("b")], "out": Path("o"), "overwrite": True}),
+        ("study f.yaml --dry-run --jobs 2", "study", {"file": Path("f.yaml"), "dry_run": True, "jobs": 2}),
         ("demo --out o --overwrite", "demo", {"out": Path("o"), "overwrite": True}),
     ],
 )

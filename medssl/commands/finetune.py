@@ -2,11 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from medssl import plugins
 from medssl.config import Config, merge, parse_overrides, resolve
@@ -15,18 +19,18 @@ from medssl.data.loader import workers_here
 from medssl.data.sources.medmnist import ordinal
 from medssl.data.split import parse_labels
 from medssl.encoder import artefact
-from medssl.errors import UserError
+from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.leakage import refuse_leak
-from medssl.evaluate.schema import ResultsDocument
-from medssl.finetuning.artifacts import FOR_THE_TRACKER, write_artifacts
+from medssl.evaluate.schema import RESULTS, ResultsDocument
+from medssl.finetuning.artifacts import CELLS, REPORT_FILES, RESULT_FILES, write_pictures, write_results
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
 from medssl.nn.encoder import Encoder
+from medssl.report.run_files import REPORT
 from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
-from medssl.runs.lock import lock_run_dir
-from medssl.runs.resolve_config import list_source
-from medssl.runs.run_dir import RUNS, create, described, load_config, newest_encoder
+from medssl.runs.resolve_config import list_source, settings_of_result
+from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
 from medssl.types import Reporter
@@ -50,47 +54,79 @@ def finetune(
     """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
 
     Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. `cells`: a folder in which finished
-    classifiers are kept, and found again. Raises UserError for wrong input.
+    classifiers are kept, and found again; without it they are kept in the run folder until everything is made of them.
+
+    Stopped or killed, the same command with the run folder as `out` goes on. Raises UserError for wrong input, Interrupted after Ctrl-C.
     """
     origin = Path(encoder) if encoder else newest_encoder(RUNS)
     network, card = artefact.load(origin)
     own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
-    config = _configured(card, origin, data, merge(flags, parse_overrides(sets)))
+    config = _configure(card, origin, data, merge(flags, parse_overrides(sets)))
     fractions = parse_labels(config.finetune.labels)
     source = list_source(config.data)
-    folder = create(out, "finetune", config.finetune.labels.replace(",", "-"), overwrite)
-    with described(folder, config, "finetune"):
-        found = prepare_dataset(source, config, reporter, stratum=card["stratum"])
-        columns = tasks.label_columns(found.store.table, config.data.label)
-        question = tasks.define_task(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
-        reporter.say(f"encoder   {origin}")
-        report_dataset(found, source, reporter)
-        test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
-        compared = refuse_leak(card, test, allowed=config.data.leaks == "allow")
-        reporter.say(
-            f"leaks     {compared['leaked']} of {compared['images']} test images, "
-            f"of {compared['patients']} patients, were seen in pretraining"
-        )
-        if compared["leaked"]:
-            reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
-        command = _command(labels, mode, encoder, data, seed, device, sets)
-        facts = {**_facts(card, found, config, source.kind, command), "leak_check": compared}
-        request = _request(config, found, question, card, load_initialisations(config, network, card, test), fractions, facts, cells)
-    tracking = Tracker(folder, config, reporter.warn, parent=_parent(origin), tags={"kind": "finetune", "mode": config.finetune.mode})
-    with lock_run_dir(folder, reporter.warn), tracking as tracker:
-        findings = run_experiment(request, lambda done, total: reporter.progress("finetune", done, total))
-        document = findings.results.document
-        write_artifacts(folder, config, found, card, request, findings)
-        tracker.log({"step": 0, **findings.results.scores()})
-        for name in FOR_THE_TRACKER:
-            tracker.log_artifact(folder / name)
-    _summary(reporter, document)
-    reporter.say(f"report    {folder / 'report.html'}")
+    name = config.finetune.labels.replace(",", "-")
+    with open_run(out, "finetune", name, overwrite, reporter.warn, lambda folder: _may_continue(folder, config)) as folder:
+        with describe_run(folder, config, "finetune"):
+            found = prepare_dataset(source, config, reporter, stratum=card["stratum"])
+            columns = tasks.label_columns(found.store.table, config.data.label)
+            question = tasks.define_task(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
+            reporter.say(f"encoder   {origin}")
+            report_dataset(found, source, reporter)
+            test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
+            leaks = _check_leaks(reporter, card, test, config)
+            command = _command(labels, mode, encoder, data, seed, device, sets)
+            facts = {**_facts(card, found, config, source.kind, command), "leak_check": leaks}
+            inits = load_initialisations(config, network, card, test)
+            request = _request(config, found, question, card, inits, fractions, facts, cells or folder / CELLS)
+        tags = {"kind": "finetune", "mode": config.finetune.mode}
+        tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
+        with _explain_stop(folder), tracking as tracker:
+            findings = run_experiment(request, lambda done, total: reporter.progress("finetune", done, total))
+            write_results(folder, config, found, card, request, findings)
+            tracker.log({"step": 0, **findings.results.scores()})
+            for file in RESULT_FILES:
+                tracker.log_artifact(folder / file)
+            _summary(reporter, findings.results.document)
+            complete = write_pictures(folder, request, findings, reporter.warn)
+            for file in filter(Path.exists, (folder / file for file in REPORT_FILES)):
+                tracker.log_artifact(file)
+        if complete:
+            shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results by now
+            reporter.say(f"report    {folder / REPORT}")
     return folder
 
 
-def _configured(card: dict[str, Any], origin: Path, data: str | None, given: dict[str, Any]) -> Config:
+def _may_continue(folder: Path, config: Config) -> bool:
+    """Whether the folder holds a fine-tuning with these settings that was stopped, or that could not make its pictures."""
+    described = folder / CONFIG
+    if not described.is_file() or not described.read_text("utf-8").startswith("# medssl finetune\n"):
+        return False
+    unfinished = not (folder / RESULTS).is_file() or (folder / CELLS).is_dir()
+    return unfinished and settings_of_result(load_config(folder)) == settings_of_result(config)
+
+
+@contextmanager
+def _explain_stop(folder: Path) -> Iterator[None]:
+    """Turns Ctrl-C in the block into an Interrupted that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = f"Stopped. What has been fitted is kept; the same command goes on from there with --out {folder}."
+        raise Interrupted(text, signal.SIGINT) from None
+
+
+def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config) -> dict[str, int]:
+    """How many test images were seen in pretraining. Raises UserError where there are some, unless `data.leaks` allows them."""
+    leaks = refuse_leak(card, test, allowed=config.data.leaks == "allow")
+    seen = f"{leaks['leaked']} of {leaks['images']} test images, of {leaks['patients']} patients, were seen in pretraining"
+    reporter.say(f"leaks     {seen}")
+    if leaks["leaked"]:
+        reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
+    return leaks
+
+
+def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict[str, Any]) -> Config:
     """The pretraining's configuration, from its card, with the data's path and the flags over it."""
     values = dict(card["config"])
     if data is not None:
@@ -150,7 +186,7 @@ def _facts(card: dict[str, Any], found: PreparedDataset, config: Config, kind: s
         },
         "encoder": {
             "backbone": card["backbone"],
-            "method": {**card["config"]["method"], **card.get("method", {})},
+            "method": {**card["config"]["method"], **card.get("method", {})},  # cards of medssl 0.1 have no title
             "weights_sha256": card["weights_sha256"],
             "facts": card["facts"],
             "provenance": card["provenance"],

@@ -21,9 +21,10 @@ from medssl.evaluate.models import classifier_file
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.ood import FeaturesWithThumbnail
 from medssl.evaluate.prediction_table import FAR, table_cells, table_columns
+from medssl.evaluate.schema import RESULTS
 from medssl.files import write_atomically
 from medssl.runs.resolve_config import list_source
-from medssl.runs.run_dir import RUNS, newest_classifier
+from medssl.runs.run_dir import CONFIG, RUNS, newest_classifier
 from medssl.train.loop import choose_device
 from medssl.types import Reporter, Source
 
@@ -56,6 +57,8 @@ def predict(
     Raises UserError for wrong input: no classifier, data that is prepared in another way than its training data was, a table that exists.
     """
     origin = Path(model) if model else newest_classifier(RUNS)
+    if (origin / CONFIG).is_file() and not (origin / RESULTS).is_file():
+        raise UserError(f"The fine-tuning in {origin} is not finished. The same `medssl finetune` command with --out {origin} goes on.")
     network, card = classifier_file.load(origin)
     chosen = choose_device(device or "auto")
     _check_out(out, data, overwrite)

@@ -10,12 +10,12 @@ from medssl.errors import Interrupted, UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
 from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_smallest_batch
 from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
-from medssl.pretraining.trainer import Training, build_training, restore, settings_of_result, training_state
+from medssl.pretraining.trainer import Training, build_training, restore, training_state
 from medssl.runs.dataset import prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
-from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config
-from medssl.runs.run_dir import create, described, load_config, write_description
+from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result
+from medssl.runs.run_dir import describe_run, load_config, open_run, write_description
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
@@ -49,29 +49,34 @@ def pretrain(
         source = list_source(config.data)
     else:
         config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
-    with join_team(device_of_process(choose_device(config.device))) as us:
-        folder = us.broadcast_from_first(resume or (create(out, "pretrain", config.method.name, overwrite) if us.first else Path()))
-        with ExitStack() as stack:
-            if us.first:
-                stack.enter_context(lock_run_dir(folder, reporter.warn))
-            if resume is None and us.first:
-                stack.enter_context(described(folder, config, "pretrain"))
-            with us.local_first():
-                found = prepare_dataset(source, config, reporter)
-            job = build_training(folder, with_smallest_batch(config) if auto else config, found, us, start=state["step"] if state else 0)
-            if auto:
-                job = build_training(folder, with_largest_batch(reporter, job, config.train.batch_size), found, us)
-                write_description(folder, job.config, "pretrain")
-            if state is not None:
-                restore(job, state)
-            if us.first:
-                checkpoint.check_disk_space(folder, job.method)
-            with explain_out_of_memory(job):
-                _announce(reporter, job, source, [note, *job.notes])
-                return run(reporter, job)
+    with join_team(device_of_process(choose_device(config.device))) as us, ExitStack() as stack:
+        folder = us.broadcast_from_first(_open_folder(stack, reporter, resume, out, config, overwrite) if us.first else Path())
+        with us.local_first():
+            found = prepare_dataset(source, config, reporter)
+        job = build_training(folder, with_smallest_batch(config) if auto else config, found, us, start=state["step"] if state else 0)
+        if auto:
+            job = build_training(folder, with_largest_batch(reporter, job, config.train.batch_size), found, us)
+            write_description(folder, job.config, "pretrain")
+        if state is not None:
+            restore(job, state)
+        if us.first:
+            checkpoint.check_disk_space(folder, job.method)
+        with explain_out_of_memory(job):
+            _announce(reporter, job, source, [note, *job.notes])
+            return train_and_export(reporter, job)
 
 
-def run(reporter: Reporter, job: Training) -> Path:
+def _open_folder(stack: ExitStack, reporter: Reporter, resume: Path | None, out: Path | None, config: Config, overwrite: bool) -> Path:
+    """The run folder, which is this process's own until the stack is closed."""
+    if resume is not None:
+        stack.enter_context(lock_run_dir(resume, reporter.warn))
+        return resume
+    folder = stack.enter_context(open_run(out, "pretrain", config.method.name, overwrite, reporter.warn))
+    stack.enter_context(describe_run(folder, config, "pretrain"))
+    return folder
+
+
+def train_and_export(reporter: Reporter, job: Training) -> Path:
     """Train to the end, or to a wish to stop; then the first process exports the encoder."""
     config, folder, us = job.config, job.folder, job.team
     tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, "data": job.found.store.card["fingerprint"]}

@@ -8,16 +8,17 @@ from medssl.errors import UserError
 from medssl.evaluate.results import PREDICTIONS
 from medssl.evaluate.schema import RESULTS, ResultsDocument, read_results
 from medssl.report import write_report
+from medssl.report.run_files import REPORT, write_figures
 from medssl.types import Reporter
 
-REPORT, COMPARISON = "report.html", "comparison.html"
+COMPARISON = "comparison.html"
 
 
 def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None, overwrite: bool = False) -> Path:
     """Write the page of fine-tuning runs (their folders, or folders of them) and return its path.
 
-    One run: its own report.html again, or `out`. Several: comparison.html, in the folder of runs where one was named, else here. Raises
-    UserError for a run without whole results, and for a page that exists.
+    One run: its own report.html and figures/ again, or `out`. Several: comparison.html, in the folder of runs where one was named, else
+    here. Raises UserError for a run without complete results, and for a page that exists.
     """
     found = list(dict.fromkeys(run.resolve() for folder in runs for run in _runs(folder)))
     documents = {run: read_results(run) for run in found}
@@ -25,11 +26,15 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
         page = out or found[0] / REPORT
         _refuse_existing(page, overwrite or out is None)
         write_report(documents[found[0]], page)
+        if out is None:
+            write_figures(found[0], documents[found[0]])
     else:
         page = out or (runs[0] / COMPARISON if len(runs) == 1 else Path(COMPARISON))
         _refuse_existing(page, overwrite)
         write_comparison([_run(run, documents[run]) for run in found], page)
     reporter.say(f"report    {page} ({len(found)} run{'s' if len(found) > 1 else ''})")
+    if len(found) == 1:
+        reporter.say("          from results.json alone: curves, Grad-CAM, map of the features and neighbours need the images")
     return page
 
 

@@ -1,7 +1,10 @@
-"""What a fine-tuning leaves beside its numbers: the classifier that `medssl predict` takes, and pictures for the report."""
+"""The files of a fine-tuning: first its classifier and its results, then, as far as they can be made, its pictures and its report.
+
+The results mark a fine-tuning as finished, so they are written after the classifier: `medssl predict` takes no classifier without them.
+"""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from torch import nn
 
 from medssl.config import Config
+from medssl.errors import UserError
 from medssl.evaluate.experiment import PIXELS, Experiment, ExperimentResult, cell_seed
 from medssl.evaluate.models import ood
 from medssl.evaluate.models.cache import CellFit
@@ -17,14 +21,15 @@ from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.full_finetune import select_validation
 from medssl.evaluate.results import SPLITS
 from medssl.evaluate.schema import RESULTS
-from medssl.files import write_atomically
 from medssl.nn.encoder import Encoder
-from medssl.report import LabelledImages, PictureInputs, Pictures, draw_pictures, figure_files, write_report
+from medssl.report import LabelledImages, PictureInputs, Pictures, draw_pictures, write_report
+from medssl.report.run_files import FIGURES, REPORT, write_figures
 from medssl.runs.dataset import PreparedDataset, evenly_spaced
-from medssl.runs.model_cards import export_classifier
+from medssl.runs.model_cards import FittedClassifier, export_classifier
 
-FIGURES = "figures"
-FOR_THE_TRACKER = (RESULTS, SPLITS, "report.html", FIGURES)
+CELLS = "cells"  # the folder of a run in which fitted classifiers wait until everything is made of them
+RESULT_FILES = (RESULTS, SPLITS)
+REPORT_FILES = (REPORT, FIGURES)
 _POOL = 5000  # labelled training images among which neighbours are looked for
 
 
@@ -40,19 +45,39 @@ class Network(nn.Module):
         return self.head(self.encoder(images))
 
 
-def write_artifacts(
+def write_results(
     folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Experiment, findings: ExperimentResult
 ) -> None:
-    """What a fine-tuning found: classifier, report, figures, and last the results, with which it is finished."""
-    document, network = findings.results.document, build_network(request, findings.fit)
+    """The classifier, and then the predictions, the splits and results.json."""
+    network = build_network(request, findings.fit)
     if network is not None:
         write_classifier(folder, config, found, card, request, findings, network)
-    shown = make_pictures(request, findings)
-    write_report(document, folder / "report.html", shown)
-    (folder / FIGURES).mkdir(exist_ok=True)
-    for name, content in {**figure_files(document), **shown.files()}.items():
-        write_atomically(folder / FIGURES / name, content)
     findings.results.write(folder)
+
+
+def write_pictures(folder: Path, request: Experiment, findings: ExperimentResult, warn: Callable[[str], None]) -> bool:
+    """The report and its figures; whether all of them could be made. What fails is a warning: the results are there already."""
+    document, failures = findings.results.document, list[str]()
+    pictures: Pictures | None = None
+    try:
+        pictures = make_pictures(request, findings)
+    except Exception as error:  # whatever MONAI, scikit-learn, matplotlib or a GPU without memory raise
+        failures.append(f"Curves, Grad-CAM, map of the features and neighbours: {_reason(error)}")
+    try:
+        write_report(document, folder / REPORT, pictures)
+        write_figures(folder, document, pictures)
+    except Exception as error:
+        failures.append(f"{REPORT} and {FIGURES}: {_reason(error)}")
+    for failure in failures:
+        warn(
+            f"{failure}\nThe results in {folder} are complete. `medssl report {folder}` makes the page later, without what needs the "
+            f"images; the same command again, with --out {folder}, makes all of it from the classifiers that are kept there."
+        )
+    return not failures
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def build_network(request: Experiment, fit: CellFit) -> Network | None:
@@ -93,26 +118,16 @@ def write_classifier(
         row for row in findings.results.document.summary
         if (row.labels, row.mode, row.init) == (str(draw.wanted), settings.mode, next(iter(request.inits)))
     ]  # fmt: skip
-    export_classifier(
-        folder,
-        config,
-        found,
-        card,
-        encoder=network.encoder,
-        weight=findings.fit.tensors["weight"].numpy(),
-        bias=findings.fit.tensors["bias"].numpy(),
-        temperature=findings.fit.temperature,
-        kind=task.kind,
-        classes=task.classes,
-        statistics=statistics,
-        training={
-            **{key: getattr(row, key) for key in ("labels", "fraction", "mode", "init")},
-            "draw": draw.number,
-            "n_labels": findings.fit.labels,
-            "n_patients": len(np.unique(patients)),
-            "test": {**findings.results.document.task.test.model_dump(), "auroc": row.auroc.model_dump()},
-        },
-    )
+    weight, bias = (findings.fit.tensors[name].numpy() for name in ("weight", "bias"))
+    classifier = FittedClassifier(network.encoder, weight, bias, findings.fit.temperature, task.kind, task.classes, statistics)
+    training = {
+        **{key: getattr(row, key) for key in ("labels", "fraction", "mode", "init")},
+        "draw": draw.number,
+        "n_labels": findings.fit.labels,
+        "n_patients": len(np.unique(patients)),
+        "test": {**findings.results.document.task.test.model_dump(), "auroc": row.auroc.model_dump()},
+    }
+    export_classifier(folder, config, found, card, classifier, training)
 
 
 def make_pictures(request: Experiment, findings: ExperimentResult) -> Pictures:

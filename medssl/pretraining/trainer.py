@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from medssl import methods, plugins
-from medssl.config import Config, Tracking, merge, resolve, to_yaml
+from medssl.config import Config, to_yaml
 from medssl.data.loader import Loader, workers_here
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
@@ -16,6 +16,7 @@ from medssl.nn.encoder import Encoder
 from medssl.nn.support_set import SupportSet
 from medssl.nn.sync_norm import synchronise_norms
 from medssl.runs.dataset import PreparedDataset, channel_statistics
+from medssl.runs.resolve_config import settings_of_result
 from medssl.train import optimisers
 from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_device, choose_precision
@@ -161,15 +162,3 @@ def restore(job: Training, state: dict[str, Any]) -> None:
         raise UserError(f"The data of {job.folder} has changed since the checkpoint was written. Start a new run on it.")
     job.method.load_state_dict(state["method"], strict=True)
     job.optimiser.load_state_dict(state["optimiser"])
-
-
-def settings_of_result(config: Config) -> Config:
-    """The part of a configuration that makes the result: without the data's path and all that `--resume --set` may change."""
-    free = {
-        "data": {"path": ""},
-        "device": "auto",
-        "tracking": Tracking().model_dump(),
-        "train": {"workers": -1, "save_every_steps": 1, "compile": False},
-        "monitor": {"on_collapse": "stop"},
-    }
-    return resolve(merge(config.model_dump(), free))

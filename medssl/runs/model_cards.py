@@ -1,6 +1,7 @@
 """What a finished run leaves to be used, encoder or classifier: what its card says of data, method and use."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,19 +66,26 @@ def export_encoder(folder: Path, config: Config, found: PreparedDataset, encoder
     )
 
 
+@dataclass(frozen=True)
+class FittedClassifier:
+    """A linear head `weight` [k, d], `bias` [k] on an encoder's features, its `temperature`, the task that it was fitted for, and the
+    place of its training images among all images (`statistics`)."""
+
+    encoder: Encoder
+    weight: np.ndarray
+    bias: np.ndarray
+    temperature: float
+    kind: str
+    classes: Sequence[str]
+    statistics: Statistics
+
+
 def export_classifier(
     folder: Path,
     config: Config,
     found: PreparedDataset,
     origin: Mapping[str, Any],
-    *,
-    encoder: Encoder,
-    weight: np.ndarray,
-    bias: np.ndarray,
-    temperature: float,
-    kind: str,
-    classes: Sequence[str],
-    statistics: Statistics,
+    classifier: FittedClassifier,
     training: Mapping[str, Any],
 ) -> None:
     """Write classifier.safetensors and classifier.json. The card holds no path, and of patients only how many they were.
@@ -107,17 +115,7 @@ def export_classifier(
         "licence": "as the training data allows; medssl claims none",
         "intended_use": PREDICTIONS_USE,
     }
-    classifier_file.save(
-        folder,
-        encoder=encoder,
-        weight=weight,
-        bias=bias,
-        temperature=temperature,
-        kind=kind,
-        classes=classes,
-        statistics=statistics,
-        card=card,
-    )
+    classifier_file.save(folder, **vars(classifier), card=card)
 
 
 def _without_path(config: Config) -> dict[str, Any]:

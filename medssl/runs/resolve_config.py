@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medssl import plugins
-from medssl.config import Config, Data, merge, parse_overrides, resolve, resolve_part, windows_hu
+from medssl.config import Config, Data, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.peek import peek
 from medssl.data.store import SETTINGS, Store
@@ -38,6 +38,18 @@ def resolve_data_config(reporter: Reporter, data: str | None, preset: str | None
         raise UserError(f"prepare takes settings of the data only, --set data....; {others[0]} belongs to pretrain.")
     values, source = _values(reporter, data, preset, said)
     return _data(values["data"]), source
+
+
+def settings_of_result(config: Config) -> Config:
+    """The part of a configuration that makes the result: without the data's path and all that `--resume --set` may change."""
+    free = {
+        "data": {"path": ""},
+        "device": "auto",
+        "tracking": Tracking().model_dump(),
+        "train": {"workers": -1, "save_every_steps": 1, "compile": False},
+        "monitor": {"on_collapse": "stop"},
+    }
+    return resolve(merge(config.model_dump(), free))
 
 
 def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[dict[str, Any], Source]:

@@ -3,7 +3,7 @@
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,6 +15,7 @@ from medssl.config import Config, resolve, to_yaml
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
 from medssl.evaluate.models import classifier_file
+from medssl.evaluate.schema import RESULTS
 from medssl.files import cannot_write, write_atomically
 from medssl.plain_yaml import read_yaml
 from medssl.runs.lock import LOCK, lock_run_dir
@@ -29,27 +30,44 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def create(out: Path | None, kind: str, name: str, overwrite: bool) -> Path:
-    """A new, empty run folder, `runs/<time>-<kind>-<name>` unless `out` says where.
+@contextmanager
+def open_run(
+    out: Path | None,
+    kind: str,
+    name: str,
+    overwrite: bool,
+    warn: Callable[[str], None] = lambda _: None,
+    may_continue: Callable[[Path], bool] = lambda _: False,
+) -> Iterator[Path]:
+    """An empty run folder, `runs/<time>-<kind>-<name>` unless `out` says where, which is this process's own within the block.
 
-    Raises UserError for one that exists, is in use (`--overwrite` or not), or cannot be written.
+    `may_continue`: whether a folder that is not empty may be used as it is. Raises UserError for any other one that exists (unless it is
+    a run and `overwrite`), for one that is in use by another process, and for one that cannot be written.
     """
     folder = out or _unnamed(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file. Name a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock_run_dir(folder):
-            content = [path for path in folder.iterdir() if path.name != LOCK]
-            if content and not overwrite:
-                raise UserError(f"The run folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
-            if content and folder / CONFIG not in content:
-                raise UserError(f"{folder} is no run folder (it has no {CONFIG}), so --overwrite leaves it alone. Name another --out.")
-            for path in sorted(content, key=_last_to_go):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     except OSError as error:
         raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
-    return folder
+    with lock_run_dir(folder, warn):
+        if overwrite or not may_continue(folder):
+            _empty(folder, overwrite)
+        yield folder
+
+
+def _empty(folder: Path, overwrite: bool) -> None:
+    content = [path for path in folder.iterdir() if path.name != LOCK]
+    if content and not overwrite:
+        raise UserError(f"The run folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
+    if content and folder / CONFIG not in content:
+        raise UserError(f"{folder} is no run folder (it has no {CONFIG}), so --overwrite leaves it alone. Name another --out.")
+    try:
+        for path in sorted(content, key=_order_of_deletion):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    except OSError as error:
+        raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
 
 
 def _unnamed(name: str) -> Path:
@@ -58,9 +76,9 @@ def _unnamed(name: str) -> Path:
     return next(folder for folder in (RUNS / name for name in names) if not folder.exists())
 
 
-def _last_to_go(path: Path) -> int:
-    """A run that is half taken away is not finished any more, and is still a run."""
-    return {CARD: 0, classifier_file.CARD: 0, CONFIG: 2}.get(path.name, 1)
+def _order_of_deletion(path: Path) -> int:
+    """A run that is half deleted is not finished any more, and is still a run."""
+    return {CARD: 0, classifier_file.CARD: 0, RESULTS: 0, CONFIG: 2}.get(path.name, 1)
 
 
 def write_description(folder: Path, config: Config, kind: str) -> None:
@@ -78,7 +96,7 @@ def write_description(folder: Path, config: Config, kind: str) -> None:
 
 
 @contextmanager
-def described(folder: Path, config: Config, kind: str) -> Iterator[None]:
+def describe_run(folder: Path, config: Config, kind: str) -> Iterator[None]:
     """Within the block the folder has its description. A start that comes to nothing takes it away again, so that the next may have the
     folder; what has left anything else keeps it."""
     write_description(folder, config, kind)
@@ -115,7 +133,8 @@ def newest_encoder(runs: Path) -> Path:
 
 def newest_classifier(runs: Path) -> Path:
     """The fine-tuning run below `runs` that finished last. Raises UserError where there is none that left a classifier."""
-    folders = [card.parent for card in runs.glob(f"*/{classifier_file.CARD}") if (card.parent / classifier_file.WEIGHTS).is_file()]
+    needed = (classifier_file.WEIGHTS, RESULTS)
+    folders = [card.parent for card in runs.glob(f"*/{classifier_file.CARD}") if all((card.parent / name).is_file() for name in needed)]
     if not folders:
         raise UserError(f"There is no finished fine-tuning in {runs}/. Run `medssl finetune ...` first, or name one with --model.")
     return _newest(folders, classifier_file.CARD, "--model")

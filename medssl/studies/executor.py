@@ -1,4 +1,4 @@
-"""Jobs carried out side by side, each by a process of its own with its share of the cores. One that fails costs itself only."""
+"""Runs jobs side by side, each in a process of its own with its share of the cores. A job that fails does not end the others."""
 
 import contextlib
 import json
@@ -16,26 +16,26 @@ from medssl.errors import UserError
 from medssl.studies.plan import Job
 from medssl.types import Reporter
 
-_LOOK_SECONDS, _END_SECONDS = 0.1, 30.0
+_POLL_SECONDS, _STOP_SECONDS = 0.1, 30.0
 _LAST_LINES = 8
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that did not end well, and the last lines that it said; none where a job that it needs had failed."""
+    """A job that failed, and the last lines of its log; none where a job that it needs had failed."""
 
     job: Job
     lines: Sequence[str]
 
 
 @dataclass(frozen=True)
-class _Worker:
+class _RunningJob:
     job: Job
     process: subprocess.Popen[bytes]
-    begin: float
+    started: float
 
     def close(self) -> None:
-        """Of a process that has ended: its pipe."""
+        """Closes the pipe of a process that has ended."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
@@ -48,70 +48,71 @@ def n_jobs(wanted: int | None, device: str) -> int:
 
 
 def run_jobs(jobs: Sequence[Job], number: int, reporter: Reporter) -> list[Failure]:
-    """Do all jobs, `number` at a time and each after those that it needs. What a job says stands in NAME.log beside its run folder.
+    """Run all jobs, `number` at a time and each after those that it needs, and return those that failed. A job's output is in NAME.log
+    beside its run folder.
 
-    Whatever ends this ends the processes: pretrainings save a checkpoint.
+    Whatever ends this function ends the processes, too; a pretraining then saves a checkpoint.
     """
-    waiting, running = list(jobs), list[_Worker]()
-    ended, failures = set[str](), dict[str, Failure]()
+    waiting, running = list(jobs), list[_RunningJob]()
+    done, failures = set[str](), dict[str, Failure]()
     names = {job.name for job in jobs}
     try:
         while waiting or running:
             for job in [job for job in waiting if failures.keys() & set(job.after)]:
                 waiting.remove(job)
                 failures[job.name] = Failure(job, ())
-            for job in [job for job in waiting if not names & set(job.after) - ended][: number - len(running)]:
+            for job in [job for job in waiting if not names & set(job.after) - done][: number - len(running)]:
                 waiting.remove(job)
-                running.append(_started(job, number))
+                running.append(_start(job, number))
                 reporter.say(f"started   {job.name}")
-            time.sleep(_LOOK_SECONDS)
-            for worker in [worker for worker in running if worker.process.poll() is not None]:
-                running.remove(worker)
-                worker.close()
-                code, name = worker.process.returncode, worker.job.name
-                took = f"{time.monotonic() - worker.begin:.0f} s"
+            time.sleep(_POLL_SECONDS)
+            for ended in [item for item in running if item.process.poll() is not None]:
+                running.remove(ended)
+                ended.close()
+                code, name = ended.process.returncode, ended.job.name
+                seconds = f"{time.monotonic() - ended.started:.0f} s"
                 if code == 0:
-                    ended.add(name)
-                    reporter.say(f"done      {name} in {took} ({len(ended)} of {len(jobs)})")
+                    done.add(name)
+                    reporter.say(f"done      {name} in {seconds} ({len(done)} of {len(jobs)})")
                 else:
-                    failures[name] = Failure(worker.job, [*_last_lines(worker.job), f"(exit code {code})"])
-                    reporter.warn(f"{name} failed after {took}")
+                    failures[name] = Failure(ended.job, [*_last_lines(ended.job), f"(exit code {code})"])
+                    reporter.warn(f"{name} failed after {seconds}")
     finally:
-        _end(running)
+        _stop(running)
     return list(failures.values())
 
 
-def _started(job: Job, number: int) -> _Worker:
+def _start(job: Job, number: int) -> _RunningJob:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
-    threads = max(1, cores() // number)
+    threads = str(max(1, cores() // number))
     message = json.dumps({"command": job.command, "arguments": {k: v for k, v in job.arguments.items() if v is not None}})
     with _log(job).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-P", "-m", "medssl", "job", message],
-            stdin=subprocess.PIPE,  # its end tells the worker that this process is gone
+            stdin=subprocess.PIPE,  # its end tells the job that this process is gone
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a key press on Ctrl-C is for this process
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # Ctrl-C on the terminal is for this process alone
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"},
         )
-    return _Worker(job, process, time.monotonic())
+    return _RunningJob(job, process, time.monotonic())
 
 
-def _end(running: Sequence[_Worker]) -> None:
-    """Asks them to stop, and makes them stop after a while, or at a second Ctrl-C."""
-    for worker in running:
-        worker.process.terminate()
-    ends = time.monotonic() + _END_SECONDS
+def _stop(running: Sequence[_RunningJob]) -> None:
+    """Asks the processes to stop, and kills what has not stopped after half a minute, or at a second Ctrl-C."""
+    for item in running:
+        item.process.terminate()
+    deadline = time.monotonic() + _STOP_SECONDS
     try:
-        for worker in running:
+        for item in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(max(0.0, ends - time.monotonic()))
+                item.process.wait(max(0.0, deadline - time.monotonic()))
     finally:
-        for worker in running:
+        for item in running:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(worker.process.pid, signal.SIGKILL)
-            worker.process.wait()
-            worker.close()
+                os.killpg(item.process.pid, signal.SIGKILL)
+            item.process.wait()
+            item.close()
 
 
 def _log(job: Job) -> Path:

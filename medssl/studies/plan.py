@@ -147,7 +147,7 @@ def save_study(study: Study) -> None:
         if changed:
             told = "\n".join(f"  {'.'.join(key)}: was {old.get(key)!r}, is {new.get(key)!r}" for key in sorted(changed))
             raise UserError(f"{study.out} holds another study, which was started with\n{told}\nName another out, or go on as it was.")
-    write_atomically(path, f"# medssl label_fractions\n{to_yaml(study)}".encode())
+    write_atomically(path, f"# medssl study\n{to_yaml(study)}".encode())
 
 
 def _flat(study: Study) -> dict[tuple[str, ...], Any]:

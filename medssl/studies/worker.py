@@ -1,7 +1,4 @@
-"""One job of a study, in a process of its own: `python -m medssl job JSON`. It ends with the process that started it.
-
-What it says goes to the job's log.
-"""
+"""One job of a study, in a process of its own: `python -m medssl job JSON`. It ends with the process that started it."""
 
 import importlib
 import json
@@ -17,14 +14,15 @@ _PATHS = {"out", "resume", "cells"}
 
 
 def run_job(reporter: Reporter, message: str) -> None:
-    """Do what `executor` asks for: a command of medssl and its arguments."""
-    threading.Thread(target=_follow, name="lifeline", daemon=True).start()
+    """Run a command of medssl: `message` is a JSON object with "command" and "arguments", as medssl.studies.executor writes it."""
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     job = json.loads(message)
     arguments: dict[str, Any] = {key: Path(value) if key in _PATHS else value for key, value in job["arguments"].items()}
     getattr(importlib.import_module(f"medssl.commands.{job['command']}"), job["command"])(reporter, **arguments)
 
 
-def _follow() -> None:
-    """Standard input is a pipe that nobody writes into: it ends with the other side, also by a kill. A pretraining then saves itself."""
+def _end_with_parent() -> None:
+    """Standard input is a pipe that nobody writes to: the read returns when the study ends, even by a kill. At SIGTERM a pretraining saves
+    a checkpoint."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -41,7 +41,9 @@ def test_one_run_gets_its_own_report_again_and_keeps_all_else(medssl, tmp_path):
     assert "Label efficiency: " in page and "moco" in page
     assert all((tmp_path / "runs/a" / name).read_bytes() == content for name, content in before.items())
     assert medssl("runs/a")[0] == 0, "a second time too"
-    assert medssl("runs/a", "--out", "page.html") == (0, "report    page.html (1 run)\n")
+    code, said = medssl("runs/a", "--out", "page.html")
+    assert code == 0 and said.startswith("report    page.html (1 run)\n") and "Grad-CAM, map of the features and neighbours need" in said
+    assert (tmp_path / "runs/a/figures/label_efficiency.png").is_file()
     assert (tmp_path / "page.html").read_text() == page
     code, said = medssl("runs/a", "--out", "page.html")
     assert code == 2 and "--overwrite" in said

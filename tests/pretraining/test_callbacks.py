@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from medssl.commands.pretrain import pretrain, run
+from medssl.commands.pretrain import pretrain, train_and_export
 from medssl.errors import UserError
 from medssl.pretraining.trainer import Training, build_training
 from medssl.runs.dataset import prepare_dataset
@@ -67,7 +67,7 @@ def alarms(said: Any) -> list[str]:
 
 def test_everything_that_is_measured_is_in_the_records_and_the_picture_in_the_folder(job, reporter):
     this = job("train.steps=15", "monitor.knn_every_epochs=1", "monitor.log_every_steps=1")
-    folder = run(reporter(), this)
+    folder = train_and_export(reporter(), this)
     rows = {row["step"]: row for row in rows_of(folder)}
     assert list(rows) == list(range(1, 16))
     assert [step for step, row in rows.items() if "knn" in row] == [5, 10, 15], "5 steps an epoch"
@@ -92,7 +92,7 @@ def test_bad_steps_are_counted_over_the_run_and_leave_an_encoder_that_is_finite(
         return replace(batch, views=views)
 
     this.feed = Changed(this.feed, spoil)
-    run(reporter(), this)
+    train_and_export(reporter(), this)
     counted = {row["step"]: (row["loss"] is None, row["bad_steps"]) for row in rows_of(this.folder) if row["step"]}
     assert counted == {4: (False, 3), 5: (True, 4), 8: (False, 4), 10: (True, 5), 11: (True, 6), 12: (False, 6)}
     assert all(torch.isfinite(tensor).all() for tensor in load_file(this.folder / "encoder.safetensors").values())
@@ -108,7 +108,7 @@ def test_a_constant_encoder_raises_the_alarm_within_50_steps_and_ends_the_run(me
             parameter.zero_()
     said = reporter()
     with pytest.raises(UserError) as stopped:
-        run(said, this)
+        train_and_export(said, this)
     (alarm,) = alarms(said)
     assert alarm.startswith("Alarm at step 10.")
     assert "features are the same for different images" in alarm
@@ -128,7 +128,7 @@ def test_an_alarm_that_is_to_warn_only_lets_the_run_end_and_sounds_once(job, rep
         for parameter in this.method.encoder.parameters():
             parameter.zero_()
     said = reporter()
-    run(said, this)
+    train_and_export(said, this)
     assert len(alarms(said)) == 1
 
 
@@ -136,7 +136,7 @@ def test_a_stopped_run_can_be_resumed_with_the_alarm_set_to_warn(job, reporter):
     never_enough = "monitor.collapse_std=1.5"
     this = job("train.steps=30", "train.save_every_steps=15", never_enough, "monitor.collapse_steps=20")
     with pytest.raises(UserError, match="Stopped at step 20"):
-        run(reporter(), this)
+        train_and_export(reporter(), this)
     folder = pretrain(reporter(), resume=this.folder, sets=["monitor.on_collapse=warn"])
     assert rows_of(folder)[-1]["step"] == 30
 
@@ -145,7 +145,7 @@ def test_images_that_are_all_alike_are_named_as_the_cause(job, reporter):
     this = job("train.steps=20")
     this.feed = Changed(this.feed, lambda batch: replace(batch, views=tuple(torch.full_like(view, 90) for view in batch.views)))
     said = reporter()
-    run(said, this)
+    train_and_export(said, this)
     (alarm,) = alarms(said)
     assert "views.png" in alarm
 
@@ -154,11 +154,11 @@ def test_images_that_are_all_alike_are_named_as_the_cause(job, reporter):
 @pytest.mark.parametrize("method", ["pnnclr", "nnclr"])
 def test_a_learning_rate_100_times_too_high_ends_the_run_and_is_named_as_the_cause(method, job, reporter):
     with pytest.raises(UserError, match=r"Stopped at step 50.*learning rate is too high.*divide train\.lr.*No checkpoint"):
-        run(reporter(), job("train.steps=200", "train.lr=0.2", "monitor.collapse_steps=50", method=method))
+        train_and_export(reporter(), job("train.steps=200", "train.lr=0.2", "monitor.collapse_steps=50", method=method))
 
 
 @pytest.mark.parametrize("method", ["pnnclr", "nnclr", "simclr", "supervised"])
 def test_a_healthy_run_gives_no_alarm_from_its_first_step_on(method, job, reporter):
     said = reporter()
-    run(said, job("train.steps=30", "train.lr=0.002", method=method))
+    train_and_export(said, job("train.steps=30", "train.lr=0.002", method=method))
     assert alarms(said) == []

@@ -16,7 +16,7 @@ import pytest
 from medssl.errors import UserError
 from medssl.runs import lock
 from medssl.runs.lock import LOCK, lock_run_dir
-from medssl.runs.run_dir import create
+from medssl.runs.run_dir import open_run
 
 # Holds the folder until its standard input ends. "apart": it is on another machine, and the drive keeps its locks from us. "slow": it
 # takes a while to write its name. "forked": it has a child, whose number it prints.
@@ -151,11 +151,12 @@ def test_a_run_that_has_just_started_is_named_too(folder):
 def test_a_folder_in_use_is_not_overwritten(folder, holder):
     (folder / "config.yaml").write_text("seed: 0\n")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match=f"in use by process {holder.process.pid}"):
-            create(folder, "pretrain", "x", overwrite)
+        with pytest.raises(UserError, match=f"in use by process {holder.process.pid}"), open_run(folder, "pretrain", "x", overwrite):
+            pass
     assert (folder / "config.yaml").exists()
     holder.end()
-    create(folder, "pretrain", "x", overwrite=True)
+    with open_run(folder, "pretrain", "x", overwrite=True):
+        assert [path.name for path in folder.iterdir()] == [LOCK]
     assert list(folder.iterdir()) == []
 
 

@@ -19,7 +19,7 @@ from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
 from medssl.runs import run_dir as folders
 from medssl.runs.lock import LOCK
-from medssl.runs.run_dir import create, described, is_finished, load_config, newest_encoder, write_description
+from medssl.runs.run_dir import describe_run, is_finished, load_config, newest_encoder, open_run, write_description
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
 CONFIG = resolve({})
@@ -32,6 +32,12 @@ def export_to(folder: Path, finished: str = "2026-02-02T00:00:00Z") -> None:
 
 def describe_it(folder: Path) -> None:
     write_description(folder, CONFIG, "pretrain")
+
+
+def create(out: Path | None, kind: str, name: str, overwrite: bool) -> Path:
+    """The folder of a run that ends at once."""
+    with open_run(out, kind, name, overwrite) as folder:
+        return folder
 
 
 def replace_it(folder: Path) -> None:
@@ -184,7 +190,7 @@ def test_a_start_that_comes_to_nothing_leaves_the_folder_to_the_next(tmp_path, r
 
 
 def test_what_has_left_more_than_a_description_keeps_it(tmp_path):
-    with pytest.raises(KeyboardInterrupt), described(tmp_path, CONFIG, "pretrain"):
+    with pytest.raises(KeyboardInterrupt), describe_run(tmp_path, CONFIG, "pretrain"):
         (tmp_path / "metrics.jsonl").touch()
         raise KeyboardInterrupt
     assert names(tmp_path) == {"config.yaml", "environment.json", "metrics.jsonl"}

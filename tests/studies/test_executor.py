@@ -16,8 +16,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from medssl import cli
 from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
+from medssl.commands.study import study as run_study
 from medssl.errors import UserError
 from medssl.studies.executor import n_jobs, run_jobs
 from medssl.studies.plan import Job, plan_jobs, read_study
@@ -68,7 +70,7 @@ def study(pictures, small, tmp_path_factory):
 
 
 def command(study, repository, *more):
-    line = [sys.executable, str(repository / "pipelines" / "label_fractions.py"), str(study / "study.yaml"), *more]
+    line = [sys.executable, "-m", "medssl", "study", str(study / "study.yaml"), *more]
     return subprocess.Popen(
         line, env={**os.environ, "PYTHONPATH": str(repository)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -112,7 +114,7 @@ def killed(study, repository):
 
 
 @pytest.fixture(scope="module")
-def stopped(killed, study, script):
+def stopped(killed, study):
     """The study going on, and Ctrl-C as soon as it works: its exit code, who was at work before and after."""
     busy: list[int] = []
 
@@ -122,22 +124,17 @@ def stopped(killed, study, script):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["label_fractions.py", str(study / "study.yaml")])
-        mask, handler = os.umask(0o077), signal.getsignal(signal.SIGTERM)
-        threading.Thread(target=press, daemon=True).start()
-        with pytest.raises(SystemExit) as end:
-            script("pipelines/label_fractions.py").main()
-        os.umask(mask)
-        signal.signal(signal.SIGTERM, handler)
+    threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(SystemExit) as end:
+        cli.app(["study", str(study / "study.yaml")])
     return end.value.code, busy, workers(study)
 
 
 @pytest.fixture(scope="module")
-def ended(stopped, study, script, reporter):
+def ended(stopped, study, reporter):
     """The study brought to its end: what was said."""
     said = reporter()
-    assert script("pipelines/label_fractions.py").carry_out(read_study(study / "study.yaml"), 1, said) == []
+    assert run_study(said, file=study / "study.yaml", jobs=1) == []
     return said.said
 
 
@@ -180,10 +177,10 @@ def test_a_plan_counts_the_cells_that_a_study_then_has(ended, study):
 
 
 @pytest.mark.slow
-def test_a_finished_study_starts_nothing_and_writes_its_page_again(ended, study, script, reporter):
+def test_a_finished_study_starts_nothing_and_writes_its_page_again(ended, study, reporter):
     before, said = state(study / "out/pictures/linear-fresh"), reporter()
     page = (study / "out" / "comparison.html").read_bytes()
-    script("pipelines/label_fractions.py").carry_out(read_study(study / "study.yaml"), None, said)
+    assert run_study(said, file=study / "study.yaml") == []
     assert [line.split()[0] for line in said.said] == ["report"]
     assert state(study / "out/pictures/linear-fresh") == before and (study / "out" / "comparison.html").read_bytes() == page
 
@@ -201,8 +198,8 @@ def test_mlflow_runs_the_project_without_git_and_without_asking_anything(ended, 
     }
     environment |= {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     before = (study / "out" / "comparison.html").stat().st_mtime_ns
-    line = [sys.executable, "-m", "mlflow", "run", str(repository), "--env-manager", "local", "-e", "label_fractions"]
-    line += ["-P", f"study={study / 'study.yaml'}"]
+    line = [sys.executable, "-m", "mlflow", "run", str(repository), "--env-manager", "local", "-e", "study"]
+    line += ["-P", f"file={study / 'study.yaml'}"]
     done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     assert (study / "out" / "comparison.html").stat().st_mtime_ns > before
