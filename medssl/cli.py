@@ -260,7 +260,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
 ) -> None:
-    """Look at this machine before a training is trusted to it: software, GPUs, memory, folders, decoders, tracking server, licences.
+    """Look at this machine before a training is trusted to it: software, GPUs, memory, folders, decoders, tracking server.
 
     Ends with 2 where something is wrong, with 0 where all is well or calls for a warning only.
 

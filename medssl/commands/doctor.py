@@ -15,7 +15,7 @@ from medssl.doctor.finding import Finding, make_finding
 from medssl.errors import UserError
 from medssl.types import Reporter
 
-CHECKS = ("software", "gpu", "machine", "folders", "decoders", "clock", "tracking", "offline", "licences")
+CHECKS = ("software", "gpu", "machine", "folders", "decoders", "clock", "tracking", "offline")
 _HUNG_SECONDS = 120.0  # a first import of torch from a slow drive takes most of a minute
 _REPORT = "The other checks do not depend on it. Tell the maintainers, with this line."
 
@@ -52,7 +52,7 @@ def doctor(console: Doctor, *, data: str | None = None, burn_in: int | None = No
             report.add(said)
             whole["burn_in"] += [{**asdict(burn), "entry": burn.entry()}] if burn else []
     if as_json:
-        packages = [{"name": p.name, "version": p.version, "licence": p.licence} for p in installed.packages().values() if p]
+        packages = [{"name": p.name, "version": p.version} for p in installed.packages().values() if p]
         console.say(json.dumps({**whole, "findings": [asdict(item) for item in report.found], "packages": packages}))
     levels = [item.level for item in report.found]
     report.say("")

@@ -72,10 +72,10 @@ class Benchmark:
 def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterator[tuple[Benchmark | None, list[Finding]]]:
     """For each device in turn, what was measured and what that means. An error of one device is a finding, and the next one follows."""
     expected = json.loads(card.read_text("utf-8"))
-    with _apart() as folder:
+    with _isolated_cache() as folder:
         for device in _devices():
             try:
-                burn = _burn(reporter, folder, device, seconds)
+                measured = _measure(reporter, folder, device, seconds)
             except Exception as error:  # whatever a broken driver, card or library raises
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 yield (
@@ -83,58 +83,61 @@ def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterat
                     [make_finding(f"burn-in {device}", f"ended: {first}", error="Mend what the lines above name, then run it again.")],
                 )
             else:
-                yield burn, judge_benchmark(burn, expected)
+                yield measured, judge_benchmark(measured, expected)
 
 
-def judge_benchmark(burn: Benchmark, expected: Mapping[str, Any]) -> list[Finding]:
+def judge_benchmark(measured: Benchmark, expected: Mapping[str, Any]) -> list[Finding]:
     """Numbers, learning and speed, against the content of expected.json."""
-    kind = torch.device(burn.device).type
-    return [_numbers(burn, kind, expected["numbers"]), _learning(burn), _speed(burn, kind, expected["speed"])]
+    kind = torch.device(measured.device).type
+    return [_numbers(measured, kind, expected["numbers"]), _learning(measured), _speed(measured, kind, expected["speed"])]
 
 
-def _numbers(burn: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
+def _numbers(measured: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
     errors = {}
-    for name, seen in (("losses", burn.losses), ("gradients", burn.gradients)):
+    for name, seen in (("losses", measured.losses), ("gradients", measured.gradients)):
         right = expected[name]
         errors[name] = max(abs(a - b) / b if math.isfinite(a) else math.inf for a, b in zip(seen, right["values"], strict=True))
     wrong = [name for name, error in errors.items() if error > expected[name]["relative"][kind]]
     seen = ", ".join(f"{name} within {error:.0e} ({expected[name]['relative'][kind]:.0e} is allowed)" for name, error in errors.items())
     return make_finding(
-        f"numbers {burn.device}",
+        f"numbers {measured.device}",
         seen,
-        error=f"The {' and '.join(wrong)} are not those that are expected ({_listed(expected['losses']['values'])}; here "
-        f"{_listed(burn.losses)}): this device computes something else. Do not train on it. Try other versions of driver and torch; if it "
+        error=f"The {' and '.join(wrong)} are not those that are expected ({_format_values(expected['losses']['values'])}; "
+        f"here {_format_values(measured.losses)}): this device computes something else. Do not train on it. Try other versions of driver "
+        "and torch; if it "
         "stays, suspect the hardware."
         if wrong
         else "",
     )
 
 
-def _learning(burn: Benchmark) -> Finding:
-    seen = f"the loss went from {burn.first_loss:.3f} to {burn.last_loss:.3f} in {burn.steps} steps"
-    learns = burn.last_loss < burn.first_loss
-    return make_finding(f"learning {burn.device}", seen, warning="" if learns else "It should fall: train for longer, with --burn-in 60.")
+def _learning(measured: Benchmark) -> Finding:
+    seen = f"the loss went from {measured.first_loss:.3f} to {measured.last_loss:.3f} in {measured.steps} steps"
+    learns = measured.last_loss < measured.first_loss
+    return make_finding(
+        f"learning {measured.device}", seen, warning="" if learns else "It should fall: train for longer, with --burn-in 60."
+    )
 
 
-def _speed(burn: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
+def _speed(measured: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
     seen = (
-        f"{burn.images_per_second:.1f} images/s in {burn.precision} on {burn.processor} with {burn.cores} cores, "
-        f"memory {burn.peak_bytes / 2**20:.0f} MiB"
+        f"{measured.images_per_second:.1f} images/s in {measured.precision} on {measured.processor} with {measured.cores} cores, "
+        f"memory {measured.peak_bytes / 2**20:.0f} MiB"
     )
     known = expected[kind]
     same = [
         entry["images_per_second"]
         for entry in (known if isinstance(known, list) else ())
-        if all(entry[name] == getattr(burn, name) for name in ("processor", "cores", "precision"))
+        if all(entry[name] == getattr(measured, name) for name in ("processor", "cores", "precision"))
     ]
     if not same:
-        return make_finding(f"speed {burn.device}", f"{seen}; nothing to compare with yet")
-    share = burn.images_per_second / max(same)
+        return make_finding(f"speed {measured.device}", f"{seen}; nothing to compare with yet")
+    share = measured.images_per_second / max(same)
     slow = "Something else may run on it, or cooling or power limit it." if share < expected["least"] else ""
-    return make_finding(f"speed {burn.device}", f"{seen}; {share:.2f} times what is expected", warning=slow)
+    return make_finding(f"speed {measured.device}", f"{seen}; {share:.2f} times what is expected", warning=slow)
 
 
-def _burn(reporter: Reporter, folder: Path, device: str, seconds: float) -> Benchmark:
+def _measure(reporter: Reporter, folder: Path, device: str, seconds: float) -> Benchmark:
     choose_device(device)  # fails before anything is drawn
     losses, gradients = _fixed_numbers(reporter, folder, device)
     job = _job(reporter, folder, device, ["train.steps=1000000"])
@@ -197,7 +200,7 @@ def _job(reporter: Reporter, folder: Path, device: str, sets: Sequence[str]) -> 
 
 
 @contextmanager
-def _apart() -> Iterator[Path]:
+def _isolated_cache() -> Iterator[Path]:
     """A temporary folder with a cache and a site key of its own: patients are drawn by keyed hashes, here always the same ones."""
     before = {name: os.environ.get(name) for name in ("MEDSSL_CACHE", "MEDSSL_KEY_FILE")}
     with tempfile.TemporaryDirectory(prefix="medssl-burn-in-") as place:
@@ -228,5 +231,5 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _listed(values: Sequence[float]) -> str:
+def _format_values(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.4f}" for value in values)

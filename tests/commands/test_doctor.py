@@ -38,7 +38,7 @@ def test_a_machine_without_errors_ends_with_0_and_one_json_document(place, capsy
     assert said.err == ""
     assert code == (2 if "error" in levels(document).values() else 0)
     expected = {"Python", "packages", "torch", "user", "CUDA driver", "cores", "memory", "shared memory", "runs", "cache", "temporary",
-                "site key", "JPEG-LS", "JPEG 12 bit", "clock", "MLflow", "calls outside", "licences"}  # fmt: skip
+                "site key", "JPEG-LS", "JPEG 12 bit", "clock", "MLflow", "calls outside"}  # fmt: skip
     assert expected <= set(levels(document))
     assert {finding["level"] for finding in document["findings"] if finding["remedy"]} <= {"warning", "error"}
     assert all(finding["remedy"] for finding in document["findings"] if finding["level"] != "ok")
