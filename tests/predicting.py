@@ -58,6 +58,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
     probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
     weight, bias = fold_scaler(probe[0], probe[1], 2)
     auroc = {"mean": 0.875, "low": 0.75, "high": 1.0}
+    statistics = ood.fit_statistics(described, found.patients[rows].astype(str))
     export_classifier(
         folder,
         config,

@@ -70,7 +70,7 @@ def test_a_fine_tuning_that_was_killed_goes_on_and_fits_nothing_twice(encoder, r
         predict(reporter(), data="phantom", model=str(out), out=tmp_path / "table.csv")
     fitted = []
     fit = experiment.fit_full
-    monkeypatch.setattr(experiment, "fit_full", lambda *args, **named: fitted.append(named["seed"]) or fit(*args, **named))
+    monkeypatch.setattr(experiment, "fit_full", lambda *args, **named: fitted.append(1) or fit(*args, **named))
     with pytest.raises(UserError, match="exists and is not empty"):
         finetune(reporter(), mode="full", **{**given(encoder, out, quiet), "labels": "20pct"})
     finetune(reporter(), mode="full", **given(encoder, out, quiet))
