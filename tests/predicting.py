@@ -64,9 +64,7 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
         config,
         found,
         origin,
-        FittedClassifier(
-            encoder, weight, bias, 1.0, "multiclass", found.classes, ood.fit_statistics(described, found.patients[rows].astype(str))
-        ),
+        FittedClassifier(encoder, weight, bias, 1.0, "multiclass", found.classes, statistics),
         training={
             "labels": "100pct",
             "fraction": 1.0,

@@ -184,12 +184,12 @@ def _of_encoder(study: Study, data: str, name: str) -> Iterator[Job]:
 
 
 def _cells(study: Study, mode: str) -> int:
-    """Classifiers of one fine-tuning: encoder, random initialisation, raw pixels. What is fitted without chance is the same in all draws
-    of all labels: raw pixels always, the others unless the whole network is trained."""
+    """Classifiers of one fine-tuning: encoder, random initialisation, raw pixels. Each draw has its own random initialisation. What is
+    fitted without chance is the same in all draws of all labels: raw pixels always, the encoder unless the whole network is trained."""
     fractions = parse_labels(study.labels)
     draws = [_draws(study, wanted) for wanted in fractions]
     once = sum(1 if wanted.share == 1 else n for wanted, n in zip(fractions, draws, strict=True))
-    return 2 * sum(draws) + once if mode == "full" else 3 * once
+    return (sum(draws) if mode == "full" else once) + sum(draws) + once
 
 
 def _draws(study: Study, wanted: LabelFraction) -> int:
