@@ -176,9 +176,7 @@ def test_an_image_whose_pixels_are_missing_altogether_is_truncated_pixels(write_
 
 
 @pytest.mark.fault("D4")
-def test_a_frame_that_crashes_its_decoder_costs_that_frame_only(
-    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frame_that_crashes_its_decoder_costs_that_frame_only(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of GDCM, which ends its process on some damaged frames: a decoder that does so with every frame but the first."""
     (tmp_path / "aborting.py").write_text(
         "import os\n"
