@@ -42,8 +42,8 @@ class DicomHeader(NamedTuple):
     extra: Mapping[str, str]
     places: tuple[Place | None, ...]
     syntax: str
-    stranger: bool  # without a patient ID
-    unstated: bool  # does not say whether text is burned in, and is of a kind that often has some
+    patient_id_missing: bool
+    burned_in_unstated: bool  # does not say whether text is burned in, and is of a kind that often has some
     odd_preamble: bool
     empty_rescale: bool
 

@@ -84,12 +84,12 @@ def _record(file: DicomHeader, frame: Slice) -> Record:
 def _notes(files: Sequence[DicomHeader], records: Sequence[Record]) -> list[str]:
     syntaxes = Counter(file.syntax for file in files)
     notes = ["transfer syntaxes: " + ", ".join(f"{name} {count}" for name, count in syntaxes.most_common())] if files else []
-    strangers = sum(len(file.places) for file in files if file.stranger)
-    if strangers:
-        notes.append(f"{strangers} images carry no patient ID: their study, or else their file, stands for the patient")
+    nameless = sum(len(file.places) for file in files if file.patient_id_missing)
+    if nameless:
+        notes.append(f"{nameless} images carry no patient ID: their study, or else their file, stands for the patient")
     elif len(records) > 1 and len({record.patient for record in records}) == 1:
         notes.append(f"all {len(records)} images carry the same patient ID")
-    unstated = Counter(file.extra.get("modality", "no modality") for file in files if file.unstated)
+    unstated = Counter(file.extra.get("modality", "no modality") for file in files if file.burned_in_unstated)
     if unstated:
         kinds = ", ".join(f"{name} {count}" for name, count in unstated.most_common())
         notes.append(f"{unstated.total()} files of kinds that often show text do not say whether it is burned in ({kinds}): look at some")
