@@ -4,12 +4,12 @@ The results mark a fine-tuning as finished, so they are written after the classi
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from medssl.config import Config
@@ -33,25 +33,13 @@ REPORT_FILES = (REPORT, FIGURES)
 _POOL = 5000  # labelled training images among which neighbours are looked for
 
 
-class Network(nn.Module):
-    """An encoder and a linear head: images in [0, 1] to logits."""
-
-    def __init__(self, encoder: Encoder, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, nn.Linear(weight.shape[1], len(weight))
-        self.head.load_state_dict({"weight": weight.float(), "bias": bias.float()})
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.encoder(images))
-
-
 def write_results(
     folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Experiment, findings: ExperimentResult
 ) -> None:
     """The classifier, and then the predictions, the splits and results.json."""
     network = build_network(request, findings.fit)
     if network is not None:
-        write_classifier(folder, config, found, card, request, findings, network)
+        write_classifier(folder, config, found, card, request, findings, network[0])
     findings.results.write(folder)
 
 
@@ -80,8 +68,9 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def build_network(request: Experiment, fit: CellFit) -> Network | None:
-    """A classifier of the first initialisation; None of a vote, which is no network."""
+def build_network(request: Experiment, fit: CellFit) -> nn.Sequential | None:
+    """The `encoder` and the linear `head` of a classifier of the first initialisation, images in [0, 1] to logits; None for kNN, which
+    has no weights."""
     tensors = fit.tensors
     if not tensors:
         return None
@@ -89,7 +78,9 @@ def build_network(request: Experiment, fit: CellFit) -> Network | None:
     assert isinstance(encoder, Encoder)
     if tuned := {name.removeprefix("encoder."): tensor for name, tensor in tensors.items() if name.startswith("encoder.")}:
         encoder.load_state_dict(tuned, strict=True)
-    return Network(encoder, tensors["weight"], tensors["bias"]).to(request.device).eval()
+    head = nn.Linear(tensors["weight"].shape[1], len(tensors["weight"]))
+    head.load_state_dict({name: tensors[name].float() for name in ("weight", "bias")})
+    return nn.Sequential(OrderedDict(encoder=encoder, head=head)).to(request.device).eval()
 
 
 def write_classifier(
@@ -99,11 +90,12 @@ def write_classifier(
     card: Mapping[str, Any],
     request: Experiment,
     findings: ExperimentResult,
-    network: Network,
+    encoder: nn.Module,
 ) -> None:
     """classifier.safetensors and classifier.json of that classifier, and what it may call out of distribution."""
+    assert isinstance(encoder, Encoder)
     task, draw, settings = request.task, findings.taken, request.settings
-    described = ood.FeaturesWithThumbnail(network.encoder)
+    described = ood.FeaturesWithThumbnail(encoder)
     at = np.searchsorted(findings.rows, draw.rows)
     if settings.mode == "full":
         features = extract(described, request.images, draw.rows, request.device)
@@ -119,7 +111,7 @@ def write_classifier(
         if (row.labels, row.mode, row.init) == (str(draw.wanted), settings.mode, next(iter(request.inits)))
     ]  # fmt: skip
     weight, bias = (findings.fit.tensors[name].numpy() for name in ("weight", "bias"))
-    classifier = FittedClassifier(network.encoder, weight, bias, findings.fit.temperature, task.kind, task.classes, statistics)
+    classifier = FittedClassifier(encoder, weight, bias, findings.fit.temperature, task.kind, task.classes, statistics)
     training = {
         **{key: getattr(row, key) for key in ("labels", "fraction", "mode", "init")},
         "draw": draw.number,
