@@ -1,3 +1,6 @@
+"""Files that were damaged at random: each is read or refused with a reason, in the workers that a preparation reads files in,
+because GDCM may end the process in which it meets one."""
+
 import random
 from pathlib import Path
 
@@ -6,8 +9,11 @@ import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
 
-from medssl.data.readers import dicom, npz, raster
+from medssl.config import Data, Limits
+from medssl.data.decode import RecordReader
+from medssl.data.workers import run_in_workers
 from medssl.errors import ReadError
+from medssl.types import Record
 
 
 def damaged(whole: bytes, seed: int) -> bytes:
@@ -39,19 +45,17 @@ def test_a_damaged_file_is_read_or_refused_with_a_reason(tmp_path: Path, name: s
     elif name.startswith("a."):
         Image.fromarray(pixels[0]).save(tmp_path / name)
     file = tmp_path / name if name.startswith("a.") else Path(str(get_testdata_file(name, download=False)))
+    reader, suffix = ("npz", "#x") if name == "a.npz" else ("raster", "") if name.startswith("a.") else ("dicom", "")
     for seed in range(50):
-        (tmp_path / "damaged").write_bytes(damaged(file.read_bytes(), seed))
-        try:
-            if name == "a.npz":
-                image = npz.build(npz.Config()).read(tmp_path / "damaged#x").pixels
-            elif name.startswith("a."):
-                image = raster.build(raster.Config()).read(tmp_path / "damaged").pixels
-            else:
-                image = dicom.build(dicom.Config()).read(tmp_path / "damaged").pixels
-        except ReadError as error:
-            assert error.detail
-            assert str(tmp_path) not in str(error)
+        (tmp_path / f"damaged{seed}").write_bytes(damaged(file.read_bytes(), seed))
+    records = [Record(f"damaged{seed}{suffix}", reader) for seed in range(50)]
+    found = list(run_in_workers(RecordReader, (tmp_path, Data()), records, Limits()))
+    assert len(found) == 50
+    for image in found:
+        if isinstance(image, ReadError):
+            assert image.detail
+            assert str(tmp_path) not in str(image)
         else:
-            assert image.dtype == np.float32
-            assert image.shape[0] in (1, 3)
-            assert 0 <= image.min() <= image.max() <= 1
+            assert image.pixels.dtype == np.float32
+            assert image.pixels.shape[0] in (1, 3)
+            assert 0 <= image.pixels.min() <= image.pixels.max() <= 1
