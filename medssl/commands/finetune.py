@@ -26,7 +26,7 @@ from medssl.evaluate.leakage import refuse_leak
 from medssl.evaluate.schema import RESULTS, ResultsDocument
 from medssl.finetuning.artifacts import CELLS, REPORT_FILES, RESULT_FILES, write_pictures, write_results
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
-from medssl.nn.encoder import Encoder
+from medssl.nn import Encoder
 from medssl.report.run_files import REPORT
 from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
 from medssl.runs.resolve_config import list_source, settings_of_result

@@ -17,7 +17,7 @@ from safetensors.torch import save as dump_tensors
 from medssl import plugins
 from medssl.errors import UserError
 from medssl.files import write_atomically
-from medssl.nn.encoder import Encoder
+from medssl.nn import Encoder
 
 FORMAT = 1
 WEIGHTS, CARD = "encoder.safetensors", "card.json"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError, suggest
-from medssl.nn.encoder import Encoder
+from medssl.nn import Encoder
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar")

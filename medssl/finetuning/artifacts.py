@@ -21,7 +21,7 @@ from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.full_finetune import select_validation
 from medssl.evaluate.results import SPLITS
 from medssl.evaluate.schema import RESULTS
-from medssl.nn.encoder import Encoder
+from medssl.nn import Encoder
 from medssl.report import LabelledImages, PictureInputs, Pictures, draw_pictures, write_report
 from medssl.report.run_files import FIGURES, REPORT, write_figures
 from medssl.runs.dataset import PreparedDataset, evenly_spaced

@@ -31,11 +31,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import PluginConfig
-from medssl.nn.encoder import Encoder
-from medssl.nn.gather import gather
-from medssl.nn.heads import mlp
-from medssl.nn.losses import l2_normalize, no_autocast
-from medssl.nn.target import momentum_at, target_of, update_target
+from medssl.nn import Encoder, gather, l2_normalize, mlp, momentum_at, no_autocast, target_of, update_target
 from medssl.types import Batch, LocalViews, Step
 from medssl.views.operations import PositiveShareRange, Share
 

@@ -35,13 +35,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import PluginConfig
-from medssl.nn.encoder import Encoder
-from medssl.nn.gather import gather
-from medssl.nn.heads import mlp
-from medssl.nn.losses import info_nce, l2_normalize, no_autocast
+from medssl.nn import Encoder, SupportSet, gather, info_nce, l2_normalize, mlp, momentum_at, no_autocast, tags_of, target_of, update_target
 from medssl.nn.negatives import match_patients, same_patient
-from medssl.nn.support_set import SupportSet, tags_of
-from medssl.nn.target import momentum_at, target_of, update_target
 from medssl.types import Batch, Rows, Step
 
 TITLE = "MoCo"

@@ -19,12 +19,7 @@ from pydantic import Field
 from torch import nn
 
 from medssl.config import PluginConfig
-from medssl.nn.encoder import Encoder
-from medssl.nn.gather import gather
-from medssl.nn.heads import mlp
-from medssl.nn.losses import info_nce, l2_normalize
-from medssl.nn.negatives import excluded_pairs
-from medssl.nn.support_set import Neighbours, SupportSet, tags_of
+from medssl.nn import Encoder, Neighbours, SupportSet, excluded_pairs, gather, info_nce, l2_normalize, mlp, tags_of
 from medssl.types import Batch, LookUp, Rows, Step
 
 TITLE = "NNCLR"

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from medssl.methods import pnnclr
-from medssl.nn.encoder import Encoder
+from medssl.nn import Encoder
 
 TITLE = "pNNCLR (authors' code)"
 USES_LABELS = False

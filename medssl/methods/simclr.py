@@ -21,12 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import PluginConfig
-from medssl.nn.encoder import Encoder
-from medssl.nn.gather import gather
-from medssl.nn.heads import mlp
-from medssl.nn.losses import l2_normalize, no_autocast
-from medssl.nn.negatives import same_patient
-from medssl.nn.support_set import tags_of
+from medssl.nn import Encoder, gather, l2_normalize, mlp, no_autocast, same_patient, tags_of
 from medssl.types import Batch, Step
 
 TITLE = "SimCLR"

@@ -23,10 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import PluginConfig
-from medssl.nn.encoder import Encoder
-from medssl.nn.gather import gather
-from medssl.nn.heads import mlp
-from medssl.nn.losses import l2_normalize
+from medssl.nn import Encoder, gather, l2_normalize, mlp
 from medssl.types import Batch, Step
 
 TITLE = "SimSiam"

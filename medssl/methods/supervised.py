@@ -18,9 +18,7 @@ from pydantic import Field
 from torch import nn
 
 from medssl.config import PluginConfig
-from medssl.nn.encoder import Encoder
-from medssl.nn.gather import gather
-from medssl.nn.losses import l2_normalize
+from medssl.nn import Encoder, gather, l2_normalize
 from medssl.types import Batch, Step
 
 TITLE = "Supervised"

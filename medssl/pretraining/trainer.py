@@ -12,8 +12,7 @@ from medssl.config import Config, to_yaml
 from medssl.data.loader import Loader, workers_here
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
-from medssl.nn.encoder import Encoder
-from medssl.nn.support_set import SupportSet
+from medssl.nn import Encoder, SupportSet
 from medssl.nn.sync_norm import synchronise_norms
 from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.runs.resolve_config import settings_of_result

@@ -16,7 +16,7 @@ from medssl.data.volume_slices import store_has_slices
 from medssl.encoder import artefact
 from medssl.evaluate.models import classifier_file
 from medssl.evaluate.models.ood import Statistics
-from medssl.nn.encoder import Encoder
+from medssl.nn import Encoder
 from medssl.runs.dataset import PreparedDataset
 from medssl.runs.run_dir import now
 

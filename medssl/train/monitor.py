@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from medssl.nn.knn import vote
+from medssl.nn import vote
 
 _RANKME_ROWS = 2048
 _RANK_ROWS, _PAIR_ROWS = 256, 1024  # of a batch: enough for a number that is looked at while training

@@ -23,7 +23,7 @@ from medssl.errors import UserError
 from medssl.evaluate.models.ood import EDGE, QUANTILES, Statistics
 from medssl.evaluate.task import Kind
 from medssl.files import write_atomically
-from medssl.nn.encoder import Encoder
+from medssl.nn import Encoder
 
 FORMAT = 2
 WEIGHTS, CARD = "classifier.safetensors", "classifier.json"

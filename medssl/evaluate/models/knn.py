@@ -6,7 +6,7 @@ from jaxtyping import Float, Int, Shaped
 
 from medssl.evaluate.models.cache import CellFit
 from medssl.evaluate.models.calibration import fit_temperature
-from medssl.nn.knn import vote
+from medssl.nn import vote
 
 Features = Float[np.ndarray, "n d"]
 _ASKED = 2000  # labelled images, evenly spread, whose probabilities fit the temperature
