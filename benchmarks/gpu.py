@@ -22,7 +22,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from medssl import plugins
-from medssl.data.loader import Loader
+from medssl.data.loader import Batches, Loader
 from medssl.encoder.artefact import build_encoder
 from medssl.train import optimisers
 from medssl.train.feed import Feed, copy_to_gpu
@@ -67,7 +67,8 @@ class Training:
         recipe = plugins.find("views.recipes", "natural")
         make_views, _ = multi_crop.make_on_device(recipe.build(recipe.Config()), case.size, None)
         there = copy_to_gpu(images, device)
-        loader = Loader(None if there is not None else images, np.arange(IMAGES), None, 0, case.batch, 10**6, pin=device.type == "cuda")
+        batches = Batches(None if there is not None else images, np.arange(IMAGES), None, 0, case.batch)
+        loader = Loader(batches, 10**6, pin=device.type == "cuda")
         self._plan = Plan(10**6, 1e-3, 0, device, choose_precision("auto", device))
         feed = Feed(loader, device, make_views, there)
         self._batches, self._ready, self.device = iter(feed), feed.batch(0), device

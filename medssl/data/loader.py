@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8, UInt16
+from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
 from medssl.data.workers import cores
@@ -30,87 +30,37 @@ _HUNG_SECONDS = 300
 _ORDER = 2**31  # no row has this number: it sets the key of an epoch's order apart from those of views
 
 
-class Loader:
-    """Iterates over the batches of the steps `start` to `steps`; every iteration gives the same ones.
+@dataclass
+class Batches(Dataset[Batch]):
+    """Item s is the batch of step s. A pickled copy, in a worker that was spawned, opens the store's file again instead of carrying it.
 
-    `images`: the store's, uint8 or uint16; None where the device has them, and batches name their rows only. `rows`: those to train on.
-    `make_views(image, key)` returns a view; None where the device makes them, and batches hold the images as stored. `labels` and
-    `patients`: a number for each row of the store, where they are known. `share`: (rank, number of processes), the part of each batch
-    that this process makes. `pin`: in page-locked memory, for a GPU.
+    `images`: the store's, uint8 or uint16 [n, C, H, W]; None where the device has them, and batches name their rows only. `rows`: those to
+    train on, int64. `make_views(image, key)` returns a view; None where the device makes them, and batches hold the images as stored.
+    `labels` and `patients`: a number for each row of the store, where they are known. `share`: (rank, number of processes), the part of
+    each batch that this process makes.
+
     Raises UserError for a batch that the rows cannot fill, or that the processes cannot share evenly.
     """
-
-    def __init__(
-        self,
-        images: UInt8[np.ndarray, "n c h w"] | UInt16[np.ndarray, "n c h w"] | None,
-        rows: Int[np.ndarray, " rows"],
-        make_views: MakeView | None,
-        seed: int,
-        batch_size: int,
-        steps: int,
-        start: int = 0,
-        workers: int = 0,
-        labels: Int[np.ndarray, " n"] | None = None,
-        patients: Int[np.ndarray, " n"] | None = None,
-        n_views: int = 2,
-        share: tuple[int, int] = (0, 1),
-        pin: bool = False,
-    ) -> None:
-        if batch_size < 2 or len(rows) < batch_size:
-            remedy = f"Use a batch size from 2 to {len(rows)}." if len(rows) >= 2 else "At least 2 are needed."
-            raise UserError(f"A batch of {batch_size} cannot be filled from {len(rows)} training images. {remedy}")
-        if batch_size % share[1]:
-            up = -(-batch_size // share[1]) * share[1]
-            raise UserError(f"A batch of {batch_size} cannot be shared evenly by {share[1]} processes. Use --set train.batch_size={up}.")
-        self._batches = _Batches(images, np.asarray(rows, np.int64), make_views, seed, batch_size, labels, patients, n_views, share)
-        self._steps, self._workers, self._pin = range(start, steps), workers, pin
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self._batches.rows) // self._batches.batch_size
-
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    def batch(self, step: int) -> Batch:
-        """The batch of one step, made here and now."""
-        return self._batches[step]
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Raises UserError where a worker process dies or hangs."""
-        loader = DataLoader(
-            self._batches,
-            batch_size=None,  # an item of the dataset is a whole batch
-            sampler=self._steps,
-            collate_fn=_as_it_is,
-            num_workers=self._workers,
-            prefetch_factor=_AHEAD if self._workers else None,
-            timeout=_HUNG_SECONDS if self._workers else 0,
-            worker_init_fn=_start_worker,
-            pin_memory=self._pin,
-            generator=torch.Generator(),  # it draws a seed for each iteration: not from the global generator
-        )
-        try:
-            yield from loader
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader "):  # an error inside a worker starts with "Caught"
-                raise
-            raise UserError(f"Loading stopped: {error}. Memory or shared memory may be short; go on with --set train.workers=0.") from error
-
-
-@dataclass
-class _Batches(Dataset[Batch]):
-    """Item s is the batch of step s. A pickled copy, in a worker that was spawned, opens the store's file again instead of carrying it."""
 
     images: np.ndarray | None
     rows: np.ndarray
     make_views: MakeView | None
     seed: int
     batch_size: int
-    labels: np.ndarray | None
-    patients: np.ndarray | None
-    n_views: int
-    share: tuple[int, int]
+    labels: np.ndarray | None = None
+    patients: np.ndarray | None = None
+    n_views: int = 2
+    share: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 2 or len(self.rows) < self.batch_size:
+            remedy = f"Use a batch size from 2 to {len(self.rows)}." if len(self.rows) >= 2 else "At least 2 are needed."
+            raise UserError(f"A batch of {self.batch_size} cannot be filled from {len(self.rows)} training images. {remedy}")
+        if self.batch_size % self.share[1]:
+            up = -(-self.batch_size // self.share[1]) * self.share[1]
+            raise UserError(
+                f"A batch of {self.batch_size} cannot be shared evenly by {self.share[1]} processes. Use --set train.batch_size={up}."
+            )
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, len(self.rows) // self.batch_size)
@@ -144,6 +94,46 @@ class _Batches(Dataset[Batch]):
         self.__dict__.update(state)
         if isinstance(self.images, Path):
             self.images = np.load(self.images, mmap_mode="r")
+
+
+class Loader:
+    """Iterates over the batches of the steps `start` to `steps`; every iteration gives the same ones. `pin`: in page-locked memory, for a
+    GPU."""
+
+    def __init__(self, batches: Batches, steps: int, start: int = 0, workers: int = 0, pin: bool = False) -> None:
+        self._batches, self._steps, self._workers, self._pin = batches, range(start, steps), workers, pin
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self._batches.rows) // self._batches.batch_size
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, made here and now."""
+        return self._batches[step]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Raises UserError where a worker process dies or hangs."""
+        loader = DataLoader(
+            self._batches,
+            batch_size=None,  # an item of the dataset is a whole batch
+            sampler=self._steps,
+            collate_fn=_as_it_is,
+            num_workers=self._workers,
+            prefetch_factor=_AHEAD if self._workers else None,
+            timeout=_HUNG_SECONDS if self._workers else 0,
+            worker_init_fn=_start_worker,
+            pin_memory=self._pin,
+            generator=torch.Generator(),  # it draws a seed for each iteration: not from the global generator
+        )
+        try:
+            yield from loader
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader "):  # an error inside a worker starts with "Caught"
+                raise
+            raise UserError(f"Loading stopped: {error}. Memory or shared memory may be short; go on with --set train.workers=0.") from error
 
 
 @lru_cache(maxsize=2)

@@ -9,7 +9,7 @@ import torch
 
 from medssl import methods, plugins
 from medssl.config import Config, to_yaml
-from medssl.data.loader import Loader, workers_here
+from medssl.data.loader import Batches, Loader, workers_here
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.nn import Encoder, SupportSet
@@ -92,21 +92,18 @@ def _feed(
     views_bytes = share * (images[0].nbytes if make_there else n_views * config.data.channels * size**2 * 4)
     workers, note = (0, "") if there is not None else workers_here(train.workers, views_bytes)
     total = train.steps or train.epochs * max(1, len(rows) // train.batch_size)
-    loader = Loader(
+    batches = Batches(
         None if there is not None else images,
         rows,
         None if make_there else make_view,
         config.seed,
         train.batch_size,
-        total,
-        start=start,
-        workers=workers,
         labels=found.labels,
         patients=found.patients,
         n_views=n_views,
         share=(team.rank, team.size),
-        pin=device.type == "cuda",
     )
+    loader = Loader(batches, total, start, workers, pin=device.type == "cuda")
     return Feed(loader, device, make_there, there), total, note
 
 

@@ -66,13 +66,13 @@ def _taken(path: Path, warn: Callable[[str], None]) -> int:
             owner = _owner(path, wait=not locked) if existed or locked is False else {}
             if locked is False:
                 raise UserError(_in_use(path, owner))
-            if (existed and locked is None) or owner.get("kernel", _kernel()) != _kernel():  # this kernel's lock tells nothing of it
+            if (existed and locked is None) or owner.get("kernel", _kernel()) != _kernel():  # the lock of this kernel says nothing about it
                 warn(f"{path} is of {_named(owner)}: looking for {SILENT_SECONDS:.0f} seconds whether that is alive.")
                 if _beats(path):
                     raise UserError(_in_use(path, owner))
             if _is_at(handle, path):
                 if owner:
-                    warn(f"{path.parent} was in use by {_named(owner)}, which ended without a word. This run takes its place.")
+                    warn(f"{path.parent} was in use by {_named(owner)}, which ended without releasing its lock. This run takes its place.")
                 _write(handle)
                 return handle
         except BaseException:
@@ -163,7 +163,7 @@ def _kernel() -> str:
 
 def _named(owner: dict[str, Any]) -> str:
     if not owner:
-        return "a process that left no name"
+        return "an unknown process"
     return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
 
 

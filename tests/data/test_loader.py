@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from medssl.data.loader import Loader, workers_for
+from medssl.data.loader import Batches, Loader, workers_for
 from medssl.errors import UserError
 from medssl.types import Batch
 from medssl.views import executors
@@ -22,8 +22,17 @@ ROWS = np.arange(1, 23)
 VIEWS = executors.make("auto", chest_xray.build(chest_xray.Config()), 24)
 
 
-def loader(images: np.ndarray = IMAGES, make_views=VIEWS, steps: int = 8, batch_size: int = 5, seed: int = 7, **options) -> Loader:
-    return Loader(images, ROWS, make_views, seed, batch_size, steps, **options)
+def loader(
+    images: np.ndarray = IMAGES,
+    make_views=VIEWS,
+    steps: int = 8,
+    batch_size: int = 5,
+    seed: int = 7,
+    start: int = 0,
+    workers: int = 0,
+    **options,
+) -> Loader:
+    return Loader(Batches(images, ROWS, make_views, seed, batch_size, **options), steps, start, workers)
 
 
 def stored(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
@@ -125,7 +134,7 @@ def test_a_batch_may_be_all_rows() -> None:
 
 def test_one_image_is_refused() -> None:
     with pytest.raises(UserError, match="At least 2"):
-        Loader(IMAGES, np.array([0]), VIEWS, 0, 2, 1)
+        Batches(IMAGES, np.array([0]), VIEWS, 0, 2)
 
 
 def killed(image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:

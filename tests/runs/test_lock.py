@@ -218,7 +218,7 @@ def test_on_a_drive_without_locks_another_machines_run_is_seen_by_its_beat_whate
     with lock_run_dir(folder, warned.append):
         pass
     assert ["looking" in note for note in warned] == [True, False]
-    assert "ended without a word" in warned[1]
+    assert "ended without releasing its lock" in warned[1]
 
 
 def all_end_well(commands: list[list[str]]) -> bool:

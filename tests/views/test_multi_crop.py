@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medssl.data.loader import Loader
+from medssl.data.loader import Batches, Loader
 from medssl.types import LocalViews
 from medssl.views import executors, multi_crop
 from medssl.views.operations import HorizontalFlip, Operation, ResizedCrop
@@ -82,7 +82,7 @@ def test_the_key_alone_decides_and_no_two_keys_give_one_crop(executor: executors
 def test_a_batch_holds_views_of_both_sizes_of_the_same_images_from_any_process(executor: executors.Executor, workers: int) -> None:
     images = np.random.default_rng(1).integers(0, 256, (9, 1, 48, 48), np.uint8)
     make, number = multi_crop.make(executor, RECIPE, 32, LOCAL)
-    for batch in Loader(images, np.arange(9), make, 7, batch_size=4, steps=2, workers=workers, n_views=number):
+    for batch in Loader(Batches(images, np.arange(9), make, 7, batch_size=4, n_views=number), steps=2, workers=workers):
         assert [tuple(view.shape) for view in batch.views] == [(4, 1, 32, 32)] * 2 + [(4, 1, 16, 16)] * 6
         for v, views in enumerate(batch.views):
             for row, view in zip(batch.rows.tolist(), views, strict=True):

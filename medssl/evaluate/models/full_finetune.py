@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medssl.config import Finetune
-from medssl.data.loader import Loader, MakeView
+from medssl.data.loader import Batches, Loader, MakeView
 from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.errors import UserError
 from medssl.evaluate.models.calibration import fit_temperature, negative_log_likelihood
@@ -111,17 +111,9 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
     taught, asked = rows[~held], rows[held]
     weights = class_weights(labels[taught], training.classes) if settings.balance else None
     classifier = Classifier(encoder, training.classes, labels.ndim == 2, weights).to(device)
-    batches = Loader(
-        images,
-        taught,
-        training.make_views,
-        seed=training.seed,
-        batch_size=max(2, min(settings.batch_size, len(taught))),
-        steps=settings.steps,
-        workers=training.workers,
-        labels=labels,
-        n_views=1,
-    )
+    size = max(2, min(settings.batch_size, len(taught)))
+    views = Batches(images, taught, training.make_views, training.seed, size, labels, n_views=1)
+    batches = Loader(views, settings.steps, workers=training.workers)
     groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
     optimiser = optimisers.make(OPTIMISER, classifier, settings.lr, settings.weight_decay, groups)
     plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
