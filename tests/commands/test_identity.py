@@ -18,6 +18,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
+pytestmark = pytest.mark.slow
 ROOT_UID = "1.2.826.0.1.3680043.99.7731"
 CANARY = "canary"  # is part of every text below; numbers and dates have no letters
 CANARIES = (CANARY, ROOT_UID, "19070503", "20310917", "1907-05-03", "773155")

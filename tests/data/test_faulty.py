@@ -14,6 +14,7 @@ def faulty(script: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.mark.fault("D1", "D2", "D4", "D7", "D13", "D20", "N1", "N2", "N3", "N4", "N5", "I1", "I2", "I3", "D22")
+@pytest.mark.slow
 def test_every_faulty_file_among_300_is_found_for_its_reason_and_no_good_one(faulty: ModuleType, tmp_path: Path) -> None:
     found = list(faulty.measure(tmp_path, 300))
     assert sum(len(one.planted) for one in found) == sum(map(len, faulty.FAULTS.values())) == 20

@@ -18,6 +18,7 @@ def fuzz(script: Callable[[str], ModuleType]) -> ModuleType:
 
 
 @pytest.mark.fault("S17")
+@pytest.mark.slow
 def test_300_mutated_files_end_as_images_or_with_a_reason_within_time_and_memory(repository: Path) -> None:
     """A process of its own, so that the memory of its workers is not that of other tests'."""
     command = [sys.executable, "-W", "error", repository / "benchmarks/fuzz.py", "--files", "300", "--seed", "1"]

@@ -18,6 +18,7 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_views_by_torch_train_and_a_run_that_was_stopped_ends_with_the_same_bits(pictures, small, reporter, tmp_path, monkeypatch):
     torch.set_num_threads(1)
     sets = [*small, *QUIET, "train.steps=8"]

@@ -5,6 +5,8 @@ import pytest
 from medssl.errors import UserError
 from medssl.runs.resolve_config import flags_and_sets, resolve_config
 
+SMALL = ["data.source.patients=4", "data.source.size=64"]  # of the phantoms that are looked at
+
 
 class Silent:
     def say(self, text): ...
@@ -13,7 +15,7 @@ class Silent:
 
 
 def method_of(preset, method=None, sets=()):
-    return resolve_config(Silent(), "phantom", preset, flags_and_sets(method, None, None, sets))[0].method
+    return resolve_config(Silent(), "phantom", preset, flags_and_sets(method, None, None, [*SMALL, *sets]))[0].method
 
 
 def test_another_method_keeps_the_presets_sizes_and_has_its_own_paper_values():
@@ -32,7 +34,7 @@ def test_what_is_set_goes_before_the_presets_sizes():
 
 def test_another_network_gets_neither_stem_nor_arguments_of_the_presets_network():
     def backbone(*sets):
-        return resolve_config(Silent(), "phantom", "chest_xray_cpu", flags_and_sets(None, None, None, sets))[0].backbone
+        return resolve_config(Silent(), "phantom", "chest_xray_cpu", flags_and_sets(None, None, None, [*SMALL, *sets]))[0].backbone
 
     assert backbone().arguments == {"channels": [32, 64, 128, 256]}
     assert backbone("backbone.model=vit_tiny_patch16_224").arguments == {}

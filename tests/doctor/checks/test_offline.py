@@ -67,6 +67,7 @@ def test_telemetry_is_warned_of_exactly_where_mlflow_says_that_it_sends(monkeypa
 
 
 @pytest.mark.fault("S14")
+@pytest.mark.slow
 def test_the_doctor_asks_nothing_of_the_network(asked):
     process, calls = asked("-m", "medssl", "doctor", "--json")
     assert process.returncode in (0, 2)
