@@ -85,9 +85,7 @@ def logs(tmp_path_factory, request):
 
 def plant(package: Path, file: str, old: str, new: str) -> None:
     path = package / file
-    text = path.read_text()
-    assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}, not once: plant this fault anew"
-    path.write_text(text.replace(old, new))
+    path.write_text(path.read_text().replace(old, new))
 
 
 @pytest.mark.slow
@@ -101,6 +99,12 @@ def test_the_tests_catch(name, logs):
 @pytest.mark.slow
 def test_without_a_fault_the_same_tests_pass(logs):
     assert logs["none"].endswith("exit code 0"), logs["none"][-2000:]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_text_that_a_fault_replaces_stands_once_in_its_file(name):
+    _, file, old, _ = FAULTS[name]
+    assert (ROOT / "medssl" / file).read_text("utf-8").count(old) == 1, f"plant this fault in {file} anew"
 
 
 @pytest.mark.parametrize("name", METHODS)

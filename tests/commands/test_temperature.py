@@ -13,7 +13,7 @@ from medssl.commands.predict import predict
 from medssl.commands.pretrain import pretrain
 
 FAULTS = {
-    "classifier.json says 1": ("finetuning/artifacts.py", "temperature=findings.fit.temperature", "temperature=1.0"),
+    "classifier.json says 1": ("finetuning/artifacts.py", "bias, findings.fit.temperature", "bias, 1.0"),
     "predict forgets the temperature": (
         "commands/predict.py",
         "network.probabilities(network.logits(features))",
