@@ -73,6 +73,7 @@ def logs(tmp_path_factory, request):
     for number, (name, fault) in enumerate({**chosen, **without}.items()):
         parent = folder / str(number)
         shutil.copytree(ROOT / "medssl", parent / "medssl", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "configs", parent / "configs")
         tests = ["tests/nn", *map(str, FILES)] if fault is None else [str(fault[0])]
         if fault is not None:
             plant(parent / "medssl", *fault[1:])
