@@ -127,7 +127,7 @@ def test_one_label_is_too_few() -> None:
 
 def test_a_batch_with_a_row_that_was_not_drawn_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
     images, y = striped(40)
-    loader = full_finetune.Loader
-    monkeypatch.setattr(full_finetune, "Loader", lambda images, rows, *args, **kwargs: loader(images, np.arange(40), *args, **kwargs))
+    batches = full_finetune.Batches
+    monkeypatch.setattr(full_finetune, "Batches", lambda images, rows, *args, **kwargs: batches(images, np.arange(40), *args, **kwargs))
     with pytest.raises(AssertionError, match="not drawn"):
         trained(np.arange(20), y, images)
