@@ -19,7 +19,7 @@ from medssl.runs.lock import LOCK, lock_run_dir
 from medssl.runs.run_dir import open_run
 
 # Holds the folder until its standard input ends. "apart": it is on another machine, and the drive keeps its locks from us. "slow": it
-# takes a while to write its name. "forked": it has a child, whose number it prints.
+# takes a while to write its name. "forked": it has a child, which prints its number.
 HOLDER = """
 import fcntl, os, sys, time
 from pathlib import Path
@@ -40,10 +40,13 @@ if how == "slow":
         write(handle)
     lock._write = slowly
 with lock.lock_run_dir(folder, print):
-    if how == "forked" and (child := os.fork()) == 0:
-        time.sleep(60)
-        os._exit(0)
-    print(child if how == "forked" else "held", flush=True)
+    if how == "forked":
+        if os.fork() == 0:  # the child says its number, once it has started
+            print(os.getpid(), flush=True)
+            time.sleep(60)
+            os._exit(0)
+    else:
+        print("held", flush=True)
     sys.stdin.read()
 """
 
