@@ -149,7 +149,7 @@ def _request(
     inits: dict[str, Encoder],
     fractions: Sequence[Any],
     facts: dict[str, Any],
-    cells: Path | None,
+    cells: Path,
 ) -> Experiment:
     device = choose_device(config.device)
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
@@ -186,7 +186,7 @@ def _facts(card: dict[str, Any], found: PreparedDataset, config: Config, kind: s
         },
         "encoder": {
             "backbone": card["backbone"],
-            "method": {**card["config"]["method"], **card.get("method", {})},  # cards of medssl 0.1 have no title
+            "method": {**card["config"]["method"], **card.get("method", {})},  # earlier cards have no title
             "weights_sha256": card["weights_sha256"],
             "facts": card["facts"],
             "provenance": card["provenance"],
