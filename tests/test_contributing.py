@@ -14,9 +14,9 @@ BLOCK = re.compile(r"^```python\n# (?P<path>\S+)\n(?P<code>.*?)^```$", re.MULTIL
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory, repository):
-    """A copy of package and tests with the examples in it, and the examples' paths."""
+    """A copy of package, tests and presets with the examples in it, and the examples' paths."""
     folder = tmp_path_factory.mktemp("copy")
-    for name in ("medssl", "tests"):
+    for name in ("medssl", "tests", "configs"):
         shutil.copytree(repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(repository / "pyproject.toml", folder)
     (folder / "docs").mkdir()
