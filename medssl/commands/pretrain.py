@@ -1,4 +1,4 @@
-"""`medssl pretrain`: from pictures to an encoder in a run folder."""
+"""`medssl pretrain`: from images to an encoder in a run folder."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -37,29 +37,31 @@ def pretrain(
     overwrite: bool = False,
     sets: Sequence[str] = (),
 ) -> Path:
-    """Pretrain an encoder and return its run folder, with the other processes where torchrun or srun started several.
+    """Pretrain an encoder and return its run folder. Processes that torchrun or srun started train together.
 
-    Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess where another process is gone.
+    Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess if another process has ended.
     """
     state, note = None, ""
-    sets, auto = split_off_auto(sets)
+    sets, auto_batch_size = split_off_auto(sets)
     if resume is not None:
         state, note = checkpoint.load(resume)
-        config = _resumed(resume, state, sets)
+        config = _resumed_config(resume, state, sets)
         source = list_source(config.data)
     else:
         config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
-    with join_team(device_of_process(choose_device(config.device))) as us, ExitStack() as stack:
-        folder = us.broadcast_from_first(_open_folder(stack, reporter, resume, out, config, overwrite) if us.first else Path())
-        with us.local_first():
-            found = prepare_dataset(source, config, reporter)
-        job = build_training(folder, with_smallest_batch(config) if auto else config, found, us, start=state["step"] if state else 0)
-        if auto:
-            job = build_training(folder, with_largest_batch(reporter, job, config.train.batch_size), found, us)
+    with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
+        folder = team.broadcast_from_first(_open_folder(stack, reporter, resume, out, config, overwrite) if team.first else Path())
+        with team.local_first():
+            dataset = prepare_dataset(source, config, reporter)
+        job = build_training(
+            folder, with_smallest_batch(config) if auto_batch_size else config, dataset, team, start=state["step"] if state else 0
+        )
+        if auto_batch_size:
+            job = build_training(folder, with_largest_batch(reporter, job, config.train.batch_size), dataset, team)
             write_description(folder, job.config, "pretrain")
         if state is not None:
             restore(job, state)
-        if us.first:
+        if team.first:
             checkpoint.check_disk_space(folder, job.method)
         with explain_out_of_memory(job):
             _announce(reporter, job, source, [note, *job.notes])
@@ -67,7 +69,7 @@ def pretrain(
 
 
 def _open_folder(stack: ExitStack, reporter: Reporter, resume: Path | None, out: Path | None, config: Config, overwrite: bool) -> Path:
-    """The run folder, which is this process's own until the stack is closed."""
+    """The run folder, locked for this process until the stack is closed."""
     if resume is not None:
         stack.enter_context(lock_run_dir(resume, reporter.warn))
         return resume
@@ -77,35 +79,37 @@ def _open_folder(stack: ExitStack, reporter: Reporter, resume: Path | None, out:
 
 
 def train_and_export(reporter: Reporter, job: Training) -> Path:
-    """Train to the end, or to a wish to stop; then the first process exports the encoder."""
-    config, folder, us = job.config, job.folder, job.team
-    tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, "data": job.found.store.card["fingerprint"]}
+    """Train to the end or to a stop signal. At the end the first process exports the encoder."""
+    config, folder, team = job.config, job.folder, job.team
+    tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, "data": job.dataset.store.card["fingerprint"]}
     with stop_flag() as stop, ExitStack() as stack:
-        tracker = watch = None
-        if us.first:
+        tracker = monitor = None
+        if team.first:
             tracker = stack.enter_context(Tracker(folder, config, reporter.warn, step=job.start, tags=tags, stop=lambda: bool(stop)))
-            watch = TrainingMonitor(reporter, tracker, job, stop)
-        after = StepCallback(job, stop, watch)
-        batches = job.feed if us.size > 1 else _interruptible(job.feed, stop)
-        forward = wrap_distributed(job.method) if us.size > 1 else None
-        done = fit(job.method, batches, job.optimiser, job.plan, start=job.start, on_step=after, forward=forward)
-        if us.first:
+            monitor = TrainingMonitor(reporter, tracker, job, stop)
+        on_step = StepCallback(job, stop, monitor)
+        batches = job.feed if team.size > 1 else _interruptible(job.feed, stop)
+        forward = wrap_distributed(job.method) if team.size > 1 else None
+        done = fit(job.method, batches, job.optimiser, job.plan, start=job.start, on_step=on_step, forward=forward)
+        if team.first:
             checkpoint.save(folder, training_state(job, done))
-        us.wait()  # where one process ends, launchers end the others: not before the state is saved
+        team.wait()  # a launcher ends all processes once one has ended: the state must be saved before
         if done < job.plan.total_steps:
-            wish = after.signal or stop.signal
-            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: medssl pretrain --resume {folder}", wish)
-        if tracker and watch:
-            export_encoder(folder, config, job.found, job.method.encoder, watch.last)
+            signal_number = on_step.signal or stop.signal
+            raise Interrupted(
+                f"Stopped at step {done} of {job.plan.total_steps}. Go on with: medssl pretrain --resume {folder}", signal_number
+            )
+        if tracker and monitor:
+            export_encoder(folder, config, job.dataset, job.method.encoder, monitor.last)
             for name in ("views.png", "card.json", "encoder.safetensors"):
                 tracker.log_artifact(folder / name)
-        us.wait()
+        team.wait()
     reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
     return folder
 
 
 def _interruptible(batches: Iterator[Batch] | Any, stop: StopFlag) -> Iterator[Batch]:
-    """The batches until a stop is asked for, also while one is waited for."""
+    """The batches until a stop signal, which also ends the wait for the next batch."""
     iterator = iter(batches)
     while True:
         try:
@@ -118,16 +122,16 @@ def _interruptible(batches: Iterator[Batch] | Any, stop: StopFlag) -> Iterator[B
         yield batch
 
 
-def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config:
-    """The run's own configuration with `sets` over it, which may change the data's path, the device, the workers, saving, tracking
-    and what follows on a collapse."""
+def _resumed_config(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config:
+    """The configuration of the run, with `sets` on top. They may change the data's path, the device, the workers, saving, tracking and
+    what happens on a collapse."""
     if (folder / "encoder.safetensors").is_file():
         raise UserError(f"The run in {folder} is finished: there is nothing to resume.")
     load_config(folder)
     config = resolve(merge(read_yaml(folder / "config.yaml"), parse_overrides(sets)))
     if settings_of_result(config) != settings_of_result(resolve(parse_yaml(state["config"], "the checkpoint"))):
         raise UserError(
-            f"The configuration is not the one that {folder} was started with (config.yaml or --set). A run goes on as it was; only "
+            f"The configuration is not the one that {folder} was started with (config.yaml or --set). Only "
             "data.path, device, tracking, train.workers, train.save_every_steps, train.compile and monitor.on_collapse may differ. Start a "
             "new run for anything else."
         )
@@ -135,14 +139,14 @@ def _resumed(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config
 
 
 def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence[str]) -> None:
-    report_dataset(job.found, source, reporter)
+    report_dataset(job.dataset, source, reporter)
     for note in filter(None, notes):
         reporter.warn(note)
-    plan, config, us = job.plan, job.config, job.team
+    plan, config, team = job.plan, job.config, job.team
     parameters = sum(p.numel() for p in job.method.encoder.parameters())
     precision = "float32" if plan.precision is None else str(plan.precision).removeprefix("torch.")
     reporter.say(f"method    {config.method.name}, encoder of {parameters / 1e6:.1f} million parameters, {plan.device}, {precision}")
-    if us.size > 1:
-        reporter.say(f"processes {us.size}, each with {config.train.batch_size // us.size} of the {config.train.batch_size} of a batch")
-    left = f"steps {job.start} to {plan.total_steps}" if job.start else f"{plan.total_steps} steps"
-    reporter.say(f"training  {left}, {len(job.found.pretraining)} images; run folder {job.folder}")
+    if team.size > 1:
+        reporter.say(f"processes {team.size}, each with {config.train.batch_size // team.size} of the {config.train.batch_size} of a batch")
+    steps = f"steps {job.start} to {plan.total_steps}" if job.start else f"{plan.total_steps} steps"
+    reporter.say(f"training  {steps}, {len(job.dataset.pretraining)} images; run folder {job.folder}")

@@ -1,1 +1,1 @@
-"""A pretraining put together from its parts, and what happens beside its steps."""
+"""The parts of a pretraining, and the monitoring, checkpoints and figures of its steps."""

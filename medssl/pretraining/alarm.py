@@ -1,4 +1,4 @@
-"""The collapse alarm: a warning for each likely cause, and the end of a run that does not recover."""
+"""The collapse alarm: it warns once for each likely cause, and ends a run that does not recover."""
 
 from pathlib import Path
 
@@ -12,35 +12,39 @@ EVERY_STEPS = 10
 
 
 class Alarm:
-    """Called with new metrics every `EVERY_STEPS` steps. Steps in alarm count up to `collapse_steps`, healthy ones down to 0, so that a
-    collapse that flickers ends the run and a passing one does not. The first cause is the one the run ends with: others follow from it.
-    `folder`: of the run, where its checkpoints are."""
+    """Called with new metrics every `EVERY_STEPS` steps.
+
+    The alarm counts steps: steps with a collapse add to the count, healthy steps subtract from the count, down to 0. At `collapse_steps`
+    the run ends. So a collapse that comes and goes ends the run, and a short collapse does not. The error names the first cause, as later
+    causes follow from the first. `folder`: the run folder, which holds the checkpoints.
+    """
 
     def __init__(self, reporter: Reporter, settings: Monitor, folder: Path) -> None:
         self._reporter, self._settings, self._folder = reporter, settings, folder
-        self._told: set[str] = set()
-        self._first: Cause | None = None
-        self._steps = 0
+        self._warned: set[str] = set()
+        self._first_cause: Cause | None = None
+        self._alarm_steps = 0
 
     def __call__(self, done: int, metrics: CollapseMetrics) -> None:
-        """Raises UserError where the run is to end."""
+        """Warn, or raise UserError if the run must end. `done`: the number of steps done."""
         cause = diagnose(metrics, self._settings.collapse_std)
         if cause is None:
-            self._steps = max(0, self._steps - EVERY_STEPS)
-            self._first = self._first if self._steps else None
+            self._alarm_steps = max(0, self._alarm_steps - EVERY_STEPS)
+            self._first_cause = self._first_cause if self._alarm_steps else None
             return
-        self._first = self._first or cause
-        self._steps += EVERY_STEPS
-        if self._settings.on_collapse == "stop" and self._steps >= self._settings.collapse_steps:
-            raise UserError(f"Stopped at step {done}, after {self._steps} steps in alarm. {self._first.text} {self._way_back()}")
-        if cause.name not in self._told:
-            self._told.add(cause.name)
+        self._first_cause = self._first_cause or cause
+        self._alarm_steps += EVERY_STEPS
+        if self._settings.on_collapse == "stop" and self._alarm_steps >= self._settings.collapse_steps:
+            cause = self._first_cause
+            raise UserError(f"Stopped at step {done}, after {self._alarm_steps} steps in alarm. {cause.text} {self._how_to_continue()}")
+        if cause.name not in self._warned:
+            self._warned.add(cause.name)
             self._reporter.warn(f"Alarm at step {done}. {cause.text}")
 
-    def _way_back(self) -> str:
-        on = f"medssl pretrain --resume {self._folder} --set monitor.on_collapse=warn"
+    def _how_to_continue(self) -> str:
+        command = f"medssl pretrain --resume {self._folder} --set monitor.on_collapse=warn"
         try:
             state, _ = checkpoint.load(self._folder)
         except UserError:
-            return "No checkpoint was saved yet. --set monitor.on_collapse=warn lets a run go on."
-        return f"The checkpoint in {self._folder} is of step {state['step']}; to go on from it all the same: {on}"
+            return "No checkpoint was saved yet. --set monitor.on_collapse=warn lets a run continue."
+        return f"The checkpoint in {self._folder} is of step {state['step']}; to continue from this checkpoint: {command}"

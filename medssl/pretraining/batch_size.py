@@ -1,4 +1,4 @@
-"""The largest batch that fits: found before a run on `--set train.batch_size=auto`, and named where a run ended for lack of memory."""
+"""The largest batch that fits into memory: searched before a run with `--set train.batch_size=auto`, and after a run out of memory."""
 
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,91 +12,93 @@ from medssl.train.loop import Plan, fit
 from medssl.types import Reporter
 
 AUTO = "train.batch_size=auto"
-_STEP = 8  # batches are multiples of it, which suits matrix units
-_MOST = 4096
+_SIZE_STEP = 8  # batches are multiples of it, which suits matrix units
+_LARGEST_SIZE = 4096
 
 
 def split_off_auto(sets: Sequence[str]) -> tuple[list[str], bool]:
-    """The settings without `train.batch_size=auto`, and whether it was among them: until it is known, the preset's stands."""
-    kept = [item for item in sets if item.replace(" ", "") != AUTO]
-    return kept, len(kept) < len(sets)
+    """The settings without `train.batch_size=auto`, and whether `sets` contained that setting. The preset's batch size is used until the
+    largest one is known."""
+    others = [item for item in sets if item.replace(" ", "") != AUTO]
+    return others, len(others) < len(sets)
 
 
 def with_smallest_batch(config: Config) -> Config:
-    """The configuration with the batch that trials begin with."""
-    return _with(config, _STEP)
+    """The configuration with the batch size of the first trial."""
+    return _with_batch_size(config, _SIZE_STEP)
 
 
 def with_largest_batch(reporter: Reporter, job: Training, old: int) -> Config:
-    """The job's configuration with the largest batch whose step fits into memory, measured by steps on copies; says what changes against
-    the batch of `old` images that the preset has.
+    """The job's configuration with the largest batch whose step fits into memory. Trial steps on copies of the model measure the memory.
+    `old`: the batch size of the preset; a warning says what changes against this size.
 
-    Raises UserError where none fits, and with several processes, of which one might run short while the others wait for it.
+    Raises UserError if no batch fits. Also raises UserError with several processes: one might run out of memory while the others wait.
     """
     if job.team.size > 1:
         raise UserError(f"{AUTO} works with one process. Find the batch with one, then multiply it by the number of processes.")
     budget = memory.budget(job.plan.device)
-    size, taken = _largest(job, min(_MOST, len(job.found.pretraining)), budget)
+    size, step_bytes = _find_largest(job, min(_LARGEST_SIZE, len(job.dataset.pretraining)), budget)
     if not size:
-        raise UserError(f"Not even a batch of {_STEP} fits into {_gib(budget)}. {_ways_out(job, 0)}")
+        raise UserError(f"Not even a batch of {_SIZE_STEP} fits into {_format_gib(budget)}. {_remedies(job, 0)}")
     lr = job.config.train.lr
-    reporter.say(f"batch     {size}, the largest whose step fits: {_gib(taken)} of {_gib(budget)} that a step may take")
+    reporter.say(f"batch     {size}, the largest that fits: a step takes {_format_gib(step_bytes)} of {_format_gib(budget)}")
     if size != old:
         reporter.warn(
-            f"The preset's batch is {old}. With {size} an image of a contrastive method has {size - 1} negatives, not {old - 1}; an epoch "
-            f"has other steps, and a support set turns over in other times. The learning rate stays {lr:.3g}; scaled with the batch it "
-            f"would be {lr * size / old:.3g} (--set train.lr=...)."
+            f"The preset's batch is {old}. With {size} an image of a contrastive method has {size - 1} negatives, not {old - 1}. The "
+            "number of steps in an epoch changes, and so does the number of steps after which a support set is replaced. The learning rate "
+            f"stays {lr:.3g}; scaled with the batch it would be {lr * size / old:.3g} (--set train.lr=...)."
         )
-    return _with(job.config, size)
+    return _with_batch_size(job.config, size)
 
 
-def _with(config: Config, size: int) -> Config:
+def _with_batch_size(config: Config, size: int) -> Config:
     return resolve(merge(config.model_dump(), {"train": {"batch_size": size}}))
 
 
 @contextmanager
 def explain_out_of_memory(job: Training) -> Iterator[None]:
-    """Turns lack of memory in the block into a UserError that says what was tried and what would fit."""
+    """If the block runs out of memory, raise a UserError with the settings that failed and the settings that would fit."""
     budget = memory.budget(job.plan.device)
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not memory.is_out_of_memory(error):
             raise
-        traceback.clear_frames(error.__traceback__)  # they hold what was computed
-        first = str(error).split(". ")[0].splitlines()[0]
+        traceback.clear_frames(error.__traceback__)  # the frames still refer to the tensors of the failed step
+        reason = str(error).split(". ")[0].splitlines()[0]
     else:
         return
     config = job.config
-    size = job.team.size == 1 and _largest(job, config.train.batch_size - 1, budget)[0]
+    size = job.team.size == 1 and _find_largest(job, config.train.batch_size - 1, budget)[0]
     raise UserError(
         f"Out of memory on {job.plan.device}, with batches of {config.train.batch_size} images of {config.data.size} pixels "
-        f"({config.train.precision}) and {_gib(budget)} for a step: {first}. {_ways_out(job, size)}"
+        f"({config.train.precision}) and {_format_gib(budget)} for a step: {reason}. {_remedies(job, size)}"
     )
 
 
-def _ways_out(job: Training, size: int) -> str:
+def _remedies(job: Training, size: int) -> str:
     batch = job.config.train.batch_size
     part = max(2, (size or batch // 2) // 2)
     fits = f"A batch of {size} would fit: --set train.batch_size={size}. " if size else ""
     return (
-        f"{fits}--set train.micro_batch={part} computes the batch of {batch} in parts: same negatives and loss, less memory, a third more "
-        "time; batch normalisation then sees the parts. Smaller images (data.size) or a smaller backbone take less, too."
+        f"{fits}--set train.micro_batch={part} computes the batch of {batch} in parts: the negatives and the loss are the same, the step "
+        "takes less memory and a third more time, and batch normalisation uses the statistics of each part. Smaller images (data.size) or "
+        "a smaller backbone also take less memory."
     )
 
 
-def _largest(job: Training, most: int, budget: int) -> tuple[int, int]:
+def _find_largest(job: Training, largest: int, budget: int) -> tuple[int, int]:
     def measure(size: int) -> int:
-        config = _with(job.config, size)
+        config = _with_batch_size(job.config, size)
 
         def step() -> None:
-            trial = build_training(job.folder, config, job.found, job.team)
+            trial = build_training(job.folder, config, job.dataset, job.team)
             fit(trial.method, [trial.feed.batch(0)], trial.optimiser, Plan(1, trial.plan.lr, 0, trial.plan.device, trial.plan.precision))
 
         return memory.peak_bytes(step, job.plan.device)
 
-    return memory.largest_batch(measure, budget, max(_STEP, most), _STEP)
+    return memory.largest_batch(measure, budget, max(_SIZE_STEP, largest), _SIZE_STEP)
 
 
-def _gib(number: int) -> str:
+def _format_gib(number: int) -> str:
     return f"{number / 2**30:.2f} GiB"

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a pretraining: rows for the records, monitors, collapse alarm, checkpoints, the wish to stop."""
+"""What a pretraining does after each step: log metrics, evaluate the encoder, check for collapse, save checkpoints, stop on a signal."""
 
 import math
 import time
@@ -15,38 +15,39 @@ from medssl.train.diagnosis import CollapseMonitor
 from medssl.train.stop import StopFlag, StopRequested
 from medssl.types import Reporter, Step
 
-_SHOWN = ("loss", "lr", "images_per_second", "embedding_std", "bad_steps", "knn")  # beside the bar; all else is in metrics.jsonl
+_PROGRESS_VALUES = ("loss", "lr", "images_per_second", "embedding_std", "bad_steps", "knn")  # metrics.jsonl has all others
 
 
-def _looks(job: Training, done: int) -> bool:
-    """Whether the encoder is looked at after this step."""
+def _is_evaluation_step(job: Training, done: int) -> bool:
+    """Whether the encoder is evaluated after this step."""
     return done % (job.config.monitor.knn_every_epochs * job.feed.steps_per_epoch) == 0 or done >= job.plan.total_steps
 
 
 class StepCallback:
-    """The loop's `on_step` in each process: the first watches, all agree whether to go on. `signal`: by which the run was ended, or 0."""
+    """The loop's `on_step` in each process. The first process has a `monitor`; all processes agree whether to stop. `signal`: the number
+    of the signal that ended the run, or 0."""
 
-    def __init__(self, job: Training, stop: StopFlag, watch: "TrainingMonitor | None") -> None:
-        self._job, self._stop, self._watch = job, stop, watch
+    def __init__(self, job: Training, stop: StopFlag, monitor: "TrainingMonitor | None") -> None:
+        self._job, self._stop, self._monitor = job, stop, monitor
         self.signal = 0
 
     def __call__(self, done: int, step: Step, lr: float, applied: bool) -> bool:
-        if self._watch:
-            self._watch(done, step, lr, applied)
-        if _looks(self._job, done):
+        if self._monitor:
+            self._monitor(done, step, lr, applied)
+        if _is_evaluation_step(self._job, done):
             self._job.team.wait()
         self.signal = self._job.team.latest_maximum(self._stop.signal)
         return self.signal > 0
 
 
 class TrainingMonitor:
-    """What the first process does after each step. `last` holds the newest value of everything that was measured, where it was finite."""
+    """What the first process does after each step. `last`: the newest finite value of each metric, by name."""
 
     def __init__(self, reporter: Reporter, tracker: Tracker, job: Training, stop: StopFlag) -> None:
         self._reporter, self._tracker, self._job, self._stop = reporter, tracker, job, stop
         views = job.feed.batch(job.start).views[0]
         check_rank = not methods.uses_labels(job.config.method.name)
-        self._examine = CollapseMonitor(job.method.encoder, views, check_rank=check_rank)
+        self._measure_collapse = CollapseMonitor(job.method.encoder, views, check_rank=check_rank)
         self._save = Saver(job.folder, reporter.warn)
         self._alarm = Alarm(reporter, job.config.monitor, job.folder)
         self._bad_steps = max((row.get("bad_steps", 0) for row in jsonl.read(job.folder / "metrics.jsonl")), default=0)
@@ -56,40 +57,40 @@ class TrainingMonitor:
     def __call__(self, done: int, step: Step, lr: float, applied: bool) -> None:
         job, monitor, train = self._job, self._job.config.monitor, self._job.config.train
         per_epoch, total = job.feed.steps_per_epoch, job.plan.total_steps
-        ends = done >= total
+        is_last = done >= total
         self._images += train.batch_size
         self._bad_steps += not applied
         row: dict[str, float] = {}
-        if done % monitor.log_every_steps == 0 or ends or not applied:
-            row |= self._rates(done, step, lr, applied)
-        if _looks(job, done):
-            row |= self._look(done, step if applied else None)
+        if done % monitor.log_every_steps == 0 or is_last or not applied:
+            row |= self._step_row(done, step, lr, applied)
+        if _is_evaluation_step(job, done):
+            row |= self._evaluate_encoder(done, step if applied else None)
         if row:
             self.last |= {name: value for name, value in row.items() if math.isfinite(value)}
             self._tracker.log({"step": done, "epoch": round(done / per_epoch, 4), **row})
-        shown = {name: self.last[name] for name in _SHOWN if name in self.last}
+        shown = {name: self.last[name] for name in _PROGRESS_VALUES if name in self.last}
         self._reporter.progress("pretrain", done, total, {"epoch": done // per_epoch, **shown})
         if done % EVERY_STEPS == 0 and applied:
-            self._alarm(done, self._examine(step, lr))
-        if done % train.save_every_steps == 0 and not ends:
+            self._alarm(done, self._measure_collapse(step, lr))
+        if done % train.save_every_steps == 0 and not is_last:
             self._save(training_state(job, done))
 
-    def _rates(self, done: int, step: Step, lr: float, applied: bool) -> dict[str, float]:
+    def _step_row(self, done: int, step: Step, lr: float, applied: bool) -> dict[str, float]:
         now = time.monotonic()
         speed = self._images / (now - self._clock)
         self._clock, self._images = now, 0
         row = {"loss": float(step.loss.detach()), "lr": lr, "images_per_second": round(speed, 2), "bad_steps": self._bad_steps}
         return row | (health.step_metrics(step, done - 1) if applied else {})
 
-    def _look(self, done: int, step: Step | None) -> dict[str, float]:
-        """The encoder's health, and a picture of what `step` looked up. Their time is not counted as training."""
-        began = time.monotonic()
+    def _evaluate_encoder(self, done: int, step: Step | None) -> dict[str, float]:
+        """The metrics of the encoder; also saves the figure of the look-up of `step`. The clock of the training speed stands still."""
+        start = time.monotonic()
         job = self._job
         row: dict[str, float] = {}
         with suppress(StopRequested), self._stop.interruptible():
-            row = health.encoder_metrics(job.method.encoder, job.found, job.config.monitor.knn_neighbours, job.plan.device)
+            row = health.encoder_metrics(job.method.encoder, job.dataset, job.config.monitor.knn_neighbours, job.plan.device)
         if step is not None and step.lookup is not None:
             lines = support_set_figure.lookup_lines(step.lookup, job.method.support, done - 1)
-            support_set_figure.save_figure(job.folder / "neighbours.png", lines, job.found.store.images, job.found.classes)
-        self._clock += time.monotonic() - began
+            support_set_figure.save_figure(job.folder / "neighbours.png", lines, job.dataset.store.images, job.dataset.classes)
+        self._clock += time.monotonic() - start
         return row

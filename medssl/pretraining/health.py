@@ -1,4 +1,4 @@
-"""The numbers of a run's health: those of a step, and those of the encoder as it stands."""
+"""The metrics that show whether a run is healthy: metrics of one step, and metrics of the current encoder."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ _BANK_ROWS = 5000
 
 
 def step_metrics(step: Step, number: int) -> dict[str, float]:
-    """What a method logs, the spread of its embeddings, and the quality of what it looked up. `number`: the step's, from 0."""
+    """What the method logs, the spread of the embeddings, and the quality of the look-up. `number`: the number of the step, from 0."""
     row = {name: float(value.detach()) for name, value in step.logs.items()}
     if step.embeddings is not None:
         z1, z2 = step.embeddings
@@ -23,14 +23,14 @@ def step_metrics(step: Step, number: int) -> dict[str, float]:
     return row | (quality(step.lookup, number) if step.lookup is not None else {})
 
 
-def encoder_metrics(encoder: nn.Module, found: PreparedDataset, neighbours: int, device: torch.device) -> dict[str, float]:
-    """RankMe of the features of images that are trained on; where there are labels, AUROC of kNN and linear probe: from those images to
-    training patients who are held out."""
-    bank = evenly_spaced(found.pretraining, _BANK_ROWS)
-    images, labels = found.store.images, found.labels
+def encoder_metrics(encoder: nn.Module, dataset: PreparedDataset, neighbours: int, device: torch.device) -> dict[str, float]:
+    """RankMe of the features of training images. With labels, also the AUROC of kNN and of a linear probe: both are fitted on training
+    images and scored on the training patients who are held out."""
+    bank = evenly_spaced(dataset.pretraining, _BANK_ROWS)
+    images, labels = dataset.store.images, dataset.labels
     features = extract(encoder, images, bank, device)
     row = {"rankme": rankme(features)}
-    query = np.flatnonzero(found.holdout & (labels >= 0))
+    query = np.flatnonzero(dataset.holdout & (labels >= 0))
     known = labels[bank] >= 0
     if len(query) and len(np.unique(labels[bank[known]])) > 1:
         task = features[known], labels[bank[known]], extract(encoder, images, query, device), labels[query]

@@ -1,4 +1,4 @@
-"""The parts of a pretraining, put together; its checks, its checkpoints."""
+"""Build the parts of a pretraining, check them, and make and restore the state of a checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +25,11 @@ from medssl.views import executors, grid, multi_crop
 
 @dataclass
 class Training:
-    """All that a pretraining is made of, ready to run from step `start`."""
+    """All parts of a pretraining, ready to run from step `start`."""
 
     folder: Path
     config: Config
-    found: PreparedDataset
+    dataset: PreparedDataset
     method: Any  # an nn.Module that satisfies types.Method
     optimiser: torch.optim.Optimizer
     feed: Feed
@@ -39,19 +39,19 @@ class Training:
     notes: list[str]
 
 
-def build_training(folder: Path, config: Config, found: PreparedDataset, team: Team, start: int = 0) -> Training:
-    """The parts of a pretraining; weights and all else follow from the configuration and the seed. `start`: the step to go on from."""
+def build_training(folder: Path, config: Config, dataset: PreparedDataset, team: Team, start: int = 0) -> Training:
+    """The parts of a pretraining. The configuration and its seed determine the initial weights. `start`: the first step to run."""
     device = device_of_process(choose_device(config.device))
-    rows = found.pretraining
+    rows = dataset.pretraining
     if methods.uses_labels(config.method.name):
-        rows = _labelled(rows, config.method.name, found)
+        rows = _labelled_rows(rows, config.method.name, dataset)
     if not len(rows):
-        raise UserError(f"None of the {len(found.roles)} images is left to pretrain on: they are for the test, held out, or leak.")
-    method = _method(config, found, rows, device)
-    local = getattr(method, "local_views", None)
-    feed, total, note = _feed(folder, config, found, team, rows, device, local, start)
-    _check_support(method, len(rows))
-    if local and local.number:
+        raise UserError(f"None of the {len(dataset.roles)} images is left to pretrain on: all are for the test, held out, or leak.")
+    method = _build_method(config, dataset, rows, device)
+    local_views = getattr(method, "local_views", None)
+    feed, total, note = _build_feed(folder, config, dataset, team, rows, device, local_views, start)
+    _check_support_size(method, len(rows))
+    if local_views and local_views.number:
         _check_crops(method.encoder, feed.batch(start).views[2])
     if team.size > 1:
         method = synchronise_norms(method)
@@ -59,16 +59,16 @@ def build_training(folder: Path, config: Config, found: PreparedDataset, team: T
     warmup = min(round(train.warmup_epochs * per_epoch), total // 2)
     plan = Plan(total, train.lr, warmup, device, choose_precision(train.precision, device), train.max_bad_steps)
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
-    return Training(folder, config, found, method, optimiser, feed, plan, start, team, [note])
+    return Training(folder, config, dataset, method, optimiser, feed, plan, start, team, [note])
 
 
-def _method(config: Config, found: PreparedDataset, rows: np.ndarray, device: torch.device) -> Any:
-    mean, std = channel_statistics(found.store, rows)
+def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, device: torch.device) -> Any:
+    mean, std = channel_statistics(dataset.store, rows)
     encoder = build_encoder(config.backbone.model_dump(), config.data.channels, config.data.size, mean, std, config.seed)
     encoder.micro_batch = config.train.micro_batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        method = methods.build(config.method, encoder, len(found.classes)).to(device)
+        method = methods.build(config.method, encoder, len(dataset.classes)).to(device)
     if config.train.compile:
         for part in method.modules():
             if isinstance(part, Encoder):
@@ -76,49 +76,50 @@ def _method(config: Config, found: PreparedDataset, rows: np.ndarray, device: to
     return method
 
 
-def _feed(
-    folder: Path, config: Config, found: PreparedDataset, team: Team, rows: np.ndarray, device: torch.device, local: Any, start: int
+def _build_feed(
+    folder: Path, config: Config, dataset: PreparedDataset, team: Team, rows: np.ndarray, device: torch.device, local_views: Any, start: int
 ) -> tuple[Feed, int, str]:
-    """The batches, the number of all steps, and a note for the user or ""."""
-    images, train, size = found.store.images, config.train, config.data.size
+    """The batches, the total number of steps, and a note for the user or ""."""
+    images, train, size = dataset.store.images, config.train, config.data.size
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     executor = executors.choose_executor(config.views.executor, device.type)
-    make_view, n_views = multi_crop.make(executor, recipe, size, local)
+    make_view, n_views = multi_crop.make(executor, recipe, size, local_views)
     if team.first and not (folder / "views.png").exists():
         grid.save_grid(folder / "views.png", images, make_view, rows[:6].tolist(), config.seed)
-    make_there = multi_crop.make_on_device(recipe, size, local)[0] if executor == "torch" else None
-    there = copy_to_gpu(images, device) if make_there else None
+    make_on_device = multi_crop.make_on_device(recipe, size, local_views)[0] if executor == "torch" else None
+    gpu_images = copy_to_gpu(images, device) if make_on_device else None
     share = train.batch_size // team.size
-    views_bytes = share * (images[0].nbytes if make_there else n_views * config.data.channels * size**2 * 4)
-    workers, note = (0, "") if there is not None else workers_here(train.workers, views_bytes)
+    views_bytes = share * (images[0].nbytes if make_on_device else n_views * config.data.channels * size**2 * 4)
+    workers, note = (0, "") if gpu_images is not None else workers_here(train.workers, views_bytes)
     total = train.steps or train.epochs * max(1, len(rows) // train.batch_size)
     batches = Batches(
-        None if there is not None else images,
+        None if gpu_images is not None else images,
         rows,
-        None if make_there else make_view,
+        None if make_on_device else make_view,
         config.seed,
         train.batch_size,
-        labels=found.labels,
-        patients=found.patients,
+        labels=dataset.labels,
+        patients=dataset.patients,
         n_views=n_views,
         share=(team.rank, team.size),
     )
     loader = Loader(batches, total, start, workers, pin=device.type == "cuda")
-    return Feed(loader, device, make_there, there), total, note
+    return Feed(loader, device, make_on_device, gpu_images), total, note
 
 
-def _labelled(rows: np.ndarray, method: str, found: PreparedDataset) -> np.ndarray:
-    """The rows that have a label, for a method that learns from labels."""
-    if len(found.classes) < 2:
+def _labelled_rows(rows: np.ndarray, method: str, dataset: PreparedDataset) -> np.ndarray:
+    """The rows with a label, for a method that learns from labels. Raises UserError if the data has fewer than two classes."""
+    if len(dataset.classes) < 2:
         raise UserError(
             f"--method {method} learns from labels, and the data has none of two classes in one column. Name the column with "
             "--set data.label=NAME, or choose a method that needs no labels, such as pnnclr."
         )
-    return rows[found.labels[rows] >= 0]
+    return rows[dataset.labels[rows] >= 0]
 
 
-def _check_support(method: torch.nn.Module, images: int) -> None:
-    """A support set or queue larger than the data holds every image's own past: its nearest neighbour, or negative, would be itself."""
+def _check_support_size(method: torch.nn.Module, images: int) -> None:
+    """Raises UserError if a support set or queue is larger than the data: it would hold earlier embeddings of every image, and an image's
+    nearest neighbour, or a negative, would be the image itself."""
     for part in method.modules():
         if isinstance(part, SupportSet) and part.neighbours == "any" and len(part.rows) > images:
             raise UserError(
@@ -130,7 +131,7 @@ def _check_support(method: torch.nn.Module, images: int) -> None:
 
 @torch.no_grad()
 def _check_crops(encoder: torch.nn.Module, crops: torch.Tensor) -> None:
-    """A network that was built for one size of image refuses a method's smaller crops."""
+    """Raises UserError if the network was built for one image size and fails on the method's smaller crops."""
     try:
         encoder.eval()(crops[:1])
     except (AssertionError, RuntimeError) as error:
@@ -142,10 +143,10 @@ def _check_crops(encoder: torch.nn.Module, crops: torch.Tensor) -> None:
 
 
 def training_state(job: Training, done: int) -> dict[str, Any]:
-    """What a checkpoint holds after `done` steps."""
+    """The content of a checkpoint after `done` steps."""
     return {
         "step": done,
-        "data": job.found.store.card["content"],
+        "data": job.dataset.store.card["content"],
         "method": job.method.state_dict(),
         "optimiser": job.optimiser.state_dict(),
         "config": to_yaml(settings_of_result(job.config)),
@@ -153,8 +154,8 @@ def training_state(job: Training, done: int) -> dict[str, Any]:
 
 
 def restore(job: Training, state: dict[str, Any]) -> None:
-    """Put the job where the checkpoint was taken. Raises UserError where the data is not the same any more."""
-    if state["data"] != job.found.store.card["content"]:
+    """Load the state of a checkpoint into the job. Raises UserError if the data has changed since the checkpoint."""
+    if state["data"] != job.dataset.store.card["content"]:
         raise UserError(f"The data of {job.folder} has changed since the checkpoint was written. Start a new run on it.")
     job.method.load_state_dict(state["method"], strict=True)
     job.optimiser.load_state_dict(state["optimiser"])

@@ -69,24 +69,24 @@ def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum:
     return PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
 
 
-def report_dataset(found: PreparedDataset, source: Source, reporter: Reporter) -> None:
+def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter) -> None:
     """What was found, skipped and set apart, in lines that a person reads before the training starts."""
-    card, table = found.store.card, found.store.table
-    shape = "x".join(str(n) for n in found.store.images.shape[1:])
+    card, table = dataset.store.card, dataset.store.table
+    shape = "x".join(str(n) for n in dataset.store.images.shape[1:])
     skipped = card["counts"]["skipped"]
     reporter.say(
-        f"data      {len(table)} images {shape} {found.store.images.dtype} of {table['patient'].nunique()} patients ({source.kind})"
+        f"data      {len(table)} images {shape} {dataset.store.images.dtype} of {table['patient'].nunique()} patients ({source.kind})"
     )
     for note in source.notes:
         reporter.say(f"          {note}")
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
-    patients = {role: found.patients[found.roles == role] for role in SPLITS}
+    patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}
     reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in patients.items() if len(p)))
-    for sentence in found.leaks.sentences():
+    for sentence in dataset.leaks.sentences():
         reporter.warn(sentence)
-    if out := int((found.roles == "").sum()):
+    if out := int((dataset.roles == "").sum()):
         reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")
 
 

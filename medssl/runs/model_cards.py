@@ -32,20 +32,20 @@ PREDICTIONS_USE = (
 )
 
 
-def export_encoder(folder: Path, config: Config, found: PreparedDataset, encoder: Encoder, facts: Mapping[str, float]) -> None:
+def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encoder: Encoder, facts: Mapping[str, float]) -> None:
     """Write encoder.safetensors and card.json. The card holds no path: keyed hashes of the patients and pixels that were trained on.
 
     Its "method" says how to name the method and whether it saw labels, for reports by an installation that may not have the method.
     """
     method = config.method.name
-    table = found.store.table.iloc[found.pretraining]
+    table = dataset.store.table.iloc[dataset.pretraining]
     card = {
         "method": {"name": method, "title": methods.title(method), "uses_labels": methods.uses_labels(method)},
         "intensity": "float in [0, 1], brighter is more; standardised by mean and std inside the encoder",
-        "preparation": found.store.card["preparation"] | {"settings": found.store.card["settings"]},
-        "data": {key: found.store.card[key] for key in ("fingerprint", "content", "counts")},
-        "stratum": found.stratum,
-        "leaks": {"policy": config.data.leaks, **found.leaks.counts()},
+        "preparation": dataset.store.card["preparation"] | {"settings": dataset.store.card["settings"]},
+        "data": {key: dataset.store.card[key] for key in ("fingerprint", "content", "counts")},
+        "stratum": dataset.stratum,
+        "leaks": {"policy": config.data.leaks, **dataset.leaks.counts()},
         "pretraining": {
             "patients": sorted({key[:_HASH_CHARACTERS] for key in table["patient"]}),
             "pixels": sorted({key[:_HASH_CHARACTERS] for key in table["pixel_hash"]}),
@@ -83,7 +83,7 @@ class FittedClassifier:
 def export_classifier(
     folder: Path,
     config: Config,
-    found: PreparedDataset,
+    dataset: PreparedDataset,
     origin: Mapping[str, Any],
     classifier: FittedClassifier,
     training: Mapping[str, Any],
@@ -96,9 +96,9 @@ def export_classifier(
     values = _without_path(config)
     card = {
         **{key: origin[key] for key in ("backbone", "channels", "size", "intensity")},
-        "contract": contract(found.store.card),
-        "volumes": store_has_slices(found.store),
-        "data": {key: found.store.card[key] for key in ("source", "fingerprint", "content", "counts")},
+        "contract": contract(dataset.store.card),
+        "volumes": store_has_slices(dataset.store),
+        "data": {key: dataset.store.card[key] for key in ("source", "fingerprint", "content", "counts")},
         "config": {key: values[key] for key in ("data", "finetune", "seed")},
         "training": training,
         "encoder": {

@@ -1,1 +1,1 @@
-"""The only loop, its optimisers, schedules, checkpoints and monitors."""
+"""The training loop, its optimisers, learning rate schedule, checkpoints, metrics and processes."""

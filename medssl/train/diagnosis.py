@@ -1,4 +1,4 @@
-"""Why a run collapses: a few numbers are measured every few steps, and name the likely cause and what to change.
+"""The cause of a collapse: every few steps a few numbers are measured; from them follow the likely cause and what to change.
 
 The bounds come from runs on PneumoniaMNIST of ten methods (narrow ResNet-18), of SimCLR with ResNet-18, ViT-Tiny and ConvNeXt, and of
 nnclr and pnnclr with AdamW, SGD and LARS at 100 times a learning rate that works.
@@ -8,7 +8,7 @@ nnclr and pnnclr with AdamW, SGD and LARS at 100 times a learning rate that work
     relative_update   below 0.16; 0.24 for 20 steps (ConvNeXt, rate 2e-3)  0.27 to 4         0.25
 
 Two other numbers do not work. The growth of the weights: at 100 times the rate it was 2 to 3 with AdamW, but below 1 with SGD and LARS.
-The spread of embeddings after a batch normalisation: it stays at 1 whatever happens.
+The spread of embeddings after a batch normalisation: it always stays at 1.
 """
 
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ _LARGEST_UPDATE = 0.25
 _DECAY = 0.9  # after a large update AdamW makes small ones for a thousand steps, but the weights are still ruined: remember it for a while
 _SMALLEST_RANK = 2.0
 _FEWEST_DIMENSIONS = 8  # with fewer images or fewer dimensions the rank says nothing
-_VIEWS = 16
-_TINY = 1e-12
+_VIEW_COUNT = 16
+_EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
 class CollapseMetrics:
-    """What is measured; NaN where a number cannot be measured.
+    """The measured numbers; NaN if a number cannot be measured.
 
     `embedding_std`, `embedding_rank`: as in `monitor`. `feature_std`: standard deviation of the encoder's features over 16 views, divided
     by their length. `pixel_std`: standard deviation of a pixel between these views, in [0, 1]. `relative_update`: length of the change of
@@ -52,7 +52,7 @@ class CollapseMetrics:
 
 @dataclass(frozen=True)
 class Cause:
-    """`name`: one word or two. `text`: what was measured, the likely cause, what to change."""
+    """A likely cause of a collapse. `name`: one or two words. `text`: what was measured, the likely cause, what to change."""
 
     name: str
     text: str
@@ -100,13 +100,13 @@ def diagnose(metrics: CollapseMetrics, collapse_std: float) -> Cause | None:
 
 
 class CollapseMonitor:
-    """Measures a run. `views`: some of one training batch, always the same. `check_rank`: whether embeddings should differ in many
-    directions; those of a classifier with two classes need not."""
+    """Measures the collapse metrics of a run. `views`: of one training batch, always the same. `check_rank`: whether embeddings should
+    differ in many directions; the embeddings of a classifier with two classes need not."""
 
     def __init__(self, encoder: nn.Module, views: Shaped[Tensor, "b c h w"], *, check_rank: bool = True) -> None:
-        self._encoder, self._views, self._check_rank = encoder, views[:_VIEWS], check_rank
+        self._encoder, self._views, self._check_rank = encoder, views[:_VIEW_COUNT], check_rank
         self._weights = [p.detach() for p in encoder.parameters() if p.ndim > 1]
-        self._before = [w.clone() for w in self._weights]
+        self._previous_weights = [w.clone() for w in self._weights]
         self._relative_update = 0.0
         scale = 255 if views.dtype == torch.uint8 else 1
         self._pixel_std = float(self._views.float().std(dim=0, correction=0).mean()) / scale
@@ -115,16 +115,16 @@ class CollapseMonitor:
     def __call__(self, step: Step, lr: float) -> CollapseMetrics:
         z = torch.full((1, 1), torch.nan) if step.embeddings is None else step.embeddings[0]
         has_rank = self._check_rank and min(len(z) - 1, z.shape[1]) >= _FEWEST_DIMENSIONS
-        moved = torch._foreach_sub(self._weights, self._before)
-        torch._foreach_copy_(self._before, self._weights)
-        self._relative_update = max(_length(moved) / max(_length(self._weights), _TINY), _DECAY * self._relative_update)
+        change = torch._foreach_sub(self._weights, self._previous_weights)
+        torch._foreach_copy_(self._previous_weights, self._weights)
+        self._relative_update = max(_norm(change) / max(_norm(self._weights), _EPSILON), _DECAY * self._relative_update)
         return CollapseMetrics(
             embedding_std=embedding_std(z),
             embedding_rank=embedding_rank(z) if has_rank else float("nan"),
             feature_std=self._feature_std(),
             pixel_std=self._pixel_std,
             relative_update=self._relative_update,
-            gradient=_length([p.grad for p in self._encoder.parameters() if p.grad is not None]),
+            gradient=_norm([p.grad for p in self._encoder.parameters() if p.grad is not None]),
             lr=lr,
         )
 
@@ -132,8 +132,8 @@ class CollapseMonitor:
         training = self._encoder.training
         features = self._encoder.eval()(self._views).double()
         self._encoder.train(training)
-        return float(features.std(dim=0, correction=0).norm() / features.square().sum(dim=1).mean().sqrt().clamp(min=_TINY))
+        return float(features.std(dim=0, correction=0).norm() / features.square().sum(dim=1).mean().sqrt().clamp(min=_EPSILON))
 
 
-def _length(parts: Sequence[Tensor]) -> float:
+def _norm(parts: Sequence[Tensor]) -> float:
     return float(torch.stack(torch._foreach_norm(list(parts))).norm()) if parts else 0.0

@@ -1,7 +1,7 @@
 """From a loader's batches to batches of views on the device.
 
-On a GPU the next batch is on its way, from page-locked memory on a stream of its own, while the present one is trained on; where the recipe
-is carried out there, what travels are the stored images, once and in 8 or 16 bits, or only the rows' numbers where all images fit there.
+On a GPU the next batch is copied during the training step of the current batch, from page-locked memory on a separate CUDA stream. If views
+are made on the GPU, only the stored images are copied, once and in 8 or 16 bits; if all images are on the GPU, only row numbers are copied.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,40 +22,40 @@ MakeViews = Callable[[Shaped[Tensor, "b c h w"], Int[Tensor, " b"], int, int], t
 
 
 class Feed:
-    """The batches of `loader` on `device`. `make_views`: where views are made there, from images as stored; `images`: all of them, if they
-    are there already."""
+    """The batches of `loader` on `device`. `make_views`: makes views from stored images on the device, None if the loader makes them.
+    `images`: all stored images, if they are on the device already."""
 
     def __init__(self, loader: Loader, device: torch.device, make_views: MakeViews | None = None, images: Tensor | None = None) -> None:
         self.steps_per_epoch = loader.steps_per_epoch
         self._loader, self._device, self._make_views, self._images = loader, device, make_views, images
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, made here and now."""
+        """The batch of one step, made in this process."""
         return self._with_views(self._loader.batch(step).to(self._device))
 
     def __iter__(self) -> Iterator[Batch]:
         return map(self._with_views, self._prefetch() if self._device.type == "cuda" else iter(self._loader))
 
     def _prefetch(self) -> Iterator[Batch]:
-        """Each batch when the copy of the next one has begun."""
+        """Yields each batch after the copy of the next one has started."""
         stream, waiting = torch.cuda.Stream(self._device), None
         for batch in self._loader:
             with torch.cuda.stream(stream):
-                moved, copied = batch.to(self._device), torch.cuda.Event()
+                on_device, copied = batch.to(self._device), torch.cuda.Event()
                 copied.record(stream)
             if waiting is not None:
                 yield self._wait_for_copy(*waiting)
-            waiting = moved, copied
+            waiting = on_device, copied
         if waiting is not None:
             yield self._wait_for_copy(*waiting)
 
     def _wait_for_copy(self, batch: Batch, copied: torch.cuda.Event) -> Batch:
-        """The batch, once its copy is done; its memory is not used again before this stream is done with it."""
-        present = torch.cuda.current_stream(self._device)
-        present.wait_event(copied)
+        """Make the current stream wait until the batch is copied. The memory of the batch stays reserved until that stream has used it."""
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(copied)
         for part in (*batch.views, batch.rows, batch.labels, batch.patients):
             if part is not None:
-                part.record_stream(present)
+                part.record_stream(current)
         return batch
 
     def _with_views(self, batch: Batch) -> Batch:
@@ -66,11 +66,11 @@ class Feed:
 
 
 def copy_to_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:
-    """All stored images on the GPU, where they are of 8 bits and take no more than 0.4 of its free memory; None elsewhere."""
+    """All stored images on the GPU, if they have 8 bits and take at most 0.4 of the free GPU memory; otherwise None."""
     if device.type != "cuda" or images.dtype != np.uint8 or images.nbytes > _GPU_CACHE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return None
-    there = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    gpu_images = torch.empty(images.shape, dtype=torch.uint8, device=device)
     rows = max(1, 2**28 // images[0].nbytes)
     for start in range(0, len(images), rows):  # 256 MB at a time: the store is a memory map
-        there[start : start + rows] = torch.from_numpy(np.ascontiguousarray(images[start : start + rows]))
-    return there
+        gpu_images[start : start + rows] = torch.from_numpy(np.ascontiguousarray(images[start : start + rows]))
+    return gpu_images

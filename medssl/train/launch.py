@@ -1,4 +1,7 @@
-"""Which process of how many this is, as torchrun or SLURM's srun says in the environment. Imports no torch: the command line asks too."""
+"""The rank of this process and the number of processes, from the variables of torchrun or SLURM's srun.
+
+Imports no torch, as the command line uses this module, too.
+"""
 
 import os
 import re
@@ -7,14 +10,15 @@ from dataclasses import dataclass
 
 from medssl.errors import UserError
 
-_FIRST_HOST = re.compile(r"(?:[^,\[]|\[[^]]*\])*")  # up to the first comma that stands in no brackets
+_FIRST_HOST = re.compile(r"(?:[^,\[]|\[[^]]*\])*")  # up to the first comma outside of brackets
 _NUMBERS = re.compile(r"\[(\d+)[^]]*\]")
-_PORTS = 20_000, 10_000  # SLURM names no port: jobs, and the steps of a job, take different ones by their numbers
+_FIRST_PORT_AND_COUNT = 20_000, 10_000  # SLURM names no port: the numbers of job and step give one
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Process `rank` of `size`, the `local`-th on its machine, with its `gpu`-th GPU of those it sees; all meet at `address`:`port`."""
+    """Process `rank` of `size`. `local`: its number on its machine. `gpu`: the number of its GPU among the visible ones. All processes
+    meet at `address`:`port`."""
 
     rank: int = 0
     size: int = 1
@@ -25,10 +29,13 @@ class Launch:
 
 
 def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
-    """Raises UserError where the launcher's variables are incomplete. A job step of one task, and a shell in a job, are one process."""
+    """The launch that the environment describes. A job step of one task, and a shell in a job, are one process.
+
+    Raises UserError if the launcher's variables are incomplete.
+    """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return _parse_launch(environment, "torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":  # srun's own; SLURM_NTASKS stands in a batch script too
+    if environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":  # set by srun only; batch scripts have SLURM_NTASKS
         return _parse_launch(
             {**_meeting_place(environment), **environment}, "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"
         )
@@ -44,21 +51,22 @@ def first_host(nodes: str) -> str:
 
 
 def _meeting_place(environment: Mapping[str, str]) -> dict[str, str]:
-    """Where the tasks of a step meet, unless the user says. On one machine the name of the node need not be known to its resolver."""
-    alone = environment.get("SLURM_STEP_NUM_NODES") == "1"
+    """Address and port for the tasks of a step; the user's own values come first. On one machine the address is local, as the machine
+    may not be able to resolve its own name."""
+    one_machine = environment.get("SLURM_STEP_NUM_NODES") == "1"
     job, step = (environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
-    first, count = _PORTS
+    first, count = _FIRST_PORT_AND_COUNT
     return {
-        "MASTER_ADDR": "127.0.0.1" if alone else first_host(environment.get("SLURM_STEP_NODELIST", "")),
+        "MASTER_ADDR": "127.0.0.1" if one_machine else first_host(environment.get("SLURM_STEP_NODELIST", "")),
         "MASTER_PORT": str(first + (31 * int(job) + int(step)) % count) if job.isdecimal() and step.isdecimal() else "",
     }
 
 
 def _parse_launch(environment: Mapping[str, str], launcher: str, *names: str) -> Launch:
-    """`names`: of the variables for rank, size and local rank."""
+    """`names`: the names of the variables for rank, size and local rank."""
     try:
         rank, size, local, port = (int(environment[name]) for name in (*names, "MASTER_PORT"))
-        found = Launch(rank, size, local, _gpu(environment, local), environment["MASTER_ADDR"], port)
+        found = Launch(rank, size, local, _gpu_index(environment, local), environment["MASTER_ADDR"], port)
     except (KeyError, ValueError) as error:
         raise UserError(
             f"{launcher} started this process, but {', '.join(names)}, MASTER_ADDR and MASTER_PORT do not say where it belongs ({error}). "
@@ -72,8 +80,8 @@ def _parse_launch(environment: Mapping[str, str], launcher: str, *names: str) ->
     return found
 
 
-def _gpu(environment: Mapping[str, str], local: int) -> int:
-    """srun --gpus-per-task=1 shows each process its own GPU only, of the several that the job has on the machine."""
-    of_job = environment.get("SLURM_GPUS_ON_NODE", "0")
-    one_seen = environment.get("CUDA_VISIBLE_DEVICES", ",").count(",") == 0
-    return 0 if one_seen and of_job.isdecimal() and int(of_job) > local else local
+def _gpu_index(environment: Mapping[str, str], local: int) -> int:
+    """With srun --gpus-per-task=1 each process sees only its own GPU, while the job has several on the machine."""
+    gpus_of_job = environment.get("SLURM_GPUS_ON_NODE", "0")
+    sees_one_gpu = environment.get("CUDA_VISIBLE_DEVICES", ",").count(",") == 0
+    return 0 if sees_one_gpu and gpus_of_job.isdecimal() and int(gpus_of_job) > local else local

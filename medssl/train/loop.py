@@ -1,4 +1,4 @@
-"""The only training loop: pretraining and fine-tuning run through `fit`, from top to bottom."""
+"""The only training loop: pretraining and fine-tuning both call `fit`."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from medssl.types import Batch, Step
 
 @dataclass(frozen=True)
 class Plan:
-    """What `fit` needs to know besides method, data and optimiser. `precision`: dtype of autocast, None for float32."""
+    """The settings of `fit`. `precision`: dtype of autocast, None for float32."""
 
     total_steps: int
     lr: float
@@ -37,11 +37,11 @@ def fit(
     forward: Callable[[Batch], Step] | None = None,
 ) -> int:
     """Run steps `start` to `plan.total_steps`, one for each of `batches`; returns the number of steps done. `forward`: the method in a
-    wrapper, as DistributedDataParallel; the method itself where none is given.
+    wrapper such as DistributedDataParallel; None for the method itself.
 
-    `on_step(done, step, lr, applied)` is called after each step; True ends the loop there. A step whose loss or gradient is not finite is
-    not applied: weights, optimiser, target, support set and running statistics stay as they were. UserError after `max_bad_steps` of
-    them in a row.
+    `on_step(done, step, lr, applied)` is called after each step; if it returns True, the loop ends. A step whose loss or gradient is not
+    finite is not applied: weights, optimiser, target, support set and running statistics stay unchanged. Raises UserError after
+    `max_bad_steps` such steps in a row.
     """
     forward = forward or method
     method.train()
@@ -73,7 +73,7 @@ def fit(
         if bad >= plan.max_bad_steps:
             raise UserError(
                 f"{bad} steps in a row gave a loss or gradient that is not finite (step {done}, lr {lr:.3g}). "
-                "Nothing of them was applied. Try a lower train.lr or a longer train.warmup_epochs."
+                "None of these steps was applied. Try a lower train.lr or a longer train.warmup_epochs."
             )
         if done >= plan.total_steps:
             break
@@ -81,7 +81,7 @@ def fit(
 
 
 def _running_statistics(method: nn.Module) -> list[torch.Tensor]:
-    """The buffers of all batch normalisations, the only state that a forward pass changes: one NaN in them would stay for ever."""
+    """The buffers of all batch normalisations. They are the only state that a forward pass changes, and a NaN in them would stay."""
     return [buffer for part in method.modules() if hasattr(part, "running_mean") for buffer in part.buffers(recurse=False)]
 
 
@@ -91,7 +91,7 @@ def _copy(source: list[torch.Tensor], target: list[torch.Tensor]) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" takes CUDA where there is one. Raises UserError for CUDA without a usable device."""
+    """The device of that name; "auto" is CUDA if torch sees a CUDA device. Raises UserError for CUDA without a usable device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -106,8 +106,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """ "auto": bfloat16 on CUDA and on CPUs that compute in it (AMX tiles or AVX512_BF16), where it nearly doubles the speed; float32
-    elsewhere (a CPU with neither is slower in bfloat16: 1.5 times, ResNet-18 at 64 pixels, AVX-512)."""
+    """The dtype of autocast, None for float32. "auto" is bfloat16 on CUDA and on CPUs with bfloat16 instructions (AMX tiles or
+    AVX512_BF16), where it is nearly twice as fast. Other CPUs take 1.5 times as long in bfloat16 (ResNet-18 at 64 pixels, AVX-512)."""
     if name == "auto":
         fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if fast else None

@@ -1,4 +1,4 @@
-"""Optimisers and the learning rate's schedule. Biases and normalisation scales take no weight decay, and under LARS no adaptation."""
+"""Optimisers and the learning rate schedule. Biases and normalisation parameters have no weight decay, and no adaptation by LARS."""
 
 import math
 from typing import Any
@@ -19,10 +19,11 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def layer_decay_groups(backbone: nn.Module, head: nn.Module, weight_decay: float, decay: float) -> list[dict[str, Any]]:
-    """Groups whose rate falls by `decay` from each layer of the backbone to the one before it, the head at the full rate (BEiT, Bao et al.
-    2022). What a layer is, a network of timm says itself; one that does not is a single layer.
+    """Parameter groups with layer-wise learning rate decay (BEiT, Bao et al. 2022). The head has the full learning rate, the last layer
+    of the backbone `decay` times that rate, the layer before it `decay` squared, and so on. timm's networks define their layers; any
+    other network counts as one layer.
 
-    The loop multiplies the rate by a group's "lr_scale".
+    The loop multiplies the learning rate by a group's "lr_scale".
     """
     if decay == 1 or not hasattr(backbone, "group_matcher"):
         return [{**g, "lr_scale": decay} for g in parameter_groups(backbone, weight_decay)] + parameter_groups(head, weight_decay)
@@ -34,10 +35,10 @@ def layer_decay_groups(backbone: nn.Module, head: nn.Module, weight_decay: float
 
 
 def make(name: str, module: nn.Module, lr: float, weight_decay: float, groups: list[dict[str, Any]] | None = None) -> torch.optim.Optimizer:
-    """AdamW, SGD with momentum 0.9, or LARS (You et al. 2017). `groups`: in place of those of `parameter_groups`.
+    """AdamW, SGD with momentum 0.9, or LARS (You et al. 2017). `groups`: parameter groups, if not those of `parameter_groups`.
 
-    LARS adapts the rate of weights at every weight decay, 0 too; biases and normalisation parameters take plain SGD steps. timm's LARS
-    by itself adapts only groups with a weight decay, so that LARS without decay would be SGD.
+    Here LARS always adapts the learning rate of weights; biases and normalisation parameters take plain SGD steps. timm's default adapts
+    only groups with a weight decay, so LARS without weight decay would be SGD.
     """
     groups = groups or parameter_groups(module, weight_decay)
     if name == "adamw":

@@ -1,7 +1,7 @@
-"""Many processes, one training: they meet, agree after each step whether to stop, and wait for one another.
+"""Several processes of one training: they connect, agree after each step whether to stop, and wait for one another.
 
-Each process sees the whole configuration and makes its share of every batch; the method gathers the embeddings (`nn/gather.py`), so the
-numbers are those of one process. The first one alone speaks, writes and watches.
+Each process makes its share of every batch; the method gathers the embeddings (`nn/gather.py`), so the results are those of one process.
+Only the first process prints, writes files and evaluates.
 """
 
 import os
@@ -20,14 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 from medssl.errors import LostProcess, UserError
 from medssl.train.launch import Launch, read_launch
 
-_STEP_TIMEOUT = timedelta(minutes=10)  # a step that takes longer is taken for a process that hangs
-_WAIT_TIMEOUT = timedelta(days=7)  # one prepares or watches while the others wait
+_STEP_TIMEOUT = timedelta(minutes=10)  # after a longer wait in a step, a process counts as lost
+_WAIT_TIMEOUT = timedelta(days=7)  # the others wait while one process prepares data or evaluates
 _LOST_SIGNS = ("closed by peer", "reset by peer", "Broken pipe", "NCCL", "Timed out", "timed out", "Connection", "gloo", "Socket")
 T = TypeVar("T")
 
 
 class Team:
-    """This process among the others. One alone is a team too, and costs nothing."""
+    """This process and the others of its training. A single process is a team of size 1, without any communication."""
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local = launch.rank, launch.size, launch.local
@@ -40,33 +40,34 @@ class Team:
     def first(self) -> bool:
         return self.rank == 0
 
-    def latest_maximum(self, wish: int) -> int:
-        """The largest wish of all processes, once every step; of several processes, those of the step before, so that nobody waits."""
+    def latest_maximum(self, number: int) -> int:
+        """The largest number of all processes; to be called once in every step. With several processes, the result is that of the step
+        before, so that no process waits for it."""
         if self.size == 1:
-            return wish
-        wishes = torch.tensor(wish)
-        work = dist.all_reduce(wishes, dist.ReduceOp.MAX, group=self._long_timeout_group, async_op=True)
+            return number
+        value = torch.tensor(number)
+        work = dist.all_reduce(value, dist.ReduceOp.MAX, group=self._long_timeout_group, async_op=True)
         assert work is not None
-        before, self._pending = self._pending, (work, wishes)
-        if before is None:
+        previous, self._pending = self._pending, (work, value)
+        if previous is None:
             return 0
-        before[0].wait()
-        return int(before[1])
+        previous[0].wait()
+        return int(previous[1])
 
     def minimum(self, number: int) -> int:
-        """The smallest of all processes' numbers."""
+        """The smallest number of all processes."""
         value = torch.tensor(number)
         if self.size > 1:
             dist.all_reduce(value, dist.ReduceOp.MIN, group=self._long_timeout_group)
         return int(value)
 
     def wait(self) -> None:
-        """Go on when all are here."""
+        """Wait until all processes have called this."""
         if self.size > 1:
             dist.barrier(group=self._long_timeout_group)
 
     def broadcast_from_first(self, value: T) -> T:
-        """The first process's value, for all."""
+        """The value of the first process, in every process."""
         values = [value]
         if self.size > 1:
             dist.broadcast_object_list(values, src=0, group=self._long_timeout_group)
@@ -74,7 +75,7 @@ class Team:
 
     @contextmanager
     def local_first(self) -> Iterator[None]:
-        """One process of each machine does what follows, then the others, which find it done."""
+        """One process of each machine runs the block first, then the others, which find the result of the first."""
         if self.local:
             self.wait()
         yield
@@ -84,7 +85,7 @@ class Team:
 
 @contextmanager
 def join_team(device: torch.device) -> Iterator[Team]:
-    """The processes that the launcher started, met. Raises UserError where they do not meet, LostProcess where one is gone later."""
+    """Connect the processes that the launcher started. Raises UserError if they cannot connect, LostProcess if one ends later."""
     launch = read_launch()
     if launch.size == 1:
         yield Team(launch)
@@ -104,21 +105,21 @@ def join_team(device: torch.device) -> Iterator[Team]:
     except RuntimeError as error:
         if not any(sign in str(error) for sign in _LOST_SIGNS):
             raise
-        raise LostProcess(f"Another process of this training is gone ({_first_line(error)}); its own message says why.") from error
+        raise LostProcess(f"Another process of this training has ended ({_first_line(error)}); its own message says why.") from error
     finally:
         dist.destroy_process_group()
 
 
 def wrap_distributed(method: nn.Module) -> nn.Module:
-    """The method in DistributedDataParallel: gradients are summed while the rest of them is computed. Its buffers are the same on all
-    devices already (`nn/sync_norm.py`, `nn/gather.py`)."""
+    """The method in DistributedDataParallel, which sums gradients during the backward pass. Buffers need no exchange, as they are equal
+    on all devices (`nn/sync_norm.py`, `nn/gather.py`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has another name for broadcast_buffers, which 2.10 does not know
         return DistributedDataParallel(method, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def device_of_process(device: torch.device) -> torch.device:
-    """The GPU of this process: one each. Raises UserError where a machine has fewer GPUs than processes."""
+    """The GPU of this process; every process has its own. Raises UserError if a machine has fewer GPUs than processes."""
     launch = read_launch()
     if device.type != "cuda" or launch.size == 1:
         return device
@@ -130,7 +131,7 @@ def device_of_process(device: torch.device) -> torch.device:
 
 
 def _check_host_name(address: str) -> None:
-    """torch would look for a name that nobody knows for more than ten minutes, without a word."""
+    """Raises UserError for an unknown host name: torch would try to resolve the name for more than ten minutes, without a message."""
     try:
         socket.getaddrinfo(address, None)
     except socket.gaierror as error:

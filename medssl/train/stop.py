@@ -1,21 +1,24 @@
-"""A wish to stop (Ctrl-C, docker stop, SLURM's preemption) becomes a flag, which the run reads between two steps; a second Ctrl-C ends the
-process at once. A second SIGTERM does not: SLURM sends it twice within 10 ms, torchrun sends its own after the first process has ended."""
+"""Stop signals (Ctrl-C, docker stop, SLURM's preemption) set a flag, which the run reads between two steps.
+
+A second Ctrl-C ends the process at once. A second SIGTERM does not: SLURM sends it twice within 10 ms, and torchrun sends one after the
+first process has ended.
+"""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# SIGUSR1 is what `sbatch --signal=USR1@60` sends ahead of a time limit, SIGHUP what a closed terminal does
+# `sbatch --signal=USR1@60` sends SIGUSR1 before a time limit; a terminal that closes sends SIGHUP
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class StopRequested(BaseException):
-    """Raised where the flag is set within `StopFlag.interruptible`."""
+    """Raised inside `StopFlag.interruptible` after a stop signal."""
 
 
 class StopFlag:
-    """True once a stop was asked for; `signal`: by which one, 0 before."""
+    """True after a stop signal. `signal`: the number of the first stop signal, 0 before one has arrived."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -26,7 +29,7 @@ class StopFlag:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """What stands in the block may take long and changes nothing: a stop signal ends it with StopRequested."""
+        """A stop signal ends the block at once, with StopRequested. Only for work that may take long and changes no state."""
         self._interruptible = True
         try:
             if self:
@@ -46,10 +49,10 @@ class StopFlag:
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
-    """Within the block the signals set the flag; afterwards the former handlers are back. What is ignored (nohup) stays ignored."""
+    """Within the block the stop signals set the flag; afterwards the former handlers are back. Ignored signals (nohup) stay ignored."""
     flag = StopFlag()
-    heard = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    former = {number: signal.signal(number, flag.receive) for number in heard}
+    handled = [number for number in _STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, flag.receive) for number in handled}
     try:
         yield flag
     finally:

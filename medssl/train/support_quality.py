@@ -1,19 +1,19 @@
-"""Of what quality is the support set? What its look-ups find, in numbers; labels and patients only watch (subject of pNNCLR, 2308.06983).
+"""The quality of the support set (the subject of pNNCLR, arXiv 2308.06983), measured at its look-ups. Labels and patients only measure.
 
-    nn_age              mean age of the neighbours in steps, without the random vectors of the start
-    nn_start            share of neighbours that are random rows the set started with
-    nn_distinct         how many different rows were found, as a share of the queries; low where a few rows are everybody's neighbour
-    nn_self_now         share of neighbours that are embeddings of the query's image pushed in this very step: must be 0
-    nn_self_earlier     share that are embeddings of the query's image from an earlier step, as a set larger than the data holds
+    nn_age              mean age of the neighbours in steps, without the initial random vectors
+    nn_start            share of neighbours that are initial random vectors
+    nn_distinct         number of different neighbours as a share of the queries; low if many queries have the same neighbours
+    nn_self_now         share of neighbours that are embeddings of the query's own image from this step: must be 0
+    nn_self_earlier     share that are embeddings of the query's own image from an earlier step; high if the set is larger than the data
     nn_same_patient     share that are another image of the query's patient
     cos_z_nn            mean cosine of query and neighbour,
     cos_z_pnn           of query and pseudo neighbour,
     cos_nn_pnn          of neighbour and pseudo neighbour
     nn_label_agreement  share of neighbours with the query's label, of the pairs in which both are known
-    nn_label_chance     the share to be expected there if the same neighbours were dealt out at random
+    nn_label_chance     the expected share if the same neighbours were assigned to the queries at random
 
-The last one is the p_e of Cohen's kappa (1960): the sum over classes of their share among the queries times that among the neighbours.
-Shares are of all queries where nothing else is said. What no pair allows to compute is left out.
+The last number is the p_e of Cohen's kappa (1960): the sum over classes of the class's share among the queries times its share among the
+neighbours. All other shares are of all queries. A number is left out if no pair is known from which to compute it.
 """
 
 import torch
