@@ -134,7 +134,7 @@ def _main_row(document: ResultsDocument, labels: str) -> SummaryRow:
 def _sentences(document: ResultsDocument, headline: str) -> list[str]:
     """What was done and what was found, in three sentences."""
     task, main, summary = document.task, _main_row(document, headline), document.summary
-    draws = max(row.draws for row in summary)
+    draws = max((row.draws for row in summary if row.fraction < 1), default=1)  # all labels are drawn in one way
     repeated = f", in up to {draws} draws of patients," if draws > 1 else ""
     tested = f"{task.test.n_labels:,} images of {task.test.n_patients:,} patients"
     score = f"{format_score(main.auroc.mean)} ({document.interval.level:.0%} interval {format_interval(main.auroc)})"

@@ -165,6 +165,17 @@ def test_labels_saved_are_not_reported_where_random_initialisation_is_at_chance(
     assert "not inferior" not in shown and "Differences from that AUROC" not in shown
 
 
+def test_each_row_says_its_own_number_of_draws() -> None:
+    """All labels are drawn once, but the random initialisation is another one in each of three draws."""
+    document = a_document(("100pct",))
+    document["summary"][1]["draws"] = 3
+    page = Page(render(document))
+    text = " ".join(page.shown.split())
+    assert "100% of the labels · 609 images of 4 patients pretrained1 draw" in text
+    assert "random initialisation3 draws" in text
+    assert "draws of patients" not in text
+
+
 def test_a_single_fraction_is_drawn_as_dots_and_named_without_a_list() -> None:
     shown = Page(render(a_document(("100pct",)))).shown
     assert "trained with 100% of the labels to tell" in shown
