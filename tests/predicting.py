@@ -15,9 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from medssl.config import resolve
 from medssl.encoder import artefact
 from medssl.evaluate.models import ood
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.classifier_card import TestedOn, TrainingFacts
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.linear_probe import fold_scaler
-from medssl.evaluate.schema import RESULTS
+from medssl.evaluate.schema import RESULTS, Score
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.model_cards import FittedClassifier, export_classifier, export_encoder
 from medssl.runs.resolve_config import list_source
@@ -57,25 +59,21 @@ def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
     features = described[:, : encoder.num_features]
     probe = make_pipeline(StandardScaler(), LogisticRegression()).fit(features.astype(np.float64), found.labels[rows])
     weight, bias = fold_scaler(probe[0], probe[1], 2)
-    auroc = {"mean": 0.875, "low": 0.75, "high": 1.0}
+    classifier = Classifier(encoder, 2)
+    classifier.load_tensors({**classifier.tensors(), "weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
     statistics = ood.fit_statistics(described, found.patients[rows].astype(str))
-    export_classifier(
-        folder,
-        config,
-        found,
-        origin,
-        FittedClassifier(encoder, weight, bias, 1.0, "multiclass", found.classes, statistics),
-        training={
-            "labels": "100pct",
-            "fraction": 1.0,
-            "draw": 0,
-            "mode": "linear",
-            "init": "pretrained",
-            "n_labels": 48,
-            "n_patients": 24,
-            "test": {"n_labels": 12, "n_patients": 6, "auroc": auroc},
-        },
+    training = TrainingFacts(
+        labels="100pct",
+        fraction=1.0,
+        draw=0,
+        mode="linear",
+        init="pretrained",
+        n_labels=48,
+        n_patients=24,
+        test=TestedOn(n_labels=12, n_patients=6, auroc=Score(mean=0.875, low=0.75, high=1.0)),
     )
+    fitted = FittedClassifier(classifier, "multiclass", found.classes, training, statistics)
+    export_classifier(folder, config, found, origin, fitted)
     (folder / RESULTS).write_text("{}")  # a finished fine-tuning has some
     return Model(folder, encoder, probe)
 

@@ -18,8 +18,10 @@ from medssl.data.volume_slices import source_has_slices, store_has_slices
 from medssl.data.workers import end_workers
 from medssl.errors import UserError, count_reasons
 from medssl.evaluate.models import classifier_file
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.classifier_card import ClassifierCard
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.ood import FeaturesWithThumbnail
+from medssl.evaluate.models.ood import FeaturesWithThumbnail, Statistics
 from medssl.evaluate.prediction_table import FAR, table_cells, table_columns
 from medssl.evaluate.schema import RESULTS
 from medssl.files import write_atomically
@@ -59,14 +61,14 @@ def predict(
     origin = Path(model) if model else newest_classifier(RUNS)
     if (origin / CONFIG).is_file() and not (origin / RESULTS).is_file():
         raise UserError(f"The fine-tuning in {origin} is not finished. The same `medssl finetune` command with --out {origin} goes on.")
-    network, card = classifier_file.load(origin)
+    classifier, statistics, card = classifier_file.load(origin)
     chosen = choose_device(device or "auto")
     _check_out(out, data, overwrite)
     settings = _settings(card, data, parse_overrides(sets))
     source = _source(settings)
     _say_model(reporter, origin, card)
     store = _store(reporter, card, settings, source)
-    prob, far = _computed(reporter, network, store, chosen)
+    prob, far = _computed(reporter, classifier, statistics, store, chosen)
     table = _table(card, store, source, prob, far, abstain_below)
     write_atomically(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
     reporter.say(f"predicted {len(prob)} images")
@@ -90,18 +92,18 @@ def _check_out(out: Path, data: str, overwrite: bool) -> None:
         raise UserError(f"{out} lies in the data, where it would be taken for a table of labels. Name a file elsewhere with --out.")
 
 
-def _settings(card: Mapping[str, Any], path: str, given: Mapping[str, Any]) -> Data:
+def _settings(card: ClassifierCard, path: str, given: Mapping[str, Any]) -> Data:
     """The training data's configuration, with the new path and --set over it, without what concerns labels. A file that cannot be used
     costs itself, however many there are. Raises UserError for a setting that differs from what the classifier was trained with."""
     if others := sorted(given.keys() - {"data"}):
         raise UserError(f"predict takes settings of the data only, --set data....; {others[0]} belongs to finetune.")
-    old = card["config"]["data"]
+    old = card.config["data"]
     kind = "folder" if _is_one_image(path) else detect(path)
     kept = {key: value for key, value in old["source"].items() if key in _WHICH_IMAGES and kind == old["source"]["name"]}
     values = {**old, "path": path, "source": {"name": kind, **kept}, "label": "", "max_bad_fraction": 1}
     settings = resolve_part(Data, merge({"data": values}, given)["data"], "data")
     asked = settings.model_dump(mode="json")
-    if found := first_difference(card["contract"], {f"data.{key}": asked[key] for key in SETTINGS}):
+    if found := first_difference(card.contract, {f"data.{key}": asked[key] for key in SETTINGS}):
         name, trained, new = found
         raise UserError(f"{name} is {new}, but the classifier was trained with {trained}. Leave it as the classifier knows it.")
     return settings
@@ -124,10 +126,10 @@ def _source(settings: Data) -> Source:
     return Source("folder", file.parent.resolve(), tuple(records), tuple(notes), tuple(skipped))
 
 
-def _store(reporter: Reporter, card: Mapping[str, Any], settings: Data, source: Source) -> Store:
+def _store(reporter: Reporter, card: ClassifierCard, settings: Data, source: Source) -> Store:
     """The source, prepared. Raises UserError where its contract is not the classifier's."""
     ready = Store.open(source.root) if source.kind == "store" else None
-    if not card["volumes"] and (store_has_slices(ready) if ready else source_has_slices(source)):
+    if not card.volumes and (store_has_slices(ready) if ready else source_has_slices(source)):
         raise UserError(
             f"{settings.path} holds slices of volumes (volumes: True), but the classifier was trained on images that are none (volumes: "
             "False). Name images like those, or fine-tune a classifier on slices."
@@ -135,11 +137,11 @@ def _store(reporter: Reporter, card: Mapping[str, Any], settings: Data, source: 
     if ready is None:
         ready = prepare(source, settings, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
         end_workers()
-    if found := first_difference(card["contract"], contract(ready.card)):
+    if found := first_difference(card.contract, contract(ready.card)):
         name, trained, new = found
         remedy = "Name the images themselves, which are then prepared as the classifier knows them"
         if source.kind != "store":
-            remedy = f"Use medssl {card['provenance']['medssl']}, which trained it"
+            remedy = f"Use medssl {card.provenance['medssl']}, which trained it"
         raise UserError(f"{name} is {new} in {settings.path}, but the classifier was trained with {trained}. {remedy}, or fine-tune again.")
     table = ready.table
     reporter.say(f"data      {len(table)} images of {table['patient'].nunique()} patients ({source.kind})")
@@ -148,40 +150,38 @@ def _store(reporter: Reporter, card: Mapping[str, Any], settings: Data, source: 
     return ready
 
 
-def _computed(reporter: Reporter, network: classifier_file.Classifier, store: Store, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+def _computed(
+    reporter: Reporter, classifier: Classifier, statistics: Statistics, store: Store, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
     """Calibrated probabilities [n, k], and how far out each image lies [n]."""
     prob, far = [], []
     for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _AT_ONCE)):
-        described = extract(FeaturesWithThumbnail(network.encoder), store.images, rows, device)
-        features = torch.from_numpy(described[:, : network.encoder.num_features])
-        prob.append(network.probabilities(network.logits(features)).numpy())
-        far.append(network.statistics.shares(described))
+        described = extract(FeaturesWithThumbnail(classifier.encoder), store.images, rows, device)
+        features = torch.from_numpy(described[:, : classifier.encoder.num_features])
+        prob.append(classifier.probabilities(features).numpy())
+        far.append(statistics.shares(described))
         reporter.progress("predict", int(rows[-1]) + 1, len(store.images))
     return np.concatenate(prob), np.concatenate(far)
 
 
-def _table(card: Mapping[str, Any], store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
-    kind, classes = card["kind"], card["classes"]
-    names = table_columns(kind, classes)
+def _table(card: ClassifierCard, store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
+    names = table_columns(card.kind, card.classes)
     rows, abstained, left_out = [["file", "index", "patient", *names, "left_out"]], 0, []
     for image in list_named_images(store, source, site_key(cache_folder())):
         cells = [""] * len(names)
         if image.row is None:
             left_out.append(image.left_out)
         else:
-            cells, is_open = table_cells(kind, classes, prob[image.row], far[image.row], abstain_below)
+            cells, is_open = table_cells(card.kind, card.classes, prob[image.row], far[image.row], abstain_below)
             abstained += is_open
         rows.append([image.file, str(image.index), image.patient, *cells, image.left_out])
     return Table(rows, abstained, left_out)
 
 
-def _say_model(reporter: Reporter, origin: Path, card: Mapping[str, Any]) -> None:
-    training, test = card["training"], card["training"]["test"]
-    auroc = test["auroc"]
-    reporter.say(f"model     {origin}: {', '.join(card['classes'])}")
-    labels = f"{training['n_labels']} labels of {training['n_patients']} patients ({training['labels']})"
-    reporter.say(f"          {training['mode']}, trained on {labels}")
-    reporter.say(
-        f"          test AUROC {auroc['mean']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}] on {test['n_labels']} images of "
-        f"{test['n_patients']} patients"
-    )
+def _say_model(reporter: Reporter, origin: Path, card: ClassifierCard) -> None:
+    training, test = card.training, card.training.test
+    reporter.say(f"model     {origin}: {', '.join(card.classes)}")
+    labels = f"{training.n_labels} labels of {training.n_patients} patients ({training.labels})"
+    reporter.say(f"          {training.mode}, trained on {labels}")
+    auroc = f"{test.auroc.mean:.3f} [{test.auroc.low:.3f}, {test.auroc.high:.3f}]"
+    reporter.say(f"          test AUROC {auroc} on {test.n_labels} images of {test.n_patients} patients")

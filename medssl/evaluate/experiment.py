@@ -197,10 +197,8 @@ def _full(request: Experiment, network: nn.Module, name: str, draw: Draw, tick: 
         workers=request.workers,
     )
     fitted = fit_full(network, draw.rows, training, on_step=lambda: tick(1))
-    state = {f"encoder.{name}": tensor.cpu().contiguous() for name, tensor in fitted.classifier.encoder.state_dict().items()}
-    head = {name: tensor.detach().cpu().double() for name, tensor in fitted.classifier.head.named_parameters()}
     prob = predict(fitted.classifier, request.images, task.test, request.device).astype(np.float64)
-    return CellFit(prob, fitted.temperature, fitted.labels, {**head, **state})
+    return CellFit(prob, fitted.temperature, fitted.labels, fitted.classifier.tensors())
 
 
 def cell_seed(request: Experiment, draw: Draw) -> int:

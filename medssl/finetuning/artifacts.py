@@ -4,24 +4,23 @@ The results mark a fine-tuning as finished, so they are written after the classi
 """
 
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from medssl.config import Config
 from medssl.errors import UserError
 from medssl.evaluate.experiment import PIXELS, Experiment, ExperimentResult, cell_seed
 from medssl.evaluate.models import ood
 from medssl.evaluate.models.cache import CellFit
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.classifier_card import TestedOn, TrainingFacts
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.full_finetune import select_validation
 from medssl.evaluate.results import SPLITS
 from medssl.evaluate.schema import RESULTS
-from medssl.nn import Encoder
 from medssl.report import LabelledImages, PictureInputs, Pictures, draw_pictures, write_report
 from medssl.report.run_files import FIGURES, REPORT, write_figures
 from medssl.runs.dataset import PreparedDataset, evenly_spaced
@@ -37,9 +36,10 @@ def write_results(
     folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Experiment, findings: ExperimentResult
 ) -> None:
     """The classifier, and then the predictions, the splits and results.json."""
-    network = build_network(request, findings.fit)
-    if network is not None:
-        write_classifier(folder, config, found, card, request, findings, network[0])
+    classifier = build_classifier(request, findings.fit)
+    if classifier is not None:
+        fitted = describe_classifier(request, findings, classifier)
+        export_classifier(folder, config, found, card, fitted)
     findings.results.write(folder)
 
 
@@ -68,34 +68,20 @@ def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def build_network(request: Experiment, fit: CellFit) -> nn.Sequential | None:
-    """The `encoder` and the linear `head` of a classifier of the first initialisation, images in [0, 1] to logits; None for kNN, which
-    has no weights."""
-    tensors = fit.tensors
-    if not tensors:
+def build_classifier(request: Experiment, fit: CellFit) -> Classifier | None:
+    """A classifier of the first initialisation, in evaluation mode; None for kNN, which has no weights."""
+    if not fit.tensors:
         return None
-    encoder = copy.deepcopy(next(iter(request.inits.values())))
-    assert isinstance(encoder, Encoder)
-    if tuned := {name.removeprefix("encoder."): tensor for name, tensor in tensors.items() if name.startswith("encoder.")}:
-        encoder.load_state_dict(tuned, strict=True)
-    head = nn.Linear(tensors["weight"].shape[1], len(tensors["weight"]))
-    head.load_state_dict({name: tensors[name].float() for name in ("weight", "bias")})
-    return nn.Sequential(OrderedDict(encoder=encoder, head=head)).to(request.device).eval()
+    task = request.task
+    classifier = Classifier(copy.deepcopy(next(iter(request.inits.values()))), len(task.classes), task.multilabel, fit.temperature)
+    classifier.load_tensors({**classifier.tensors(), **fit.tensors})  # a frozen encoder is not among those of the fit
+    return classifier.to(request.device).eval()
 
 
-def write_classifier(
-    folder: Path,
-    config: Config,
-    found: PreparedDataset,
-    card: Mapping[str, Any],
-    request: Experiment,
-    findings: ExperimentResult,
-    encoder: nn.Module,
-) -> None:
-    """classifier.safetensors and classifier.json of that classifier, and what it may call out of distribution."""
-    assert isinstance(encoder, Encoder)
+def describe_classifier(request: Experiment, findings: ExperimentResult, classifier: Classifier) -> FittedClassifier:
+    """The classifier of the largest fraction, what it was fitted on, and what it may call out of distribution."""
     task, draw, settings = request.task, findings.taken, request.settings
-    described = ood.FeaturesWithThumbnail(encoder)
+    described = ood.FeaturesWithThumbnail(classifier.encoder)
     at = np.searchsorted(findings.rows, draw.rows)
     if settings.mode == "full":
         features = extract(described, request.images, draw.rows, request.device)
@@ -110,16 +96,18 @@ def write_classifier(
         row for row in findings.results.document.summary
         if (row.labels, row.mode, row.init) == (str(draw.wanted), settings.mode, next(iter(request.inits)))
     ]  # fmt: skip
-    weight, bias = (findings.fit.tensors[name].numpy() for name in ("weight", "bias"))
-    classifier = FittedClassifier(encoder, weight, bias, findings.fit.temperature, task.kind, task.classes, statistics)
-    training = {
-        **{key: getattr(row, key) for key in ("labels", "fraction", "mode", "init")},
-        "draw": draw.number,
-        "n_labels": findings.fit.labels,
-        "n_patients": len(np.unique(patients)),
-        "test": {**findings.results.document.task.test.model_dump(), "auroc": row.auroc.model_dump()},
-    }
-    export_classifier(folder, config, found, card, classifier, training)
+    test = findings.results.document.task.test
+    training = TrainingFacts(
+        labels=row.labels,
+        fraction=row.fraction,
+        mode=row.mode,
+        init=row.init,
+        draw=draw.number,
+        n_labels=findings.fit.labels,
+        n_patients=len(np.unique(patients)),
+        test=TestedOn(n_labels=test.n_labels, n_patients=test.n_patients, auroc=row.auroc),
+    )
+    return FittedClassifier(classifier, task.kind, task.classes, training, statistics)
 
 
 def make_pictures(request: Experiment, findings: ExperimentResult) -> Pictures:
@@ -145,7 +133,7 @@ def make_pictures(request: Experiment, findings: ExperimentResult) -> Pictures:
         test=test,
         pool=pool,
         sites=sites,
-        classifier=build_network(request, findings.fit_shown),
+        classifier=build_classifier(request, findings.fit_shown),
         temperature=findings.fit_shown.temperature,
     )
     return draw_pictures(inputs, request.seed)

@@ -1,12 +1,11 @@
 """What a finished run leaves to be used, encoder or classifier: what its card says of data, method and use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from medssl import __version__, methods
@@ -15,7 +14,11 @@ from medssl.data.store import contract
 from medssl.data.volume_slices import store_has_slices
 from medssl.encoder import artefact
 from medssl.evaluate.models import classifier_file
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.classifier_card import FORMAT, ClassifierCard, TrainingFacts
 from medssl.evaluate.models.ood import Statistics
+from medssl.evaluate.schema import EncoderFacts
+from medssl.evaluate.task import Kind
 from medssl.nn import Encoder
 from medssl.runs.dataset import PreparedDataset
 from medssl.runs.run_dir import now
@@ -68,54 +71,49 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """A linear head `weight` [k, d], `bias` [k] on an encoder's features, its `temperature`, the task that it was fitted for, and the
-    place of its training images among all images (`statistics`)."""
+    """A classifier with the kind and the classes of its task, what it was fitted on, and the `statistics` of its training images."""
 
-    encoder: Encoder
-    weight: np.ndarray
-    bias: np.ndarray
-    temperature: float
-    kind: str
-    classes: Sequence[str]
+    classifier: Classifier
+    kind: Kind
+    classes: tuple[str, ...]
+    training: TrainingFacts
     statistics: Statistics
 
 
-def export_classifier(
-    folder: Path,
-    config: Config,
-    dataset: PreparedDataset,
-    origin: Mapping[str, Any],
-    classifier: FittedClassifier,
-    training: Mapping[str, Any],
-) -> None:
+def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, origin: Mapping[str, Any], fitted: FittedClassifier) -> None:
     """Write classifier.safetensors and classifier.json. The card holds no path, and of patients only how many they were.
 
-    `origin`: the card of the encoder that the fine-tuning started from. `training`: "labels" (as "10pct"), "fraction", "draw", "mode",
-    "init", "n_labels", "n_patients", and "test" with its "n_labels", "n_patients" and "auroc" {"mean", "low", "high"}.
+    `origin`: the card of the encoder that the fine-tuning started from.
     """
-    values = _without_path(config)
-    card = {
+    values, encoder = _without_path(config), fitted.classifier.encoder
+    card = ClassifierCard(
+        format=FORMAT,
+        kind=fitted.kind,
+        classes=fitted.classes,
+        temperature=fitted.classifier.temperature,
+        mean=tuple(encoder.mean.flatten().tolist()),
+        std=tuple(encoder.std.flatten().tolist()),
         **{key: origin[key] for key in ("backbone", "channels", "size", "intensity")},
-        "contract": contract(dataset.store.card),
-        "volumes": store_has_slices(dataset.store),
-        "data": {key: dataset.store.card[key] for key in ("source", "fingerprint", "content", "counts")},
-        "config": {key: values[key] for key in ("data", "finetune", "seed")},
-        "training": training,
-        "encoder": {
-            "method": origin["config"]["method"],
+        contract=contract(dataset.store.card),
+        volumes=store_has_slices(dataset.store),
+        data={key: dataset.store.card[key] for key in ("source", "fingerprint", "content", "counts")},
+        config={key: values[key] for key in ("data", "finetune", "seed")},
+        training=fitted.training,
+        encoder=EncoderFacts(
+            method=origin["config"]["method"],
             **{key: origin[key] for key in ("weights_sha256", "facts", "provenance")},
-            "pretraining": {key: len(value) for key, value in origin["pretraining"].items()},
-        },
-        "provenance": {
+            pretraining={key: len(value) for key, value in origin["pretraining"].items()},
+        ),
+        provenance={
             "medssl": __version__,
             **{package: version(package) for package in ("torch", "scikit-learn")},
             "finished": now(),
             "run": folder.name,
         },
-        "licence": "as the training data allows; medssl claims none",
-        "intended_use": PREDICTIONS_USE,
-    }
-    classifier_file.save(folder, **vars(classifier), card=card)
+        licence="as the training data allows; medssl claims none",
+        intended_use=PREDICTIONS_USE,
+    )
+    classifier_file.save(folder, fitted.classifier, fitted.statistics, card)
 
 
 def _without_path(config: Config) -> dict[str, Any]:

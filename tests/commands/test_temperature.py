@@ -13,11 +13,11 @@ from medssl.commands.predict import predict
 from medssl.commands.pretrain import pretrain
 
 FAULTS = {
-    "classifier.json says 1": ("finetuning/artifacts.py", "bias, findings.fit.temperature", "bias, 1.0"),
+    "classifier.json says 1": ("finetuning/artifacts.py", "task.multilabel, fit.temperature)", "task.multilabel, 1.0)"),
     "predict forgets the temperature": (
-        "commands/predict.py",
-        "network.probabilities(network.logits(features))",
-        "network.logits(features).softmax(1)",
+        "evaluate/models/classifier.py",
+        "self.head.bias.double()) / self.temperature",
+        "self.head.bias.double())",
     ),
 }
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import medssl
 from medssl.files import write_atomically
 
-_FITTING = ("calibration", "features", "full_finetune", "knn", "linear_probe")
+_FITTING = ("calibration", "classifier", "features", "full_finetune", "knn", "linear_probe")
 _LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
 
 

@@ -9,109 +9,44 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Shaped
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
-from torch import Tensor, nn
 
-from medssl.encoder.artefact import build_encoder, probe_image
+from medssl.encoder.artefact import build_encoder, probe_output
 from medssl.errors import UserError
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.classifier_card import FORMAT, ClassifierCard, ProbeOutput
 from medssl.evaluate.models.ood import EDGE, QUANTILES, Statistics
-from medssl.evaluate.task import Kind
 from medssl.files import write_atomically
-from medssl.nn import Encoder
 
-FORMAT = 2
 WEIGHTS, CARD = "classifier.safetensors", "classifier.json"
 _TOLERANCE = 1e-3
 
 
-class Classifier(nn.Module):
-    """An encoder, a linear head on its features, and the training images' place among them; all but the encoder in float64.
-
-    `temperature`: what the logits are divided by, so that 0.8 is right in 80 of 100 cases. `kind`: "multiclass" and "ordinal" share the
-    probability 1 among the classes; of "multilabel" each label has its own.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    mean: Tensor
-    whitening: Tensor
-    quantiles: Tensor
-
-    def __init__(self, encoder: Encoder, outputs: int, temperature: float, kind: str) -> None:
-        super().__init__()
-        self.encoder, self.temperature, self.kind = encoder, temperature, kind
-        d = encoder.num_features
-        D = d + encoder.mean.numel() * EDGE**2
-        shapes = {"weight": (outputs, d), "bias": (outputs,), "mean": (D,), "whitening": (D, D), "quantiles": (QUANTILES,)}
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
-
-    def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float64[Tensor, "b k"]:
-        """The logits, before the temperature."""
-        return self.logits(self.encoder(images))
-
-    def logits(self, features: Float[Tensor, "b d"]) -> Float64[Tensor, "b k"]:
-        """Those of the encoder's features."""
-        return features.double() @ self.weight.T + self.bias
-
-    def probabilities(self, logits: Float64[Tensor, "b k"]) -> Float64[Tensor, "b k"]:
-        """Calibrated; of "multilabel" each label for itself, otherwise rows sum to 1."""
-        scaled = logits / self.temperature
-        return scaled.sigmoid() if self.kind == "multilabel" else scaled.softmax(dim=1)
-
-    @property
-    def statistics(self) -> Statistics:
-        """What tells how far out an image lies, from what `ood.FeaturesWithThumbnail` makes of it with the encoder."""
-        return Statistics(*(part.cpu().numpy() for part in (self.mean, self.whitening, self.quantiles)))
-
-
-def save(
-    folder: Path,
-    *,
-    encoder: Encoder,
-    weight: Float[np.ndarray, "k d"],
-    bias: Float[np.ndarray, " k"],
-    temperature: float,
-    kind: str,
-    classes: Sequence[str],
-    statistics: Statistics,
-    card: Mapping[str, Any],
-) -> None:
+def save(folder: Path, classifier: Classifier, statistics: Statistics, card: ClassifierCard) -> None:
     """Write weights and card into `folder`, each whole or not at all, the card last: with it the folder holds a classifier.
 
-    `classes`: names of the head's k outputs. `card`: "backbone", "channels" and "size" of the encoder, and what else the run knows.
+    `card`: what the run knows; the digest of the weights and the output of the probe image are added to it.
     """
-    assert kind in get_args(Kind) and temperature > 0 and len(classes) == len(set(classes)) == len(bias) == len(weight) >= 1
-    classifier = Classifier(encoder, len(classes), float(temperature), kind)
-    kept = {"weight": weight, "bias": bias, **vars(statistics)}
-    tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
-    tensors |= {name: torch.from_numpy(np.asarray(values, np.float64)) for name, values in kept.items()}
-    classifier.load_state_dict(tensors, strict=True)
-    weights = dump_tensors({name: tensor.contiguous().cpu() for name, tensor in tensors.items()})
-    full = {
-        "format": FORMAT,
-        "kind": kind,
-        "classes": list(classes),
-        "temperature": float(temperature),
-        "mean": encoder.mean.flatten().tolist(),
-        "std": encoder.std.flatten().tolist(),
-        **card,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "probe": _probe(classifier, card["channels"], card["size"]),
-    }
+    assert len(card.classes) == len(set(card.classes)) == classifier.head.out_features
+    assert (card.kind == "multilabel") == classifier.multilabel and card.temperature == classifier.temperature
+    described = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in vars(statistics).items()}
+    tensors = classifier.tensors() | described
+    weights = dump_tensors(tensors)
+    written = {"weights_sha256": hashlib.sha256(weights).hexdigest(), "probe": _probe(classifier, card)}
+    full = card.model_copy(update=written).model_dump(mode="json", exclude_unset=True)
     write_atomically(folder / WEIGHTS, weights)
     text = json.dumps({**full, "card_sha256": _digest(full)}, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / CARD, f"{text}\n".encode())
 
 
-def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier, in evaluation mode on the CPU, and its card. `path`: a run folder or its `classifier.safetensors`.
+def load(path: Path) -> tuple[Classifier, Statistics, ClassifierCard]:
+    """The classifier, in evaluation mode on the CPU; the place of its training images among all images; and its card. `path`: a run folder
+    or its `classifier.safetensors`.
 
     Raises UserError where there is none, or anything in it does not fit the rest.
     """
@@ -120,37 +55,44 @@ def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
         raise UserError(f"No classifier at {path}: {WEIGHTS} and {CARD} belong side by side. Name a finished fine-tuning run.")
     weights = file.read_bytes()
     try:
-        card = json.loads((folder / CARD).read_text("utf-8"))
-        if card["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
+        values = json.loads((folder / CARD).read_text("utf-8"))
+        if values["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != values["weights_sha256"]:
             raise UserError(f"{file} is not the file that {CARD} describes (format or SHA-256 differ). Copy both again.")
-        if card.pop("card_sha256") != _digest(card):
+        if values.pop("card_sha256") != _digest(values):
             raise UserError(f"{folder / CARD} was changed after it was written (SHA-256 differs). Copy it again.")
-        mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
-        encoder = build_encoder(card["backbone"], card["channels"], card["size"], mean, std, seed=0)
-        classifier = Classifier(encoder, len(card["classes"]), card["temperature"], card["kind"]).eval()
-        classifier.load_state_dict(load_tensors(weights), strict=True)
-        found = _probe(classifier, card["channels"], card["size"])
-        same = all(_close(found[name], card["probe"][name]) for name in ("features", "probabilities"))
+        card, tensors = ClassifierCard.model_validate(values), load_tensors(weights)
+        encoder = build_encoder(card.backbone, card.channels, card.size, torch.tensor(card.mean), torch.tensor(card.std), seed=0)
+        statistics = _statistics(tensors, encoder.num_features + card.channels * EDGE**2)
+        classifier = Classifier(encoder, len(card.classes), card.kind == "multilabel", card.temperature).eval()
+        classifier.load_tensors(tensors)
+        output = _probe(classifier, card)
+        same = _close(output.features, card.probe.features) and _close(output.probabilities, card.probe.probabilities)
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{file} is no medssl classifier: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
     if not same:
         raise UserError(f"{file}: the probe image gives other numbers than the card says. Weights and card do not belong together.")
-    return classifier, card
+    return classifier, statistics, card
 
 
-@torch.no_grad()
-def _probe(classifier: Classifier, channels: int, size: int) -> dict[str, list[float]]:
-    """What the probe image gives, in evaluation mode; the encoder's own mode is left as it was."""
-    training, device = classifier.encoder.training, classifier.encoder.mean.device
-    features = classifier.encoder.eval()(probe_image(channels, size).to(device)).float().cpu()
-    classifier.encoder.train(training)
-    return {"features": features[0].tolist(), "probabilities": classifier.probabilities(classifier.logits(features))[0].tolist()}
+def _statistics(tensors: dict[str, torch.Tensor], width: int) -> Statistics:
+    """Those among the tensors, taken out of them. Raises KeyError for one that is missing, ValueError for another shape."""
+    shapes = {"mean": (width,), "whitening": (width, width), "quantiles": (QUANTILES,)}
+    parts = {name: tensors.pop(name).numpy() for name in shapes}
+    if (found := {name: part.shape for name, part in parts.items()}) != shapes:
+        raise ValueError(f"shapes {found} instead of {shapes}")
+    return Statistics(**parts)
 
 
-def _close(found: Sequence[float], expected: Sequence[float]) -> bool:
-    return len(found) == len(expected) and np.abs(np.subtract(found, expected)).max() <= _TOLERANCE * np.abs(expected).max()
+def _probe(classifier: Classifier, card: ClassifierCard) -> ProbeOutput:
+    features = probe_output(classifier.encoder, card.channels, card.size)
+    probabilities = classifier.probabilities(features[None].to(classifier.head.weight.device))[0]
+    return ProbeOutput(features=tuple(features.tolist()), probabilities=tuple(probabilities.tolist()))
+
+
+def _close(output: Sequence[float], expected: Sequence[float]) -> bool:
+    return len(output) == len(expected) and np.abs(np.subtract(output, expected)).max() <= _TOLERANCE * np.abs(expected).max()
 
 
 def _digest(card: Mapping[str, Any]) -> str:

@@ -10,11 +10,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Shaped
+from jaxtyping import Bool, Float32, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +22,7 @@ from medssl.data.loader import Batches, Loader, MakeView
 from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.errors import UserError
 from medssl.evaluate.models.calibration import fit_temperature, negative_log_likelihood
+from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.features import extract
 from medssl.train import optimisers
 from medssl.train.loop import Plan, fit
@@ -34,37 +34,26 @@ LOOKS = 10  # at the labels held back, in the course of a training
 PATIENTS = 5  # of each class, below which none is held back
 
 
-class Classifier(nn.Module):
-    """A copy of `encoder` (the one given stays as it is) with a linear head on its features, for one of `classes` or, `multilabel`, for
-    each of them. `weights`: what an error counts, for each class; of several labels, for each present one.
-
-    The head starts at zero, as in big_vision's transfers: all classes equally likely, and no random numbers to account for.
-    """
+class Objective(nn.Module):
+    """The loss of a classifier. `weights`: what an error counts, for each class; of several labels, for each present one."""
 
     weights: Tensor | None
 
-    def __init__(self, encoder: Any, classes: int, multilabel: bool = False, weights: Tensor | None = None) -> None:
+    def __init__(self, classifier: Classifier, weights: Tensor | None = None) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(encoder).requires_grad_(True)
-        self.head = nn.Linear(encoder.num_features, classes)
-        self.multilabel = multilabel
-        self.register_buffer("weights", weights, persistent=False)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.classifier = classifier
+        self.register_buffer("weights", weights)
 
     def forward(self, batch: Batch) -> Step:
         """One view of each sample; the loss is the cross-entropy with its label, of several labels the mean over those that are known."""
         assert batch.labels is not None
-        logits, labels = self.logits(batch.views[0]).float(), batch.labels
-        if not self.multilabel:
+        logits, labels = self.classifier(batch.views[0]).float(), batch.labels
+        if not self.classifier.multilabel:
             hits = (logits.detach().argmax(1) == labels).float().mean()
             return Step(functional.cross_entropy(logits, labels, self.weights), {"accuracy": hits})
         known = labels >= 0
         each = functional.binary_cross_entropy_with_logits(logits, labels.float(), pos_weight=self.weights, reduction="none")
         return Step((each * known).sum() / known.sum().clamp(min=1))
-
-    def logits(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        return self.head(self.encoder(images))
 
     def after_update(self, step: Step, progress: float) -> None:
         """Nothing follows an update."""
@@ -110,12 +99,14 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
         held = select_validation(labels[rows], training.patients[rows], training.seed)
     taught, asked = rows[~held], rows[held]
     weights = class_weights(labels[taught], training.classes) if settings.balance else None
-    classifier = Classifier(encoder, training.classes, labels.ndim == 2, weights).to(device)
+    tuned = copy.deepcopy(encoder).requires_grad_(True)
+    classifier = Classifier(tuned, training.classes, labels.ndim == 2).to(device)
+    objective = Objective(classifier, weights).to(device)
     size = max(2, min(settings.batch_size, len(taught)))
     views = Batches(images, taught, training.make_views, training.seed, size, labels, n_views=1)
     batches = Loader(views, settings.steps, workers=training.workers)
     groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
-    optimiser = optimisers.make(OPTIMISER, classifier, settings.lr, settings.weight_decay, groups)
+    optimiser = optimisers.make(OPTIMISER, objective, settings.lr, settings.weight_decay, groups)
     plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
     best = _Best(classifier, labels[asked], lambda: predict(classifier, images, asked, device).astype(np.float64))
 
@@ -126,7 +117,7 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
             on_step()
         return False
 
-    done = fit(classifier, _only(batches, rows), optimiser, plan, on_step=heard)
+    done = fit(objective, _only(batches, rows), optimiser, plan, on_step=heard)
     used = len(taught) + len(asked)
     return FullFit(classifier, used, *best.taken()) if len(asked) else FullFit(classifier, used, 1.0, done)
 
@@ -182,7 +173,7 @@ def predict(
     classifier: Classifier, images: Shaped[np.ndarray, "n c h w"], rows: Int[np.ndarray, " m"], device: torch.device
 ) -> Float32[np.ndarray, "m k"]:
     """The class probabilities of `images[rows]`, unaugmented, in float32; rows sum to 1, not those of several labels."""
-    network = nn.Sequential(classifier.encoder, classifier.head, nn.Sigmoid() if classifier.multilabel else nn.Softmax(dim=1))
+    network = nn.Sequential(classifier, nn.Sigmoid() if classifier.multilabel else nn.Softmax(dim=1))
     return extract(network, images, rows, device)
 
 

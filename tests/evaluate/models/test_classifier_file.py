@@ -14,11 +14,40 @@ from sklearn.preprocessing import StandardScaler
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.evaluate.models import classifier_file, ood
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.classifier_card import ClassifierCard
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.linear_probe import fold_scaler
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 1, 16, 16), np.uint8)
+COUNTS = {"n_labels": 60, "n_patients": 60}
+CARD: dict[str, Any] = {
+    "format": 2,
+    "mean": [0.5],
+    "std": [0.3],
+    "backbone": BACKBONE,
+    "channels": 1,
+    "size": 16,
+    "intensity": "float in [0, 1]",
+    "contract": {"data.size": 16},
+    "volumes": False,
+    "data": {},
+    "config": {},
+    "training": {
+        "labels": "100pct",
+        "fraction": 1.0,
+        "mode": "linear",
+        "init": "pretrained",
+        "draw": 0,
+        **COUNTS,
+        "test": {**COUNTS, "auroc": {"mean": 0.75, "low": 0.5, "high": 1.0}},
+    },
+    "encoder": {"method": {"name": "pnnclr"}},
+    "provenance": {"medssl": "0.1.0"},
+    "licence": "none",
+    "intended_use": "a test",
+}
 ROWS, CPU = np.arange(60), torch.device("cpu")
 
 
@@ -38,19 +67,20 @@ def fitted(y: np.ndarray) -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(FEATURES.astype(np.float64), y)
 
 
-def saved(folder, weight, bias, temperature=1.0, kind="multiclass", names="abc"):
+def saved(folder, weight, bias, temperature=1.0, kind="multiclass", names=("a", "b", "c")):
     statistics = ood.fit_statistics(extract(ood.FeaturesWithThumbnail(encoder()), IMAGES, ROWS, CPU), ROWS.astype(str))
-    card = {"backbone": BACKBONE, "channels": 1, "size": 16, "intended_use": "a test"}
-    given = {"weight": weight, "bias": bias, "temperature": temperature, "kind": kind, "classes": names[: len(bias)]}
-    classifier_file.save(folder, encoder=encoder(), statistics=statistics, card=card, **given)
+    classifier = Classifier(encoder(), len(bias), kind == "multilabel", temperature)
+    classifier.load_tensors({**classifier.tensors(), "weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)})
+    given = {"kind": kind, "classes": names[: len(bias)], "temperature": temperature}
+    classifier_file.save(folder, classifier, statistics, ClassifierCard.model_validate({**CARD, **given}))
     return statistics
 
 
 def said(folder) -> np.ndarray:
     """The loaded classifier's probabilities of all images."""
-    loaded, _ = classifier_file.load(folder)
+    loaded, _, _ = classifier_file.load(folder)
     with torch.no_grad():
-        return loaded.probabilities(loaded(torch.from_numpy(IMAGES))).numpy()
+        return loaded.probabilities(loaded.encoder(torch.from_numpy(IMAGES))).numpy()
 
 
 @pytest.mark.parametrize("present", [(0, 1), (0, 1, 2), (0, 2), (1, 2)])
@@ -75,11 +105,11 @@ def test_the_temperature_and_labels_that_stand_alone(tmp_path):
 def test_the_statistics_and_the_card_come_back(tmp_path):
     before = saved(tmp_path, *folded_of(fitted(ROWS % 3), 3))
     for path in (tmp_path, tmp_path / classifier_file.WEIGHTS):
-        loaded, card = classifier_file.load(path)
+        loaded, statistics, card = classifier_file.load(path)
         assert not loaded.training
-        assert (card["classes"], card["kind"], card["temperature"], card["intended_use"]) == (["a", "b", "c"], "multiclass", 1.0, "a test")
+        assert (card.classes, card.kind, card.temperature, card.intended_use) == (("a", "b", "c"), "multiclass", 1.0, "a test")
         for name, part in vars(before).items():
-            np.testing.assert_array_equal(getattr(loaded.statistics, name), part)
+            np.testing.assert_array_equal(getattr(statistics, name), part)
 
 
 def test_a_class_that_had_no_label_has_no_probability_even_where_the_temperature_is_high(tmp_path):
@@ -135,12 +165,14 @@ def signed(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda weights: weights.pop("whitening"), "Missing key"),
+        (lambda weights: weights.pop("whitening"), "KeyError: 'whitening'"),
+        (lambda weights: weights.pop("bias"), "Missing key"),
+        (lambda weights: weights.update(mean=torch.zeros(1, dtype=torch.float64)), "shapes"),
         (lambda weights: weights.update(more=torch.zeros(1)), "Unexpected key"),
         (lambda weights: weights["encoder.backbone.conv1.weight"].mul_(1.5), "probe image"),
         (lambda weights: weights["bias"].add_(torch.tensor([0.1, 0, 0])), "probe image"),
     ],
-    ids=["missing", "surplus", "another encoder", "another head"],
+    ids=["no statistics", "missing", "other statistics", "surplus", "another encoder", "another head"],
 )
 def test_other_tensors_under_a_right_signature_are_refused(whole, change, message):
     signed(whole, change)

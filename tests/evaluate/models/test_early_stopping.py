@@ -11,7 +11,8 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.evaluate.models import full_finetune
 from medssl.evaluate.models.calibration import negative_log_likelihood
-from medssl.evaluate.models.full_finetune import Classifier, FullFit, FullTraining, class_weights, fit_full, predict, select_validation
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.full_finetune import FullFit, FullTraining, Objective, class_weights, fit_full, predict, select_validation
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -90,16 +91,16 @@ def fitted(**more: Any) -> tuple[FullFit, int]:
 def test_the_weights_are_those_of_the_moment_that_fits_the_validation_set_best(monkeypatch: pytest.MonkeyPatch) -> None:
     images, y, patients = bright()
     held = select_validation(y, patients, 0)
-    forward, calls = Classifier.forward, []
+    forward, calls = Objective.forward, []
 
-    def spoilt(self: Classifier, batch: Batch) -> Any:
+    def spoilt(self: Objective, batch: Batch) -> Any:
         """After half of the steps all labels are wrong."""
         calls.append(1)
         assert batch.labels is not None
         wrong = Batch(batch.views, batch.rows, batch.step, batch.seed, 1 - batch.labels)
         return forward(self, wrong if len(calls) > 20 else batch)
 
-    monkeypatch.setattr(Classifier, "forward", spoilt)
+    monkeypatch.setattr(Objective, "forward", spoilt)
     seen: list[tuple[int, float]] = []
     look = full_finetune._Best.look
 
@@ -126,8 +127,8 @@ def test_without_early_stopping_the_last_weights_are_kept_and_everyone_is_taught
 def test_the_validation_set_is_in_no_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     _, y, patients = bright()
     rows: set[int] = set()
-    forward = Classifier.forward
-    monkeypatch.setattr(Classifier, "forward", lambda self, batch: rows.update(batch.rows.tolist()) or forward(self, batch))
+    forward = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda self, batch: rows.update(batch.rows.tolist()) or forward(self, batch))
     fitted()
     assert rows == set(np.flatnonzero(~select_validation(y, patients, 0)).tolist())
 
@@ -141,20 +142,22 @@ def test_balanced_classes_count_as_scikit_learn_says_and_several_labels_by_absen
 
 
 def test_a_rare_classes_errors_weigh_in_the_loss() -> None:
-    classifier = Classifier(an_encoder(), 2, weights=torch.tensor([0.5, 4.0]))
+    classifier = Classifier(an_encoder(), 2)
     classifier.head.bias.data = torch.tensor([1.0, 3.0])
-    step = classifier(Batch((torch.zeros(3, 1, 12, 12),), torch.arange(3), 0, 0, torch.tensor([0, 0, 1])))
+    batch = Batch((torch.zeros(3, 1, 12, 12),), torch.arange(3), 0, 0, torch.tensor([0, 0, 1]))
+    step = Objective(classifier, torch.tensor([0.5, 4.0]))(batch)
     wrong, right = np.log(1 + np.exp(2)), np.log(1 + np.exp(-2))
     assert step.loss.item() == pytest.approx((2 * 0.5 * wrong + 4 * right) / (2 * 0.5 + 4), rel=1e-5)
 
 
 @pytest.mark.parametrize("weights", [None, [3.0, 1.0, 0.5]])
 def test_the_loss_of_several_labels_is_their_binary_cross_entropy_where_they_are_known(weights: list[float] | None) -> None:
-    classifier = Classifier(an_encoder(), 3, multilabel=True, weights=None if weights is None else torch.tensor(weights))
+    classifier = Classifier(an_encoder(), 3, multilabel=True)
     bias = np.array([0.5, -1.0, 2.0])
     classifier.head.bias.data = torch.tensor(bias, dtype=torch.float32)  # weights are zero: the logits are the bias
     y = np.array([[1, 0, -1], [0, -1, -1], [1, 1, 1]])
-    step = classifier(Batch((torch.zeros(3, 1, 12, 12),), torch.arange(3), 0, 0, torch.from_numpy(y)))
+    objective = Objective(classifier, None if weights is None else torch.tensor(weights))
+    step = objective(Batch((torch.zeros(3, 1, 12, 12),), torch.arange(3), 0, 0, torch.from_numpy(y)))
     present = np.ones(3) if weights is None else np.array(weights)
     p = 1 / (1 + np.exp(-bias))
     each = [-present[k] * np.log(p[k]) if said else -np.log(1 - p[k]) for row in y for k, said in enumerate(row) if said >= 0]
@@ -165,6 +168,6 @@ def test_the_loss_of_several_labels_is_their_binary_cross_entropy_where_they_are
 
 def test_a_batch_of_which_nothing_is_known_changes_nothing() -> None:
     classifier = Classifier(an_encoder(), 2, multilabel=True)
-    step = classifier(Batch((torch.rand(2, 1, 12, 12),), torch.arange(2), 0, 0, torch.full((2, 2), -1)))
+    step = Objective(classifier)(Batch((torch.rand(2, 1, 12, 12),), torch.arange(2), 0, 0, torch.full((2, 2), -1)))
     step.loss.backward()
     assert step.loss.item() == 0 and classifier.head.weight.grad is not None and not classifier.head.weight.grad.any()

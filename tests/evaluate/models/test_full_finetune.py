@@ -10,7 +10,8 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.errors import UserError
 from medssl.evaluate.models import full_finetune
-from medssl.evaluate.models.full_finetune import Classifier, FullFit, FullTraining, fit_full, predict
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.full_finetune import FullFit, FullTraining, Objective, fit_full, predict
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -75,7 +76,7 @@ def test_the_loss_is_the_cross_entropy_of_the_given_labels() -> None:
     images, _ = striped(4)
     classifier = Classifier(an_encoder(), 2)
     classifier.head.bias.data = torch.tensor([1.0, 3.0])  # weights are zero: the logits are the bias, log-odds 2 for class 1
-    step = classifier(Batch((torch.from_numpy(images),), torch.arange(4), 0, 0, torch.tensor([0, 1, 0, 1])))
+    step = Objective(classifier)(Batch((torch.from_numpy(images),), torch.arange(4), 0, 0, torch.tensor([0, 1, 0, 1])))
     wanted = (2 * np.log(1 + np.exp(2)) + 2 * np.log(1 + np.exp(-2))) / 4
     assert step.loss.item() == pytest.approx(wanted, rel=1e-6)
     assert float(step.logs["accuracy"]) == 0.5
@@ -110,9 +111,8 @@ def test_labels_outside_the_drawn_rows_do_not_matter() -> None:
 def test_fewer_labels_than_a_batch_make_one_batch_and_the_steps_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     images, y = striped(40)
     sizes = []
-    monkeypatch.setattr(Classifier, "after_update", lambda self, step, progress: None)
-    original = Classifier.forward
-    monkeypatch.setattr(Classifier, "forward", lambda self, batch: sizes.append(len(batch.rows)) or original(self, batch))
+    original = Objective.forward
+    monkeypatch.setattr(Objective, "forward", lambda self, batch: sizes.append(len(batch.rows)) or original(self, batch))
     done = []
     for rows in (np.arange(4), np.arange(40)):
         trained(rows, y, images, steps=7, on_step=lambda: done.append(1))
