@@ -1,4 +1,4 @@
-"""Which of the installed decoders decodes a frame, and what to install where there is none."""
+"""Which installed decoder decodes a compressed frame, and which package to install where none does."""
 
 import contextlib
 from typing import BinaryIO, NamedTuple
@@ -11,7 +11,7 @@ from pydicom.uid import UID, JPEGExtended12Bit
 
 from medssl.errors import ReadError
 
-_ORDER = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")
+_PLUGIN_ORDER = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")
 _PACKAGES = {"4.5": "python-gdcm", "4.7": "python-gdcm", "4.8": "pyjpegls", "4.9": "pylibjpeg-openjpeg", "4.2": "pylibjpeg-openjpeg"}
 
 
@@ -24,36 +24,38 @@ class Pixels(NamedTuple):
 
 
 def syntax_name(syntax: UID) -> str:
-    """The transfer syntax by the standard's name; what a file writes in its place is not repeated."""
+    """The transfer syntax by its name in the standard. Any other text in that element may be private and is not repeated."""
     return syntax.name if syntax.name != str(syntax) else "an unknown transfer syntax"
 
 
 def check_decoder(header: Dataset, syntax: UID) -> None:
-    """Raises ReadError missing_decoder with the package that decodes the transfer syntax, undecodable where there is none."""
+    """Raises ReadError missing_decoder, with the package to install, where no installed decoder reads the transfer syntax; undecodable
+    where pydicom knows no decoder at all."""
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise ReadError(f"undecodable: pydicom knows no decoder for {syntax_name(syntax)}") from None
     package = _PACKAGES.get(str(syntax).removeprefix("1.2.840.10008.1.2.")[:3], "pylibjpeg")
     available = decoder.is_available
-    if syntax == JPEGExtended12Bit and (header.get("BitsStored") or 0) > 8:  # GDCM and Pillow list it, and decode its 8-bit form only
+    if syntax == JPEGExtended12Bit and (header.get("BitsStored") or 0) > 8:  # GDCM and Pillow claim to decode it, but read 8 bits only
         package, available = "pylibjpeg-libjpeg", "pylibjpeg" in decoder.available_plugins
     if not available:
         raise ReadError(f"missing_decoder: {syntax.name} ({syntax}) needs: pip install {package}")
 
 
 def decode(stream: BinaryIO, header: Dataset, syntax: UID, pixels: Pixels, index: int) -> np.ndarray:
-    """The stored values [H, W] or [H, W, 3] of frame `index`, by the first decoder that can.
+    """The stored values [H, W] or [H, W, 3] of frame `index`, by the first decoder that succeeds.
 
-    The same as pydicom's `pixel_array(path, index=index)`, which would read the header once more. GDCM comes last: on some damaged frames
-    it ends the whole process, which the pool of workers bears (`crashed`). Raises ReadError undecodable, or what the decoder raises.
+    They equal pydicom's `pixel_array(path, index=index)`, which would read the header once more. GDCM is tried last: some damaged frames
+    make GDCM end the whole process, which only the worker processes survive (reason `crashed`). Raises ReadError undecodable for compressed
+    frames, and what pydicom raises for others.
     """
     decoder = get_decoder(syntax)
     options = as_pixel_options(header, transfer_syntax_uid=syntax, pixel_keyword=pixels.keyword, pixel_vr=pixels.vr)
     if not syntax.is_encapsulated:
         stream.seek(pixels.start)
         return decoder.as_array(stream, index=index, **options)[0]
-    for plugin in (name for name in _ORDER if name in decoder.available_plugins):
+    for plugin in (name for name in _PLUGIN_ORDER if name in decoder.available_plugins):
         with contextlib.suppress(Exception):
             stream.seek(pixels.start)
             return decoder.as_array(stream, index=index, decoding_plugin=plugin, **options)[0]

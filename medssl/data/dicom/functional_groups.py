@@ -1,4 +1,4 @@
-"""What a multi-frame file keeps for each of its frames (PS3.3 C.7.6.16), brought to where classic files keep it, and the spacing."""
+"""Functional groups: the elements that a multi-frame file states for each frame (PS3.3 C.7.6.16), and the spacing of pixels."""
 
 from pydicom.dataset import Dataset
 
@@ -9,9 +9,10 @@ TAGS = (*_SPACINGS, *_GROUPS)
 
 
 def merge_frame_groups(header: Dataset, index: int) -> Dataset:
-    """`header` with rescale, window and spacing of frame `index`; the frame's own go before those that all frames share."""
-    shared, own = (header.get(name) for name in _GROUPS)
-    groups = [(shared or [None])[0], own[index] if own and index < len(own) else None]
+    """A header with the rescale, window and spacing of frame `index` at its top level, where a single-frame file has them. What the frame
+    itself states replaces what all frames share."""
+    shared, per_frame = (header.get(name) for name in _GROUPS)
+    groups = [(shared or [None])[0], per_frame[index] if per_frame and index < len(per_frame) else None]
     macros = [group[name].value[0] for group in groups if group is not None for name in _MACROS if group.get(name)]
     if not macros:
         return header
@@ -23,12 +24,12 @@ def merge_frame_groups(header: Dataset, index: int) -> Dataset:
 
 
 def spacing_mm(header: Dataset) -> tuple[float, float] | None:
-    """Between neighbouring rows and neighbouring columns: in the patient, else at the detector (PS3.3 10.7.1.3); None where the file
-    does not say."""
+    """The distance in mm between neighbouring rows and between neighbouring columns: in the patient, else at the detector
+    (PS3.3 10.7.1.3). None where the file states neither."""
     for name in _SPACINGS:
         try:
             rows, columns = (float(part) for part in header.get(name) or ())
-        except (TypeError, ValueError):  # absent, empty, or no two numbers: the picture is there all the same
+        except (TypeError, ValueError):  # absent, empty, or not two numbers: the image can be used without a spacing
             continue
         if 0 < rows < float("inf") and 0 < columns < float("inf"):
             return rows, columns

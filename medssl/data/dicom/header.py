@@ -1,4 +1,4 @@
-"""What one DICOM header says of the images behind it. Only the tags needed are read, never pixels."""
+"""Reading one DICOM header for the description of its frames. Only the tags that are needed are read, never pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from medssl.config import Limits
 from medssl.data.dicom import decoders, selection, slice_order
 from medssl.data.dicom.inflate import inflate, read_syntax
 from medssl.data.dicom.selection import Selection
-from medssl.data.dicom.slice_order import Place
+from medssl.data.dicom.slice_order import Plane
 from medssl.errors import ReadError
 
 _KEYWORDS = (
@@ -25,13 +25,15 @@ _KEYWORDS = (
     "InstanceNumber SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated BitsStored RescaleIntercept RescaleSlope"
 )
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*_KEYWORDS.split(), *selection.KEYWORDS, *slice_order.KEYWORDS)]
-# values of Modality (PS3.3 C.7.3.1.1.1) that come with Rows and Columns or without, but are no pictures
+# values of Modality (PS3.3 C.7.3.1.1.1) of objects that are no images, though some of them have Rows and Columns
 _NO_IMAGES = {"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "DOC", "ECG", "AU"}
-_PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # unused, or a TIFF file as well (PS3.10 7.1)
+_PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # first bytes of a preamble that is unused, or that makes the file a TIFF, too (PS3.10 7.1)
 
 
 class DicomHeader(NamedTuple):
-    """What is known of a file and of each of its frames (`places`, None where the header states none)."""
+    """What the header states of a file and its frames. `number`: InstanceNumber; `planes`: one for each frame, None where the header states
+    none; `syntax`: the name of the transfer syntax; `odd_preamble`: the preamble is neither unused nor that of a TIFF file;
+    `burned_in_unstated`: images of this kind often show text, and the header does not state whether this one does."""
 
     locator: str
     patient: str
@@ -40,10 +42,10 @@ class DicomHeader(NamedTuple):
     site: str | None
     number: int | None
     extra: Mapping[str, str]
-    places: tuple[Place | None, ...]
+    planes: tuple[Plane | None, ...]
     syntax: str
     patient_id_missing: bool
-    burned_in_unstated: bool  # does not say whether text is burned in, and is of a kind that often has some
+    burned_in_unstated: bool
     odd_preamble: bool
     empty_rescale: bool
 
@@ -57,39 +59,39 @@ class HeaderReader:
         self._choice = choice
 
     def __call__(self, locator: str) -> DicomHeader:
-        """What that file's header says. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
+        """What the header of that file states. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
         unreadable, not_primary, burned_in, missing_decoder, undecodable."""
         path = self._root / locator
         try:
-            with warnings.catch_warnings(action="ignore"):  # pydicom warns of each odd value, none of which is used here
+            with warnings.catch_warnings(action="ignore"):  # pydicom warns of every odd value; these values are not used here
                 header, syntax, odd_preamble = _read(path, self._limits)
-                frames = _checked_frames(header, path.stat().st_size, syntax)
+                frames = _count_frames(header, path.stat().st_size, syntax)
                 selection.check_selected(header, modality(header), self._choice)
                 decoders.check_decoder(header, syntax)
-                return _known(header, locator, frames, syntax, odd_preamble)
+                return _describe(header, locator, frames, syntax, odd_preamble)
         except ReadError:
             raise
-        except Exception as error:  # pydicom raises anything on a damaged header, OSError too; its sentences quote it
+        except Exception as error:  # a damaged header makes pydicom raise any exception; its text quotes the header and is left out
             if isinstance(error, OSError) and error.strerror:
                 raise ReadError(f"unreadable: {error.strerror}") from None
             raise ReadError(f"bad_header: pydicom cannot read it ({type(error).__name__})") from None
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file begins as DICOM does: "DICM" after 128 bytes, or, as some old exports, with a data set that names its kind."""
-    kind = Tag("SOPClassUID")
+    """Whether the file begins like a DICOM file: "DICM" after 128 bytes, or, as in some old exports, a data set with a SOP class."""
+    sop_class = Tag("SOPClassUID")
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            if _is_part_10(file) or not _may_be_bare(file):
+            if _is_part_10(file) or not _may_lack_preamble(file):
                 return _is_part_10(file)
             file.seek(0)
-            return kind in read_partial(file, lambda tag, _vr, _length: tag > kind or tag == 0, force=True, specific_tags=[kind])
-    except Exception:  # as above
+            return sop_class in read_partial(file, lambda tag, *_: tag > sop_class or tag == 0, force=True, specific_tags=[sop_class])
+    except Exception:  # a damaged header makes pydicom raise any exception
         return False
 
 
 def modality(header: pydicom.Dataset) -> str:
-    """The code as the standard writes them; "" for anything else that stands there."""
+    """The modality's code in capital letters; "" for any other text in that element."""
     code = _text(header, "Modality")
     return code if re.fullmatch(r"[A-Z]{2,16}", code) else ""
 
@@ -99,7 +101,7 @@ def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:
         if not file.read(1):
             raise ReadError("empty: the file has no bytes")
         part_10 = _is_part_10(file)
-        if not part_10 and not _may_be_bare(file):
+        if not part_10 and not _may_lack_preamble(file):
             raise ReadError("not_dicom: neither 'DICM' after 128 bytes nor a bare data set")
         file.seek(0)
         odd_preamble = part_10 and file.read(4) not in _PREAMBLES
@@ -110,8 +112,8 @@ def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:
     return header, syntax, odd_preamble
 
 
-def _checked_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
-    """The number of frames, once the header describes an image that a file of `size` bytes can hold."""
+def _count_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
+    """The number of frames. Raises ReadError where the header describes no image, or more pixels than a file of `size` bytes can hold."""
     if "Rows" not in header or "Columns" not in header:
         if "Image Storage" in UID(_text(header, "SOPClassUID")).name and modality(header) not in _NO_IMAGES:
             raise ReadError("bad_header: an image without Rows and Columns; it may be cut short")
@@ -121,17 +123,17 @@ def _checked_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
     rows, columns, frames = int(header.Rows), int(header.Columns), int(header.get("NumberOfFrames") or 1)
     if min(rows, columns, frames) < 1:
         raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} pixels")
-    least = 8  # bytes of an encapsulated frame: its item's tag and length
+    frame_bytes = 8  # the smallest compressed frame: the tag and the length of an item
     if not syntax.is_encapsulated and not syntax.is_deflated:
-        least = rows * columns * int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 8) // 8
-    if frames > 1 and frames * least > size:
+        frame_bytes = rows * columns * int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 8) // 8
+    if frames > 1 and frames * frame_bytes > size:
         raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} pixels do not fit into {size} bytes")
     return frames
 
 
-def _known(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, odd_preamble: bool) -> DicomHeader:
-    """Without a patient ID the study stands for the patient, or else the file: two views of one examination, or two frames of one
-    file, must not part into training and test."""
+def _describe(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, odd_preamble: bool) -> DicomHeader:
+    """The description of the file. Without a patient ID the study is used as the patient, or else the file: two views of one examination,
+    or two frames of one file, must not be separated into training and test."""
     extra = {
         "sex": _text(header, "PatientSex"),
         "age": _text(header, "PatientAge"),
@@ -148,7 +150,7 @@ def _known(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, odd_
         _text(header, "InstitutionName") or None,
         int(number) if re.fullmatch(r"[-+]?\d{1,12}", number) else None,
         {name: value for name, value in extra.items() if value},
-        slice_order.places(header, frames),
+        slice_order.planes(header, frames),
         syntax.name if syntax.name != str(syntax) else "unknown",
         not _text(header, "PatientID"),
         selection.may_have_text(header, modality(header)),
@@ -162,14 +164,14 @@ def _is_part_10(file: BinaryIO) -> bool:
     return file.read(4) == b"DICM"
 
 
-def _may_be_bare(file: BinaryIO) -> bool:
-    """A data set without preamble begins with group 0002 or 0008, in either byte order."""
+def _may_lack_preamble(file: BinaryIO) -> bool:
+    """Whether the file may be a data set without a preamble: those begin with group 0002 or 0008, in either byte order."""
     file.seek(0)
     return file.read(2) in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def _read_tags(file: BinaryIO) -> pydicom.Dataset:
-    """The tags that are needed. Reading stops behind the last of them, and where zeros begin: a zero-filled rest would take minutes."""
+    """The tags that are needed. Reading stops behind the last of them, and at tag 0: files filled up with zeros would take minutes."""
     last = max(_TAGS)
     return read_partial(file, lambda tag, _vr, _length: tag > last or tag == 0, force=True, specific_tags=list(_TAGS))
 

@@ -1,4 +1,4 @@
-"""Deflated data sets (PS3.5 A.5), inflated within a limit. pydicom would inflate them without one: 1 MB becomes 1 GB."""
+"""Inflating deflated data sets (PS3.5 A.5) up to a limit. pydicom has no limit: a file of 1 MB can become 1 GB in memory."""
 
 import zlib
 from io import BytesIO
@@ -10,12 +10,12 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEnd
 from medssl.config import Limits
 from medssl.errors import ReadError
 
-_BYTES_PER_PIXEL = 4  # of the largest image that the limits allow; its header is small beside it
+_BYTES_PER_PIXEL = 4  # of the largest image that the limits allow; the header is small in comparison
 _META_BYTES = 1 << 16
 
 
 def read_syntax(file: BinaryIO) -> UID:
-    """The transfer syntax that the file states, found as pydicom finds it. The file then stands at the data set."""
+    """The transfer syntax that the file states, found in the way of pydicom. The file's position is then the start of the data set."""
     file.seek(0)
     read_preamble(file, force=True)
     meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
@@ -23,17 +23,18 @@ def read_syntax(file: BinaryIO) -> UID:
 
 
 def inflate(file: BinaryIO, limits: Limits) -> BinaryIO:
-    """The file from its start; of a deflated one its data set, without file meta, in memory.
+    """A stream to read the data set from: the file itself, at its start; for a deflated file the inflated data set in memory, without the
+    file meta information.
 
-    Raises ReadError deflated_too_big, and what pydicom and zlib raise on damaged files.
+    Raises ReadError deflated_too_big, and what pydicom and zlib raise for damaged files.
     """
     file.seek(0)
-    deflated = DeflatedExplicitVRLittleEndian.encode() in file.read(_META_BYTES)  # a quick look: most files are not
+    deflated = DeflatedExplicitVRLittleEndian.encode() in file.read(_META_BYTES)  # a fast test first: most files are not deflated
     if not deflated or read_syntax(file) != DeflatedExplicitVRLittleEndian:
         file.seek(0)
         return file
-    most = _BYTES_PER_PIXEL * limits.max_pixels
-    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), most + 1)
-    if len(data) > most:
-        raise ReadError(f"deflated_too_big: inflates to more than {most} bytes")
+    limit = _BYTES_PER_PIXEL * limits.max_pixels
+    data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), limit + 1)
+    if len(data) > limit:
+        raise ReadError(f"deflated_too_big: inflates to more than {limit} bytes")
     return BytesIO(data)

@@ -1,8 +1,8 @@
-"""From the stored values of a DICOM frame to [0, 1] (PS3.3 C.11.1, C.11.2, C.7.6.3; PS3.4 N.2):
+"""From the stored values of a DICOM frame to grey values or colours in [0, 1] (PS3.3 C.11.1, C.11.2, C.7.6.3; PS3.4 N.2):
 
-    stored -> modality LUT or rescale -> VOI LUT or window -> MONOCHROME1 inverted -> padding to 0
+    stored value -> modality LUT or rescale -> VOI LUT or window -> MONOCHROME1 is inverted -> padding becomes 0
 
-scaled by the range of the stored bits or by the window, never by the range of the array's type. Palettes and colour become RGB.
+Values are scaled by the range of the stored bits or by the window, never by the range of the array's type. Palettes become RGB colours.
 """
 
 import re
@@ -17,43 +17,45 @@ from medssl.data.formats import channels_first
 from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
 
-_PALETTE = tuple(
+_PALETTE_TAGS = tuple(
     f"{kind}{colour}PaletteColorLookupTable{part}"
     for colour in ("Red", "Green", "Blue")
     for kind, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
 )
-_WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
-_STORED = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
-_RESCALE = ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "RescaleType")
-TAGS = ("Modality", *_STORED, *_RESCALE, *_WINDOW, "PresentationLUTShape", *_PALETTE)
-# Radiographs, ultrasound and screen captures fill the range of their bits; what MR, PET and nuclear medicine store is of no fixed scale
-_FILL_THEIR_RANGE = {"CR", "DX", "MG", "XA", "RF", "IO", "PX", "US", "OT", "SC"}
-_BODY_HU = (-1000.0, 1000.0)  # air to dense bone, for CT without a window
+_WINDOW_TAGS = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
+_STORED_VALUE_TAGS = ("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit")
+_RESCALE_TAGS = ("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "RescaleType")
+TAGS = ("Modality", *_STORED_VALUE_TAGS, *_RESCALE_TAGS, *_WINDOW_TAGS, "PresentationLUTShape", *_PALETTE_TAGS)
+# Radiographs, ultrasound and screen captures use the whole range of their bits. Stored values of MR, PET and nuclear medicine have no
+# fixed scale.
+_FULL_RANGE_MODALITIES = {"CR", "DX", "MG", "XA", "RF", "IO", "PX", "US", "OT", "SC"}
+_BODY_HU = (-1000.0, 1000.0)  # from air to dense bone: the window of a CT that states none
 
 
 def pixels(stored: Shaped[np.ndarray, "h w *colours"], header: Dataset, window: str, non_finite: str) -> Float32[np.ndarray, "c h w"]:
-    """Stored values [H, W] or [H, W, 3] of a frame as [1, H, W], [3, H, W], or a channel for each window in HU, in [0, 1].
+    """The stored values [H, W] or [H, W, 3] of a frame as pixels in [0, 1]: [1, H, W], colours [3, H, W], or one channel for each window
+    in HU that `window` names. `window` and `non_finite` are explained at the reader's Config.
 
     Raises ReadError constant, non_finite, not_hounsfield or not_an_image (an unknown photometric interpretation).
     """
     if stored.min() == stored.max():
         raise ReadError("constant: all pixels are equal")
     photometric, windows = str(header.PhotometricInterpretation).strip(), windows_hu(window)
-    if windows and not _hounsfield(header):
-        raise ReadError(f"not_hounsfield: windows in HU are for CT with a rescale to HU (modality {_modality_of(header)})")
+    if windows and not _is_hounsfield(header):
+        raise ReadError(f"not_hounsfield: windows in HU are for CT with a rescale to HU (modality {_modality_code(header)})")
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(stored, header)[..., :3]
-        return channels_first(colours) / (255 if colours.max() < 256 else 65535)  # tables of 8 bits are often stored in 16
+        return channels_first(colours) / (255 if colours.max() < 256 else 65535)  # 8-bit palettes are often stored with 16 bits
     if stored.ndim == 3:
         return channels_first(stored) / (2**header.BitsStored - 1)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ReadError("not_an_image: an unknown photometric interpretation")
-    stored, padding = _cleared(stored, header, non_finite)
-    values, low, high = _rescaled(stored, header)
-    if windows:  # a number of HU means the same whichever way the grey runs
-        grey = np.stack([_between(values, c - 0.5 - (w - 1) / 2, c - 0.5 + (w - 1) / 2) for c, w in windows])
+    stored, padding = _find_padding(stored, header, non_finite)
+    values, low, high = _apply_rescale(stored, header)
+    if windows:  # a value in HU means the same for MONOCHROME1 and MONOCHROME2: nothing is inverted
+        grey = np.stack([_scale_between(values, c - 0.5 - (w - 1) / 2, c - 0.5 + (w - 1) / 2) for c, w in windows])
     else:
-        grey = _grey(values, header, window, low, high, padding)[None]
+        grey = _to_grey(values, header, window, low, high, padding)[None]
         if photometric == "MONOCHROME1" or str(header.get("PresentationLUTShape")).strip() == "INVERSE":
             np.subtract(1, grey, out=grey)
     if padding is not None:
@@ -61,27 +63,29 @@ def pixels(stored: Shaped[np.ndarray, "h w *colours"], header: Dataset, window: 
     return np.ascontiguousarray(grey, np.float32)
 
 
-def _cleared(
+def _find_padding(
     stored: Shaped[np.ndarray, "h w"], header: Dataset, non_finite: str
 ) -> tuple[Shaped[np.ndarray, "h w"], Bool[np.ndarray, "h w"] | None]:
-    """The stored values, finite, and which of them are no picture: padding that the file declares (PixelPaddingValue to
-    PixelPaddingRangeLimit), or NaN and infinite numbers; None where all are."""
+    """The stored values with 0 in place of NaN and infinity, and the mask of padding, None where there is no padding.
+
+    Padding is what the file declares as such (PixelPaddingValue to PixelPaddingRangeLimit); of floating-point values, NaN and infinity.
+    """
     if np.issubdtype(stored.dtype, np.floating):
-        outside = ~np.isfinite(stored)
-        if outside.any() and non_finite == "skip":
-            raise ReadError(f"non_finite: {outside.sum()} pixels are NaN or infinite")
-        stored = np.where(outside, 0, stored)
+        padding_mask = ~np.isfinite(stored)
+        if padding_mask.any() and non_finite == "skip":
+            raise ReadError(f"non_finite: {padding_mask.sum()} pixels are NaN or infinite")
+        stored = np.where(padding_mask, 0, stored)
     else:
-        first, limit = _number(header, "PixelPaddingValue"), _number(header, "PixelPaddingRangeLimit")
+        first, limit = _first_number(header, "PixelPaddingValue"), _first_number(header, "PixelPaddingRangeLimit")
         if first is None:
             return stored, None
         low, high = _stored_range(header)
-        # Signed padding is often written as unsigned: both are brought into the range of the stored bits
+        # A negative padding value is often written as an unsigned number: both ends are brought into the range of the stored bits
         ends = [(int(value) - low) % (high - low + 1) + low for value in (first, first if limit is None else limit)]
-        outside = (stored >= min(ends)) & (stored <= max(ends))
-    if outside.all():
+        padding_mask = (stored >= min(ends)) & (stored <= max(ends))
+    if padding_mask.all():
         raise ReadError("constant: all pixels are padding")
-    return stored, outside if outside.any() else None
+    return stored, padding_mask if padding_mask.any() else None
 
 
 def _stored_range(header: Dataset) -> tuple[int, int]:
@@ -89,14 +93,15 @@ def _stored_range(header: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.PixelRepresentation else (0, 2**bits - 1)
 
 
-def _rescaled(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[Float[np.ndarray, "h w"], float, float]:
-    """Values in the modality's units, and the least and the largest that the stored bits can give (none for floating-point numbers)."""
+def _apply_rescale(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[Float[np.ndarray, "h w"], float, float]:
+    """The values in the modality's units (such as HU), and the smallest and the largest value that the stored bits can give. These two are
+    infinite for floating-point values."""
     if np.issubdtype(stored.dtype, np.floating):
         return stored.astype(np.float64), -np.inf, np.inf
-    if _tables(header, "ModalityLUTSequence"):
-        values, full = _looked_up(stored, header, "ModalityLUTSequence")
-        return values.astype(np.float32), 0, full
-    slope, intercept = _number(header, "RescaleSlope"), _number(header, "RescaleIntercept")
+    if _has_lookup_table(header, "ModalityLUTSequence"):
+        values, largest_entry = _apply_lookup_table(stored, header, "ModalityLUTSequence")
+        return values.astype(np.float32), 0, largest_entry
+    slope, intercept = _first_number(header, "RescaleSlope"), _first_number(header, "RescaleIntercept")
     slope, intercept = 1 if slope is None else slope, intercept or 0
     if slope == 0:
         raise ReadError("constant: the rescale slope is 0")
@@ -108,26 +113,31 @@ def _rescaled(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[Float
     return values, low, high
 
 
-def _grey(
+def _to_grey(
     values: Float[np.ndarray, "h w"], header: Dataset, window: str, low: float, high: float, padding: Bool[np.ndarray, "h w"] | None
 ) -> Float[np.ndarray, "h w"]:
-    """Values in the modality's units by one of the policies, in [0, 1]."""
-    if window == "header" and _tables(header, "VOILUTSequence"):
-        entries, full = _looked_up(values, header, "VOILUTSequence")
-        return np.clip(entries / full, 0, 1)
-    if window == "header" and (windowed := _windowed(values, header, low, high)) is not None:
+    """Grey values in [0, 1] from `values` in the modality's units, by the policy that `window` names: header, percentile or none.
+
+    The policy "header" uses the first of these that applies: the file's VOI LUT; its first window; for CT the window _BODY_HU; for other
+    modalities without a fixed scale percentiles; the whole range from `low` to `high`.
+    """
+    if window == "header" and _has_lookup_table(header, "VOILUTSequence"):
+        entries, largest_entry = _apply_lookup_table(values, header, "VOILUTSequence")
+        return np.clip(entries / largest_entry, 0, 1)
+    if window == "header" and (windowed := _apply_window(values, header, low, high)) is not None:
         return windowed
-    deep = int(header.get("BitsStored") or 64) > 8
-    if window == "header" and deep and _hounsfield(header):
-        return _between(values, *_BODY_HU)
-    guessed = window == "header" and deep and _modality_of(header) not in _FILL_THEIR_RANGE
-    if window == "percentile" or guessed or high == np.inf:
+    above_8_bits = int(header.get("BitsStored") or 64) > 8
+    if window == "header" and above_8_bits and _is_hounsfield(header):
+        return _scale_between(values, *_BODY_HU)
+    no_fixed_scale = window == "header" and above_8_bits and _modality_code(header) not in _FULL_RANGE_MODALITIES
+    if window == "percentile" or no_fixed_scale or high == np.inf:
         low, high = percentile_ends(values if padding is None else values[~padding])
-    return _between(values, low, high)
+    return _scale_between(values, low, high)
 
 
-def _between(values: Float[np.ndarray, "h w"], low: float, high: float) -> Float[np.ndarray, "h w"]:
-    """`low` and below become 0, `high` and above 1; a step where they are one number (a window of width 1)."""
+def _scale_between(values: Float[np.ndarray, "h w"], low: float, high: float) -> Float[np.ndarray, "h w"]:
+    """`values` scaled so that `low` becomes 0 and `high` becomes 1, and clipped. Where `high` is not above `low` (a window of width 1),
+    larger values become 1 and all others 0."""
     if high <= low:
         return (values > low).astype(values.dtype)
     scaled = values - low
@@ -135,22 +145,23 @@ def _between(values: Float[np.ndarray, "h w"], low: float, high: float) -> Float
     return np.clip(scaled, 0, 1, out=scaled)
 
 
-def _modality_of(header: Dataset) -> str:
-    """The code, as the standard writes them; anything else that stands there is not repeated."""
+def _modality_code(header: Dataset) -> str:
+    """The modality's code in capital letters. Any other text in that element may be private: it is called "unknown"."""
     modality = str(header.get("Modality") or "").strip()
     return modality if re.fullmatch(r"[A-Z]{2,16}", modality) else "unknown"
 
 
-def _hounsfield(header: Dataset) -> bool:
-    """CT whose rescale leads to HU, which is what it means where RescaleType says nothing (PS3.3 C.8.2.1)."""
-    rescale = all(_number(header, name) is not None for name in ("RescaleSlope", "RescaleIntercept"))
+def _is_hounsfield(header: Dataset) -> bool:
+    """Whether the image is a CT whose rescaled values are HU. They are, too, where RescaleType is absent (PS3.3 C.8.2.1)."""
+    rescale = all(_first_number(header, name) is not None for name in ("RescaleSlope", "RescaleIntercept"))
     unit = str(header.get("RescaleType") or "").strip().upper()
-    return _modality_of(header) == "CT" and rescale and not _tables(header, "ModalityLUTSequence") and unit in ("", "HU", "US")
+    return _modality_code(header) == "CT" and rescale and not _has_lookup_table(header, "ModalityLUTSequence") and unit in ("", "HU", "US")
 
 
-def _windowed(values: Float[np.ndarray, "h w"], header: Dataset, low: float, high: float) -> Float[np.ndarray, "h w"] | None:
-    """The first window applied (PS3.3 C.11.2.1.2 and C.11.2.1.3), None without one or with one that shows nothing."""
-    centre, width = _number(header, "WindowCenter"), _number(header, "WindowWidth")
+def _apply_window(values: Float[np.ndarray, "h w"], header: Dataset, low: float, high: float) -> Float[np.ndarray, "h w"] | None:
+    """Grey values in [0, 1] by the file's first window (PS3.3 C.11.2.1.2 and C.11.2.1.3). None where the file has no window, or one that
+    holds none of the possible values."""
+    centre, width = _first_number(header, "WindowCenter"), _first_number(header, "WindowWidth")
     function = str(header.get("VOILUTFunction") or "LINEAR").strip().upper()
     if centre is None or width is None:
         return None
@@ -160,18 +171,19 @@ def _windowed(values: Float[np.ndarray, "h w"], header: Dataset, low: float, hig
         return None
     if function == "SIGMOID":
         return 1 / (1 + np.exp(-4 * (values - centre) / width))
-    return _between(values, centre - width / 2, centre + width / 2)
+    return _scale_between(values, centre - width / 2, centre + width / 2)
 
 
-def _tables(header: Dataset, name: str) -> bool:
+def _has_lookup_table(header: Dataset, name: str) -> bool:
     sequence = header.get(name)
     return bool(sequence) and all(sequence[0].get(part) is not None for part in ("LUTDescriptor", "LUTData"))
 
 
-def _looked_up(values: Shaped[np.ndarray, "h w"], header: Dataset, name: str) -> tuple[Shaped[np.ndarray, "h w"], int]:
-    """The values' entries in the sequence's first table, and the largest entry its bits allow (PS3.3 C.11.1.1, C.11.2.1.1).
+def _apply_lookup_table(values: Shaped[np.ndarray, "h w"], header: Dataset, name: str) -> tuple[Shaped[np.ndarray, "h w"], int]:
+    """For each value its entry in the first lookup table of the sequence `name`, and the largest entry that the table's bits allow
+    (PS3.3 C.11.1.1, C.11.2.1.1).
 
-    pydicom's own functions keep the index in the type of the table, so that it wraps around for 12-bit pixels and 8-bit entries.
+    pydicom's own functions compute the index in the type of the table, which overflows for 12-bit pixels and 8-bit entries.
     """
     item = header[name].value[0]
     entries, first, bits = item.LUTDescriptor
@@ -180,12 +192,12 @@ def _looked_up(values: Shaped[np.ndarray, "h w"], header: Dataset, name: str) ->
         order = "<" if header.original_encoding[1] else ">"
         data = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * (entries or 2**16) else "u1")
     table = np.asarray(data)
-    if first > 32767 and values.min() < 0:  # a negative first value that was written as unsigned
+    if first > 32767 and values.min() < 0:  # a negative first value that was written as an unsigned number
         first -= 65536
     return table[np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)], 2**bits - 1
 
 
-def _number(header: Dataset, keyword: str) -> float | None:
+def _first_number(header: Dataset, keyword: str) -> float | None:
     """The element's first value; None where it is absent, empty or not finite."""
     value = header.get(keyword)
     if value is None or value == "":

@@ -1,4 +1,4 @@
-"""What DICOM headers say of the images behind them: one record a frame, series by series, in the order of their slices in space."""
+"""The frames of many DICOM files from their headers: one record for each frame, series by series, slices in their order in space."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Series = list[tuple[Slice, DicomHeader]]
 
 
 class FrameListing(NamedTuple):
-    """The frames that were found, what a person should know of them, and the files left out as (locator, reason code, detail)."""
+    """The frames that were found, notes on them for a person, and the files left out as (locator, reason code, detail)."""
 
     records: tuple[Record, ...]
     notes: tuple[str, ...]
@@ -30,12 +30,12 @@ class FrameListing(NamedTuple):
 
 
 def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Selection | None = None) -> FrameListing:
-    """The frames of the files below `root`: studies, and series within a study, in the order in which they first appear.
+    """The frames of the files below `root`. Studies, and the series of a study, come in the order in which they first appear.
 
-    Headers are read by processes of their own, so that one that hangs pydicom costs itself only. Files that are no images, or that
+    Worker processes read the headers, so a header that makes pydicom hang costs that file only. Files that are no images, or that
     `choice` leaves out, are skipped with a reason: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big, unreadable,
-    not_primary, burned_in, missing_decoder, undecodable, crashed, timed_out, too_much_memory. Without a `choice` the files are those
-    that a person listed: derived images are taken, too.
+    not_primary, burned_in, missing_decoder, undecodable, crashed, timed_out, too_much_memory. Without a `choice` derived images are
+    included: a person has listed the files one by one.
     """
     choice = choice or Selection(derived="keep")
     files: list[DicomHeader] = []
@@ -45,26 +45,26 @@ def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Sel
             skipped.append((locator, result.reason, result.detail))
         else:
             files.append(result)
-    series = _grouped(files, choice)
-    records = tuple(_record(known, frame) for frames in series for frame, known in frames)
+    series = _group_into_series(files, choice)
+    records = tuple(_record(file, frame) for frames in series for frame, file in frames)
     return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped))
 
 
-def _grouped(files: Sequence[DicomHeader], choice: Selection) -> list[_Series]:
-    """The chosen frames by study and series, each series in its order in space; a file that names no series is one of its own."""
+def _group_into_series(files: Sequence[DicomHeader], choice: Selection) -> list[_Series]:
+    """The frames that `choice` selects, by study and series, each series in its order in space. A file that names no series is a series."""
     studies: dict[str, dict[str, list[DicomHeader]]] = {}
     for file in files:
         studies.setdefault(file.study or file.locator, {}).setdefault(file.series or file.locator, []).append(file)
     result = []
     for group in (group for study in studies.values() for group in study.values()):
-        known = {file.locator: file for file in group}
-        frames = [frame for file in group for frame in _chosen_frames(file, choice)]
-        result.append([(frame, known[frame.locator]) for frame in slice_order.sort_slices(frames)])
+        by_locator = {file.locator: file for file in group}
+        frames = [frame for file in group for frame in _select_frames(file, choice)]
+        result.append([(frame, by_locator[frame.locator]) for frame in slice_order.sort_slices(frames)])
     return result
 
 
-def _chosen_frames(file: DicomHeader, choice: Selection) -> list[Slice]:
-    frames = [Slice(place, file.number, file.locator, index) for index, place in enumerate(file.places)]
+def _select_frames(file: DicomHeader, choice: Selection) -> list[Slice]:
+    frames = [Slice(plane, file.number, file.locator, index) for index, plane in enumerate(file.planes)]
     return [slice_order.sort_slices(frames)[k] for k in choose_frames(choice.frames, len(frames))] if choice.frames != "all" else frames
 
 
@@ -84,11 +84,11 @@ def _record(file: DicomHeader, frame: Slice) -> Record:
 def _notes(files: Sequence[DicomHeader], records: Sequence[Record]) -> list[str]:
     syntaxes = Counter(file.syntax for file in files)
     notes = ["transfer syntaxes: " + ", ".join(f"{name} {count}" for name, count in syntaxes.most_common())] if files else []
-    nameless = sum(len(file.places) for file in files if file.patient_id_missing)
-    if nameless:
-        notes.append(f"{nameless} images carry no patient ID: their study, or else their file, stands for the patient")
+    without_patient_id = sum(len(file.planes) for file in files if file.patient_id_missing)
+    if without_patient_id:
+        notes.append(f"{without_patient_id} images have no patient ID: their study, or else their file, is used as the patient")
     elif len(records) > 1 and len({record.patient for record in records}) == 1:
-        notes.append(f"all {len(records)} images carry the same patient ID")
+        notes.append(f"all {len(records)} images have the same patient ID")
     unstated = Counter(file.extra.get("modality", "no modality") for file in files if file.burned_in_unstated)
     if unstated:
         kinds = ", ".join(f"{name} {count}" for name, count in unstated.most_common())
@@ -101,12 +101,12 @@ def _notes(files: Sequence[DicomHeader], records: Sequence[Record]) -> list[str]
 
 
 def _notes_on_series(series: Sequence[_Series]) -> list[str]:
-    """How many, and which of them are no regular stacks."""
-    several = [[frame for frame, _ in frames] for frames in series if len(frames) > 1]
-    notes = [f"{len(series)} series, {len(several)} of them of several images"] if several else []
-    if gaps := sum(slice_order.has_gap(frames) for frames in several):
+    """The number of series, of those with gaps between slices, and of those whose slices state no plane."""
+    multi_frame_series = [[frame for frame, _ in frames] for frames in series if len(frames) > 1]
+    notes = [f"{len(series)} series, {len(multi_frame_series)} of them of several images"] if multi_frame_series else []
+    if gaps := sum(slice_order.has_gap(frames) for frames in multi_frame_series):
         notes.append(f"{gaps} series have gaps: slices farther apart than 1.5 times the median distance, as where one is missing")
     volumes = [[s for s, _ in frames] for frames in series if len(frames) > 1 and frames[0][1].extra.get("modality") in STACKS]
-    if lost := sum(not slice_order.all_placed(frames) for frames in volumes):
-        notes.append(f"{lost} series of CT, MR or PT do not say where their slices lie: ordered by InstanceNumber")
+    if without_planes := sum(not slice_order.all_have_planes(frames) for frames in volumes):
+        notes.append(f"{without_planes} series of CT, MR or PT do not say where their slices lie: ordered by InstanceNumber")
     return notes

@@ -68,7 +68,7 @@ def outcomes(shared_data: Path) -> list[Outcome]:
 def outcome(row: dict[str, str], root: Path) -> Outcome:
     """As `medssl prepare` goes: the header is listed, then each frame is read."""
     try:
-        frames = len(HeaderReader(root, Limits(), Selection())(row["path"]).places)
+        frames = len(HeaderReader(root, Limits(), Selection())(row["path"]).planes)
     except ReadError as error:
         return Outcome(row, (error.reason,) * int(row["frames"] or 1), error.detail, "" if "pixels" in error.reason else note(row, root))
     reasons, detail = [], ""

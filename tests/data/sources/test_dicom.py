@@ -70,7 +70,7 @@ def test_without_a_patient_id_the_study_and_then_the_file_keep_images_together(t
     write(tmp_path / "c.dcm", PatientID="p", StudyInstanceUID="1.6")
     source = build(tmp_path)
     assert [record.patient for record in source.records] == ["1.5", "1.5", "b.dcm", "b.dcm", "p"]
-    assert any("4 images carry no patient ID" in note for note in source.notes)
+    assert any("4 images have no patient ID" in note for note in source.notes)
 
 
 def test_one_patient_id_on_all_images_is_noted(tmp_path, write):
