@@ -1,4 +1,4 @@
-"""What the headers of image files say, checked before anything is unpacked."""
+"""Headers of image files, checked before any pixels are unpacked."""
 
 from medssl.data.formats.channels import channels_first
 from medssl.data.formats.last_opened import LastOpened

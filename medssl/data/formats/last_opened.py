@@ -1,5 +1,4 @@
-"""The one thing opened last, kept open until another is asked for: rows and slices follow each other, and to open a compressed file
-again is to inflate it again."""
+"""A cache of one open file. Slices of a file are read one after another, and a compressed file that is opened again is inflated again."""
 
 import os
 import weakref
@@ -11,7 +10,7 @@ T = TypeVar("T")
 
 
 class LastOpened(Generic[T]):
-    """What `open_` returned for the last key. `open_` gets a stack for what has to be closed with it."""
+    """The value that `open_` returned for the last key. `open_` enters what must be closed later into the ExitStack that it gets."""
 
     def __init__(self) -> None:
         self._key: Hashable = None
@@ -19,8 +18,8 @@ class LastOpened(Generic[T]):
         self._close: Callable[[], object] = lambda: None
 
     def get(self, key: Hashable, open_: Callable[[ExitStack], T]) -> T:
-        """The thing of that key, opened unless it is the one that is kept. What `open_` raises is not kept."""
-        key = key, os.getpid()  # a forked process would share the file's position with its parent
+        """The value for `key`: the kept one if it has this key, else the one that `open_` returns. Exceptions of `open_` are passed on."""
+        key = key, os.getpid()  # a forked process must open the file anew: parent and child would share its position
         if key != self._key or self._value is None:
             self.drop()
             with ExitStack() as stack:
@@ -30,6 +29,6 @@ class LastOpened(Generic[T]):
         return self._value
 
     def drop(self) -> None:
-        """Closes it."""
+        """Closes the kept value's files and forgets the value."""
         self._key = self._value = None
         self._close()

@@ -1,8 +1,8 @@
-"""The header of a NIfTI-1 or NIfTI-2 file, checked before anything is unpacked: a file of 480 bytes can claim 4 GB.
+"""The header of a NIfTI-1 or NIfTI-2 file, checked before any voxels are unpacked: a file of 480 bytes can claim 4 GB.
 
-The fields' places are those of nifti1.h and nifti2.h (https://nifti.nimh.nih.gov). What names a person (descrip, db_name, aux_file)
-is not read. Voxels are brought into LPS order as DICOM's axial pictures show them: columns from the patient's right to left, rows from
-anterior to posterior; slices go from the feet to the head.
+The positions of the fields are those of nifti1.h and nifti2.h (https://nifti.nimh.nih.gov). Fields that may name a person (descrip,
+db_name, aux_file) are not read. Voxels are brought into LPS order, as in DICOM's axial images: columns go from the patient's right to the
+left, rows from anterior to posterior, slices from the feet to the head.
 """
 
 import gzip
@@ -23,15 +23,15 @@ from medssl.errors import ReadError
 Order = Literal["<", ">"]
 Stream = BufferedReader | gzip.GzipFile
 _GZIP = b"\x1f\x8b"
-_MOST_INFLATED = 1032  # bytes that deflate makes of one, at most (RFC 1951)
-# datatype -> NumPy's name of one sample, and samples a voxel
+_MAX_INFLATION = 1032  # the most bytes that one compressed byte can become (RFC 1951)
+# datatype -> NumPy's name of one sample; colours: datatype -> samples of a voxel
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8", 1536: "f16"}
 _COLOURS = {128: 3, 2304: 4}
 _COMPLEX = (32, 1792, 2048)
-_MM = {1: 1000.0, 3: 0.001}  # by the code of the unit: metres and micrometres; all else is taken as mm
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # code of the unit (metres, micrometres) -> mm; every other code counts as mm
 _SIZES = {1: 348, 2: 540}
-# NIfTI version -> format and place of a field
-_PLACES = {
+# NIfTI version -> `struct` layout and position in bytes of each field
+_FIELDS = {
     1: {"dim": ("8h", 40), "type": ("h", 70), "pixdim": ("8f", 76), "offset": ("f", 108), "scl": ("2f", 112), "units": ("B", 123)},
     2: {"dim": ("8q", 16), "type": ("h", 12), "pixdim": ("8d", 104), "offset": ("q", 168), "scl": ("2d", 176), "units": ("i", 500)},
 }
@@ -39,8 +39,9 @@ _PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is needed to read the voxels. `shape`: [x, y, z] as stored; `lps`: where each stored axis goes and whether it is flipped,
-    as nibabel's orientations; `oriented`: whether the file says so, or the axes are taken for left, anterior and superior."""
+    """Everything that is needed to read the voxels. `data`: the file with the voxels; `offset`: its byte where they begin; `samples`: of a
+    voxel, 1 or more for colours; `shape`: [x, y, z] as stored; `lps`: for each stored axis its LPS axis and 1 or -1 (flipped), as in
+    nibabel.orientations; `oriented`: whether the file states the orientation. If not, the axes count as left, anterior and superior."""
 
     data: Path
     offset: int
@@ -66,7 +67,7 @@ class Header:
 
     @property
     def spacing_mm(self) -> tuple[float, float] | None:
-        """Between rows and between columns; None where the file does not say."""
+        """The distance in mm between rows and between columns; None where the file does not state it."""
         spacing = self.voxel_mm[self._stored_axis(1)], self.voxel_mm[self._stored_axis(0)]
         return spacing if min(spacing) > 0 else None
 
@@ -80,29 +81,29 @@ class Header:
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether the file is compressed, by its first two bytes."""
+    """Whether the file is compressed with gzip, by its first two bytes."""
     with open_regular_file(path) as file:
         return file.read(2) == _GZIP
 
 
-def version(head: bytes) -> tuple[int, Order] | None:
-    """NIfTI's version and the byte order ("<" or ">") of a header that starts with these bytes; None for other files, Analyze too."""
+def version(first_bytes: bytes) -> tuple[int, Order] | None:
+    """The NIfTI version and the byte order ("<" or ">") of a header that starts with these bytes; None for other formats, also Analyze."""
     orders: tuple[Order, ...] = "<", ">"
     for order in orders:
-        size = struct.unpack_from(f"{order}i", head)[0] if len(head) >= 4 else 0
-        if size == 348 and head[344:347] in (b"n+1", b"ni1"):
+        size = struct.unpack_from(f"{order}i", first_bytes)[0] if len(first_bytes) >= 4 else 0
+        if size == 348 and first_bytes[344:347] in (b"n+1", b"ni1"):
             return 1, order
-        if size == 540 and head[4:7] in (b"n+2", b"ni2"):
+        if size == 540 and first_bytes[4:7] in (b"n+2", b"ni2"):
             return 2, order
     return None
 
 
-def inflated_head(head: bytes, size: int = 544) -> bytes:
-    """The first bytes of a file, inflated if they are gzip's."""
-    if not head.startswith(_GZIP):
-        return head[:size]
+def inflated_head(first_bytes: bytes, size: int = 544) -> bytes:
+    """The first `size` bytes of a file, inflated if the file is compressed with gzip; empty where they cannot be inflated."""
+    if not first_bytes.startswith(_GZIP):
+        return first_bytes[:size]
     try:
-        return zlib.decompressobj(31).decompress(head, size)
+        return zlib.decompressobj(31).decompress(first_bytes, size)
     except zlib.error:
         return b""
 
@@ -110,24 +111,26 @@ def inflated_head(head: bytes, size: int = 544) -> bytes:
 def read(path: Path, limits: Limits) -> Header:
     """The header of a .nii, .nii.gz or .hdr file.
 
-    Raises ReadError: what `opened` raises, not_nifti, not_an_image (complex numbers), missing_img, bad_header, header_bigger_than_file,
-    too_big, too_many_pixels.
+    Raises ReadError: what `open_regular_file` raises, not_nifti, not_an_image (complex numbers), missing_img, bad_header, too_big,
+    header_bigger_than_file, too_many_pixels.
     """
     with open_regular_file(path) as file:
-        head = inflated_head(file.read(4096))
-    number, order = version(head) or (0, "<")
-    if not number or len(head) < _SIZES[number]:
+        first_bytes = inflated_head(file.read(4096))
+    number, order = version(first_bytes) or (0, "<")
+    if not number or len(first_bytes) < _SIZES[number]:
         raise ReadError("not_nifti: no header of NIfTI-1 or NIfTI-2")
-    fields = {name: struct.unpack_from(order + kind, head, at) for name, (kind, at) in _PLACES[number].items()}
-    sample, samples = _sample(*fields["type"])
+    fields = {name: struct.unpack_from(order + kind, first_bytes, at) for name, (kind, at) in _FIELDS[number].items()}
+    sample, samples = _sample_type(*fields["type"])
     shape, volumes = _shape(fields["dim"])
-    paired = b"ni" in (head[344:346], head[4:6])
-    data, offset = (_beside(path), 0) if paired else (path, _SIZES[number] + 4)  # behind the header and the flag for extensions
+    paired = b"ni" in (first_bytes[344:346], first_bytes[4:6])
+    data, offset = (
+        (_find_image_file(path), 0) if paired else (path, _SIZES[number] + 4)
+    )  # the voxels come after the header and the 4 bytes of the extension flag
     if not (math.isfinite(*fields["offset"]) and 0 <= fields["offset"][0] < 2**40):
         raise ReadError("bad_header: the place of the voxels is no position in a file")
     offset, dtype = max(offset, int(*fields["offset"])), np.dtype(sample).newbyteorder(order)
     _check_size(data, offset, volumes, math.prod(shape) * samples * dtype.itemsize, limits)
-    lps, oriented = _orientation(head, number, order)
+    lps, oriented = _orientation(first_bytes, number, order)
     voxel_mm = _voxel_mm(fields["pixdim"][1:4], *fields["units"])
     header = Header(data, offset, dtype, samples, shape, volumes, *_scaling(*fields["scl"]), lps, oriented, voxel_mm)
     if math.prod(header.plane) * samples > limits.max_pixels:
@@ -136,12 +139,12 @@ def read(path: Path, limits: Limits) -> Header:
 
 
 def _scaling(slope: float, intercept: float) -> tuple[float, float]:
-    """Slope and intercept; 1 and 0 where they are no numbers or the slope is 0, which is how files say that they have none."""
+    """Slope and intercept; 1 and 0 where they are not finite or where the slope is 0, which means that the file has no scaling."""
     scaled = slope != 0 and math.isfinite(slope) and math.isfinite(intercept)
     return (slope, intercept) if scaled else (1.0, 0.0)
 
 
-def _sample(code: int) -> tuple[str, int]:
+def _sample_type(code: int) -> tuple[str, int]:
     if code in _COMPLEX:
         raise ReadError("not_an_image: complex numbers")
     if code not in _TYPES and code not in _COLOURS:
@@ -150,7 +153,7 @@ def _sample(code: int) -> tuple[str, int]:
 
 
 def _shape(dim: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
-    """[x, y, z] and the number of volumes that follow each other."""
+    """The shape [x, y, z] of a volume and the number of volumes in the file."""
     axes = dim[0]
     if not 2 <= axes <= 7 or min(dim[1 : axes + 1]) < 1:
         raise ReadError(f"bad_header: {axes} axes of {list(dim[1 : max(0, axes) + 1])} voxels")
@@ -159,13 +162,13 @@ def _shape(dim: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
 
 
 def _voxel_mm(pixdim: tuple[float, ...], units: int) -> tuple[float, float, float]:
-    """The voxel's edges, 0 where they are not known."""
-    x, y, z = (abs(edge) * _MM.get(units & 7, 1.0) if math.isfinite(edge) else 0.0 for edge in pixdim)
+    """The edges of a voxel in mm, 0 where the file does not state them."""
+    x, y, z = (abs(edge) * _MM_PER_UNIT.get(units & 7, 1.0) if math.isfinite(edge) else 0.0 for edge in pixdim)
     return x, y, z
 
 
-def _beside(path: Path) -> Path:
-    """The .img of a .hdr; either may be compressed."""
+def _find_image_file(path: Path) -> Path:
+    """The .img file beside a .hdr file; either may be compressed. Raises ReadError missing_img."""
     stem = path.name.removesuffix(".gz").rpartition(".")[0]
     for suffix in (".img", ".img.gz", ".IMG"):
         if (image := path.with_name(stem + suffix)).is_file():
@@ -173,23 +176,23 @@ def _beside(path: Path) -> Path:
     raise ReadError("missing_img: the voxels' file is not beside its header")
 
 
-def _orientation(head: bytes, number: int, order: Order) -> tuple[np.ndarray, bool]:
-    """Where the stored axes go to become LPS: by the sform if it is usable, else the qform, else as nibabel's default, LAS."""
-    from nibabel.nifti1 import Nifti1Header  # a second to import, and not needed to look for files
+def _orientation(first_bytes: bytes, number: int, order: Order) -> tuple[np.ndarray, bool]:
+    """`lps` and `oriented` of the Header: from the sform if its affine is usable, else from the qform, else nibabel's default, LAS."""
+    from nibabel.nifti1 import Nifti1Header  # takes a second to import, and is not needed to search for files
     from nibabel.nifti2 import Nifti2Header
     from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
     kind = Nifti1Header if number == 1 else Nifti2Header
-    header = kind(head[: _SIZES[number]], endianness=order, check=False)
-    qfac, *edges = header["pixdim"][:4]  # mended as nibabel's own check does, whose log lines would be printed
+    header = kind(first_bytes[: _SIZES[number]], endianness=order, check=False)
+    qfac, *edges = header["pixdim"][:4]  # corrected as nibabel's own check does; that check would print log lines
     header["pixdim"][:4] = (-1 if qfac == -1 else 1, *np.abs(edges))
-    affine = next((matrix for matrix in (_usable(header.get_sform), _usable(header.get_qform)) if matrix is not None), None)
+    affine = next((matrix for matrix in (_usable_affine(header.get_sform), _usable_affine(header.get_qform)) if matrix is not None), None)
     stored = axcodes2ornt("LAS") if affine is None else io_orientation(affine)
     return ornt_transform(stored, axcodes2ornt("LPS")).astype(int), affine is not None
 
 
-def _usable(form: Any) -> np.ndarray | None:
-    """The affine, None where the header does not claim to have it or it spans no space."""
+def _usable_affine(form: Any) -> np.ndarray | None:
+    """The affine matrix of the sform or qform; None where the header states none, or where the matrix is not invertible."""
     with np.errstate(all="ignore"):
         try:
             affine, code = form(coded=True)
@@ -202,16 +205,18 @@ def _usable(form: Any) -> np.ndarray | None:
 
 
 def _check_size(data: Path, offset: int, volumes: int, volume_bytes: int, limits: Limits) -> None:
-    """Refuses what the file cannot hold, and what would be too large."""
+    """Raises ReadError header_bigger_than_file where the file cannot hold the voxels, too_big where they exceed the limits."""
     needed, present, compressed = offset + volumes * volume_bytes, data.stat().st_size, is_gzip(data)
-    if needed > present * (_MOST_INFLATED if compressed else 1):
+    if needed > present * (_MAX_INFLATION if compressed else 1):
         raise ReadError(f"header_bigger_than_file: {needed} bytes are promised, the file has {present}{' (gzip)' if compressed else ''}")
-    if needed > limits.max_array_bytes or 3 * volume_bytes > limits.memory_bytes:  # a volume, its copy and what finds its percentiles
+    if (
+        needed > limits.max_array_bytes or 3 * volume_bytes > limits.memory_bytes
+    ):  # a volume needs its size three times: itself, a copy, and a copy for the percentiles
         raise ReadError(f"too_big: {needed} bytes, {volume_bytes} of them in one volume")
 
 
 def voxels(header: Header, stream: Stream, volume: int) -> np.ndarray:
-    """One volume [x, y, z] or [x, y, z, samples] as stored, but in LPS order. Raises ReadError header_bigger_than_file."""
+    """One volume [x, y, z] or [x, y, z, samples] of stored values in LPS order. Raises ReadError header_bigger_than_file."""
     from nibabel.orientations import apply_orientation
 
     stream.seek(header.offset + volume * header.volume_bytes)
@@ -224,16 +229,16 @@ def voxels(header: Header, stream: Stream, volume: int) -> np.ndarray:
 
 
 def check_gzip(path: Path, limits: Limits) -> None:
-    """Inflates the whole file, keeping nothing, so that its checksum is looked at: a flipped bit is other voxels, not an error.
+    """Inflates the whole file, keeping nothing, so that its checksum is compared. Without that a flipped bit would change voxels unnoticed.
 
     Raises ReadError crc, truncated, too_big.
     """
-    found, piece = 0, bytearray(1 << 20)
+    unpacked, buffer = 0, bytearray(1 << 20)
     try:
         with gzip.open(path) as stream:
-            while count := stream.readinto(piece):
-                found += count
-                if found > limits.max_array_bytes:
+            while count := stream.readinto(buffer):
+                unpacked += count
+                if unpacked > limits.max_array_bytes:
                     raise ReadError(f"too_big: more than {limits.max_array_bytes} bytes when unpacked")
     except EOFError:
         raise ReadError("truncated: the compressed data ends too early") from None

@@ -1,4 +1,4 @@
-"""What an .npz file says of its arrays before any is read: shapes and types from their headers, sizes from the zip directory."""
+"""The headers of the arrays in an .npz file: shapes and types, compared with the sizes in the zip directory before an array is read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from medssl.errors import UserError
 
 
 class Header(NamedTuple):
-    """The shape and the type of one array, as its own header states them."""
+    """The shape and the type of one array by its header."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
 
 
 class Arrays:
-    """The arrays of an open .npz file. Every error is a UserError that names the file as it was
-    given, the key, what was expected and what was found; other names inside the archive are not told."""
+    """The arrays of an open .npz file. Every error is a UserError that names the file, the key, what was expected and what was found. Other
+    names inside the archive may be private and are not repeated."""
 
     def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
         self.file = file
@@ -33,30 +33,30 @@ class Arrays:
         self.keys = [name.removesuffix(".npy") for name in archive.namelist()]
 
     def header(self, key: str) -> Header:
-        """Shape and type, once they fit the bytes that the zip directory promises."""
-        with self._opened(key) as stream:
-            header = self._parsed(key, stream)
+        """The shape and type of an array. Raises UserError where they need another number of bytes than the zip directory states."""
+        with self._open(key) as stream:
+            header = self._parse(key, stream)
             claimed, found = prod(header.shape) * header.dtype.itemsize, self._size(key) - stream.tell()
         if claimed != found:
             raise UserError(f"{self.file}, {key}: its header says {claimed} bytes, the file holds {found}. It is damaged; fetch it again.")
         return header
 
-    def read(self, key: str, most: int) -> np.ndarray:
-        """The whole array, of at most `most` bytes."""
-        if self._size(key) > most:
-            raise UserError(f"{self.file}, {key}: too big (too_big): {self._size(key)} bytes, expected at most {most}.")
-        with self._opened(key) as stream:
+    def read(self, key: str, max_bytes: int) -> np.ndarray:
+        """The whole array. Raises UserError where it is larger than `max_bytes`."""
+        if self._size(key) > max_bytes:
+            raise UserError(f"{self.file}, {key}: too big (too_big): {self._size(key)} bytes, expected at most {max_bytes}.")
+        with self._open(key) as stream:
             return npy.read_array(stream, allow_pickle=False)
 
     def _size(self, key: str) -> int:
         return self._archive.getinfo(f"{key}.npy").file_size
 
-    def _opened(self, key: str) -> IO[bytes]:
+    def _open(self, key: str) -> IO[bytes]:
         if key not in self.keys:
             raise UserError(f"{self.file} has no array {key!r}, which the MedMNIST form needs; it has {len(self.keys)} others.")
         return self._archive.open(f"{key}.npy")
 
-    def _parsed(self, key: str, stream: IO[bytes]) -> Header:
+    def _parse(self, key: str, stream: IO[bytes]) -> Header:
         version = npy.read_magic(stream)
         shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
         if dtype.hasobject:
@@ -66,7 +66,7 @@ class Arrays:
 
 @contextmanager
 def open_arrays(file: Path) -> Iterator[Arrays]:
-    """The arrays of `file` within a `with` block; damage that shows while they are read becomes a UserError."""
+    """The arrays of `file`, for a `with` block. Raises UserError for a damaged file, also where the damage shows inside the block."""
     try:
         with zipfile.ZipFile(file) as archive:
             yield Arrays(file, archive)

@@ -1,4 +1,4 @@
-"""Opening one image file: a regular file that can be read and is not empty, or the reason why not."""
+"""Opening one image file, which must be a regular, readable file that is not empty."""
 
 import stat
 from pathlib import Path
@@ -8,7 +8,7 @@ from medssl.errors import ReadError
 
 
 def open_regular_file(path: Path) -> BinaryIO:
-    """The file, open for reading. Raises ReadError not_a_file (a FIFO would block for ever), unreadable, or empty."""
+    """The file, open for reading. Raises ReadError not_a_file (opening a pipe would block for ever), unreadable, or empty."""
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):

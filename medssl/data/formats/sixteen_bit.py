@@ -1,4 +1,4 @@
-"""Colour pictures of 16 bits a sample: Pillow hands out the upper eight, OpenCV all of them, and the two must agree."""
+"""Colour images with 16 bits for each channel. Pillow returns only the upper 8 bits, OpenCV all 16; the two must agree."""
 
 from typing import BinaryIO
 
@@ -12,8 +12,8 @@ _MODES = ("RGB", "RGBA", "RGBX", "RGBa", "LA")
 _BITS_PER_SAMPLE = 258  # TIFF 6.0, section 8
 
 
-def is_deep(picture: Image.Image, file: BinaryIO) -> bool:
-    """Whether the file, a PNG or TIFF, stores 16 bits a sample of more than one channel."""
+def has_16_bit_colours(picture: Image.Image, file: BinaryIO) -> bool:
+    """Whether the file is a PNG or TIFF of several channels with 16 bits each."""
     if picture.mode not in _MODES or picture.format not in ("PNG", "TIFF"):
         return False
     if picture.format == "TIFF":
@@ -22,25 +22,27 @@ def is_deep(picture: Image.Image, file: BinaryIO) -> bool:
     return file.read(1) == b"\x10"
 
 
-def colours(picture: Image.Image, file: BinaryIO, page: int) -> Float[np.ndarray, "h w 3"]:
-    """The picture upright, in [0, 1], transparency onto black. Raises ReadError undecodable where the decoders do not agree."""
+def read_colours(picture: Image.Image, file: BinaryIO, page: int) -> Float[np.ndarray, "h w 3"]:
+    """The image in its EXIF orientation, in [0, 1], on a black background where it is transparent. Raises ReadError undecodable where the
+    pixels of Pillow and OpenCV differ."""
     upright = ImageOps.exif_transpose(picture)
-    coarse = np.asarray(upright.convert("RGBA") if upright.mode == "LA" else upright)
-    for fine in _turned(_decoded(file, page)):
-        if fine.shape[:2] == coarse.shape[:2] and (np.abs((fine[..., :3] >> 8).astype(int) - coarse[..., :3]) <= 1).all():
-            whole = fine[..., :3] / 65535
-            shown = fine.shape[2] == 4 and upright.has_transparency_data and upright.mode != "RGBa"  # which is multiplied already
-            return whole * (fine[..., 3:] / 65535) if shown else whole
+    upper_bytes = np.asarray(upright.convert("RGBA") if upright.mode == "LA" else upright)
+    for candidate in _orientations(_decode_with_opencv(file, page)):
+        same_shape = candidate.shape[:2] == upper_bytes.shape[:2]
+        if same_shape and (np.abs((candidate[..., :3] >> 8).astype(int) - upper_bytes[..., :3]) <= 1).all():
+            pixels = candidate[..., :3] / 65535
+            transparent = candidate.shape[2] == 4 and upright.has_transparency_data and upright.mode != "RGBa"  # RGBa: multiplied already
+            return pixels * (candidate[..., 3:] / 65535) if transparent else pixels
     raise ReadError("undecodable: two decoders give different pixels of 16 bits")
 
 
-def _decoded(file: BinaryIO, page: int) -> Shaped[np.ndarray, "h w c"]:
-    """uint16 [H, W, 3 or 4], red first, as stored."""
-    import cv2  # of the formats read here, needed for this one only
+def _decode_with_opencv(file: BinaryIO, page: int) -> Shaped[np.ndarray, "h w c"]:
+    """uint16 [H, W, 3 or 4] in the order red, green, blue, alpha, in the orientation that OpenCV gives it."""
+    import cv2  # slow to import, and needed for these images only
 
     file.seek(0)
     level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV writes what it thinks of a file's tags to stderr
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV writes warnings about a file's tags to stderr
     try:
         _, pages = cv2.imdecodemulti(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED, range=(page, page + 1))
     finally:
@@ -50,6 +52,6 @@ def _decoded(file: BinaryIO, page: int) -> Shaped[np.ndarray, "h w c"]:
     return pages[0][..., [2, 1, 0, 3][: pages[0].shape[2]]]
 
 
-def _turned(stored: Shaped[np.ndarray, "h w c"]) -> list[np.ndarray]:
-    """All eight orientations: which of them a decoder has already undone depends on the format and on its version."""
+def _orientations(stored: Shaped[np.ndarray, "h w c"]) -> list[np.ndarray]:
+    """The image in all eight orientations: whether OpenCV has applied the EXIF orientation depends on the format and on its version."""
     return [np.rot90(side, turns) for side in (stored, stored[:, ::-1]) for turns in range(4)]

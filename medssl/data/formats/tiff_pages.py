@@ -6,41 +6,43 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 _MAX_PAGES, _MAX_ENTRIES = 100_000, 2_000_000
-_KIND, _REDUCED_OR_MASK = 254, 0b101  # NewSubfileType: a thumbnail, a level of a pyramid, a mask of transparency
-# version -> forms of an offset, of a count and of a directory's entry, and where the first offset stands
-_FORMS = {42: ("I", "H", "HHII", 4), 43: ("Q", "Q", "HHQI4x", 8)}
+_NEW_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 0b101  # the tag, and its bits for thumbnails, levels of a pyramid and transparency masks
+# version -> `struct` layout of an offset, of a count and of a directory's entry, and the position of the first offset in bytes
+_LAYOUTS = {42: ("I", "H", "HHII", 4), 43: ("Q", "Q", "HHQI4x", 8)}
 
 
 def picture_pages(path: Path) -> list[int]:
-    """The pages that are pictures of their own, [0] for a file in which no chain can be followed: its reader will say why."""
+    """The indices of the pages that are images, no thumbnails or masks. [0] where the directories cannot be read: the reader of the file
+    then states the fault."""
     try:
         with path.open("rb") as file:
-            kinds = list(_kinds(file))
+            kinds = list(_page_kinds(file))
     except (OSError, struct.error, ValueError):
         return [0]
     return [page for page, kind in enumerate(kinds) if not kind & _REDUCED_OR_MASK] or [0]
 
 
-def _kinds(file: BinaryIO) -> Iterator[int]:
-    """The NewSubfileType of each page. Raises struct.error where the file ends too early, ValueError for a loop and for other files."""
+def _page_kinds(file: BinaryIO) -> Iterator[int]:
+    """The NewSubfileType of each page. Raises struct.error where the file ends too early; ValueError for a file that is no TIFF, for a loop
+    of directories, and for too many of them."""
     order = {b"II": "<", b"MM": ">"}.get(file.read(2), "=")
-    version = _number(file, order + "H")
-    if order == "=" or version not in _FORMS:
+    version = _unpack_one(file, order + "H")
+    if order == "=" or version not in _LAYOUTS:
         raise ValueError("not TIFF")
-    offset, count, entry, first = _FORMS[version]
+    offset, count, entry, first = _LAYOUTS[version]
     file.seek(first)
-    at, seen, entries = _number(file, order + offset), set(), 0
-    while at:
-        file.seek(at)
-        own = _number(file, order + count)
-        seen.add(at)
-        entries += own
-        table = file.read(own * struct.calcsize("=" + entry)) if entries <= _MAX_ENTRIES else b""
-        at = _number(file, order + offset)
-        if at in seen or len(seen) > _MAX_PAGES or entries > _MAX_ENTRIES:
+    position, seen, entries = _unpack_one(file, order + offset), set(), 0
+    while position:
+        file.seek(position)
+        entry_count = _unpack_one(file, order + count)
+        seen.add(position)
+        entries += entry_count
+        table = file.read(entry_count * struct.calcsize("=" + entry)) if entries <= _MAX_ENTRIES else b""
+        position = _unpack_one(file, order + offset)
+        if position in seen or len(seen) > _MAX_PAGES or entries > _MAX_ENTRIES:
             raise ValueError("a loop, or no end")
-        yield next((value for tag, _, _, value in struct.iter_unpack(order + entry, table) if tag == _KIND), 0)
+        yield next((value for tag, _, _, value in struct.iter_unpack(order + entry, table) if tag == _NEW_SUBFILE_TYPE), 0)
 
 
-def _number(file: BinaryIO, form: str) -> Any:
-    return struct.unpack(form, file.read(struct.calcsize(form)))[0]
+def _unpack_one(file: BinaryIO, layout: str) -> Any:
+    return struct.unpack(layout, file.read(struct.calcsize(layout)))[0]

@@ -1,1 +1,1 @@
-"""One file a format: a Record's pixels as float32 [C, H, W] in [0, 1] under one pixel contract."""
+"""One module for each file format. A reader returns the pixels of a Record as float32 [C, H, W] in [0, 1]."""

@@ -1,8 +1,8 @@
-"""DICOM: one frame of a radiograph, a slice, an ultrasound or whatever else is a picture, after the pixel contract.
+"""DICOM: reads one frame of an image as pixels in [0, 1].
 
-pydicom decodes; the headers are checked before anything is allocated, and only the elements named here are read, so that
-no name, number or date of a patient enters memory. `functional_groups` finds what multi-frame files keep for each frame,
-`dicom.intensity` turns stored values into [0, 1].
+pydicom decodes the frame. The header is checked before memory for pixels is allocated. Only the elements that are named here are read, so
+no name, number or date of a patient enters memory. `functional_groups` reads the elements that multi-frame files state for each frame,
+`dicom.intensity` turns stored values into grey values.
 """
 
 import warnings
@@ -29,14 +29,14 @@ _SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfigu
 _OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _TAGS: list[BaseTag | int] = [Tag(name) for name in ("SOPClassUID", *_SHAPE, *_OFFSETS, *functional_groups.TAGS, *intensity.TAGS)]
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-# Segmentation, surface segmentation, RT dose: pixels that are no picture
+# Segmentation, surface segmentation and RT dose have pixels, but are no images
 _NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.5", "1.2.840.10008.5.1.4.1.1.481.2")
 
 
 class Config(PluginConfig):
-    """`window`: header (the file's VOI LUT or first window, else what suits its modality), percentile, none (its stored range), or
-    windows in HU for CT, each a channel. `non_finite`: a frame of floating-point numbers that holds NaN is refused (skip), or is
-    black there (zero)."""
+    """`window`: header (the file's VOI LUT or first window, else a window for its modality), percentile (of the frame), none (the range of
+    the stored bits), or windows in HU for CT, which give one channel each. `non_finite`: a frame of floating-point numbers that holds NaN
+    or infinity is left out (skip), or these pixels become 0 (zero)."""
 
     name: str = "dicom"
     window: Window = "header"
@@ -45,7 +45,7 @@ class Config(PluginConfig):
 
 
 class _File(NamedTuple):
-    """A file whose header describes pixels; `present`: the bytes of them that are there."""
+    """An open file whose header has been checked. `present`: the number of bytes of pixels that the file holds."""
 
     stream: BinaryIO
     header: Dataset
@@ -61,17 +61,17 @@ class Reader:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._files = LastOpened[_File]()  # the header of a thousand frames is read once
+        self._files = LastOpened[_File]()  # a header is read once for all frames of its file
 
     def read(self, path: Path, index: int = 0) -> Decoded:
-        """Frame `index` of a file, brighter being more.
+        """Frame `index` of a file, in [0, 1]; 1 is white.
 
         Raises ReadError: not_a_file, unreadable, empty, not_dicom, no_pixels, not_an_image, bad_header, too_many_pixels,
         deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield.
         """
-        with _quiet():
+        with _ignore_warnings():
             file, stored = self._decode(path, index)
-            with _failing_as("bad_header", "an element that describes the grey scale is malformed"):
+            with _raise_as("bad_header", "an element that describes the grey scale is malformed"):
                 header = functional_groups.merge_frame_groups(file.header, index)
                 image = intensity.pixels(stored, header, self._config.window, self._config.non_finite)
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
@@ -79,14 +79,14 @@ class Reader:
 
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""
-        with _quiet():
+        with _ignore_warnings():
             return self._decode(path, index)[1]
 
     def _decode(self, path: Path, index: int) -> tuple[_File, np.ndarray]:
-        file = self._files.get((path, _stamp(path)), lambda stack: _open(path, stack, self._config.limits))
-        with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
+        file = self._files.get((path, _size_and_time(path)), lambda stack: _open(path, stack, self._config.limits))
+        with _raise_as("bad_header", "an element that describes the pixels is missing or malformed"):
             _check_frame(file, index)
-        with _failing_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
+        with _raise_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
             return file, decoders.decode(file.stream, file.header, file.syntax, file.pixels, index)
 
 
@@ -104,15 +104,15 @@ def recognises(head: bytes) -> bool:
     return little or (head[:2] == b"\x00\x08" and explicit)
 
 
-def _quiet() -> "warnings.catch_warnings[None]":
-    """pydicom warns of what it mends: padding, odd VRs, missing frame numbers."""
+def _ignore_warnings() -> "warnings.catch_warnings[None]":
+    """A context without warnings: pydicom warns of everything that it corrects, such as padding, odd VRs and missing frame numbers."""
     return warnings.catch_warnings(action="ignore")
 
 
 @contextmanager
-def _failing_as(reason: str, sentence: str) -> Iterator[None]:
-    """Any exception as a ReadError of that reason: a damaged file leads pydicom and its decoders to all kinds of them.
-    The exception's own text is left out, it can quote the header."""
+def _raise_as(reason: str, sentence: str) -> Iterator[None]:
+    """Turns any exception into a ReadError with that reason: damaged files make pydicom and its decoders raise many kinds of exceptions.
+    The exception's own text is left out because it can quote the header."""
     try:
         yield
     except ReadError:
@@ -121,27 +121,27 @@ def _failing_as(reason: str, sentence: str) -> Iterator[None]:
         raise ReadError(f"{reason}: {sentence} ({type(error).__name__})") from error
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _size_and_time(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
     except OSError:
-        return None  # opening it will say why
+        return None  # opening the file will state the reason
     return found.st_size, found.st_mtime_ns
 
 
 def _open(path: Path, stack: ExitStack, limits: Limits) -> _File:
     file = stack.enter_context(open_regular_file(path))
-    with _failing_as("undecodable", "the deflated data set is damaged"):
+    with _raise_as("undecodable", "the deflated data set is damaged"):
         stream = inflate(file, limits)
-    with _failing_as("not_dicom", "no DICOM header can be read"):
+    with _raise_as("not_dicom", "no DICOM header can be read"):
         header = dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
         syntax = _transfer_syntax(header)
-    with _failing_as("bad_header", "an element that describes the pixels is missing or malformed"):
+    with _raise_as("bad_header", "an element that describes the pixels is missing or malformed"):
         return _check_file(stream, header, syntax, limits)
 
 
 def _transfer_syntax(header: Dataset) -> UID:
-    """The file's transfer syntax, or, where it states none, the one in which pydicom found the elements readable."""
+    """The transfer syntax that the file states, or else the one with which pydicom could read the elements."""
     if stated := header.file_meta.get("TransferSyntaxUID"):
         return UID(stated)
     if not header.preamble and not all(name in header for name in ("SOPClassUID", "Rows", "Columns")):
@@ -151,13 +151,14 @@ def _transfer_syntax(header: Dataset) -> UID:
 
 
 def _check_file(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) -> _File:
-    """Refuses what is no picture and what cannot hold what it promises. `stream` stands at the pixel data or at the end."""
-    here, there = stream.tell(), stream.seek(0, 2)
+    """The checked file. Raises ReadError for objects that are no images, and where the header does not fit the file or the limits. The
+    position of `stream` is the start of the pixel data, or the end of a file without any."""
+    pixel_start, file_end = stream.tell(), stream.seek(0, 2)
     if header.get("SOPClassUID") in _NO_IMAGES or header.get("BitsAllocated") == 1:
         raise ReadError("not_an_image: a segmentation, a dose or a bit mask")
     decoders.check_decoder(header, syntax)
-    stream.seek(here)
-    pixels, length = _element(stream.read(12), here, syntax)
+    stream.seek(pixel_start)
+    pixels, length = _parse_element(stream.read(12), pixel_start, syntax)
     if not pixels.keyword:
         kind = UID(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "").name
         image = "Rows" in header or "Image Storage" in kind
@@ -165,13 +166,13 @@ def _check_file(stream: BinaryIO, header: Dataset, syntax: UID, limits: Limits) 
     rows, columns, samples, frames = _shape(header)
     if samples not in (1, 3):
         raise ReadError(f"not_an_image: {samples} samples per pixel")
-    if min(rows, columns) < 1 or not 0 < frames <= there:
-        raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} in {there} bytes")
+    if min(rows, columns) < 1 or not 0 < frames <= file_end:
+        raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} in {file_end} bytes")
     if rows * columns * samples > limits.max_pixels:
         raise ReadError(f"too_many_pixels: {rows} x {columns} x {samples}, the limit is {limits.max_pixels}")
     if syntax.is_encapsulated:
-        codestream.check_items(stream, pixels.start, there)
-    return _File(stream, header, syntax, pixels, min(length, there - pixels.start))
+        codestream.check_items(stream, pixels.start, file_end)
+    return _File(stream, header, syntax, pixels, min(length, file_end - pixels.start))
 
 
 def _shape(header: Dataset) -> tuple[int, int, int, int]:
@@ -181,22 +182,23 @@ def _shape(header: Dataset) -> tuple[int, int, int, int]:
 
 
 def _check_frame(file: _File, index: int) -> None:
-    """Refuses a frame that is not there, or not whole, or not as large as the header says."""
+    """Raises ReadError for a frame that is missing, cut short, or not of the size that the header states."""
     rows, columns, samples, frames = _shape(file.header)
     if not 0 <= index < frames:
         raise ReadError(f"bad_header: frame {index} of {frames}")
     if file.syntax.is_encapsulated:
-        with _failing_as("undecodable", "the compressed frames cannot be told apart"):
+        with _raise_as("undecodable", "the compressed frames cannot be told apart"):
             codestream.check_size(file.stream, file.pixels.start, file.header, index)
         return
-    share = 2 / 3 if file.header.PhotometricInterpretation == "YBR_FULL_422" else 1  # two pixels share their colour
+    share = 2 / 3 if file.header.PhotometricInterpretation == "YBR_FULL_422" else 1  # two neighbouring pixels share their colour
     needed = (index + 1) * rows * columns * samples * (file.header.BitsAllocated // 8) * share
     if file.present < needed:
         raise ReadError(f"truncated_pixels: {file.present} of {needed:.0f} bytes are there")
 
 
-def _element(head: bytes, at: int, syntax: UID) -> tuple[Pixels, int]:
-    """The element that `head` opens at byte `at` of the file, without a keyword where it holds no pixels, and its length as stated."""
+def _parse_element(head: bytes, at: int, syntax: UID) -> tuple[Pixels, int]:
+    """The element whose first 12 bytes are `head`, at byte `at` of the file, and its stated length. Its keyword is "" where it holds no
+    pixels."""
     order: Literal["little", "big"] = "little" if syntax.is_little_endian else "big"
     tag = int.from_bytes(head[:2], order) << 16 | int.from_bytes(head[2:4], order)
     vr, size = ("", 8) if syntax.is_implicit_VR else (head[4:6].decode("latin-1"), 12)

@@ -1,7 +1,7 @@
-"""NIfTI-1 and -2 (.nii, .nii.gz, .hdr and .img): one axial slice of a volume, as DICOM's axial pictures show it.
+"""NIfTI-1 and NIfTI-2 (.nii, .nii.gz, .hdr and .img): reads one axial slice of a volume, oriented like DICOM's axial images.
 
-Slices go from the feet to the head; in each, rows go from anterior to posterior and columns from the patient's right to the left, as a
-radiologist sees it. All slices of a volume are on one scale. `nifti_header` checks what a file claims before anything is unpacked.
+Slices go from the feet to the head. In a slice, rows go from anterior to posterior and columns from the patient's right to the left, as
+radiologists see it. All slices of a volume share one grey scale. `nifti_header` checks the header before any voxels are unpacked.
 """
 
 import gzip
@@ -22,9 +22,9 @@ from medssl.types import Decoded
 
 
 class Config(PluginConfig):
-    """`window`: header and percentile (the 0.5th and 99.5th percentile of the volume; NIfTI states no window), none (the range of the
-    stored integers), or windows in HU for CT, one a channel. `non_finite`: what becomes of a volume that holds NaN: skip it, or zero
-    for the voxels."""
+    """`window`: header and percentile both mean the 0.5th and 99.5th percentile of the volume, as NIfTI states no window; none means the
+    range of the stored integers; windows in HU, for CT, give one channel each. `non_finite`: a volume that holds NaN or infinity is left
+    out (skip), or these voxels become 0 (zero)."""
 
     name: str = "nifti"
     window: Window = "header"
@@ -33,8 +33,8 @@ class Config(PluginConfig):
 
 
 class Volume(NamedTuple):
-    """`voxels` [x, y, z] or [x, y, z, samples] in LPS order, to be multiplied by `slope` and moved by `intercept`. `ranges`: what becomes
-    black and white, one pair a channel; none for colours."""
+    """`voxels`: stored values [x, y, z] or [x, y, z, samples] in LPS order; the real values are voxels * slope + intercept. `ranges`: for
+    each channel the two real values that become 0 and 1; empty for colours."""
 
     voxels: np.ndarray
     slope: float
@@ -43,7 +43,7 @@ class Volume(NamedTuple):
 
 
 class Reader:
-    """Reads slices one after another: the volume read last is kept, so that its slices unpack it once."""
+    """Reads slices. The last volume is kept in memory, so it is unpacked once for all its slices."""
 
     version = "1"
 
@@ -51,30 +51,30 @@ class Reader:
         self._config = config
         self._headers = LastOpened[Header]()
         self._streams = LastOpened[Stream]()
-        self._volumes = LastOpened[Volume | ReadError]()  # a volume that cannot be used is not unpacked again for each of its slices
+        self._volumes = LastOpened[Volume | ReadError]()  # the error is kept, too: a bad volume is unpacked once only
 
     def read(self, path: Path, index: int = 0) -> Decoded:
-        """Slice `index` of the file, counted through its volumes: volume * depth + slice.
+        """Slice `index` of the file; the slices of all volumes are numbered one after another: volume * depth + slice.
 
-        Raises ReadError: what `_nifti_header.read` raises, no_such_slice, unreadable, crc, truncated, non_finite, constant (the volume),
-        empty_slice (one slice of it, as at its ends).
+        Raises ReadError: what `nifti_header.read` raises, no_such_slice, unreadable, crc, truncated, non_finite, constant (all voxels of
+        the volume are equal), empty_slice (those of the slice are, as at the ends of a volume).
         """
         header = self._headers.get(path, lambda _: nifti_header.read(path, self._config.limits))
-        number, at = divmod(index, header.depth)
+        number, position = divmod(index, header.depth)
         if not 0 <= number < header.volumes:
             raise ReadError(f"no_such_slice: slice {index} of {header.volumes} x {header.depth}")
-        volume = self._volumes.get((path, number), lambda _: self._attempted(header, number))
+        volume = self._volumes.get((path, number), lambda _: self._load_volume(header, number))
         if isinstance(volume, ReadError):
             raise ReadError(str(volume))
-        picture = np.swapaxes(volume.voxels[:, :, at], 0, 1)
+        picture = np.swapaxes(volume.voxels[:, :, position], 0, 1)
         if picture.min() == picture.max():
             raise ReadError("empty_slice: all voxels of the slice are equal")
         return Decoded(_pixels(picture, volume), _bits(header), header.spacing_mm)
 
-    def _attempted(self, header: Header, number: int) -> Volume | ReadError:
+    def _load_volume(self, header: Header, number: int) -> Volume | ReadError:
         try:
-            stream = self._streams.get(header.data, lambda stack: _opened(header.data, self._config.limits, stack))
-            return _volume(nifti_header.voxels(header, stream, number), header, self._config)
+            stream = self._streams.get(header.data, lambda stack: _open_stream(header.data, self._config.limits, stack))
+            return _scale_volume(nifti_header.voxels(header, stream, number), header, self._config)
         except ReadError as error:
             return error
         except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -93,19 +93,19 @@ def recognises(head: bytes) -> bool:
     return nifti_header.version(nifti_header.inflated_head(head)) is not None
 
 
-def _opened(data: Path, limits: Limits, stack: ExitStack) -> Stream:
-    """The bytes of the file, unpacked as they are read; all of them have been looked at once."""
+def _open_stream(data: Path, limits: Limits, stack: ExitStack) -> Stream:
+    """A stream of the unpacked bytes of the file. Of a compressed file the checksum is compared first."""
     if not nifti_header.is_gzip(data):
         return stack.enter_context(data.open("rb"))
     nifti_header.check_gzip(data, limits)
     return stack.enter_context(gzip.open(data))
 
 
-def _volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
-    """The volume with the scale that all its slices share. Raises ReadError non_finite, constant."""
+def _scale_volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
+    """The volume with the grey scale of all its slices. `voxels`: stored values in LPS order. Raises ReadError non_finite, constant."""
     slope, intercept = header.slope, header.intercept
     if header.samples > 1:
-        voxels = voxels[..., :3]  # what the fourth is stands nowhere; writers fill it with 0
+        voxels = voxels[..., :3]  # NIfTI does not define the fourth sample; programs write 0
         percentile_ends(voxels)
         return Volume(voxels, 1, 0, ())
     if voxels.dtype.kind == "f":
@@ -114,7 +114,7 @@ def _volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
         if scaled:
             voxels = voxels * slope + intercept
         slope, intercept = 1.0, 0.0
-        voxels = _finite(voxels, config)
+        voxels = _replace_non_finite(voxels, config)
     low, high = percentile_ends(voxels)
     if windows := windows_hu(config.window):
         return Volume(voxels, slope, intercept, tuple((centre - width / 2, centre + width / 2) for centre, width in windows))
@@ -124,7 +124,7 @@ def _volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
     return Volume(voxels, slope, intercept, ((low, high),))
 
 
-def _finite(voxels: Shaped[np.ndarray, "x y z"], config: Config) -> Shaped[np.ndarray, "x y z"]:
+def _replace_non_finite(voxels: Shaped[np.ndarray, "x y z"], config: Config) -> Shaped[np.ndarray, "x y z"]:
     bad = voxels.size - np.count_nonzero(np.isfinite(voxels))
     if bad and config.non_finite == "skip":
         raise ReadError(f"non_finite: {bad} of {voxels.size} voxels are NaN or infinite")
@@ -132,7 +132,7 @@ def _finite(voxels: Shaped[np.ndarray, "x y z"], config: Config) -> Shaped[np.nd
 
 
 def _pixels(picture: Shaped[np.ndarray, "h w *colours"], volume: Volume) -> np.ndarray:
-    """float32 [C, H, W] in [0, 1]."""
+    """The slice `picture` of stored values as float32 [C, H, W] in [0, 1]."""
     if not volume.ranges:
         return channels_first(picture) / 255
     values = picture * np.float64(volume.slope) + volume.intercept

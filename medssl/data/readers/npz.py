@@ -1,9 +1,8 @@
-"""NumPy archives of images as MedMNIST has them: `file.npz#key` names an array [N, H, W] or [N, H, W, 3], uint8 or uint16, or one of
-volumes [N, D, H, W], whose slices count on from one volume to the next.
+"""NumPy archives of images in the form of MedMNIST: `file.npz#key` names an array [N, H, W] or [N, H, W, 3], uint8 or uint16, or an array
+of volumes [N, D, H, W], whose slices are numbered one after another.
 
-The zip directory and the array's header are checked against the limits before a byte of it is unpacked, and pickles are
-refused: an archive of 2 MB can otherwise claim 2 GB, or run code. Images are unpacked one after another, never the array: MedMNIST
-has files of 13 GB.
+The zip directory and the array's header are compared with the limits before any image is unpacked: an archive of 2 MB can claim 2 GB.
+Pickles are refused: they can run code. Images are unpacked one by one, never the whole array: MedMNIST has files of 13 GB.
 """
 
 import math
@@ -20,9 +19,10 @@ from medssl.data.formats import LastOpened, channels_first, open_regular_file
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
-_MAX_RATIO = 500  # deflate reaches 1030 on constant bytes; pictures stay below 10, volumes of two values (VesselMNIST3D) near 200
-_SMALL = 2**20
-_RANGES = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+# unpacked bytes for each compressed byte: deflate reaches 1030 for constant bytes, images 10, volumes of two values (VesselMNIST3D) 200
+_MAX_RATIO = 500
+_SMALL_BYTES = 2**20  # arrays up to this size may have any ratio
+_LARGEST_VALUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
 class Config(PluginConfig):
@@ -33,7 +33,8 @@ class Config(PluginConfig):
 
 
 class Images(NamedTuple):
-    """An array that is being unpacked: `stream` gives `number` images of `shape` [H, W] or [H, W, 3] from byte `start` on."""
+    """An open array of `number` images of `shape` [H, W] or [H, W, 3]. `stream`: its unpacked bytes; `start`: the byte where the first
+    image begins; `sliced`: whether the images are slices of volumes."""
 
     stream: IO[bytes]
     start: int
@@ -44,7 +45,7 @@ class Images(NamedTuple):
 
 
 class Reader:
-    """Reads one image after another: forwards the archive is unpacked further, backwards it is unpacked again from its start."""
+    """Reads images, fastest in their order: for an earlier image than the last one the archive is unpacked again from its start."""
 
     version = "1"
 
@@ -56,26 +57,26 @@ class Reader:
     def read(self, path: Path, index: int = 0) -> Decoded:
         """Image `index` of the array that `path` names (`file.npz#key`); of volumes, slice `index`: row * D + slice.
 
-        Raises ReadError: not_a_file, unreadable, empty, no_such_key, no_such_row, too_big, pickled_npz, bad_array, truncated (with the
-        image at whose end damage shows, and all behind it), empty_slice.
+        Raises ReadError: not_a_file, unreadable, empty, no_such_key, no_such_row, too_big, too_many_pixels, pickled_npz, bad_array,
+        truncated (for the image in which the archive's damage is found and for all images after that), empty_slice.
         """
         if self._damage and self._damage[0] == path and index >= self._damage[1]:
             raise ReadError("truncated: the archive is damaged before this image")
         try:
-            images = self._images.get(path, lambda stack: _opened(path, self._limits, stack))
+            images = self._images.get(path, lambda stack: _open_array(path, self._limits, stack))
             if not 0 <= index < images.number:
                 raise ReadError(f"no_such_row: image {index} of {images.number}")
-            stored = _image(images, index)
+            stored = _read_image(images, index)
         except ReadError:
             raise
-        except Exception as error:  # zipfile, zlib and NumPy's header each raise their own kinds, tokenize.TokenError among them
+        except Exception as error:  # zipfile, zlib and NumPy raise many kinds of exceptions for damaged bytes, even tokenize.TokenError
             self._images.drop()
             self._damage = path, index
             raise ReadError(f"truncated: the archive is damaged ({type(error).__name__})") from error
         if images.sliced and stored.min() == stored.max():
             raise ReadError("empty_slice: all voxels of the slice are equal")
-        full = _RANGES[stored.dtype.newbyteorder("=")]
-        return Decoded(channels_first(stored) / full, full.bit_length())
+        largest = _LARGEST_VALUE[stored.dtype.newbyteorder("=")]
+        return Decoded(channels_first(stored) / largest, largest.bit_length())
 
 
 def build(config: Config) -> Reader:
@@ -88,24 +89,24 @@ def recognises(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def _image(images: Images, index: int) -> np.ndarray:
+def _read_image(images: Images, index: int) -> np.ndarray:
     size = math.prod(images.shape) * images.dtype.itemsize
     images.stream.seek(images.start + index * size)
-    content = images.stream.read(size)  # at the member's end zipfile compares its checksum
+    content = images.stream.read(size)  # at the end of the array zipfile compares the checksum
     return np.frombuffer(content, images.dtype).reshape(images.shape)
 
 
-def _opened(path: Path, limits: Limits, stack: ExitStack) -> Images:
-    """The array behind `file.npz#key`, checked but for its content."""
+def _open_array(path: Path, limits: Limits, stack: ExitStack) -> Images:
+    """The open array that `file.npz#key` names. Its header is checked, its images are not."""
     name, _, key = str(path).rpartition("#")
     archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_regular_file(Path(name)))))
     if f"{key}.npy" not in archive.namelist():
         raise ReadError(f"no_such_key: the archive has {len(archive.namelist())} arrays, none of that name")
     info = archive.getinfo(f"{key}.npy")
-    if info.file_size > limits.max_array_bytes or (info.file_size > _SMALL and info.file_size > _MAX_RATIO * info.compress_size):
+    if info.file_size > limits.max_array_bytes or (info.file_size > _SMALL_BYTES and info.file_size > _MAX_RATIO * info.compress_size):
         raise ReadError(f"too_big: {info.compress_size} bytes unpack to {info.file_size}")
     stream = stack.enter_context(archive.open(info))
-    shape, dtype = _checked_header(stream, info.file_size)
+    shape, dtype = _read_header(stream, info.file_size)
     colours = len(shape) == 4 and shape[-1] in (1, 3)
     sliced = len(shape) == 4 and not colours
     number = shape[0] * shape[1] if sliced else shape[0]
@@ -115,14 +116,14 @@ def _opened(path: Path, limits: Limits, stack: ExitStack) -> Images:
     return Images(stream, stream.tell(), number, image, dtype, sliced)
 
 
-def _checked_header(member: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype]:
+def _read_header(member: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype]:
     version = npy.read_magic(member)
     shape, fortran, dtype = npy.read_array_header_1_0(member) if version == (1, 0) else npy.read_array_header_2_0(member)
     if dtype.hasobject:
         raise ReadError("pickled_npz: the array holds Python objects; save it again as uint8")
-    if dtype.newbyteorder("=") not in _RANGES or len(shape) not in (3, 4) or min(shape[1:]) < 1 or shape[0] < 0:
+    if dtype.newbyteorder("=") not in _LARGEST_VALUE or len(shape) not in (3, 4) or min(shape[1:]) < 1 or shape[0] < 0:
         raise ReadError(f"bad_array: {dtype} {list(shape)}; needed is uint8 or uint16 [N, H, W], [N, H, W, 3] or [N, D, H, W]")
-    if fortran:  # its images do not follow each other
+    if fortran:  # the bytes of an image are spread over the whole array
         raise ReadError("bad_array: the array is in Fortran order; save it again with numpy.ascontiguousarray")
     if math.prod(shape) * dtype.itemsize != size - member.tell():
         raise ReadError(f"bad_array: {list(shape)} of {dtype} does not fill {size - member.tell()} bytes")

@@ -1,6 +1,7 @@
-"""PNG, JPEG, TIFF and BMP: 8 and 16 bits kept, EXIF orientation applied, palettes to RGB, transparency onto black.
+"""PNG, JPEG, TIFF and BMP. 8 and 16 bits are kept, the EXIF orientation is applied, palettes become RGB, the background of transparent
+images becomes black.
 
-Formats are told by their content and only these four are opened. Sizes are checked before anything is unpacked.
+The format is found by a file's content, and other formats are not opened. The size is checked before any pixels are unpacked.
 """
 
 import warnings
@@ -16,7 +17,7 @@ from medssl.errors import ReadError
 from medssl.types import Decoded
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
+_FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 
 
 class Config(PluginConfig):
@@ -29,7 +30,7 @@ class Config(PluginConfig):
 class Reader:
     """Reads one page of a picture file."""
 
-    version = "2"  # since colours of 16 bits keep them
+    version = "2"  # 2: colours of 16 bits are no longer reduced to 8
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
@@ -41,28 +42,28 @@ class Reader:
         undecodable, and for float pictures non_finite and constant.
         """
         with open_regular_file(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF, odd TIFF tags, and Pillow's own bomb limit: ours is checked below
+            warnings.simplefilter("ignore")  # of damaged EXIF, odd TIFF tags, and Pillow's size limit: `_check` has our own limit
             try:
                 with Image.open(file, formats=_FORMATS) as picture:
                     self._check(picture, index)
                     picture.load()
                     png.check_length(picture, file)
-                    if sixteen_bit.is_deep(picture, file):
-                        return Decoded(channels_first(sixteen_bit.colours(picture, file, index)), 16)
-                    return _decoded(ImageOps.exif_transpose(picture))
+                    if sixteen_bit.has_16_bit_colours(picture, file):
+                        return Decoded(channels_first(sixteen_bit.read_colours(picture, file, index)), 16)
+                    return _decode(ImageOps.exif_transpose(picture))
             except UnidentifiedImageError as error:
                 raise ReadError("not_an_image: neither PNG, JPEG, TIFF nor BMP") from error
             except Image.DecompressionBombError as error:
                 raise ReadError("too_many_pixels: more than twice what Pillow opens") from error
             except ReadError:
                 raise
-            except Exception as error:  # Pillow's plugins raise whatever a damaged file leads them to
+            except Exception as error:  # a damaged file makes Pillow's plugins raise any exception
                 reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
                 raise ReadError(f"{reason}: the picture's data is damaged ({type(error).__name__})") from error
 
     def _check(self, picture: Image.Image, index: int) -> None:
         try:
-            picture.seek(index)  # without asking how many there are: Pillow would look at all of them
+            picture.seek(index)  # the number of pages is not asked for: Pillow would read all of them
         except EOFError:
             raise ReadError(f"no_such_page: page {index}") from None
         if picture.width * picture.height > self._limits.max_pixels:
@@ -76,24 +77,24 @@ def build(config: Config) -> Reader:
 
 def recognises(head: bytes) -> bool:
     """Whether a file that starts with these bytes is a PNG, JPEG, TIFF or BMP."""
-    return head.startswith(_MAGIC)
+    return head.startswith(_FIRST_BYTES)
 
 
-def _decoded(picture: Image.Image) -> Decoded:
+def _decode(picture: Image.Image) -> Decoded:
     if picture.mode.startswith("I;16"):
-        return Decoded(_scaled(picture, 65535), 16)
-    if picture.mode in ("F", "I"):  # float and 32-bit TIFF: no range is stated, so it is taken from the pixels
+        return Decoded(_scale(picture, 65535), 16)
+    if picture.mode in ("F", "I"):  # float and 32-bit TIFF state no range: percentiles of the pixels are used
         return Decoded(channels_first(by_percentile(np.asarray(picture, np.float64))), 32)
     if picture.mode == "1":
-        return Decoded(_scaled(picture, 1), 1)
+        return Decoded(_scale(picture, 1), 1)
     if picture.has_transparency_data:
-        picture = _on_black(picture.convert("RGBA"))
+        picture = _paste_on_black(picture.convert("RGBA"))
     elif picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
-    return Decoded(_scaled(picture, 255), 8)
+    return Decoded(_scale(picture, 255), 8)
 
 
-def _on_black(layer: Image.Image) -> Image.Image:
+def _paste_on_black(layer: Image.Image) -> Image.Image:
     alpha = layer.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return layer.convert("RGB")
@@ -102,7 +103,7 @@ def _on_black(layer: Image.Image) -> Image.Image:
     return picture
 
 
-def _scaled(picture: Image.Image, full: int) -> np.ndarray:
+def _scale(picture: Image.Image, largest: int) -> np.ndarray:
     pixels = channels_first(np.asarray(picture))
-    pixels /= full
+    pixels /= largest
     return pixels

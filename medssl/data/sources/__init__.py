@@ -1,1 +1,1 @@
-"""What kind of collection the user points at: one file a kind, each lists Records without reading pixels."""
+"""Data sources: one module for each kind of collection. A source lists the Records of the images without reading pixels."""

@@ -1,4 +1,4 @@
-"""A folder of DICOM files, at any depth, with or without suffix and preamble; every frame of an image is a record."""
+"""A folder of DICOM files, at any depth, with or without a suffix or preamble. Every frame is a record."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SAMPLE = 50
 
 
 class Config(JoinConfig):
-    """`frames`: which frames of a file become images: all, first, middle, every_N. `derived`: whether localizers, saved screens, and
-    slices computed from others are taken. `burned_in`: whether images are whose header says that they show text."""
+    """`frames`: which frames of a file become images: all, first, middle, every_N. `derived`: whether localizers, saved screens and images
+    computed from others are kept. `burned_in`: whether images are kept whose header states that they show text."""
 
     name: str = "dicom"
     frames: FramePolicy = "all"
@@ -33,7 +33,7 @@ class Config(JoinConfig):
 
 
 def recognises(data: str) -> bool:
-    """A folder that holds, among its first 50 files, a DICOM file, and no fewer of them than raster images."""
+    """A folder that holds DICOM files among its first 50 files, and at least as many of them as raster images."""
     root = Path(data).expanduser()
     files = [root / found.locator for found in islice(walk.list_files(root), _SAMPLE) if not found.reason] if root.is_dir() else []
     rasters = [file for file in files if file.suffix.lower() in _RASTER]
@@ -42,11 +42,11 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """Lists the images below the folder `data` from their headers: patient, study, series, site, sex, age, view, scanner and modality,
-    the slices of a series in their order in the patient.
+    """Lists the images below the folder `data` from their headers: patient, study, series, site, sex, age, view, scanner and modality.
+    The slices of a series are in their order in space.
 
-    A labels.csv, or the only CSV or Parquet file in the folder, is joined by path. What is no image is in `skipped`, with its reason.
-    Raises UserError where there is no image, and for a table that is wrong.
+    A labels.csv, or the only CSV or Parquet file in the folder, is joined by path. Files that are no images are in `skipped`, with a
+    reason. Raises UserError where there is no image, and for a faulty table.
     """
     root = walk.resolve_folder(data)
     found = list(walk.list_files(root))
@@ -57,14 +57,14 @@ def build(config: Config, data: str) -> Source:
     if not headers.records:
         reasons = f"; left out: {count_reasons(reason for _, reason, _ in skipped)}" if skipped else ""
         raise UserError(
-            "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_on_choices(skipped)])
+            "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_notes_on_choices(skipped)])
         )
     records, notes = join_table(headers.records, root, config, [locator for locator, _, _ in skipped])
-    return Source("dicom", root, tuple(records), (*headers.notes, *_on_choices(skipped), *notes), skipped)
+    return Source("dicom", root, tuple(records), (*headers.notes, *_notes_on_choices(skipped), *notes), skipped)
 
 
-def _on_choices(skipped: Sequence[tuple[str, str, str]]) -> list[str]:
-    """What was left out and can be had."""
+def _notes_on_choices(skipped: Sequence[tuple[str, str, str]]) -> list[str]:
+    """For each option that leaves out images: how many, and the setting that keeps them."""
     counts = Counter(reason for _, reason, _ in skipped)
     choices = {
         "not_primary": "localizers, saved screens and images derived from others left out; to take them: --set data.source.derived=keep",

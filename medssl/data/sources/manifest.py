@@ -1,4 +1,4 @@
-"""A CSV or Parquet file that lists the images, one a row, with what is known of each: label, patient, study, site, split."""
+"""A manifest: a CSV or Parquet file with one image in each row, and its label, patient, study, site and split."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from medssl.types import Record, Source
 
 _DICOM_SUFFIXES = ("", ".dcm", ".dicom")
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")
-Listed = tuple[Sequence[Record], Sequence[str], Sequence[tuple[str, str, str]]]
+Listing = tuple[Sequence[Record], Sequence[str], Sequence[tuple[str, str, str]]]  # records, notes, skipped files
 
 
 class Config(TableConfig):
-    """`missing`: whether rows whose file is not there are an error, or left out, as where only some of a data set's archives were
-    fetched."""
+    """`missing`: whether rows whose file does not exist are an error or are left out, as for a data set that was downloaded in part."""
 
     name: str = "manifest"
     missing: Literal["error", "skip"] = "error"
@@ -37,12 +36,11 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """Lists the images that the table `data` names: by paths relative to its folder, which none may leave, or by names that one file
-    below it has.
+    """Lists the images that the table `data` names: by paths relative to its folder, inside it, or by file names that occur once below it.
 
-    Files with the suffix .dcm or .dicom, or without one, are DICOM, every frame an image, their headers giving what the table does
-    not say; of .nii and .nii.gz files every slice is one; all others are raster images. The tables of NIH ChestX-ray14 and CheXpert
-    are understood as they are published. Raises UserError naming the rows that are wrong.
+    Files with the suffix .dcm or .dicom, or without a suffix, are DICOM: every frame is an image, and the headers fill in what the table
+    does not state. Every slice of a .nii or .nii.gz file is an image. All other files are raster images. The published tables of NIH
+    ChestX-ray14 and CheXpert can be used unchanged. Raises UserError that names the faulty rows.
     """
     file = Path(data).expanduser()
     if not file.is_file():
@@ -62,21 +60,21 @@ def build(config: Config, data: str) -> Source:
     return Source("manifest", root, tuple(merge_row(record, rows[record.locator]) for record in records), tuple(notes), tuple(skipped))
 
 
-def list_images(root: Path, locators: Sequence[str], limits: Limits) -> Listed:
-    """The images in these files, in the order of the files: records, notes, and what was skipped."""
+def list_images(root: Path, locators: Sequence[str], limits: Limits) -> Listing:
+    """The records of the images in these files, in the order of the files; notes; and the files that were skipped."""
     niftis = [locator for locator in locators if locator.lower().endswith(_NIFTI_SUFFIXES)]
     dicoms = [locator for locator in locators if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES]
     others = set(locators) - {*niftis, *dicoms}
-    slices, faulty = _slices(root, niftis, limits)
+    slices, faulty = _list_slices(root, niftis, limits)
     frames = series.list_frames(root, dicoms, limits)
-    by_file = defaultdict(list, {locator: [Record(locator, "raster")] for locator in others})
+    records_of = defaultdict(list, {locator: [Record(locator, "raster")] for locator in others})
     for record in (*frames.records, *slices):
-        by_file[record.locator].append(record)
-    return [record for locator in locators for record in by_file[locator]], frames.notes, [*frames.skipped, *faulty]
+        records_of[record.locator].append(record)
+    return [record for locator in locators for record in records_of[locator]], frames.notes, [*frames.skipped, *faulty]
 
 
-def _slices(root: Path, locators: Sequence[str], limits: Limits) -> tuple[list[Record], list[tuple[str, str, str]]]:
-    """Every slice of every volume of NIfTI files, and the files that are none."""
+def _list_slices(root: Path, locators: Sequence[str], limits: Limits) -> tuple[list[Record], list[tuple[str, str, str]]]:
+    """A record for every slice of every volume in NIfTI files, and the files that cannot be read as (locator, reason, detail)."""
     records, skipped = [], []
     for locator in locators:
         try:

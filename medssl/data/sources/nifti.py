@@ -1,4 +1,4 @@
-"""A folder of NIfTI files, at any depth, or one such file; every axial slice of every volume is a record."""
+"""One NIfTI file, or a folder of them at any depth. Every axial slice of every volume is a record."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from medssl.types import Record, Source
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _COMPANIONS = (".img", ".img.gz", ".json", ".tsv", ".csv", ".parquet", ".txt", ".md", ".bval", ".bvec")
 _SAMPLE = 50
-_FILES_A_PATIENT = 20  # sequences, masks and later examinations; larger folders are groups
+_MAX_FILES_OF_PATIENT = 20  # sequences, masks and later examinations; a folder with more files is no patient
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")  # BIDS 1.10, "Filesystem structure"
 
 
 class Config(JoinConfig):
-    """`volumes`: of a series in time, all or its first. `slices`: of a volume, all, first, middle or every_N, as every_5."""
+    """`volumes`: which volumes of a file become images: all, or the first of a time series. `slices`: which slices of a volume do: all,
+    first, middle or every_N, such as every_5."""
 
     name: str = "nifti"
     volumes: Literal["all", "first"] = "all"
@@ -36,7 +37,7 @@ class Config(JoinConfig):
 
 
 def recognises(data: str) -> bool:
-    """A NIfTI file by its suffix, or a folder that holds some among its first 50 files, and no fewer than pictures and unknown files."""
+    """A NIfTI file, by its suffix; or a folder with NIfTI files among its first 50 files, at least as many as files of other kinds."""
     root = Path(data).expanduser()
     if not root.is_dir():
         return data.lower().endswith((".nii", ".nii.gz")) and root.is_file()
@@ -47,11 +48,11 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """Lists the slices of the NIfTI files that `data` names, from their headers alone.
+    """Lists the slices of the NIfTI files that `data` names. Only headers are read.
 
-    The patient is a BIDS subject (sub-01), else the first folder if these are patients, else the file; a labels.csv, or the only CSV
-    or Parquet file in the folder, is joined by path and stands above that. What cannot be read is in `skipped`, with its reason.
-    Raises UserError where there is no volume, and for a table that is wrong.
+    The patient is a BIDS subject (sub-01), else the first-level folder where these folders are patients, else the file. A labels.csv, or
+    the only CSV or Parquet file in the folder, is joined by path; its values replace these. Files that cannot be read are in `skipped`,
+    with a reason. Raises UserError where there is no volume, and for a faulty table.
     """
     path = Path(data).expanduser()
     if path.is_file():
@@ -59,13 +60,13 @@ def build(config: Config, data: str) -> Source:
     else:
         root = walk.resolve_folder(data)
         found = list(walk.list_files(root))
-    good = {item.locator for item in found if not item.reason}
-    locators = [locator for locator in sorted(good) if locator.lower().endswith(_SUFFIXES)]
+    readable = {item.locator for item in found if not item.reason}
+    locators = [locator for locator in sorted(readable) if locator.lower().endswith(_SUFFIXES)]
     skipped = [(item.locator, item.reason, item.detail) for item in found if item.reason]
     headers: dict[str, nifti_header.Header] = {}
     for locator in locators:
         try:
-            headers[locator] = _checked(root, locator, good if path.is_dir() else None, config.limits)
+            headers[locator] = _read_header(root, locator, readable if path.is_dir() else None, config.limits)
         except ReadError as error:
             skipped.append((locator, error.reason, error.detail))
     if not headers:
@@ -81,32 +82,33 @@ def build(config: Config, data: str) -> Source:
     return Source("nifti", root, tuple(records), tuple(notes), tuple(skipped))
 
 
-def _checked(root: Path, locator: str, known: set[str] | None, limits: Limits) -> nifti_header.Header:
-    """The header, whose voxels lie in the file itself or in one that may be opened: no link that leaves the folder."""
+def _read_header(root: Path, locator: str, allowed: set[str] | None, limits: Limits) -> nifti_header.Header:
+    """The header of a file. Raises ReadError where it cannot be used, and where its voxels are in a file that is not among `allowed`, such
+    as a link that leaves the folder."""
     header = nifti_header.read(root / locator, limits)
-    if known is not None and header.data.relative_to(root).as_posix() not in known:
+    if allowed is not None and header.data.relative_to(root).as_posix() not in allowed:
         raise ReadError("missing_img: the voxels' file is a link that leaves the data folder")
     return header
 
 
 def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> list[Record]:
-    """One record a slice, a volume's in their order in space."""
+    """One record for each slice, with its patient and split. The slices of a volume are in their order in space."""
     folders = {locator: PurePosixPath(locator).parts[:-1] for locator in headers}
     splits = {locator: parse_split(parts[0]) if parts else None for locator, parts in folders.items()}
     if all(splits.values()):
         folders = {locator: parts[1:] for locator, parts in folders.items()}
     else:
         splits = dict.fromkeys(headers)
-    people = _patients(folders)
+    patients = _patients(folders)
     records = []
     for locator, header in headers.items():
-        record = Record(locator, "nifti", patient=people[locator], split=splits[locator])
+        record = Record(locator, "nifti", patient=patients[locator], split=splits[locator])
         records += slices(record, header, header.volumes if config.volumes == "all" else 1, config.slices)
     return records
 
 
 def slices(record: Record, header: nifti_header.Header, volumes: int, policy: str) -> list[Record]:
-    """`record` for each slice that `policy` takes of the first `volumes` volumes of its file; each volume is a series."""
+    """A copy of `record` for each slice that `policy` selects of the first `volumes` volumes of its file. Each volume is a series."""
     return [
         replace(record, index=volume * header.depth + at, series=f"{record.locator}#{volume}")
         for volume in range(volumes)
@@ -115,9 +117,10 @@ def slices(record: Record, header: nifti_header.Header, volumes: int, policy: st
 
 
 def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Whose each file is. Folders of more than 20 files, and one alone, are taken for groups (imagesTr), else all would be one patient."""
+    """The patient of each file. A single folder, and folders of more than 20 files on average, are no patients but groups (imagesTr):
+    all files would be one patient."""
     first = {parts[0] for parts in folders.values() if parts}
-    by_folder = are_patients(first, len(folders)) or 1 < len(first) >= len(folders) / _FILES_A_PATIENT
+    by_folder = are_patients(first, len(folders)) or 1 < len(first) >= len(folders) / _MAX_FILES_OF_PATIENT
     return {
         locator: found[1] if (found := _SUBJECT.search(locator)) else parts[0] if by_folder and parts else locator
         for locator, parts in folders.items()
@@ -125,9 +128,9 @@ def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def _notes(headers: Mapping[str, nifti_header.Header], records: Sequence[Record]) -> list[str]:
-    volumes, lost = len({record.series for record in records}), sum(not header.oriented for header in headers.values())
+    volumes, without_orientation = len({record.series for record in records}), sum(not header.oriented for header in headers.values())
     patients = len({record.patient for record in records})
     notes = [f"{len(headers)} files, {volumes} volumes, {len(records)} axial slices of {patients} patients"]
-    if lost:
-        notes.append(f"{lost} files do not say how their axes lie: taken as left, anterior, superior")
+    if without_orientation:
+        notes.append(f"{without_orientation} files do not say how their axes lie: taken as left, anterior, superior")
     return notes

@@ -1,4 +1,4 @@
-"""Synthetic chest radiographs as real DICOM files, so that everything can be tried on a machine with no data and no network."""
+"""Synthetic chest radiographs as real DICOM files, to try everything on a machine without data and without a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from medssl.data.sources import dicom
 from medssl.errors import UserError
 from medssl.types import Source
 
-_VERSION = 1  # of the drawing: another number, another folder in the cache
+_VERSION = 1  # of the drawing; every version has its own folder in the cache
 _NODULE, _NORMAL = "nodule", "normal"
 
 
@@ -43,7 +43,8 @@ class Config(PluginConfig):
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """`gamma` and `noise`: its image processing; `windowed`: whether its headers carry a window."""
+    """A made-up scanner. `gamma` (exponent) and `noise` (standard deviation, as a share of the full range): its image processing;
+    `windowed`: whether its headers state a window."""
 
     maker: str
     model: str
@@ -65,7 +66,7 @@ SCANNERS = (
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One image to be made: who, which, on what."""
+    """One image to be drawn: number `image` of a patient, from one scanner, with or without nodules (`lesion`)."""
 
     patient: int
     image: int
@@ -83,7 +84,7 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """Draws the radiographs into the cache, unless they are there, and lists them as any folder of DICOM files.
+    """Draws the radiographs into the cache, unless they exist there, and lists them like any folder of DICOM files.
 
     The label "label" is "nodule" or "normal". Raises UserError where the cache cannot be written.
     """
@@ -99,7 +100,7 @@ def build(config: Config, data: str) -> Source:
 
 
 def exposures(config: Config) -> Iterator[Exposure]:
-    """The images of all patients: one to three each, on one scanner, the label being the patient's."""
+    """The images of all patients. Each patient has one to three images from one scanner, all with the patient's label."""
     draw = np.random.default_rng([config.seed, 0])
     ill = set(draw.permutation(config.patients)[: max(1, round(config.prevalence * config.patients))].tolist())
     for patient in range(config.patients):
@@ -109,12 +110,12 @@ def exposures(config: Config) -> Iterator[Exposure]:
 
 
 def header_and_pixels(exposure: Exposure, config: Config) -> Dataset:
-    """One radiograph as a DICOM data set: the same bytes for the same configuration, no date, no name of a person."""
+    """One radiograph as a DICOM data set. The same configuration gives the same bytes: the data set holds no date and no random UID."""
     scanner, key = exposure.scanner, (config.seed, exposure.patient)
     draw = np.random.default_rng([*key, 6, exposure.image])
     image = radiograph(key, exposure.image, config.size, exposure.lesion)
     image = image**scanner.gamma + scanner.noise * draw.standard_normal(image.shape, dtype=np.float32)
-    low, high = draw.uniform(0.02, 0.10), draw.uniform(0.70, 0.95)  # the exposure: which part of the range is used
+    low, high = draw.uniform(0.02, 0.10), draw.uniform(0.70, 0.95)  # the exposure decides which part of the range the image uses
     top = 2**scanner.bits - 1
     stored = np.rint((low + (high - low) * np.clip(image, 0, 1)) * top).astype("<u2")
     centre, width = (low + high) / 2 * top, (high - low) * top
@@ -146,12 +147,12 @@ def header_and_pixels(exposure: Exposure, config: Config) -> Dataset:
 
 
 def _uid(*key: object) -> str:
-    """A UID from a hash (PS3.5 B.2: 2.25 and a number of up to 128 bits)."""
+    """A UID made of a hash of `key` (PS3.5 B.2: 2.25 and a number of up to 128 bits)."""
     return f"2.25.{int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:15])}"
 
 
 def _write(config: Config, folder: Path) -> None:
-    """All files into a temporary folder beside `folder`, which gets its name once they are complete."""
+    """Writes all files into a temporary folder beside `folder`, and gives it the name of `folder` once they are complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -165,7 +166,7 @@ def _write(config: Config, folder: Path) -> None:
                 rows.writerow([exposure.file, _NODULE if exposure.lesion else _NORMAL])
         unfinished.rename(folder)
     except OSError:
-        if not folder.is_dir():  # else another process was faster
+        if not folder.is_dir():  # otherwise another process has written the same files
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A store that `medssl prepare --out` has written, here or on another machine: nothing is left to be read or prepared."""
+"""A store that `medssl prepare --out` has written, on this or another machine. Its images need no further preparation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from medssl.types import Source
 
 
 class Config(PluginConfig):
-    """Options of a store: it has none."""
+    """A store has no options."""
 
     name: str = "store"
 
 
 def recognises(data: str) -> bool:
-    """A folder with a store's files."""
+    """A folder that holds the files of a store."""
     return all((Path(data).expanduser() / name).is_file() for name in ("images.npy", "table.parquet", "card.json"))
 
 
 def build(config: Config, data: str) -> Source:  # noqa: ARG001
-    """The store as it is: `prepare` opens it, and checks that the configuration asks for what it holds.
+    """The store as a source without records. `prepare` opens the store and compares its settings with the configuration.
 
     Raises UserError for a store that is damaged or of another version.
     """

@@ -187,7 +187,7 @@ def test_a_policy_chooses_the_slices(tmp_path, slices, expected):
     ("name", "tag"), [("organmnist3d", ""), ("organmnist3d:64", "_64"), ("pathmnist:224", "_224"), ("pathmnist:28", "")]
 )
 def test_every_size_that_medmnist_publishes_has_its_file_and_checksum(name, tag):
-    official = medmnist._named(f"medmnist:{name}")
+    official = medmnist._parse_name(f"medmnist:{name}")
     assert official.file == name.partition(":")[0] + tag + ".npz"
     assert official.md5 == INFO[official.flag][f"MD5{tag}"]
 
@@ -214,7 +214,7 @@ def test_several_label_columns_become_a_label_each(tmp_path):
 
 def test_the_classes_of_a_multi_label_set_are_named_by_medmnist():
     info = {"label": {"0": "atelectasis", "1": "cardiomegaly"}}
-    labels = medmnist._labels(np.array([[0, 1], [0, 0]], np.uint8), medmnist.Official("chestmnist", "", info))
+    labels = medmnist._label_columns(np.array([[0, 1], [0, 0]], np.uint8), medmnist.Official("chestmnist", "", info))
     assert labels == [{"atelectasis": "0", "cardiomegaly": "1"}, {"atelectasis": "0", "cardiomegaly": "0"}]
 
 
