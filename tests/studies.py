@@ -12,6 +12,7 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.data.split import parse_labels
 from medssl.evaluate.experiment import Experiment
+from medssl.evaluate.schema import DataFacts, EncoderFacts, RunDescription
 from medssl.evaluate.task import define_task
 
 EDGE = 22
@@ -105,5 +106,5 @@ def a_request(
         random=Noise,
         make_views=unchanged,
         cells=cells,
-        facts={"data": {"name": "made up"}, "encoder": {"method": {"name": "pnnclr"}}},
+        description=RunDescription(data=DataFacts(name="made up"), encoder=EncoderFacts(method={"name": "pnnclr"})),
     )

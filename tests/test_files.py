@@ -13,13 +13,15 @@ from surroundings import fill, small_disk
 
 from medssl.errors import UserError
 from medssl.evaluate.results import Results
-from medssl.evaluate.schema import ResultsDocument
+from medssl.evaluate.schema import ResultsDocument, Splits
 from medssl.files import atomic_file, is_draft, write_atomically
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = b"old" * 9, b"new" * 99
 STUDY = Results(
-    ResultsDocument.model_construct(format=2), pd.DataFrame({"key": ["a", "b"], "prob_sick": [0.25, 0.5]}), {"test": ["a", "b"]}
+    ResultsDocument.model_construct(format=2),
+    pd.DataFrame({"key": ["a", "b"], "prob_sick": [0.25, 0.5]}),
+    Splits(sha256="", column="finding", test=("a", "b"), draws={}),
 )
 
 

@@ -22,8 +22,8 @@ from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
-from medssl.evaluate.leakage import refuse_leak
-from medssl.evaluate.schema import RESULTS, ResultsDocument
+from medssl.evaluate.leakage import learnt_from_labels, refuse_leak
+from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
 from medssl.finetuning.artifacts import CELLS, REPORT_FILES, RESULT_FILES, write_pictures, write_results
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
 from medssl.nn import Encoder
@@ -76,9 +76,9 @@ def finetune(
             test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
             leaks = _check_leaks(reporter, card, test, config)
             command = _command(labels, mode, encoder, data, seed, device, sets)
-            facts = {**_facts(card, found, config, source.kind, command), "leak_check": leaks}
+            description = _describe(card, found, config, source.kind, command, leaks)
             inits = load_initialisations(config, network, card, test)
-            request = _request(config, found, question, card, inits, fractions, facts, cells or folder / CELLS)
+            request = _request(config, found, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode}
         tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
         with _explain_stop(folder), tracking as tracker:
@@ -116,12 +116,15 @@ def _explain_stop(folder: Path) -> Iterator[None]:
         raise Interrupted(text, signal.SIGINT) from None
 
 
-def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config) -> dict[str, int]:
+def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config) -> LeakCheck:
     """How many test images were seen in pretraining. Raises UserError where there are some, unless `data.leaks` allows them."""
     leaks = refuse_leak(card, test, allowed=config.data.leaks == "allow")
-    seen = f"{leaks['leaked']} of {leaks['images']} test images, of {leaks['patients']} patients, were seen in pretraining"
-    reporter.say(f"leaks     {seen}")
-    if leaks["leaked"]:
+    reporter.say(f"leaks     {leaks.leaked} of {leaks.images} test images, of {leaks.patients} patients, were seen in pretraining")
+    if learnt_from_labels(card):
+        reporter.warn(
+            "the encoder was pretrained with the labels of its images: its scores rest on those labels, too, not only on the labels drawn"
+        )
+    if leaks.leaked:
         reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
     return leaks
 
@@ -148,7 +151,7 @@ def _request(
     card: dict[str, Any],
     inits: dict[str, Encoder],
     fractions: Sequence[Any],
-    facts: dict[str, Any],
+    description: RunDescription,
     cells: Path,
 ) -> Experiment:
     device = choose_device(config.device)
@@ -169,31 +172,31 @@ def _request(
         precision=choose_precision(config.train.precision, device),
         workers=workers_here(config.train.workers, batch_bytes)[0],
         cells=cells,
-        facts=facts,
+        description=description,
     )
 
 
-def _facts(card: dict[str, Any], found: PreparedDataset, config: Config, kind: str, command: str) -> dict[str, Any]:
+def _describe(card: dict[str, Any], found: PreparedDataset, config: Config, kind: str, command: str, leaks: LeakCheck) -> RunDescription:
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
-    name = Path(config.data.path).stem or kind
     audit = found.store.path / "audit.json"
-    return {
-        "audit": json.loads(audit.read_text("utf-8")) if audit.is_file() else None,
-        "data": {
-            "name": name,
-            "source": kind,
+    return RunDescription(
+        audit=json.loads(audit.read_text("utf-8")) if audit.is_file() else None,
+        data=DataFacts(
+            name=Path(config.data.path).stem or kind,
+            source=kind,
             **{key: found.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")},
-        },
-        "encoder": {
-            "backbone": card["backbone"],
-            "method": {**card["config"]["method"], **card.get("method", {})},  # earlier cards have no title
-            "weights_sha256": card["weights_sha256"],
-            "facts": card["facts"],
-            "provenance": card["provenance"],
-            "pretraining": {key: len(value) for key, value in card["pretraining"].items()},
-        },
-        "run": {"preset": config.preset, "seed": config.seed, "command": command},
-    }
+        ),
+        encoder=EncoderFacts(
+            backbone=card["backbone"],
+            method={**card["config"]["method"], **card.get("method", {})},  # earlier cards have no title
+            weights_sha256=card["weights_sha256"],
+            facts=card["facts"],
+            provenance=card["provenance"],
+            pretraining={key: len(value) for key, value in card["pretraining"].items()},
+        ),
+        run=RunFacts(preset=config.preset, seed=config.seed, command=command),
+        leak_check=leaks,
+    )
 
 
 def _command(

@@ -19,14 +19,15 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.data.loader import MakeView
 from medssl.data.split import LabelFraction
+from medssl.evaluate.cell import Cell
 from medssl.evaluate.label_draws import Draw, headline_fraction, plan_draws
 from medssl.evaluate.models.cache import CellCache, CellFit, digest, weights_digest
 from medssl.evaluate.models.features import Pixels, extract
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe
-from medssl.evaluate.results import LEVEL, Cell, Results, summarise_cells
-from medssl.evaluate.schema import SiteProbe
+from medssl.evaluate.results import LEVEL, Results, summarise_cells
+from medssl.evaluate.schema import RunDescription, SiteProbe
 from medssl.evaluate.stats.subgroups import site_probe
 from medssl.evaluate.task import Task
 
@@ -40,8 +41,7 @@ OnProgress = Callable[[int, int], None]
 class Experiment:
     """What to compare. `inits`: encoders by name, the one in question first ("pretrained"). `random`: the untrained network of a draw's
     number. `settings`: mode, draws, bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as
-    `views` says. `cells`: where finished cells are kept. `facts`: what results.json shall say of data, encoder and run, besides the
-    scores."""
+    `views` says. `cells`: where finished cells are kept. `description`: what results.json says besides the scores."""
 
     images: np.ndarray
     table: pd.DataFrame
@@ -57,7 +57,7 @@ class Experiment:
     precision: torch.dtype | None = None
     workers: int = 0
     cells: Path | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    description: RunDescription = field(default_factory=RunDescription)
 
     @cached_property
     def tested(self) -> str:
@@ -116,7 +116,7 @@ def run_experiment(request: Experiment, on_progress: OnProgress | None = None) -
     drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
     results = summarise_cells(
         task, request.table, cells, drawn,
-        bootstraps=request.settings.bootstraps, seed=request.seed, facts=request.facts, site_probe=_site_probe(request, ours),
+        bootstraps=request.settings.bootstraps, seed=request.seed, description=request.description, site_probe=_site_probe(request, ours),
     )  # fmt: skip
     fit, fit_shown = fits[str(taken.wanted)], fits[headline]
     return ExperimentResult(results, cells, taken, fit, shown, fit_shown, ours.rows, ours.values)
@@ -146,8 +146,7 @@ def _site_probe(request: Experiment, ours: "Features") -> SiteProbe | None:
     drawn = ~np.isin(ours.rows, request.task.test)
     rows = ours.rows[drawn]
     sites = request.table["site"].to_numpy(dtype=str)[rows]
-    found = site_probe(ours.values[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
-    return None if found is None else SiteProbe(**found)
+    return site_probe(ours.values[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
 
 
 class Features:

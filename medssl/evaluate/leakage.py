@@ -7,11 +7,17 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import UserError
+from medssl.evaluate.schema import LeakCheck
 
 _HASH_LETTERS = 16
 
 
-def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool = False) -> dict[str, int]:
+def learnt_from_labels(card: Mapping[str, Any]) -> bool:
+    """Whether pretraining used the labels of its images, as the encoder's card says; False where an earlier card says nothing of them."""
+    return card.get("method", {}).get("uses_labels", False)
+
+
+def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool = False) -> LeakCheck:
     """Refuse to test an encoder on what it was pretrained on; returns how many patients and images were compared, and how many images
     leaked: 0, unless leaks are `allowed`.
 
@@ -23,9 +29,10 @@ def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool
     same_patient, same_pixels = np.isin(patients, seen["patients"]), np.isin(pixels, seen["pixels"])
     leaked = int((same_patient | same_pixels).sum())
     if leaked and not allowed:
+        labels = ", with their labels" if learnt_from_labels(card) else ""
         raise UserError(
-            f"{leaked} of {len(test_table)} test images were seen in pretraining: {len(set(patients[same_patient]))} patients are the "
-            f"same, {int(same_pixels.sum())} images have the same pixels. The score would be too good. Fine-tune with the data, the seed "
-            "and the data.test_fraction of the pretraining run, or pretrain again without these patients."
+            f"{leaked} of {len(test_table)} test images were seen in pretraining{labels}: {len(set(patients[same_patient]))} patients "
+            f"are the same, {int(same_pixels.sum())} images have the same pixels. The score would be too good. Fine-tune with the data, "
+            "the seed and the data.test_fraction of the pretraining run, or pretrain again without these patients."
         )
-    return {"patients": len(set(patients)), "images": len(test_table), "leaked": leaked}
+    return LeakCheck(patients=len(set(patients)), images=len(test_table), leaked=leaked)

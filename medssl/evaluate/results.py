@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medssl.evaluate.cell import Cell, Group
 from medssl.evaluate.models.calibration import apply_temperature
 from medssl.evaluate.schema import (
     FORMAT,
@@ -27,9 +28,10 @@ from medssl.evaluate.schema import (
     PairedRow,
     Range,
     ResultsDocument,
+    RunDescription,
     Score,
     SiteProbe,
-    SubgroupRow,
+    Splits,
     SummaryRow,
     TaskFacts,
 )
@@ -45,28 +47,8 @@ CHANCE = 0.5  # the AUROC of guessing
 MARGIN = 0.01  # of AUROC: the margin of non-inferiority
 PREDICTIONS, SPLITS = "predictions.parquet", "splits.json"
 
-Group = tuple[float, str, str, str]  # fraction, its name, mode, init
 Means = Mapping[Group, Mapping[str, float]]  # each metric's mean over the draws
 Values = Mapping[Group, Mapping[str, Scores]]  # the same in every resample
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One classifier, scored once. `labels`: the fraction's name, "10pct"; `prob`: float64 [test images, classes]."""
-
-    fraction: float
-    labels: str
-    draw: int
-    mode: str
-    init: str
-    n_labels: int
-    n_patients: int
-    prob: np.ndarray
-    temperature: float = 1.0
-
-    @property
-    def group(self) -> Group:
-        return self.fraction, self.labels, self.mode, self.init
 
 
 @dataclass(frozen=True)
@@ -75,14 +57,14 @@ class Results:
 
     document: ResultsDocument
     predictions: pd.DataFrame
-    splits: dict[str, Any]
+    splits: Splits
 
     def write(self, folder: Path) -> None:
         """The three files, each whole or not there."""
         buffer = io.BytesIO()
         self.predictions.to_parquet(buffer, index=False)
         write_atomically(folder / PREDICTIONS, buffer.getvalue())
-        write_atomically(folder / SPLITS, _json(self.splits))
+        write_atomically(folder / SPLITS, _json(self.splits.model_dump(mode="json")))
         write_atomically(folder / RESULTS, _json(self.document.to_dict()))
 
     def scores(self) -> dict[str, float]:
@@ -99,12 +81,12 @@ class Results:
 
 def summarise_cells(
     task: Task, table: pd.DataFrame, cells: Sequence[Cell], drawn: Mapping[str, Sequence[np.ndarray]], *, bootstraps: int, seed: int,
-    facts: Mapping[str, Any], site_probe: SiteProbe | None = None,
+    description: RunDescription, site_probe: SiteProbe | None = None,
 ) -> Results:  # fmt: skip
     """Results of cells that are in the order of their groups. `drawn`: the rows of each draw, by the fraction's name.
 
-    `facts` (what is known of data, encoder and run) and `site_probe` go into the document as they are. The first initialisation of a
-    mode is the one that the others are compared with.
+    `description` and `site_probe` go into the document as they are. The first initialisation of a mode is the one that the others are
+    compared with.
     """
     y, patients = task.y[task.test], task.patients[task.test]
     metrics = metrics_of(task.kind)
@@ -118,14 +100,14 @@ def summarise_cells(
     divided = groups_of(table.iloc[task.test])
     first = cells[0].init
     rows = [
-        SubgroupRow(**row, labels=group[1], mode=group[2], init=first)
+        row
         for group, members in groups.items()
         if group[3] == first
-        for row in subgroups(task, divided, [cell.prob for cell in members], METRICS, seed=seed, level=LEVEL)
+        for row in subgroups(task, divided, members, METRICS, seed=seed, level=LEVEL)
     ]
     document = ResultsDocument(
         format=FORMAT,
-        **facts,
+        **{part: getattr(description, part) for part in description.model_fields_set},
         task=_task_facts(task),
         interval=IntervalFacts(level=LEVEL, bootstraps=bootstraps, over="patients and draws"),
         cells=tuple(_cell_row(task, cell, y) for cell in cells),
@@ -284,14 +266,14 @@ def _predictions(task: Task, table: pd.DataFrame, cells: Sequence[Cell]) -> pd.D
     return pd.concat(parts, ignore_index=True)
 
 
-def _splits(task: Task, table: pd.DataFrame, drawn: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Any]:
+def _splits(task: Task, table: pd.DataFrame, drawn: Mapping[str, Sequence[np.ndarray]]) -> Splits:
     keys = table["key"].to_numpy()
     content = {
         "column": task.column,
         "test": keys[task.test].tolist(),
         "draws": {labels: [keys[rows].tolist() for rows in draws] for labels, draws in drawn.items()},
     }
-    return {"sha256": hashlib.sha256(_json(content)).hexdigest(), **content}
+    return Splits(sha256=hashlib.sha256(_json(content)).hexdigest(), **content)
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

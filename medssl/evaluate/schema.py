@@ -190,6 +190,7 @@ class DataFacts(_Facts):
     """The data set: its name, and what the store's card says."""
 
     name: str = ""
+    source: str = ""
     fingerprint: str = ""
 
 
@@ -199,12 +200,15 @@ class EncoderFacts(_Facts):
     method: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
     weights_sha256: str = ""
+    facts: dict[str, Any] = {}
+    provenance: dict[str, str] = {}
     pretraining: dict[str, int] = {}
 
 
 class RunFacts(_Facts):
     """How the run was started."""
 
+    preset: str = ""
     seed: int = 0
     command: str = ""
 
@@ -217,8 +221,28 @@ class LeakCheck(_Part):
     leaked: int
 
 
+class RunDescription(_Part):
+    """What is known of a fine-tuning besides its scores; absent where it was not started by the command. `audit`: that of the store."""
+
+    data: DataFacts = DataFacts()
+    encoder: EncoderFacts = EncoderFacts()
+    leak_check: LeakCheck | None = None
+    run: RunFacts = RunFacts()
+    audit: dict[str, Any] | None = None
+
+
+class Splits(_Part):
+    """splits.json: keys of the images that were tested and, by the amount of labels, of those that each draw took. `sha256`: of the rest,
+    as JSON."""
+
+    sha256: str
+    column: str
+    test: tuple[str, ...]
+    draws: dict[str, tuple[tuple[str, ...], ...]]
+
+
 class ResultsDocument(_Part):
-    """The whole file. What is known of data, encoder and run is absent where a study was not started by the command."""
+    """The whole file. The five parts after the format are those of `RunDescription`."""
 
     format: Literal[2]
     data: DataFacts = DataFacts()

@@ -10,9 +10,12 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from medssl.commands import finetune as command
 from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
+from medssl.config import Config
 from medssl.errors import UserError
+from medssl.evaluate.schema import LeakCheck
 from medssl.plain_yaml import read_yaml
 
 
@@ -140,3 +143,11 @@ def test_the_report_opens_offline(runs):
     assert "default-src 'none'" in text
     assert "<script" not in text
     assert "http://" not in text.replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_fine_tuning_warns_where_its_encoder_was_pretrained_with_labels_and_only_there(reporter, labels):
+    card = {"method": {"uses_labels": labels}, "pretraining": {"patients": [], "pixels": []}}
+    said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
+    assert command._check_leaks(said, card, test, Config()) == LeakCheck(patients=1, images=1, leaked=0)
+    assert [text for text in said.warned if "pretrained with the labels" in text] == said.warned and len(said.warned) == labels

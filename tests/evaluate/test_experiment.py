@@ -22,6 +22,7 @@ from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import refuse_leak
 from medssl.evaluate.models.cache import CellFit
 from medssl.evaluate.results import Results, _p
+from medssl.evaluate.schema import LeakCheck
 
 
 @pytest.fixture(scope="module")
@@ -219,13 +220,23 @@ def test_a_number_of_labels_that_differs_from_the_draw_is_caught() -> None:
 def test_a_test_patient_or_a_test_image_seen_in_pretraining_is_refused() -> None:
     table = a_request().table.iloc[:4]
     clean = {"pretraining": {"patients": [hexed("another")[:16]], "pixels": [hexed("other")[:16]]}}
-    assert refuse_leak(clean, table) == {"patients": 2, "images": 4, "leaked": 0}
+    assert refuse_leak(clean, table) == LeakCheck(patients=2, images=4, leaked=0)
     patient = {"pretraining": {"patients": [hexed("patient", 1)[:16]], "pixels": []}}
     with pytest.raises(
         UserError, match=r"^2 of 4 test images were seen in pretraining: 1 patients are the same, 0 images.*data\.test_fraction"
     ):
         refuse_leak(patient, table)
-    assert refuse_leak(patient, table, allowed=True)["leaked"] == 2
+    assert refuse_leak(patient, table, allowed=True).leaked == 2
     pixels = {"pretraining": {"patients": [], "pixels": [hexed("pixels", i)[:16] for i in range(3)]}}
     with pytest.raises(UserError, match=r"^3 of 4 .* 0 patients are the same, 3 images have the same pixels"):
         refuse_leak(pixels, table)
+
+
+@pytest.mark.parametrize(
+    ("method", "labels"), [({}, ""), ({"method": {"uses_labels": False}}, ""), ({"method": {"uses_labels": True}}, ", with their labels")]
+)
+def test_the_refusal_says_whether_pretraining_saw_the_labels_too(method: dict[str, Any], labels: str) -> None:
+    table = pd.DataFrame({"patient": [hexed("p1")], "pixel_hash": [hexed(0)]})
+    seen = {"pretraining": {"patients": [hexed("p1")[:16]], "pixels": []}}
+    with pytest.raises(UserError, match=f"1 of 1 test images were seen in pretraining{labels}: 1 patients"):
+        refuse_leak({**seen, **method}, table)

@@ -48,7 +48,7 @@ def test_several_labels_are_drawn_by_patients_and_counted_where_they_are_present
     # of the test patients 0 to 19 ten are bright; 0, 1, 6, 7, 12, 13, 18 and 19 have the other finding: images 0 to 3, 12 to 15, 24 to 27
     # and 36 to 39, of which 0, 15 and 25 are not known
     assert [c["test"] for c in multilabel.document.to_dict()["task"]["classes"]] == [20, 13]
-    drawn = multilabel.splits["draws"]
+    drawn = multilabel.splits.draws
     assert [len(keys) for keys in drawn["30pct"]] == [24, 24] and set(drawn["30pct"][0]) < set(drawn["100pct"][0])
     owner = {hexed("key", i): i // 2 for i in range(120)}
     assert all(len({owner[key] for key in keys}) == 12 for keys in drawn["30pct"])

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from medssl.evaluate.results import Cell, Group, _labels_saved, summarise_cells
-from medssl.evaluate.schema import LabelsSaved
+from medssl.evaluate.cell import Cell, Group
+from medssl.evaluate.results import _labels_saved, summarise_cells
+from medssl.evaluate.schema import LabelsSaved, RunDescription
 from medssl.evaluate.task import Task
 
 FAULTS = {
@@ -28,7 +29,7 @@ def test_two_starts_with_the_same_predictions_differ_by_nothing_in_every_resampl
     task = Task("finding", ("normal", "sick"), y, who, rows, rows, 0)
     table = pd.DataFrame({"key": [f"k{i}" for i in range(120)], "patient": who})
     cells = [Cell(1.0, "100pct", 0, "linear", init, 120, 60, prob) for init in ("pretrained", "random")]
-    document = summarise_cells(task, table, cells, {}, bootstraps=200, seed=0, facts={}).document
+    document = summarise_cells(task, table, cells, {}, bootstraps=200, seed=0, description=RunDescription()).document
     (gain,) = document.paired
     assert document.summary[0].auroc.high - document.summary[0].auroc.low > 0.05
     assert (gain.auroc_gain, gain.low, gain.high) == (0, 0, 0)

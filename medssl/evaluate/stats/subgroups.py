@@ -6,7 +6,6 @@ Intervals are those of the bootstrap over the patients of the group. A small gro
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +15,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from medssl.evaluate.cell import Cell
+from medssl.evaluate.schema import Score, SiteProbe, SubgroupRow
 from medssl.evaluate.stats.bootstrap import Resamples, interval, resample_scores
-from medssl.evaluate.stats.metrics import Metric, accuracy, auroc, score
+from medssl.evaluate.stats.metrics import Metric, Scores, accuracy, auroc, score
 from medssl.evaluate.task import Task
 
 SMALL = 20  # patients of a group, or 5 of a class in it, below which a score says little
@@ -59,48 +60,54 @@ def age_band(age: str) -> str:
 
 
 def subgroups(
-    task: Task, groups: Groups, draws: Sequence[np.ndarray], metrics: Mapping[str, Metric], *, seed: int, level: float
-) -> list[dict[str, Any]]:
-    """A row for each group of the test images, largest first: how many, and each score's mean over the draws with its interval, null where
-    it cannot be had. `groups`: of the test images; `draws`: their probabilities in each label draw."""
-    y, patients = task.y[task.test], task.patients[task.test]
-    rows = []
-    for by, values in groups.items():
-        for value, _ in Counter(values[values != ""].tolist()).most_common(_MOST):
-            of = values == value
-            rows.append({"by": by, "value": value, **_counts(task, y[of], patients[of]), **_scores(y[of], [p[of] for p in draws], patients[of], metrics, seed, level)})  # fmt: skip # noqa: E501
-    return rows
+    task: Task, groups: Groups, cells: Sequence[Cell], metrics: Mapping[str, Metric], *, seed: int, level: float
+) -> list[SubgroupRow]:
+    """A row for each group of the test images, largest first: how many, and each score's mean over the draws with its interval, None where
+    it cannot be had. `groups`: of the test images; `cells`: the draws of one amount of labels, mode and initialisation."""
+    return [
+        _row(task, by, value, values == value, cells, metrics, seed, level)
+        for by, values in groups.items()
+        for value, _ in Counter(values[values != ""].tolist()).most_common(_MOST)
+    ]
 
 
-def _counts(task: Task, y: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
-    everyone, two = len(np.unique(patients)), not task.multilabel and len(task.classes) == 2
-    of_class = [len(np.unique(patients[known])) for known in _members(task, y)]
-    small = everyone < SMALL or min(of_class) < _SMALL_CLASS
-    return {"n_labels": len(y), "n_patients": everyone, "positives": int((y == 1).sum()) if two else None, "small": small}
+def _row(
+    task: Task, by: str, value: str, of: np.ndarray, cells: Sequence[Cell], metrics: Mapping[str, Metric], seed: int, level: float
+) -> SubgroupRow:
+    y, patients, draws = task.y[task.test][of], task.patients[task.test][of], [cell.prob[of] for cell in cells]
+    values = resample_scores(y, draws, Resamples(patients, _RESAMPLES, seed), metrics)
+    means = {name: float(np.mean([score(y, prob, metrics)[name] for prob in draws])) for name in metrics}
+    n_patients, two_classes = len(np.unique(patients)), not task.multilabel and len(task.classes) == 2
+    patients_of_class = [len(np.unique(patients[members])) for members in _members(task, y)]
+    return SubgroupRow(
+        by=by,
+        value=value,
+        n_labels=len(y),
+        n_patients=n_patients,
+        positives=int((y == 1).sum()) if two_classes else None,
+        small=n_patients < SMALL or min(patients_of_class) < _SMALL_CLASS,
+        labels=cells[0].labels,
+        mode=cells[0].mode,
+        init=cells[0].init,
+        **{name: _score(means[name], values[name], level) for name in metrics},
+    )
 
 
 def _members(task: Task, y: np.ndarray) -> list[np.ndarray]:
+    """Which images have each class, or have and lack each label."""
     if task.multilabel:
-        return [column == says for column in y.T for says in (0, 1)]
+        return [column == presence for column in y.T for presence in (0, 1)]
     return [y == c for c in range(len(task.classes))]
 
 
-def _scores(
-    y: np.ndarray, draws: Sequence[np.ndarray], patients: np.ndarray, metrics: Mapping[str, Metric], seed: int, level: float
-) -> dict[str, dict[str, float] | None]:
-    values = resample_scores(y, draws, Resamples(patients, _RESAMPLES, seed), metrics)
-    means = {name: float(np.mean([score(y, prob, metrics)[name] for prob in draws])) for name in metrics}
-    return {name: _number(means[name], values[name], level) for name in metrics}
-
-
-def _number(mean: float, values: np.ndarray, level: float) -> dict[str, float] | None:
+def _score(mean: float, values: Scores, level: float) -> Score | None:
     low, high = interval(values, level)
-    return {"mean": float(mean), "low": low, "high": high} if np.isfinite([mean, low, high]).all() else None
+    return Score(mean=mean, low=low, high=high) if np.isfinite([mean, low, high]).all() else None
 
 
 def site_probe(
     features: Float[np.ndarray, "n d"], sites: Shaped[np.ndarray, " n"], patients: Shaped[np.ndarray, " n"], seed: int, level: float
-) -> dict[str, Any] | None:
+) -> SiteProbe | None:
     """Can a linear classifier tell the site from frozen features of patients it has not seen? Accuracy beside the share of the largest
     site, and AUROC, with intervals over patients, by five-fold cross-validation. None with fewer than two sites of ten patients."""
     rows = np.flatnonzero(sites != "")
@@ -112,13 +119,13 @@ def site_probe(
     rows = rows[np.isin(sites[rows], large)]
     x, y, who = features[rows].astype(np.float64), np.searchsorted(large, sites[rows]), patients[rows]
     prob = np.zeros((len(rows), len(large)))
-    for known, held in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(x, y, who):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C, max_iter=1000)).fit(x[known], y[known])
-        prob[np.ix_(held, probe.classes_)] = probe.predict_proba(x[held])
+    for training, validation in StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(x, y, who):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=_PROBE_C, max_iter=1000)).fit(x[training], y[training])
+        prob[np.ix_(validation, probe.classes_)] = probe.predict_proba(x[validation])
     values = resample_scores(y, [prob], Resamples(who, _RESAMPLES, seed), metrics := {"accuracy": accuracy, "auroc": auroc})
-    found = score(y, prob, metrics)
-    return {
-        "sites": {site: int((y == i).sum()) for i, site in enumerate(large)},
-        "chance": float(np.bincount(y).max() / len(y)),
-        **{name: _number(found[name], values[name], level) for name in metrics},
-    }
+    means = score(y, prob, metrics)
+    return SiteProbe(
+        sites={site: int((y == i).sum()) for i, site in enumerate(large)},
+        chance=float(np.bincount(y).max() / len(y)),
+        **{name: _score(means[name], values[name], level) for name in metrics},
+    )

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.evaluate.results import Cell, summarise_cells
+from medssl.evaluate.cell import Cell
+from medssl.evaluate.results import summarise_cells
+from medssl.evaluate.schema import RunDescription, Score
 from medssl.evaluate.stats import subgroups as module
 from medssl.evaluate.stats.metrics import METRICS, score
 from medssl.evaluate.stats.subgroups import age_band, groups_of, site_probe, subgroups
@@ -84,8 +86,8 @@ def made_up(patients: int = 90, images: int = 2, classes: int = 2) -> tuple[np.n
 
 
 def rows_of(task: Task, values: np.ndarray, draws: list[np.ndarray]) -> dict[str, dict[str, Any]]:
-    found = subgroups(task, {"site": values}, draws, METRICS, seed=0, level=0.95)
-    return {row["value"]: row for row in found}
+    cells = [Cell(1.0, "100pct", i, "linear", "pretrained", 0, 0, prob) for i, prob in enumerate(draws)]
+    return {row.value: row.model_dump() for row in subgroups(task, {"site": values}, cells, METRICS, seed=0, level=0.95)}
 
 
 def test_images_patients_and_positives_are_counted_and_few_patients_are_marked() -> None:
@@ -146,7 +148,7 @@ def test_a_group_without_a_class_has_null_scores_in_a_document_that_is_strict_js
     site[:10] = "well"
     table = pd.DataFrame({"key": [f"k{i}" for i in range(180)], "patient": who, "site": site, "extra:sex": np.repeat(["F", "M"], 90)})
     cell = Cell(1.0, "100pct", 0, "linear", "pretrained", 180, 90, prob)
-    document = summarise_cells(a_task(y, who), table, [cell], {}, bootstraps=100, seed=0, facts={}).document.to_dict()
+    document = summarise_cells(a_task(y, who), table, [cell], {}, bootstraps=100, seed=0, description=RunDescription()).document.to_dict()
     json.dumps(document, allow_nan=False)
     rows = {(row["by"], row["value"]): row for row in document["subgroups"]}
     assert set(rows) == {("site", "ill"), ("site", "well"), ("sex", "F"), ("sex", "M")}
@@ -169,8 +171,9 @@ def hospitals(signal: float, patients: int = 60) -> tuple[np.ndarray, np.ndarray
 def test_a_planted_signal_of_the_hospital_is_found() -> None:
     found = site_probe(*hospitals(signal=6), seed=0, level=0.95)
     assert found is not None
-    assert found["sites"] == {"A": 80, "B": 40} and found["chance"] == pytest.approx(2 / 3)
-    assert found["auroc"]["mean"] > 0.98 and found["accuracy"]["low"] > found["chance"]
+    assert found.sites == {"A": 80, "B": 40} and found.chance == pytest.approx(2 / 3)
+    assert isinstance(found.auroc, Score) and isinstance(found.accuracy, Score)
+    assert found.auroc.mean > 0.98 and found.accuracy.low > found.chance
 
 
 def test_without_a_signal_the_interval_holds_chance_however_alike_the_images_of_a_patient_are() -> None:
@@ -179,8 +182,8 @@ def test_without_a_signal_the_interval_holds_chance_however_alike_the_images_of_
     who = np.repeat([f"p{i}" for i in range(60)], 4)
     x = np.repeat(generator.normal(size=(60, 200)), 4, axis=0).astype(np.float32)
     found = site_probe(x, np.repeat(np.where(np.arange(60) % 2, "A", "B"), 4), who, seed=0, level=0.95)
-    assert found is not None
-    assert found["auroc"]["low"] < 0.5 < found["auroc"]["high"] and found["auroc"]["mean"] < 0.7
+    assert found is not None and found.auroc is not None
+    assert found.auroc.low < 0.5 < found.auroc.high and found.auroc.mean < 0.7
 
 
 def test_sites_with_fewer_than_ten_patients_and_unknown_ones_are_left_out_and_one_alone_tells_nothing() -> None:
@@ -190,7 +193,7 @@ def test_sites_with_fewer_than_ten_patients_and_unknown_ones_are_left_out_and_on
     assert site_probe(x, few, who, seed=0, level=0.95) is None
     ten = np.where((site == "B") & (np.arange(120) >= 60), "", site)
     found = site_probe(x, ten, who, seed=0, level=0.95)
-    assert found is not None and found["sites"] == {"A": 80, "B": 20}
+    assert found is not None and found.sites == {"A": 80, "B": 20}
 
 
 def test_a_site_that_thinning_leaves_too_few_patients_of_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
