@@ -8,7 +8,7 @@ import numpy as np
 from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.evaluate.task import Task
 
-SMALL, DRAWS_ABOVE = 0.1, 3  # draws of a larger fraction differ less, and overlap: three will do
+SMALL, DRAWS_ABOVE = 0.1, 3  # draws of a larger fraction differ less and overlap, so three of them are enough
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed:
     for number in range(draws):
         inner = np.array([], dtype=int)
         for wanted in sorted(set(fractions), key=lambda f: (f.share is None, f.share or f.shots or 0)):
-            rows = task.pool[_drawn(task, wanted, number, seed)]
+            rows = task.pool[_draw(task, wanted, number, seed)]
             chosen = np.unique(task.patients[rows])
             fraction = shares.setdefault(wanted, float(wanted.share or len(chosen) / everyone))
             if fraction > SMALL and number >= DRAWS_ABOVE:
@@ -48,7 +48,7 @@ def plan_draws(task: Task, fractions: Sequence[LabelFraction], draws: int, seed:
     return planned
 
 
-def _drawn(task: Task, wanted: LabelFraction, number: int, seed: int) -> np.ndarray:
+def _draw(task: Task, wanted: LabelFraction, number: int, seed: int) -> np.ndarray:
     patients, y = task.patients[task.pool], task.y[task.pool]
     if task.multilabel:
         return draw_multilabel(patients, y, task.classes, wanted, number, seed)

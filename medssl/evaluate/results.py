@@ -1,4 +1,4 @@
-"""What a study found: one cell for each classifier, their summary with intervals, paired differences, and the files that hold them."""
+"""The results of a study: one cell for each classifier, their summary with intervals, paired differences, and the files that hold them."""
 
 import hashlib
 import io
@@ -92,18 +92,18 @@ def summarise_cells(
     metrics = metrics_of(task.kind)
     resamples = Resamples(patients, bootstraps, seed)
     groups = {group: list(members) for group, members in groupby(cells, lambda cell: cell.group)}
-    values = {group: _resampled(task, y, members, resamples) for group, members in groups.items()}
+    values = {group: _resample(task, y, members, resamples) for group, members in groups.items()}
     means = {
-        group: {name: float(np.mean([_scored(task, y, cell)[name] for cell in members])) for name in metrics}
+        group: {name: float(np.mean([_compute_scores(task, y, cell)[name] for cell in members])) for name in metrics}
         for group, members in groups.items()
     }
-    divided = groups_of(table.iloc[task.test])
+    subgroups_of_test = groups_of(table.iloc[task.test])
     first = cells[0].init
     rows = [
         row
         for group, members in groups.items()
         if group[3] == first
-        for row in subgroups(task, divided, members, METRICS, seed=seed, level=LEVEL)
+        for row in subgroups(task, subgroups_of_test, members, METRICS, seed=seed, level=LEVEL)
     ]
     document = ResultsDocument(
         format=FORMAT,
@@ -125,18 +125,18 @@ def metrics_of(kind: str) -> dict[str, Metric]:
     return {**METRICS, "ece_scaled": ece, **({"quadratic_kappa": quadratic_kappa} if kind == "ordinal" else {})}
 
 
-def _scored(task: Task, y: np.ndarray, cell: Cell) -> dict[str, float]:
+def _compute_scores(task: Task, y: np.ndarray, cell: Cell) -> dict[str, float]:
     metrics = metrics_of(task.kind)
-    return {**score(y, cell.prob, metrics), "ece_scaled": score(y, _tempered(task, cell), {"ece": ece})["ece"]}
+    return {**score(y, cell.prob, metrics), "ece_scaled": score(y, _calibrate(task, cell), {"ece": ece})["ece"]}
 
 
-def _resampled(task: Task, y: np.ndarray, cells: Sequence[Cell], resamples: Resamples) -> Mapping[str, Scores]:
+def _resample(task: Task, y: np.ndarray, cells: Sequence[Cell], resamples: Resamples) -> Mapping[str, Scores]:
     metrics = {name: metric for name, metric in metrics_of(task.kind).items() if name != "ece_scaled"}
     plain = resample_scores(y, [cell.prob for cell in cells], resamples, metrics)
-    return plain | resample_scores(y, [_tempered(task, cell) for cell in cells], resamples, {"ece_scaled": ece})
+    return plain | resample_scores(y, [_calibrate(task, cell) for cell in cells], resamples, {"ece_scaled": ece})
 
 
-def _tempered(task: Task, cell: Cell) -> np.ndarray:
+def _calibrate(task: Task, cell: Cell) -> np.ndarray:
     return apply_temperature(cell.prob, cell.temperature, task.multilabel)
 
 
@@ -160,17 +160,17 @@ def _counts(task: Task, rows: np.ndarray) -> Counts:
     return Counts(n_labels=len(rows), n_patients=len(np.unique(task.patients[rows])))
 
 
-def _where(cell: Cell) -> dict[str, Any]:
+def _identify(cell: Cell) -> dict[str, Any]:
     return {"fraction": cell.fraction, "labels": cell.labels, "draw": cell.draw, "mode": cell.mode, "init": cell.init}
 
 
 def _cell_row(task: Task, cell: Cell, y: np.ndarray) -> CellRow:
     return CellRow(
-        **_where(cell),
+        **_identify(cell),
         n_labels=cell.n_labels,
         n_patients=cell.n_patients,
         temperature=cell.temperature,
-        test=_scored(task, y, cell),
+        test=_compute_scores(task, y, cell),
     )
 
 
@@ -260,9 +260,9 @@ def _predictions(task: Task, table: pd.DataFrame, cells: Sequence[Cell]) -> pd.D
     parts = []
     for cell in cells:
         who = {"key": test["key"].to_numpy(), "patient": test["patient"].to_numpy(), **truth}
-        where = {**_where(cell), "temperature": cell.temperature}
+        identity = {**_identify(cell), "temperature": cell.temperature}
         columns = {f"prob_{name}": cell.prob[:, c] for c, name in enumerate(task.classes)}
-        parts.append(pd.DataFrame({**who, **where, **columns}))
+        parts.append(pd.DataFrame({**who, **identity, **columns}))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -56,7 +56,8 @@ class ClassCounts(_Part):
 
 
 class TaskFacts(_Part):
-    """The task: what was to be told apart, and on whom. `copies_left_out`: labelled training images that are copies of test images."""
+    """The task: its classes, and the images that give labels and that are tested. `copies_left_out`: labelled training images that are
+    copies of test images."""
 
     column: str
     kind: Kind

@@ -11,8 +11,8 @@ from medssl.evaluate.task import Task
 FAULTS = {
     "each start has resamples of its own": (
         "evaluate/results.py",
-        "_resampled(task, y, members, resamples) for",
-        "_resampled(task, y, members, Resamples(patients, bootstraps, seed + len(group[3]))) for",
+        "_resample(task, y, members, resamples) for",
+        "_resample(task, y, members, Resamples(patients, bootstraps, seed + len(group[3]))) for",
     ),
     "labels saved by the upper end of the interval": ("evaluate/results.py", "gain.low >= -MARGIN", "gain.high >= -MARGIN"),
     "labels saved against a reference at chance": ("evaluate/results.py", "reached = None if at_chance else next(", "reached = next("),

@@ -1,6 +1,6 @@
-"""What is kept of finished cells, so that a study that was interrupted, or grows, fits none of them twice.
+"""The cache of finished cells, so that a study that was interrupted, or that is extended, fits none of them twice.
 
-A cell lies in a folder under the hash of all that it depends on: the data's fingerprint, the rows that were drawn and tested, the weights
+A cell's name in the folder is the hash of all that it depends on: the data's fingerprint, the rows that were drawn and tested, the weights
 that it started from, the settings of its mode, the seed, the text of the modules that fit and the versions of the libraries. A cell that
 cannot be read is fitted again.
 """
@@ -47,14 +47,14 @@ class CellCache:
     def find(self, key: Mapping[str, Any], tensors: bool) -> CellFit | None:
         """The cell with that key, with its tensors where they are wanted; None where it is not there whole."""
         try:
-            with np.load(io.BytesIO(self._path(key, ".npz").read_bytes()), allow_pickle=False) as kept:
-                prob, temperature, labels = kept["prob"], float(kept["temperature"]), int(kept["labels"])
-                sha256 = str(kept["tensors"])
+            with np.load(io.BytesIO(self._path(key, ".npz").read_bytes()), allow_pickle=False) as cell:
+                prob, temperature, labels = cell["prob"], float(cell["temperature"]), int(cell["labels"])
+                sha256 = str(cell["tensors"])
             content = self._path(key, ".safetensors").read_bytes() if tensors else b""
             if tensors and hashlib.sha256(content).hexdigest() != sha256:
                 return None
             return CellFit(prob, temperature, labels, load(content) if tensors else {})
-        except Exception:  # absent, torn, or of another make: fit it again
+        except Exception:  # missing, damaged, or written by another version: fit it again
             return None
 
     def keep(self, key: Mapping[str, Any], fit: CellFit) -> None:
@@ -71,7 +71,7 @@ class CellCache:
     def _path(self, key: Mapping[str, Any], suffix: str) -> Path:
         if self.folder is None:
             raise FileNotFoundError
-        return self.folder / (digest(key, _made_with()) + suffix)
+        return self.folder / (digest(key, _code_digest()) + suffix)
 
 
 def digest(*values: Any) -> str:
@@ -92,7 +92,7 @@ def weights_digest(network: nn.Module) -> str:
 
 
 @cache
-def _made_with() -> str:
+def _code_digest() -> str:
     """Of the text of the modules that fit and predict, and of the versions of medssl and of the libraries: others fit anew."""
     here = Path(__file__).parent
     return digest(medssl.__version__, *map(version, _LIBRARIES), *((here / f"{name}.py").read_text("utf-8") for name in _FITTING))

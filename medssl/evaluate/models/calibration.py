@@ -1,14 +1,14 @@
-"""Temperature scaling: one number that makes probabilities as sure as they should be (Guo et al. 2017, arXiv 1706.04599, section 4.2).
+"""Temperature scaling: one number that calibrates probabilities (Guo et al. 2017, arXiv 1706.04599, section 4.2).
 
-    T       the temperature: above 1 where the classifier is too sure, below 1 where it is too shy
+    T       the temperature: above 1 where the classifier is overconfident, below 1 where it is underconfident
     p       probabilities, of classes (rows sum to 1) or of several labels (each for itself)
 
     p_T = softmax(log p / T)      of several labels: sigmoid(logit p / T)
 
 T is fitted by the likelihood of labels that the classifier has not seen; the order of classes in an image stays as it is.
 
-Deviation: log T has a normal prior of mean 0 and deviation 0.5. A dozen labels, all of them right, would otherwise ask for certainty; with
-some hundred it is hardly felt.
+Deviation: log T has a normal prior of mean 0 and deviation 0.5. Without it, a dozen labels that are all predicted rightly would drive T to
+its lower bound. With some hundred labels the prior hardly matters.
 """
 
 from typing import Any
@@ -47,8 +47,8 @@ def fit_temperature(y: Int[np.ndarray, "n ..."], prob: Float[np.ndarray, "n k"])
     if not number:
         return 1.0
 
-    def unlikely(log_t: float) -> float:
+    def penalised_loss(log_t: float) -> float:
         return negative_log_likelihood(y, prob, np.exp(log_t)) + (log_t / PRIOR) ** 2 / 2 / number
 
-    found: Any = minimize_scalar(unlikely, bounds=np.log(_RANGE), method="bounded")
-    return float(np.exp(found.x))
+    minimum: Any = minimize_scalar(penalised_loss, bounds=np.log(_RANGE), method="bounded")
+    return float(np.exp(minimum.x))

@@ -32,11 +32,11 @@ def extract(
     """
     modes = [(part, part.training) for part in network.modules()]
     network.to(device).eval()
-    full = float(np.iinfo(images.dtype).max)
+    white = float(np.iinfo(images.dtype).max)
     parts = []
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         for start in range(0, len(rows), batch_size):
-            batch = torch.from_numpy(images[rows[start : start + batch_size]].astype(np.float32)).to(device) / full
+            batch = torch.from_numpy(images[rows[start : start + batch_size]].astype(np.float32)).to(device) / white
             parts.append(network(batch).float().cpu().numpy())
     for part, training in modes:
         part.training = training

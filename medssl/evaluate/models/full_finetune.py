@@ -1,8 +1,9 @@
 """Fine-tuning of the whole network, `--mode full`: the encoder's copy and a linear head, trained on the given labels.
 
-The number of steps is the same at every label fraction. A fifth of the labelled patients is held back where every class has enough of
-them: the weights that fit those best, of ten moments of the training, are the ones that are scored (early stopping that keeps its
-steps), and they fit the temperature. Nobody else's labels are looked at. With fewer patients the last weights are kept.
+The number of steps is the same at every label fraction. A fifth of the labelled patients is the validation set where every class has
+enough patients: it is looked at ten times in the course of the training, and the weights that fit it best are the ones that are scored
+(early stopping that keeps its steps). The temperature is fitted on the validation set, too. No other labels are looked at. With fewer
+patients the last weights are kept.
 """
 
 import copy
@@ -30,8 +31,8 @@ from medssl.types import Batch, Step
 
 OPTIMISER = "adamw"
 WARMUP_SHARE = 0.1
-LOOKS = 10  # at the labels held back, in the course of a training
-PATIENTS = 5  # of each class, below which none is held back
+VALIDATIONS = 10  # in the course of a training
+MIN_PATIENTS = 5  # of each class, for a validation set
 
 
 class Objective(nn.Module):
@@ -61,7 +62,7 @@ class Objective(nn.Module):
 
 @dataclass(frozen=True)
 class FullFit:
-    """A trained classifier, how many labels it was given (held back ones too), its temperature, the step of its weights."""
+    """A trained classifier, how many labels it was given (those of the validation set too), its temperature, the step of its weights."""
 
     classifier: Classifier
     labels: int
@@ -94,70 +95,70 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
     two rows and for a training that diverges.
     """
     images, labels, settings, device = training.images, training.labels, training.settings, training.device
-    held = np.zeros(len(rows), dtype=bool)
+    in_validation = np.zeros(len(rows), dtype=bool)
     if settings.early_stopping:
-        held = select_validation(labels[rows], training.patients[rows], training.seed)
-    taught, asked = rows[~held], rows[held]
-    weights = class_weights(labels[taught], training.classes) if settings.balance else None
+        in_validation = select_validation(labels[rows], training.patients[rows], training.seed)
+    train, validation = rows[~in_validation], rows[in_validation]
+    weights = class_weights(labels[train], training.classes) if settings.balance else None
     tuned = copy.deepcopy(encoder).requires_grad_(True)
     classifier = Classifier(tuned, training.classes, labels.ndim == 2).to(device)
     objective = Objective(classifier, weights).to(device)
-    size = max(2, min(settings.batch_size, len(taught)))
-    views = Batches(images, taught, training.make_views, training.seed, size, labels, n_views=1)
+    size = max(2, min(settings.batch_size, len(train)))
+    views = Batches(images, train, training.make_views, training.seed, size, labels, n_views=1)
     batches = Loader(views, settings.steps, workers=training.workers)
     groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
     optimiser = optimisers.make(OPTIMISER, objective, settings.lr, settings.weight_decay, groups)
     plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
-    best = _Best(classifier, labels[asked], lambda: predict(classifier, images, asked, device).astype(np.float64))
+    best = _BestWeights(classifier, labels[validation], lambda: predict(classifier, images, validation, device).astype(np.float64))
 
-    def heard(done: int, *_: object) -> bool:
-        if len(asked) and (done == settings.steps or done % max(1, settings.steps // LOOKS) == 0):
-            best.look(done)
+    def after_step(done: int, *_: object) -> bool:
+        if len(validation) and (done == settings.steps or done % max(1, settings.steps // VALIDATIONS) == 0):
+            best.update(done)
         if on_step is not None:
             on_step()
         return False
 
-    done = fit(objective, _only(batches, rows), optimiser, plan, on_step=heard)
-    used = len(taught) + len(asked)
-    return FullFit(classifier, used, *best.taken()) if len(asked) else FullFit(classifier, used, 1.0, done)
+    done = fit(objective, _checked(batches, rows), optimiser, plan, on_step=after_step)
+    used = len(train) + len(validation)
+    return FullFit(classifier, used, *best.restore()) if len(validation) else FullFit(classifier, used, 1.0, done)
 
 
-class _Best:
-    """The weights under which the labels held back were most likely."""
+class _BestWeights:
+    """The weights under which the labels `y` of the validation set are most likely. `predict`: its probabilities now."""
 
-    def __init__(self, classifier: Classifier, y: np.ndarray, predicted: Callable[[], np.ndarray]) -> None:
-        self._classifier, self._y, self._predicted = classifier, y, predicted
+    def __init__(self, classifier: Classifier, y: np.ndarray, predict: Callable[[], np.ndarray]) -> None:
+        self._classifier, self._y, self._predict = classifier, y, predict
         self._loss, self._step, self._prob = math.inf, 0, np.zeros((0, 0))
         self._state: dict[str, Tensor] = {}
 
-    def look(self, step: int) -> None:
-        prob = self._predicted()
+    def update(self, step: int) -> None:
+        prob = self._predict()
         if (loss := negative_log_likelihood(self._y, prob)) < self._loss:
             self._loss, self._step, self._prob = loss, step, prob
             self._state = {name: tensor.clone() for name, tensor in self._classifier.state_dict().items()}
 
-    def taken(self) -> tuple[float, int]:
-        """Give the classifier those weights; their temperature, and their step."""
+    def restore(self) -> tuple[float, int]:
+        """Give the classifier these weights; returns their temperature and their step."""
         self._classifier.load_state_dict(self._state)
         return fit_temperature(self._y, self._prob), self._step
 
 
 def select_validation(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], seed: int) -> Bool[np.ndarray, " m"]:
-    """Who is held back of the drawn labels: a fifth of the patients of each class; none where a class has fewer than `PATIENTS` of them.
-    Of several labels, a fifth of the patients, each label in its share."""
-    fifth, held = LabelFraction(share=Fraction(1, 5)), np.zeros(len(y), dtype=bool)
+    """Which of the drawn images are the validation set: those of a fifth of the patients of each class; none where a class has fewer than
+    `MIN_PATIENTS` patients. Of several labels, those of a fifth of the patients, each label in its share."""
+    fifth, selected = LabelFraction(share=Fraction(1, 5)), np.zeros(len(y), dtype=bool)
     if y.ndim == 1:
         counts = [len(np.unique(patients[y == c])) for c in np.unique(y)]
-        rows = draw_by_class(patients, y.astype(str), fifth, 0, seed) if min(counts) >= PATIENTS else []
+        rows = draw_by_class(patients, y.astype(str), fifth, 0, seed) if min(counts) >= MIN_PATIENTS else []
     else:
-        counts = [len(np.unique(patients[column == says])) for column in y.T for says in (0, 1)]
+        counts = [len(np.unique(patients[column == presence])) for column in y.T for presence in (0, 1)]
         names = [str(k) for k in range(y.shape[1])]
         try:
-            rows = draw_multilabel(patients, y, names, fifth, 0, seed) if min(counts) >= PATIENTS else []
+            rows = draw_multilabel(patients, y, names, fifth, 0, seed) if min(counts) >= MIN_PATIENTS else []
         except UserError:  # a fifth of the patients cannot hold each of so many labels
             rows = []
-    held[rows] = True
-    return held
+    selected[rows] = True
+    return selected
 
 
 def class_weights(y: Int[np.ndarray, "m ..."], classes: int) -> Float32[Tensor, " k"]:
@@ -177,7 +178,7 @@ def predict(
     return extract(network, images, rows, device)
 
 
-def _only(batches: Loader, rows: np.ndarray) -> Iterator[Batch]:
+def _checked(batches: Loader, rows: np.ndarray) -> Iterator[Batch]:
     """The batches, each asserted to hold none but the rows whose labels were given."""
     for batch in batches:
         assert np.isin(batch.rows.numpy(), rows).all(), "a label was used that was not drawn"

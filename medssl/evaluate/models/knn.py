@@ -9,7 +9,7 @@ from medssl.evaluate.models.calibration import fit_temperature
 from medssl.nn import vote
 
 Features = Float[np.ndarray, "n d"]
-_ASKED = 2000  # labelled images, evenly spread, whose probabilities fit the temperature
+_CALIBRATION_IMAGES = 2000  # labelled images, evenly spread, whose probabilities fit the temperature
 
 
 def fit_knn(
@@ -23,24 +23,25 @@ def fit_knn(
     """Probabilities [q, classes] of the queries from the k nearest labelled images, or as many as there are. `y`: classes [n], or several
     labels [n, classes] of 1, 0, and -1 where not known, which have no vote.
 
-    One more neighbour says what is usual among all, as neighbours who agree are no proof: a probability of 0 or 1 would be surprised
-    without bound, and no temperature could mend it. The order of the images stays as it is.
+    The share of each class among all labelled images counts as one more neighbour, as neighbours that agree are no proof: where a
+    probability of 0 or 1 is wrong, its negative log-likelihood has no bound, and no temperature can correct this. The order of the images
+    stays as it is.
 
-    The temperature is fitted on what the labelled images say of each other, those of other patients.
+    The temperature is fitted on the labelled images, each with the labelled images of other patients as its neighbours.
     """
     targets = y.astype(float) if y.ndim == 2 else np.eye(classes)[y]
     bank, known = torch.from_numpy(features), torch.from_numpy(np.where(targets < 0, np.nan, targets))
-    prob = _smoothed(vote(bank, known, torch.from_numpy(query), k).numpy(), targets, min(k, len(y)))
-    asked = np.linspace(0, len(y) - 1, min(len(y), _ASKED)).astype(int)
-    same = torch.from_numpy(patients[asked, None] == patients)
+    prob = _smooth(vote(bank, known, torch.from_numpy(query), k).numpy(), targets, min(k, len(y)))
+    calibration = np.linspace(0, len(y) - 1, min(len(y), _CALIBRATION_IMAGES)).astype(int)
+    same = torch.from_numpy(patients[calibration, None] == patients)
     if not (others := int((~same).sum(1).min())):
         return CellFit(prob, 1.0, len(y))
     k = min(k, others)
-    of_others = _smoothed(vote(bank, known, bank[asked], k, excluded=same).numpy(), targets, k)
-    return CellFit(prob, fit_temperature(y[asked], of_others), len(y))
+    of_others = _smooth(vote(bank, known, bank[calibration], k, excluded=same).numpy(), targets, k)
+    return CellFit(prob, fit_temperature(y[calibration], of_others), len(y))
 
 
-def _smoothed(prob: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
-    """With the one more; where none of the neighbours knows of a label, what is usual alone."""
-    usual = (targets == 1).sum(0) / np.maximum((targets >= 0).sum(0), 1)
-    return np.where(np.isnan(prob), usual, (k * prob + usual) / (k + 1))
+def _smooth(prob: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """With the share of each class, or label, as one more neighbour; that share alone where no neighbour's label is known."""
+    share = (targets == 1).sum(0) / np.maximum((targets >= 0).sum(0), 1)
+    return np.where(np.isnan(prob), share, (k * prob + share) / (k + 1))

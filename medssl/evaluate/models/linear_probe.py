@@ -3,8 +3,8 @@
 The strength of the penalty is chosen inside the given labels, by cross-validation whose folds are stratified and keep a patient together;
 no other image is looked at. On a few dozen labels the best of seven scores is mostly luck, so the usual C is kept unless another one is
 better by more than a standard error (the one-standard-error rule: Hastie, Tibshirani, Friedman, Elements of Statistical Learning, 7.10).
-Where the labels cannot be cut into folds that all know every class, there is nothing to choose with, and the usual C it is. What the folds
-said of their held-out images fits the temperature, too. Several labels: a regression for each, on the images where it is known.
+Where the labels cannot be split into folds whose training parts all hold every class, the usual C is taken. The predictions of the
+validation folds fit the temperature, too. Several labels: a regression for each, on the images where it is known.
 """
 
 import warnings
@@ -39,7 +39,7 @@ Balance = str | None  # scikit-learn's class_weight
 @dataclass(frozen=True)
 class Probe:
     """A linear classifier of features as they come from the encoder: `weight` [k, d], `bias` [k], float64, the standardisation folded in.
-    `temperature`: what its logits are divided by to be as sure as they should be. `multilabel`: labels, each for itself."""
+    `temperature`: what its logits are divided by so that its probabilities are calibrated. `multilabel`: labels, each for itself."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -61,29 +61,29 @@ def fit_probe(
     on nothing but the arguments.
     """
     if y.ndim == 1:
-        weight, bias, held = _fitted(features, y, patients, classes, seed, balance)
-        return Probe(weight, bias, fit_temperature(np.where(np.isnan(held).any(1), -1, y), np.nan_to_num(held)), multilabel=False)
+        weight, bias, validated = _fit_classes(features, y, patients, classes, seed, balance)
+        return Probe(weight, bias, fit_temperature(np.where(np.isnan(validated).any(1), -1, y), np.nan_to_num(validated)), multilabel=False)
     weight, bias = np.zeros((classes, features.shape[1])), np.zeros(classes)
-    held = np.full(y.shape, np.nan)
+    validated = np.full(y.shape, np.nan)
     for label in range(classes):
         known = y[:, label] >= 0
         truth = y[known, label]
-        w, b, of_known = _fitted(features[known], truth, patients[known], 2, seed, balance)
-        weight[label], bias[label], held[known, label] = w[1] - w[0], b[1] - b[0], of_known[:, 1]
-    return Probe(weight, bias, fit_temperature(np.where(np.isnan(held), -1, y), np.nan_to_num(held)), multilabel=True)
+        w, b, of_known = _fit_classes(features[known], truth, patients[known], 2, seed, balance)
+        weight[label], bias[label], validated[known, label] = w[1] - w[0], b[1] - b[0], of_known[:, 1]
+    return Probe(weight, bias, fit_temperature(np.where(np.isnan(validated), -1, y), np.nan_to_num(validated)), multilabel=True)
 
 
-def _fitted(
+def _fit_classes(
     features: Features, y: Int[np.ndarray, " n"], patients: np.ndarray, classes: int, seed: int, balance: Balance
 ) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, "n k"]]:
-    """Weights and biases of all classes, and what the folds said of the images they held out (nan without folds)."""
-    c, held = choose_c(features, y, patients, seed, balance)
+    """Weights and biases of all classes, and the probabilities of each image in the fold that validated it (nan without folds)."""
+    c, validated = choose_c(features, y, patients, seed, balance)
     scaler = StandardScaler().fit(features.astype(np.float64))
     model = LogisticRegression(C=c, max_iter=_MAX_ITERATIONS, class_weight=balance)
     _fit(model, np.asarray(scaler.transform(features.astype(np.float64))), y)
     weight, bias = fold_scaler(scaler, model, classes)
     prob = np.zeros((len(y), classes))
-    prob[:, np.unique(y)] = held
+    prob[:, np.unique(y)] = validated
     return weight, bias, prob
 
 
@@ -112,13 +112,13 @@ def choose_c(
     if not folds:
         return USUAL_C, np.full((len(y), len(classes)), np.nan)
     prob = np.zeros((len(GRID), len(y), len(classes)))
-    for known, held in folds:
-        scaler = StandardScaler().fit(features[known].astype(np.float64))
-        given, asked = (np.asarray(scaler.transform(features[part].astype(np.float64))) for part in (known, held))
+    for train, validation in folds:
+        scaler = StandardScaler().fit(features[train].astype(np.float64))
+        x_train, x_validation = (np.asarray(scaler.transform(features[part].astype(np.float64))) for part in (train, validation))
         model = LogisticRegression(tol=_COARSE, warm_start=True, class_weight=balance)
         for i, c in enumerate(GRID):  # from the strongest penalty on, each fit starts at the last one's end
-            _fit(model.set_params(C=c), given, y[known])
-            prob[i, held] = model.predict_proba(asked)
+            _fit(model.set_params(C=c), x_train, y[train])
+            prob[i, validation] = model.predict_proba(x_validation)
     scores = np.array([auroc(y, p, np.ones((1, len(y))))[0] for p in prob])
     error = np.nanstd(np.concatenate([auroc(y, prob[scores.argmax()], w) for w in Resamples(patients, _RESAMPLES, seed).weights()]))
     good = np.flatnonzero(scores >= scores.max() - error)
@@ -127,13 +127,13 @@ def choose_c(
 
 
 def _folds(y: np.ndarray, patients: np.ndarray, seed: int) -> Folds:
-    """Up to five (known, held-out) pairs; none where a class has fewer than two patients or a fold's known part lacks a class."""
+    """Up to five (training, validation) pairs; none where a class has fewer than two patients or a training part lacks a class."""
     classes = np.unique(y)
     number = min(_FOLDS, *(len(np.unique(patients[y == c])) for c in classes))
     if number < 2:
         return []
     folds = list(StratifiedGroupKFold(number, shuffle=True, random_state=seed).split(y, y, patients))
-    return folds if all(len(np.unique(y[known])) == len(classes) and len(held) for known, held in folds) else []
+    return folds if all(len(np.unique(y[train])) == len(classes) and len(validation) for train, validation in folds) else []
 
 
 def _fit(model: LogisticRegression, features: np.ndarray, labels: np.ndarray) -> None:

@@ -2,8 +2,8 @@
 regard to classes, under a covariance shrunk by Ledoit and Wolf's formula (J. Multivariate Analysis 88:365, 2004), so that fewer images than
 features do.
 
-Deviation: beside the encoder's features stands the picture itself, averaged down to 7 x 7. An encoder learns to overlook brightness and
-contrast, and hardly tells a negative; and lower layers, of which Lee et al. take all, have other names in each network.
+Deviation: the image itself, averaged down to 7 x 7, is added to the encoder's features. An encoder learns to ignore brightness and
+contrast, and hardly recognises an inverted image; Lee et al. take all lower layers instead, but these have other names in each network.
 
     symbol   here        meaning
     x        x           [n, d] features of the training images, less their mean, in units of their deviation
@@ -12,10 +12,10 @@ contrast, and hardly tells a negative; and lower layers, of which Lee et al. tak
     S        -           (1 - a) C + a mu I
     W        whitening   S^-1 = W^T W, in the features' own units;   distance(f) = |W (f - mean)|
 
-A training image lies nearer than a new one of the same kind, for mean and S have seen it. So a new distance is compared with distances of
-left-out images: each patient's under mean and C of all others (a, mu and units stay), which is a change of S of low rank:
+A training image lies nearer than a new one of the same kind, for mean and S were computed from it. So a new distance is compared with
+distances of left-out images: those of each patient under mean and C of all others (a, mu and units stay); S changes by a low rank:
 
-    H, h     held        the patient's rows of x, and one of them; n' = n - len(H)
+    H, h     H           the patient's rows of x, and one of them; n' = n - len(H)
     m        m           -sum(H) / n', the others' mean
     S'       -           (1 - a) [(x^T x - H^T H) / n' - m m^T] + a mu I = B - U^T U
 
@@ -75,10 +75,10 @@ def fit_statistics(
 ) -> Statistics:
     """The statistics of the training images' features, as `FeaturesWithThumbnail` has them; `patients`: one key per image.
 
-    `held_out`: features of images that the network was not trained on. A network that was trained on the labels of `features` (mode full)
-    knows these images better than new ones, whoever is left out here: the quantiles are those of `held_out` then.
+    `held_out`: features of images that the network was not trained on. To a network that was trained on the labels of `features` (mode
+    full) these images lie nearer than new ones, whichever patient is left out here: the quantiles are those of `held_out` then.
     """
-    from sklearn.covariance import ledoit_wolf_shrinkage  # a second, which those who only use the statistics need not wait
+    from sklearn.covariance import ledoit_wolf_shrinkage  # its import takes a second, which only the fit needs
 
     x = features.astype(np.float64)
     mean = x.mean(axis=0)
@@ -92,14 +92,14 @@ def fit_statistics(
     deviations = lambda images: np.sqrt((1 - a) * squares.clip(0) / images + a * mu)  # noqa: E731
     whitening = V.T / deviations(n)[:, None] / units
     if held_out is not None:
-        known = Statistics(mean, whitening, np.zeros(QUANTILES))
-        return Statistics(mean, whitening, _quantiles(known.distances(held_out)))
-    turned, distances = x @ V, np.empty(n)
+        without_quantiles = Statistics(mean, whitening, np.zeros(QUANTILES))
+        return Statistics(mean, whitening, _quantiles(without_quantiles.distances(held_out)))
+    rotated, distances = x @ V, np.empty(n)
     for rows in _groups(patients):
-        held, others = turned[rows], n - len(rows)
-        m = -held.sum(axis=0) / others
-        z = (held - m) / deviations(others)
-        r = np.sqrt(1 - a) * np.vstack([held / np.sqrt(others), m]) / deviations(others)
+        H, others = rotated[rows], n - len(rows)
+        m = -H.sum(axis=0) / others
+        z = (H - m) / deviations(others)
+        r = np.sqrt(1 - a) * np.vstack([H / np.sqrt(others), m]) / deviations(others)
         cross = r @ z.T
         added = (cross * np.linalg.solve(np.eye(len(r)) - r @ r.T, cross)).sum(axis=0)
         distances[rows] = np.sqrt((z * z).sum(axis=1) + added)
@@ -112,7 +112,7 @@ def _quantiles(distances: np.ndarray) -> np.ndarray:
 
 def _groups(patients: np.ndarray) -> Iterator[Int[np.ndarray, " rows"]]:
     """The rows of each patient; of each image where there is one patient only."""
-    names, who, counts = np.unique(patients, return_inverse=True, return_counts=True)
+    names, patient_of, counts = np.unique(patients, return_inverse=True, return_counts=True)
     if len(names) == 1:
         return iter(np.arange(len(patients))[:, None])
-    return iter(np.split(np.argsort(who, kind="stable"), counts.cumsum()[:-1]))
+    return iter(np.split(np.argsort(patient_of, kind="stable"), counts.cumsum()[:-1]))

@@ -1,7 +1,7 @@
 """What the report's charts show, as numbers: curves averaged over draws, confusion, calibration.
 
-A question is one yes or no that is asked of every test image: is it the positive class; of more than two classes, is it this one; of
-several labels, does it have this one. Images whose answer is not known are left out.
+A binary question is asked of every test image: is it the positive class; of more than two classes, is it this one; of several labels,
+does it have this one. Images whose label is not known are left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,22 +38,22 @@ class Bins:
 def binary_questions(kind: str, y: np.ndarray, classes: int) -> list[Question]:
     """All that have both answers among the test images."""
     columns = range(classes) if kind == "multilabel" or classes > 2 else [1]
-    asked = []
+    questions = []
     for c in columns:
         known = y[:, c] if kind == "multilabel" else np.where(y < 0, -1, y == c)
         rows = np.flatnonzero(known >= 0)
         truth = known[rows] == 1
         if truth.any() and not truth.all():
-            asked.append(Question(c, rows, truth))
-    return asked
+            questions.append(Question(c, rows, truth))
+    return questions
 
 
 def roc(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Sensitivity at each of GRID as the false positive rate, between the points of the ROC curve in a straight line."""
     from sklearn.metrics import roc_curve
 
-    alarms, found, _ = roc_curve(truth, score, drop_intermediate=False)
-    return np.interp(GRID, alarms, found)
+    false_positive_rate, sensitivity, _ = roc_curve(truth, score, drop_intermediate=False)
+    return np.interp(GRID, false_positive_rate, sensitivity)
 
 
 def precision_recall(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -61,13 +61,13 @@ def precision_recall(truth: np.ndarray, score: np.ndarray) -> np.ndarray:
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, _ = precision_recall_curve(truth, score)
-    rising, there = recall[-2::-1], precision[-2::-1]  # without the point (0, 1), which no threshold has
-    return there[np.searchsorted(rising, GRID - _EXACT)]
+    ascending, precision = recall[-2::-1], precision[-2::-1]  # without the point (0, 1), which no threshold has
+    return precision[np.searchsorted(ascending, GRID - _EXACT)]
 
 
-def over_draws(of: Callable[[np.ndarray, np.ndarray], Any], asked: Sequence[Question], draws: Sequence[np.ndarray]) -> np.ndarray:
+def over_draws(of: Callable[[np.ndarray, np.ndarray], Any], questions: Sequence[Question], draws: Sequence[np.ndarray]) -> np.ndarray:
     """`of(truth, score)` of each draw [draws, ...], the plain mean over the questions."""
-    return np.array([np.mean([of(q.truth, prob[q.rows, q.column]) for q in asked], axis=0) for prob in draws])
+    return np.array([np.mean([of(q.truth, prob[q.rows, q.column]) for q in questions], axis=0) for prob in draws])
 
 
 def confusion(y: np.ndarray, prob: np.ndarray) -> np.ndarray:
@@ -76,9 +76,9 @@ def confusion(y: np.ndarray, prob: np.ndarray) -> np.ndarray:
     return np.bincount(y[known] * k + prob[known].argmax(1), minlength=k * k).reshape(k, k)
 
 
-def confusion_of_labels(asked: Sequence[Question], prob: np.ndarray) -> list[np.ndarray]:
+def confusion_of_labels(questions: Sequence[Question], prob: np.ndarray) -> list[np.ndarray]:
     """For each label int [2, 2]: absent and present (rows), called absent and present at one half (columns)."""
-    return [confusion(q.truth.astype(int), np.stack([1 - prob[q.rows, q.column], prob[q.rows, q.column]], 1)) for q in asked]
+    return [confusion(q.truth.astype(int), np.stack([1 - prob[q.rows, q.column], prob[q.rows, q.column]], 1)) for q in questions]
 
 
 def answers(kind: str, y: np.ndarray, prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

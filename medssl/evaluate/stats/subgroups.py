@@ -1,7 +1,7 @@
-"""Does it work for everybody? Every score by site, scanner, sex, age band and view, where the table knows them; and whether the frozen
-features give the hospital away.
+"""Scores of subgroups: every score by site, scanner, sex, age band and view, where the table knows them; and a probe that shows whether
+the frozen features tell the hospital.
 
-Intervals are those of the bootstrap over the patients of the group. A small group's score is left in the table, marked: it says little.
+Intervals are those of the bootstrap over the patients of the group. A small group's scores stay in the table, marked as uncertain.
 """
 
 from collections import Counter
@@ -23,12 +23,12 @@ from medssl.evaluate.task import Task
 
 SMALL = 20  # patients of a group, or 5 of a class in it, below which a score says little
 _SMALL_CLASS = 5
-_MOST = 12  # groups of one kind, the largest ones
+_MAX_GROUPS = 12  # of one kind, the largest ones
 _BANDS = (18, 40, 60, 80)  # years
 _RESAMPLES = 300
 _UNITS = {"Y": 1.0, "M": 1 / 12, "W": 1 / 52, "D": 1 / 365}
 _PROBE_ROWS, _PROBE_PATIENTS = 2000, 10  # images that the site probe looks at; patients that a site needs among them
-_PROBE_C = 0.1  # with less, sites that are told apart by few images are all called the largest one
+_PROBE_C = 0.1  # with a smaller C every image of small sites is assigned to the largest site
 
 Groups = dict[str, np.ndarray]
 
@@ -67,7 +67,7 @@ def subgroups(
     return [
         _row(task, by, value, values == value, cells, metrics, seed, level)
         for by, values in groups.items()
-        for value, _ in Counter(values[values != ""].tolist()).most_common(_MOST)
+        for value, _ in Counter(values[values != ""].tolist()).most_common(_MAX_GROUPS)
     ]
 
 

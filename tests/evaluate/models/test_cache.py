@@ -203,15 +203,15 @@ def test_networks_with_the_same_weights_but_other_layers_differ() -> None:
 def test_other_text_of_a_fitting_module_and_another_version_of_a_library_fit_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = shutil.copytree(Path(cache.__file__).parent, tmp_path / "models")
     monkeypatch.setattr(cache, "__file__", str(package / "cache.py"))
-    seen = [cache._made_with.__wrapped__()]
+    seen = [cache._code_digest.__wrapped__()]
     for file in ("linear_probe.py", "knn.py", "full_finetune.py", "calibration.py", "features.py"):
         package.joinpath(file).write_text(package.joinpath(file).read_text("utf-8") + "# changed\n", "utf-8")
-        seen.append(cache._made_with.__wrapped__())
+        seen.append(cache._code_digest.__wrapped__())
     for library in ("torch", "scikit-learn", "numpy", "timm"):
         monkeypatch.setattr(cache, "version", lambda name, other=library: "other" if name == other else version(name))
-        seen.append(cache._made_with.__wrapped__())
+        seen.append(cache._code_digest.__wrapped__())
     monkeypatch.undo()
     monkeypatch.setattr(medssl, "__version__", "other")
-    seen.append(cache._made_with.__wrapped__())
+    seen.append(cache._code_digest.__wrapped__())
     assert len(set(seen)) == 11
-    assert cache._made_with.__wrapped__() == seen[-1]
+    assert cache._code_digest.__wrapped__() == seen[-1]

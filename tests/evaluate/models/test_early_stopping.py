@@ -102,13 +102,13 @@ def test_the_weights_are_those_of_the_moment_that_fits_the_validation_set_best(m
 
     monkeypatch.setattr(Objective, "forward", spoilt)
     seen: list[tuple[int, float]] = []
-    look = full_finetune._Best.look
+    look = full_finetune._BestWeights.update
 
-    def recorded(self: full_finetune._Best, step: int) -> None:
-        seen.append((step, negative_log_likelihood(self._y, self._predicted())))
+    def recorded(self: full_finetune._BestWeights, step: int) -> None:
+        seen.append((step, negative_log_likelihood(self._y, self._predict())))
         look(self, step)
 
-    monkeypatch.setattr(full_finetune._Best, "look", recorded)
+    monkeypatch.setattr(full_finetune._BestWeights, "update", recorded)
     found, steps = fitted()
     assert [step for step, _ in seen] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40] and steps == 40
     best = min(seen, key=lambda moment: moment[1])
