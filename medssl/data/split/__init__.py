@@ -1,4 +1,4 @@
-"""Train, validation and test: who is assigned where, which labels are drawn, and what leaks."""
+"""Training, validation and test: which patients each has, which labels are drawn, and what leaks between them."""
 
 from medssl.data.split.assignment import assign_roles, choose_holdout
 from medssl.data.split.cached import Split, find_split

@@ -1,9 +1,9 @@
-"""Who is in which set: patients, never images, are drawn, for the test set, for the monitor's hold-out and for the label fractions.
+"""Drawing patients for the test set, for the monitor's hold-out and for label fractions. All images of a patient are drawn together.
 
-A draw puts the patients of a class in the order of sha256(purpose, seed, patient) and takes the first ones. So it depends neither on the
-order of the table nor on a library's random generator, a patient added later moves few others, and a smaller fraction of a draw lies
-inside every larger one. A patient with several labels counts for the rarest of them, so that a rare class is not lost. Patients who share
-a study or the pixels of an image may be one person under two names: they are drawn together, as one.
+A draw sorts the patients of a class by sha256(purpose, seed, patient) and takes the first ones. So the draw does not depend on the order of
+the table or on a library's random generator, a new patient changes it little, and a smaller fraction is a part of every larger one. A
+patient with several labels counts for the rarest of them: no rare class is lost. Patients who share a study or equal pixels may be one
+person under two names: they form a group, which is drawn together.
 """
 
 import hashlib
@@ -20,52 +20,55 @@ from medssl.errors import UserError, suggest
 
 
 def assign_roles(table: pd.DataFrame, label: str, seed: int, test_fraction: float) -> Shaped[np.ndarray, " rows"]:
-    """The role of each row of the store's table, "train", "val" or "test".
+    """The role of each row of the store's table: "train", "val" or "test".
 
-    Official splits are kept where any row has one, whatever they tear (`leaks.find` tells); rows without count as train. Where there are
-    none, or none names a test set, `test_fraction` of the train patients become test, out of the labelled ones only (out of all where none
-    has a label), stratified by the column `label:<label>`, or without `label` by all columns of 0 and 1. Patients who share a study or
-    equal pixels stay together, those who share one with an official val patient in train.
+    The splits that come with the data are kept, even if they separate the images of a patient (`leaks.find_leaks` reports that). Rows
+    without a split count as train. Where no row is test, `test_fraction` of the labelled train patients become test (of all train patients
+    where none has a label), stratified by the column `label:<label>`, or for label "" by all columns of 0 and 1. Patients who share a study
+    or equal pixels get one role; those who share one with a val patient stay in train.
     """
     roles = table["split"].replace("", "train").to_numpy(str).astype("<U5")
     if "test" not in roles:
-        people = group_patients(table)
-        free = (roles == "train") & ~np.isin(people, people[roles == "val"])
-        roles[free & np.isin(people, _draw_part(_stratify(table, free, label, people), test_fraction, ("test", seed)))] = "test"
+        groups = group_patients(table)
+        candidates = (roles == "train") & ~np.isin(groups, groups[roles == "val"])
+        drawn = _draw_part(_stratify(table, candidates, label, groups), test_fraction, ("test", seed))
+        roles[candidates & np.isin(groups, drawn)] = "test"
     return roles
 
 
 def choose_holdout(
     table: pd.DataFrame, roles: Shaped[np.ndarray, " rows"], label: str, seed: int, fraction: float
 ) -> Bool[np.ndarray, " rows"]:
-    """The rows that the monitor looks at and pretraining does not: the official val rows, or else `fraction` of the train patients."""
-    held = roles == "val"
-    if not held.any():
-        train, people = roles == "train", group_patients(table)
-        held = train & np.isin(people, _draw_part(_stratify(table, train, label, people), fraction, ("holdout", seed)))
-    return held
+    """The rows for the monitor, which pretraining does not use: the val rows, or, if there are none, `fraction` of the train patients."""
+    holdout = roles == "val"
+    if not holdout.any():
+        train, groups = roles == "train", group_patients(table)
+        holdout = train & np.isin(groups, _draw_part(_stratify(table, train, label, groups), fraction, ("holdout", seed)))
+    return holdout
 
 
 def group_patients(table: pd.DataFrame) -> Shaped[np.ndarray, " rows"]:
-    """For each row the key of its patient, or the smallest of the keys of patients that are linked by a study or by equal pixels."""
-    leader: dict[str, str] = {}
+    """For each row the key of its group: the smallest key of all patients that are linked, directly or through others, by a study or by
+    equal pixels. A patient without links is a group of its own."""
+    parents: dict[str, str] = {}
 
-    def led(name: str) -> str:
-        while (above := leader.setdefault(name, name)) != name:
-            leader[name] = name = leader[above]
+    def representative(name: str) -> str:
+        while (parent := parents.setdefault(name, name)) != name:
+            parents[name] = name = parents[parent]
         return name
 
     patients, flat = table["patient"].tolist(), flat_rows(table)
     for column in {"study", "pixel_hash"} & set(table.columns):
-        for patient, key, nothing in zip(patients, table[column], flat, strict=True):
-            if key and not (nothing and column == "pixel_hash"):
-                one, other = sorted((led(patient), led(f"~{column} {key}")))  # "~" sorts behind every key of a patient
-                leader[other] = one
-    return np.array([led(patient) for patient in patients], dtype=str)
+        for patient, key, is_flat in zip(patients, table[column], flat, strict=True):
+            if key and not (is_flat and column == "pixel_hash"):
+                # "~" sorts behind every patient's key: the smallest name of a group is that of a patient
+                first, second = sorted((representative(patient), representative(f"~{column} {key}")))
+                parents[second] = first
+    return np.array([representative(patient) for patient in patients], dtype=str)
 
 
 def _draw_part(strata: dict[str, list[str]], fraction: float, purpose: tuple[str, int]) -> list[str]:
-    """`fraction` of the patients of each stratum, rounded half up: at least one patient is taken, and at least one is left."""
+    """`fraction` of the patients of each stratum, rounded half up: at least one patient, but never all patients of a stratum."""
     part: list[str] = []
     for patients in strata.values():
         number = max(1, math.floor(fraction * len(patients) + 0.5))
@@ -76,20 +79,23 @@ def _draw_part(strata: dict[str, list[str]], fraction: float, purpose: tuple[str
 def _stratify(
     table: pd.DataFrame, of: Bool[np.ndarray, " rows"], label: str, patients: Shaped[np.ndarray, " rows"]
 ) -> dict[str, list[str]]:
-    """The labelled patients of the rows `of` by the rarest of their labels, all of them where none has one. Without `label`, and with
-    several columns of 0 and 1, the labels of a patient are the columns where it has a 1; those without any are a stratum of their own."""
+    """{stratum: the labelled patients of the rows `of` whose rarest label it is}; one stratum of all patients where none has a label.
+
+    The labels are those of the column `label`. For label "" and several columns of 0 and 1, a patient's labels are the columns in which it
+    has a 1; labelled patients without any 1 are a stratum of their own.
+    """
     columns = [str(name) for name in table.columns if str(name).startswith("label:")]
     if label and f"label:{label}" not in columns:
-        known = [name.removeprefix("label:") for name in columns]
-        raise UserError(f"The data has no label column {label!r}. {suggest(label, known) if known else 'It has none at all.'}")
-    patients, said = patients[of], {name: table[name].to_numpy(str)[of] for name in columns}
-    findings = {name: values for name, values in said.items() if "1" in values and set(values) <= {"0", "1", ""}}
+        names = [name.removeprefix("label:") for name in columns]
+        raise UserError(f"The data has no label column {label!r}. {suggest(label, names) if names else 'It has none at all.'}")
+    patients, labels = patients[of], {name: table[name].to_numpy(str)[of] for name in columns}
+    findings = {name: values for name, values in labels.items() if "1" in values and set(values) <= {"0", "1", ""}}
     if label:
-        strata = patients_by_class(patients, said[f"label:{label}"])
+        strata = patients_by_class(patients, labels[f"label:{label}"])
     elif len(findings) > 1:
-        who = {name: patients[values == "1"] for name, values in findings.items()}
-        positive = np.concatenate(list(who.values()))
-        strata = patients_by_class(positive, np.repeat(list(who), list(map(len, who.values()))))
+        positive_patients = {name: patients[values == "1"] for name, values in findings.items()}
+        positive = np.concatenate(list(positive_patients.values()))
+        strata = patients_by_class(positive, np.repeat(list(positive_patients), list(map(len, positive_patients.values()))))
         labelled = patients[np.any([values != "" for values in findings.values()], axis=0)]
         strata |= {"": sorted(set(labelled.tolist()) - set(positive.tolist()))}
     else:
@@ -98,7 +104,7 @@ def _stratify(
 
 
 def patients_by_class(patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, " rows"]) -> dict[str, list[str]]:
-    """The labelled patients by class, both in alphabetical order; each patient stands once, at the rarest of its labels."""
+    """{class: its labelled patients}, both in alphabetical order. Each patient is listed once, under the rarest of its labels."""
     pairs = sorted({(label, patient) for patient, label in zip(patients.tolist(), labels.tolist(), strict=True) if label})
     sizes = Counter(label for label, _ in pairs)
     rarest: dict[str, str] = {}

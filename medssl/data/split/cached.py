@@ -1,6 +1,6 @@
-"""The split of a store into train, val and test, and what leaks across it: computed once and cached, as a million images take minutes.
+"""The split of a store into train, val and test, with its leaks. It is computed once and cached: a million images take minutes.
 
-A split lies in <cache>/splits under the hash of all that decides it: the store's table, the settings, the version of the rules.
+A split is stored in <cache>/splits, under a hash of the store's table, the settings and the version of the rules.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from medssl.data.store import Store
 from medssl.errors import UserError
 from medssl.files import write_atomically
 
-VERSION = "1"  # of the rules in assignment, leaks and near_duplicates: raise it where one of them gives other rows
+VERSION = "1"  # of the rules in assignment, leaks and near_duplicates: to be raised when one of them selects other rows
 
 
 @dataclass(frozen=True)
 class Split:
-    """`roles`: "train", "val", "test", or "" for what `data.leaks` leaves out. `holdout`: the rows of train or val that the monitor uses
-    and pretraining does not. `leaks`: what leaked before any row was left out."""
+    """`roles`: for each row "train", "val", "test", or "" where `data.leaks` leaves the row out. `holdout`: the rows of train or val that
+    the monitor uses and pretraining does not. `leaks`: the leaks that were found before any row was left out."""
 
     roles: Shaped[np.ndarray, " rows"]
     holdout: Bool[np.ndarray, " rows"]
@@ -36,9 +36,9 @@ class Split:
 
 
 def find_split(store: Store, stratum: str, data: Data, cache: Path) -> Split:
-    """The split of a store's rows, stratified by the label column `stratum` (or ""), from the cache where it was computed before.
+    """The split of a store's rows, stratified by the label column `stratum` ("": by all), from the cache or computed.
 
-    Raises UserError where the split that comes with the data leaks and `data.leaks` does not say what to do.
+    Raises UserError where the split that comes with the data has leaks and `data.leaks` is "refuse".
     """
     file = cache / "splits" / f"{_file_name(store, stratum, data)}.npz"
     if (cached := _read(file, len(store.table))) is not None:
@@ -67,6 +67,6 @@ def _write(file: Path, split: Split) -> None:
     arrays = {"roles": split.roles, "holdout": split.holdout} | {field.name: getattr(split.leaks, field.name) for field in fields(Leaks)}
     content = io.BytesIO()
     np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
-    with suppress(OSError, UserError):  # without the cache the next run takes longer, and no more
+    with suppress(OSError, UserError):  # where the cache cannot be written, the next run computes the split again
         private_folder(file.parent)
         write_atomically(file, content.getvalue())

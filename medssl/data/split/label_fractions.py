@@ -1,6 +1,7 @@
-"""Which labels are used: a fraction of the labelled patients, or a number of patients of each class, drawn several times.
+"""Label fractions: fine-tuning uses the labels of a share of the patients, or of a number of patients of each class. Both are drawn
+several times.
 
-The order of the patients is that of `assignment.rank_patients`, so a smaller fraction of a draw lies inside every larger one.
+The patients are in the order of `assignment.rank_patients`, so a smaller fraction is a part of every larger one of the same draw.
 """
 
 import math
@@ -20,7 +21,7 @@ _EXAMPLES = "Write for instance 10pct, a list such as 1pct,10pct,100pct, 50shot 
 
 @dataclass(frozen=True, slots=True)
 class LabelFraction:
-    """How many labelled patients of each class to use: `share` of them ("10pct"), or `shots` patients ("50shot")."""
+    """How many labelled patients of each class are used: the part `share` of them ("10pct"), or `shots` patients ("50shot")."""
 
     share: Fraction | None = None
     shots: int | None = None
@@ -34,7 +35,7 @@ class LabelFraction:
 
 
 def parse_labels(text: str) -> list[LabelFraction]:
-    """The fractions that --labels names, in its order, each once. Raises UserError with examples for anything else."""
+    """The fractions that the option --labels names, in its order, each once. Raises UserError, with examples, for other text."""
     return list(dict.fromkeys(_parse_part(part.strip(), text) for part in text.split(",")))
 
 
@@ -51,11 +52,11 @@ def _parse_part(part: str, text: str) -> LabelFraction:
 def draw_by_class(
     patients: Shaped[np.ndarray, " rows"], labels: Shaped[np.ndarray, " rows"], wanted: LabelFraction, draw: int, seed: int
 ) -> Int[np.ndarray, " drawn"]:
-    """The positions, ascending, of the labelled rows of the patients that number `draw` of `wanted` takes from each class.
+    """The positions, ascending, of the rows that draw number `draw` of the fraction `wanted` selects: the labelled rows of its patients.
 
-    Rows with the label "" are never drawn. A class whose share rounds to no patient gives one.
-    Raises UserError where that cannot be: fewer than two classes, a fraction smaller than one patient for each class, or more shots than
-    the smallest class has patients.
+    Rows with the label "" are never drawn. A class of whose patients the share is less than half a patient gives one patient. Raises
+    UserError for fewer than two classes, a fraction of less than one patient for each class, or more shots than the smallest class has
+    patients.
     """
     classes = patients_by_class(patients, labels)
     if len(np.unique(labels[labels != ""])) < 2:

@@ -1,7 +1,8 @@
-"""What is in more than one of train, val and test: patients, studies, equal and nearly equal images; and what to do about it.
+"""Leaks: patients, studies, equal images and near duplicates that are in more than one of train, val and test, and how they are treated.
 
-Val ranks above train, and test above val. A pair names a row of the store's table in the lower split and one in the higher: the first is
-the image that must not be learnt from. A flat image (of one grey level, such as an empty slice at the end of a volume) is no evidence.
+The splits have ranks: val is higher than train, and test is higher than val. A pair is (row in the lower split, row in the higher split)
+of the store's table; the first one is the image that must not be used for training. Flat images (of one grey level, such as empty slices
+at the end of a volume) are equal without being a leak.
 """
 
 from dataclasses import dataclass
@@ -16,15 +17,15 @@ from medssl.types import SPLITS
 
 Pairs = Int[np.ndarray, "pairs 2"]
 FLAT = "0" * 16  # the perceptual hash of a flat image
-_COMPARED = 2_000_000_000  # pairs of images: 112,000 images with a fifth of them in the test; seconds for the hashes
+_COMPARED = 2_000_000_000  # the most pairs of images that are compared: 112,000 images with a fifth of them in test; takes seconds
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """Pairs of rows (lower split, higher split): with the same patient (`patients`), with the same study under several patients' keys
-    (`studies`), with equal `pixels`, and `near` duplicates. `contradictions`: rows of equal pixels, in any split, whose labels differ.
-    `flat`: rows that are flat and equal to an image of a higher split. `unsearched`: the number of val and test images that were not
-    compared with others, because the data is too large."""
+    """Pairs of rows (lower split, higher split): of one patient (`patients`), of one study under several patients' keys (`studies`), with
+    equal pixels (`pixels`), and near duplicates (`near`). `contradictions`: pairs of rows with equal pixels, in any split, whose labels
+    differ. `flat`: rows of flat images that equal an image of a higher split. `unsearched`: the number of val and test images that were not
+    compared, as there are too many images."""
 
     patients: Pairs
     studies: Pairs
@@ -36,23 +37,23 @@ class Leaks:
 
     @property
     def certain(self) -> bool:
-        """Whether patients, studies or equal pixels are in several splits. Near duplicates do not count: they may be two images."""
+        """Whether patients, studies or equal pixels are in several splits. Near duplicates do not count: they may be different images."""
         return any(map(len, (self.patients, self.studies, self.pixels)))
 
     @property
     def rows(self) -> Int[np.ndarray, " rows"]:
-        """The rows that must not be learnt from, ascending, without near duplicates."""
+        """The rows that must not be used for training, ascending; near duplicates are not among them."""
         return np.unique(np.concatenate([self.patients[:, 0], self.studies[:, 0], self.pixels[:, 0]]))
 
     def counts(self) -> dict[str, int]:
-        """How many patients and studies are in several splits, how many images are equal or nearly equal to one of a higher split, and how
-        many contradict another."""
+        """The number of patients and studies in several splits, of images that equal or nearly equal an image of a higher split, and of
+        images whose label contradicts that of an equal image."""
         groups = {name: len(np.unique(getattr(self, name)[:, 1])) for name in ("patients", "studies")}
         return groups | {name: len(np.unique(getattr(self, name)[:, 0])) for name in ("pixels", "near", "contradictions")}
 
     def sentences(self) -> list[str]:
-        """The leaks for a person: counts and the first pair of rows, never a name."""
-        what = {
+        """The leaks as sentences for a person: counts and the first pair of rows, without any name."""
+        descriptions = {
             "patients": "patients are in more than one of train, val and test",
             "studies": "studies are in more than one of train, val and test, under several patients",
             "pixels": "images have the same pixels as an image of another split",
@@ -60,21 +61,21 @@ class Leaks:
             "contradictions": "images have the same pixels as an image with another label",
         }
         counts = self.counts()
-        firsts = {name: getattr(self, name)[0] for name in what if counts[name]}
-        found = [f"{counts[name]} {what[name]} (rows {first[0]} and {first[1]} of the table)" for name, first in firsts.items()]
+        firsts = {name: getattr(self, name)[0] for name in descriptions if counts[name]}
+        found = [f"{counts[name]} {descriptions[name]} (rows {first[0]} and {first[1]} of the table)" for name, first in firsts.items()]
         if self.unsearched:
             found.append(f"near duplicates of {self.unsearched} images of val and test were not searched: there are too many images")
         return found
 
 
 def find_leaks(table: pd.DataFrame, images: np.ndarray, roles: Shaped[np.ndarray, " rows"]) -> Leaks:
-    """What leaks between the splits that `roles` ("train", "val", "test", or "" for none) assigns to the rows of a store's table.
+    """The leaks between the splits of the rows of a store's table. `roles`: for each row "train", "val", "test", or "" for no split.
 
-    `images`: the store's. Only those are read whose perceptual hash is close to another one.
+    `images`: the images of the store, [N, C, H, W]. Only images whose perceptual hash is close to that of another image are read.
     """
     ranks, none = np.select([roles == role for role in SPLITS], [0, 1, 2], -1), np.empty((0, 2), np.int64)
     flat = flat_rows(table)
-    if ranks.max(initial=-1) <= 0:  # all are train, or in no split
+    if ranks.max(initial=-1) <= 0:  # there is no row in val or test
         return Leaks(none, none, none, none, _contradictions(table, flat), none[:, 0])
     pixels = _pairs_across_splits(table["pixel_hash"].to_numpy(str), ranks)
     patients = _pairs_across_splits(table["patient"].to_numpy(str), ranks)
@@ -92,8 +93,7 @@ def find_leaks(table: pd.DataFrame, images: np.ndarray, roles: Shaped[np.ndarray
 
 
 def apply_leak_policy(found: Leaks, roles: Shaped[np.ndarray, " rows"], policy: str) -> Shaped[np.ndarray, " rows"]:
-    """`roles` after the policy `data.leaks`: "drop" takes the rows that leak out of train and val (role ""). Flat copies are always taken
-    out.
+    """`roles` after the policy `data.leaks`: "drop" gives the role "" to the rows of train and val that leak. Flat copies always get it.
 
     Raises UserError with policy "refuse" where patients, studies or equal pixels are in several splits.
     """
@@ -110,12 +110,12 @@ def apply_leak_policy(found: Leaks, roles: Shaped[np.ndarray, " rows"], policy: 
 
 
 def flat_rows(table: pd.DataFrame) -> Bool[np.ndarray, " rows"]:
-    """Which images have one grey level only, by the table's perceptual hash."""
+    """For each row whether its image has only one grey level, by the table's perceptual hash."""
     return table["perceptual_hash"].to_numpy(str) == FLAT if "perceptual_hash" in table else np.zeros(len(table), bool)
 
 
 def _pairs_across_splits(keys: Shaped[np.ndarray, " rows"], ranks: Int[np.ndarray, " rows"]) -> Pairs:
-    """Each row whose key is also in a higher split, with the first row of that key in the highest."""
+    """Each row whose key is also in a higher split, paired with the first row of that key in the highest split that has it."""
     rows = np.flatnonzero((keys != "") & (ranks >= 0))
     names, group = np.unique(keys[rows], return_inverse=True)
     order = np.lexsort((-rows, ranks[rows], group))  # in each group the highest split, and its first row, come last
@@ -125,23 +125,23 @@ def _pairs_across_splits(keys: Shaped[np.ndarray, " rows"], ranks: Int[np.ndarra
 
 
 def _near_duplicates(table: pd.DataFrame, images: np.ndarray, ranks: Int[np.ndarray, " rows"]) -> tuple[Pairs, int]:
-    """Near duplicates between splits whose pixels are not equal; and the number of rows of val and test that were left out, evenly
-    spread, so that at most _COMPARED pairs are compared."""
+    """Pairs of near duplicates between splits, without equal pixels; and the number of rows of val and test that were not compared. Those
+    rows are evenly spaced, and so many that at most _COMPARED pairs remain."""
     if "perceptual_hash" not in table:
         return np.empty((0, 2), np.int64), 0
     hashes = np.array([int(text or "0", 16) for text in table["perceptual_hash"]], np.uint64)
     pixels = table["pixel_hash"].to_numpy(str)
-    lower, every = np.flatnonzero((ranks == 0) | (ranks == 1)), np.flatnonzero(ranks > 0)
-    higher = every[np.linspace(0, len(every) - 1, min(len(every), _COMPARED // max(1, len(lower)))).astype(int)]
+    lower, val_and_test = np.flatnonzero((ranks == 0) | (ranks == 1)), np.flatnonzero(ranks > 0)
+    higher = val_and_test[np.linspace(0, len(val_and_test) - 1, min(len(val_and_test), _COMPARED // max(1, len(lower)))).astype(int)]
     blocks = near_duplicates.near_pairs(hashes[lower], hashes[higher])
     candidates = (np.stack([lower[a], higher[b]], axis=1) for a, b in (block.T for block in blocks))
     across = (pairs[(ranks[pairs[:, 0]] < ranks[pairs[:, 1]]) & (pixels[pairs[:, 0]] != pixels[pairs[:, 1]])] for pairs in candidates)
     found = near_duplicates.confirm_pairs(images, across)
-    return found[np.lexsort((found[:, 1], found[:, 0]))], len(every) - len(higher)
+    return found[np.lexsort((found[:, 1], found[:, 0]))], len(val_and_test) - len(higher)
 
 
 def _contradictions(table: pd.DataFrame, flat: Bool[np.ndarray, " rows"]) -> Pairs:
-    """Each row whose label, in any column, differs from that of the first labelled row with the same pixels."""
+    """Pairs of rows with equal pixels: the first labelled row with these pixels, and a row whose label differs from it, in any column."""
     found = [np.empty((0, 2), np.int64)]
     pixels = table["pixel_hash"].to_numpy(str)
     repeated = table["pixel_hash"].duplicated(keep=False).to_numpy() & ~flat

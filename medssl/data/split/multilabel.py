@@ -1,12 +1,13 @@
-"""A draw of label fractions where an image has several labels: patients in one order whose every beginning has each label in its share.
+"""Drawing label fractions where an image has several labels: any number of selected patients has each label at about its share in the data.
 
-Iterative stratification (Sechidis, Tsoumakas, Vlahavas, ECML 2011), turned into an order so that a smaller fraction lies inside every
-larger one. Every label counts twice, as present and as absent, and may be neither (not known); a patient with both counts as present.
+This is iterative stratification (Sechidis, Tsoumakas, Vlahavas, ECML 2011) as an order of patients, so a smaller fraction is a part of
+every larger one. Each label counts as two, present and absent. A label may be unknown; a patient with both, in different images, counts as
+present.
 
-    first   for each label that no patient taken so far has, rarest first, the first patient in the order of hashes who has it
-    then    again and again the first patient who has the label that is farthest behind its share
+    first   for each label that no selected patient has, rarest label first: the first patient in the order of hashes with that label
+    then    repeated: the first patient with the label whose number is farthest below its share
 
-The order of hashes is that of `split`: of sha256("draw", seed, draw, patient).
+The order of hashes is that of `assignment.rank_patients`: by sha256("draw", seed, draw, patient).
 """
 
 from collections.abc import Sequence
@@ -18,69 +19,73 @@ from medssl.data.split.assignment import rank_patients
 from medssl.data.split.label_fractions import LabelFraction, raise_too_small
 from medssl.errors import UserError
 
-Has = Bool[np.ndarray, "p l"]
+PatientHas = Bool[np.ndarray, "p l"]
 
 
 def draw_multilabel(
     patients: Shaped[np.ndarray, " rows"], y: Int[np.ndarray, "rows k"], names: Sequence[str], wanted: LabelFraction, draw: int, seed: int
 ) -> Int[np.ndarray, " drawn"]:
-    """The positions, ascending, of the rows of the patients that number `draw` of `wanted` takes. `y`: 1, 0, and -1 for not known.
+    """The positions, ascending, of the rows of the patients that draw number `draw` of the fraction `wanted` selects. `y`: for each row and
+    label 1 (present), 0 (absent) or -1 (unknown). `names`: of the labels.
 
-    Shots are patients with and patients without each label. Raises UserError where a fraction is too small for every label to be there
-    once present and once absent, or where a label has fewer patients than shots.
+    n shots are n patients with and n patients without each label. Raises UserError where a fraction is too small to have each label
+    present once and absent once, or where a label has fewer patients than shots.
     """
-    who = np.array(rank_patients(np.unique(patients).tolist(), "draw", seed, draw))
-    index = np.argsort(who)[np.searchsorted(np.sort(who), patients)]
-    present = np.zeros((len(who), y.shape[1]), dtype=bool)
+    ranked = np.array(rank_patients(np.unique(patients).tolist(), "draw", seed, draw))
+    index = np.argsort(ranked)[np.searchsorted(np.sort(ranked), patients)]
+    present = np.zeros((len(ranked), y.shape[1]), dtype=bool)
     absent = present.copy()
     np.logical_or.at(present, index, y == 1)
     np.logical_or.at(absent, index, y == 0)
-    has = np.concatenate([present, absent & ~present], axis=1)
+    patient_has = np.concatenate([present, absent & ~present], axis=1)
     if wanted.shots is not None:
-        _check_shots(wanted, names, has)
-        taken = _each(has, wanted.shots)
+        _check_shots(wanted, names, patient_has)
+        selected = _select_shots(patient_has, wanted.shots)
     else:
-        first, number = _each(has, 1), wanted.of(len(who))
+        first, number = _select_shots(patient_has, 1), wanted.of(len(ranked))
         if number < len(first):
-            raise_too_small(wanted, len(who), len(first), "less than it takes for each label to be present and absent once")
-        taken = _filled(has, first, number)
-    return np.flatnonzero(np.isin(index, taken))
+            raise_too_small(wanted, len(ranked), len(first), "less than it takes for each label to be present and absent once")
+        selected = _add_patients(patient_has, first, number)
+    return np.flatnonzero(np.isin(index, selected))
 
 
-def _each(has: Has, number: int) -> list[int]:
-    """Patients until each label has `number` of them, rarest first."""
-    taken: list[int] = []
-    for label in np.argsort(has.sum(0), kind="stable"):
-        members = np.flatnonzero(has[:, label])
-        missing = number - int(has[taken, label].sum())
-        taken += [p for p in members.tolist() if p not in taken][: max(0, missing)]
-    return taken
+def _select_shots(patient_has: PatientHas, number: int) -> list[int]:
+    """Patients, until `number` of them have each label; the rarest label comes first. `patient_has`: [patients, 2 * labels], present and
+    absent."""
+    selected: list[int] = []
+    for label in np.argsort(patient_has.sum(0), kind="stable"):
+        members = np.flatnonzero(patient_has[:, label])
+        missing = number - int(patient_has[selected, label].sum())
+        selected += [p for p in members.tolist() if p not in selected][: max(0, missing)]
+    return selected
 
 
-def _filled(has: Has, taken: list[int], number: int) -> list[int]:
-    """`taken` and more patients up to `number`, each the first who has the label that is farthest behind its share."""
-    free = np.ones(len(has), dtype=bool)
-    free[taken] = False
-    behind = has.sum(0) / len(has)
-    have, left, next_free = has[taken].sum(0), has[free].sum(0), np.zeros(has.shape[1], dtype=int)
-    order = [np.flatnonzero(column) for column in has.T]
-    result = list(taken)
+def _add_patients(patient_has: PatientHas, selected: list[int], number: int) -> list[int]:
+    """`selected` and more patients, `number` in all. Each is the first free patient with the label whose number is farthest below its
+    share."""
+    free = np.ones(len(patient_has), dtype=bool)
+    free[selected] = False
+    shares = patient_has.sum(0) / len(patient_has)
+    selected_counts, free_counts = patient_has[selected].sum(0), patient_has[free].sum(0)
+    next_free = np.zeros(patient_has.shape[1], dtype=int)
+    order = [np.flatnonzero(column) for column in patient_has.T]
+    result = list(selected)
     while len(result) < number:
-        lag = np.where(left > 0, behind * (len(result) + 1) - have, -np.inf)
+        lag = np.where(free_counts > 0, shares * (len(result) + 1) - selected_counts, -np.inf)
         label = int(lag.argmax())
-        if left[label] == 0:  # who is left has no known label
+        if free_counts[label] == 0:  # the remaining patients have no known label
             result += np.flatnonzero(free)[: number - len(result)].tolist()
             break
         while not free[patient := order[label][next_free[label]]]:
             next_free[label] += 1
         free[patient] = False
-        have, left = have + has[patient], left - has[patient]
+        selected_counts, free_counts = selected_counts + patient_has[patient], free_counts - patient_has[patient]
         result.append(int(patient))
     return result
 
 
-def _check_shots(wanted: LabelFraction, names: Sequence[str], has: Has) -> None:
-    counts = dict(zip([*names, *(f"no {name}" for name in names)], has.sum(0).tolist(), strict=True))
+def _check_shots(wanted: LabelFraction, names: Sequence[str], patient_has: PatientHas) -> None:
+    counts = dict(zip([*names, *(f"no {name}" for name in names)], patient_has.sum(0).tolist(), strict=True))
     scarce = min(counts, key=counts.__getitem__)
     if (wanted.shots or 0) > counts[scarce]:
         raise UserError(

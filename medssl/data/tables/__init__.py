@@ -1,4 +1,4 @@
-"""Tables of labels: what their columns mean, and which images their rows belong to."""
+"""Tables of labels: the meaning of their columns, and the images that their rows describe."""
 
 from medssl.data.tables.columns import TableConfig, parse_split
 from medssl.data.tables.join import JoinConfig, join_table, locate_rows

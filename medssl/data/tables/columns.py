@@ -1,4 +1,5 @@
-"""What the columns of a table mean: roles are found by name, whatever the case, spaces and underscores, or as the user maps them."""
+"""The roles of a table's columns, such as path, patient or label. A role is found by the column's name, in any spelling of case, spaces
+and underscores, or by the user's configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Literal
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
 
-# role -> the names that it goes by, with everything but letters and digits taken out
+# role -> the names of columns that have it, in lower-case letters and digits only
 _NAMES = {
     "path": "path image imagepath imagefile imagefilename imageindex imagename img imgpath file filename filepath dicompath",
     "patient": "patient patientid patientkey subject subjectid pid mrn",
@@ -25,16 +26,16 @@ _NAMES = {
 }
 _SPLITS = {
     name: split
-    for split, known in {"train": "train training", "val": "val valid validation dev", "test": "test testing"}.items()
-    for name in known.split()
+    for split, spellings in {"train": "train training", "val": "val valid validation dev", "test": "test testing"}.items()
+    for name in spellings.split()
 }
 _CHEXPERT = ("Path", "Frontal/Lateral", "AP/PA")  # the columns after the last of them are findings
 
 
 class TableConfig(PluginConfig):
-    """`columns`: which column plays a role (path, patient, study, site, split, label, sex, age, view, scanner) where its name does
-    not say so, as in {patient: case_number}. `labels`: columns kept as labels beside those named label*. In a table of CheXpert's,
-    `uncertain`: what a finding marked -1 counts as, `unmentioned`: what an empty cell does (negative, as in its paper)."""
+    """`columns`: the column of a role (path, patient, study, site, split, label, sex, age, view, scanner) where its name does not show the
+    role, such as {patient: case_number}. `labels`: columns that are labels, besides those named label*. For CheXpert's tables,
+    `uncertain`: what a finding marked -1 counts as; `unmentioned`: what an empty cell counts as (negative, as in the paper)."""
 
     columns: Mapping[str, str] = {}
     labels: tuple[str, ...] = ()
@@ -44,8 +45,8 @@ class TableConfig(PluginConfig):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The positions of the columns that play a role, of further label columns under their own names, and of findings that are marked
-    1, 0, -1 or left empty, as in CheXpert's tables."""
+    """Positions of columns: `roles` of those with a role, `labels` of further label columns, `marked` of columns for one finding each,
+    whose cells are 1, 0, -1 or empty, as in CheXpert's tables."""
 
     roles: Mapping[str, int]
     labels: Mapping[str, int]
@@ -58,19 +59,19 @@ def normalise_name(name: str) -> str:
 
 
 def parse_split(name: str) -> str | None:
-    """ "train", "val" or "test" where `name` is one of its usual spellings."""
+    """ "train", "val" or "test" where `name` is one of their usual spellings, else None."""
     return _SPLITS.get(normalise_name(name))
 
 
 def find_columns(header: list[str], config: TableConfig, name: str) -> Columns:
-    """The roles that the columns of the table `name` play. Raises UserError for a mapping to no column and for a role that several columns
-    claim."""
+    """The roles of the columns of the table `name`. Raises UserError where the configuration names an unknown role or a missing column, and
+    where several columns could have one role."""
     for role in config.columns:
         if role not in _NAMES:
             raise UserError(f"columns: {role!r} is no role of a column. {suggest(role, _NAMES)}")
     roles = {}
     for role in _NAMES:
-        column = config.columns.get(role) or _claimed(header, role, config, name)
+        column = config.columns.get(role) or _find_column(header, role, config, name)
         if column:
             roles[role] = _position(header, column, name)
     labels = {column: _position(header, column, name) for column in config.labels}
@@ -86,12 +87,14 @@ def _position(header: list[str], column: str, name: str) -> int:
     return header.index(column)
 
 
-def _claimed(header: list[str], role: str, config: TableConfig, name: str) -> str | None:
-    taken = {*config.columns.values(), *config.labels}
-    claims = [column for column in header if normalise_name(column) in _NAMES[role].split() and column not in taken]
-    exact = [column for column in claims if normalise_name(column) == role]
-    if len(claims) > 1 and len(exact) != 1:
+def _find_column(header: list[str], role: str, config: TableConfig, name: str) -> str | None:
+    """The column whose name shows the role, None where there is none. Raises UserError where several could be it."""
+    configured = {*config.columns.values(), *config.labels}
+    candidates = [column for column in header if normalise_name(column) in _NAMES[role].split() and column not in configured]
+    exact = [column for column in candidates if normalise_name(column) == role]
+    if len(candidates) > 1 and len(exact) != 1:
         raise UserError(
-            f"{name}: the columns {', '.join(claims)} could all be the {role}. Say which with --set data.source.columns.{role}={claims[0]}"
+            f"{name}: the columns {', '.join(candidates)} could all be the {role}. "
+            f"Say which with --set data.source.columns.{role}={candidates[0]}"
         )
-    return (exact or claims or [None])[0]
+    return (exact or candidates or [None])[0]

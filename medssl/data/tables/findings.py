@@ -1,4 +1,4 @@
-"""Several findings of one image in a table: names with bars between (NIH: Effusion|Mass), or a column each (CheXpert: 1, 0, -1, empty)."""
+"""Several findings of one image in a table: one cell with bars (NIH: Effusion|Mass), or one column each (CheXpert: 1, 0, -1, empty)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import replace
 from medssl.data.tables.columns import TableConfig, normalise_name
 from medssl.types import Record
 
-_NOTHING = {"nofinding", "nofindings", "normal"}
+_NO_FINDING = {"nofinding", "nofindings", "normal"}
 _MARKS = {"1": "1", "0": "0"}
 
 
 def parse_mark(cell: str, config: TableConfig) -> str:
-    """ "1", "0", or "" for no label: what a cell of a finding's column counts as. Raises ValueError for anything but 1, 0, -1 and empty."""
+    """The label for a cell in the column of a finding: "1", "0", or "" for no label. Raises ValueError or KeyError for anything but 1, 0,
+    -1 and an empty cell."""
     if not cell:
         return {"negative": "0", "missing": ""}[config.unmentioned]
     value = float(cell)
@@ -23,15 +24,16 @@ def parse_mark(cell: str, config: TableConfig) -> str:
 
 
 def separate_findings(records: Sequence[Record]) -> list[Record]:
-    """`records` as they are where no label "label" holds a bar; else with a label "1" or "0" for each finding that any of them names.
-    "No Finding" and "normal" are 0 everywhere, and an image without a label stays without one."""
-    said = [[part.strip() for part in record.labels.get("label", "").split("|") if part.strip()] for record in records]
+    """The records with a label "1" or "0" for each finding, in place of the label "label". The findings are all names in that label of any
+    record; "No Finding" and "normal" mean 0 for all of them, and a record without that label gets none. Where no label "label" holds a
+    bar, the records are unchanged."""
+    cells = [[part.strip() for part in record.labels.get("label", "").split("|") if part.strip()] for record in records]
     if not any("|" in record.labels.get("label", "") for record in records):
         return list(records)
-    names = sorted({name for findings in said for name in findings if normalise_name(name) not in _NOTHING})
+    names = sorted({name for findings in cells for name in findings if normalise_name(name) not in _NO_FINDING})
     result = []
-    for record, findings in zip(records, said, strict=True):
-        others = {name: value for name, value in record.labels.items() if name != "label"}
-        own = {name: "1" if name in findings else "0" for name in names} if findings else {}
-        result.append(replace(record, labels={**others, **own}))
+    for record, findings in zip(records, cells, strict=True):
+        other_labels = {name: value for name, value in record.labels.items() if name != "label"}
+        finding_labels = {name: "1" if name in findings else "0" for name in names} if findings else {}
+        result.append(replace(record, labels={**other_labels, **finding_labels}))
     return result

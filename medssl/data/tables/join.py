@@ -1,4 +1,4 @@
-"""From the rows of a table to the images that they describe: which file a row names, and the table that lies beside images."""
+"""Joining a table with images: finding the table beside the images, and the file that each of its rows names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medssl.data.walk import RootFolder
 from medssl.errors import UserError
 from medssl.types import Record
 
-_NAME = "the table beside the images"  # in messages: the file's own name may be that of a patient
+_NAME = "the table beside the images"  # in messages; the name of the file may be a patient's name
 
 
 class JoinConfig(TableConfig):
@@ -25,11 +25,11 @@ class JoinConfig(TableConfig):
 
 
 def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str] = ()) -> tuple[list[Record], list[str]]:
-    """`records` with what the table in `root` says of them, and notes; the records unchanged where there is no table.
+    """The records with the values of the table in the folder `root`, and notes for a person. Without a table the records are unchanged.
 
-    A table's values replace those of folders and headers, except that a class folder and the table must agree.
-    `left_out`: files that exist but gave no record; a table may list them. Raises UserError for rows that name a file outside the
-    root, a missing one or one twice, and for labels that contradict the class folders.
+    A table's values replace those of folders and headers, but a class folder and the table must agree. `left_out`: files that exist but
+    have no record; a table may list them. Raises UserError for rows that name a file outside the root, a missing file, or a file twice,
+    and for labels that contradict the class folders.
     """
     file, notes = _find_table(root, config)
     if file is None:
@@ -37,20 +37,20 @@ def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_o
     table = read_table(file, config, _NAME)
     rows = locate_rows(table, root, lambda: {*(record.locator for record in records), *left_out})
     records = _check_class_folders(records, table, rows, notes)
-    found = sum(record.locator in rows for record in records)
-    if not found:
+    described = sum(record.locator in rows for record in records)
+    if not described:
         raise UserError(f"{_NAME.capitalize()} lists none of the {len(records)} images found. Correct its paths or take it away.")
-    notes.append(f"{_NAME} describes {found} of {len(records)} images")
+    notes.append(f"{_NAME} describes {described} of {len(records)} images")
     return [merge_row(record, rows[record.locator]) if record.locator in rows else record for record in records], notes
 
 
 def locate_rows(table: Table, root: Path, files: Callable[[], Iterable[str]], skip_missing: bool | None = None) -> dict[str, Row]:
-    """The rows by the locator of the file that each names: by its path relative to `root` (resolved), with or without a leading folder
-    that is the root's own or does not exist, or by a bare name that only one of the `files` has. `files` is called once at most, where
-    a path leads nowhere.
+    """The rows by the locator of the file that each names. A row names a file by its path relative to `root` (resolved), or by a name that
+    only one of the `files` has. The first folder of a path is ignored where it is the name of `root` or does not exist. `files` is called
+    once at most, and only if a path does not exist.
 
-    Raises UserError for rows that name a file outside the root, several files, a missing one (unless `skip_missing`; None: the source has
-    no such option), or one twice.
+    Raises UserError for rows that name a file outside the root, several files, a missing file (unless `skip_missing`; None: the source has
+    no such option), or a file that another row names.
     """
     folder, by_name = RootFolder(root), cache(lambda: _by_name(files()))
     result: dict[str, Row] = {}
@@ -85,7 +85,7 @@ def locate_rows(table: Table, root: Path, files: Callable[[], Iterable[str]], sk
 
 
 def _find_table(root: Path, config: JoinConfig) -> tuple[Path | None, list[str]]:
-    """The table beside the images, if there is one, and a note where there are several."""
+    """The table beside the images, None where there is none or no single one, and a note for a person in the last case."""
     if config.table:
         if not (root / config.table).is_file():
             raise UserError(f"There is no table {config.table!r} beside the images. Check data.source.table.")
@@ -99,7 +99,8 @@ def _find_table(root: Path, config: JoinConfig) -> tuple[Path | None, list[str]]
 
 
 def _check_class_folders(records: Sequence[Record], table: Table, rows: Mapping[str, Row], notes: list[str]) -> Sequence[Record]:
-    """The records, with their class folders as labels only where the table uses the same words; there both must agree."""
+    """The records; without the labels from their class folders where the table has labels and uses other words. Where the words are the
+    same, raises UserError for rows that differ from their folders."""
     in_table = {normalise_name(row.record.labels["label"]) for row in rows.values() if "label" in row.record.labels}
     in_folders = {record.labels["label"] for record in records if "label" in record.labels}
     if not (in_table or table.several_findings) or not in_folders:
@@ -122,7 +123,8 @@ def _check_class_folders(records: Sequence[Record], table: Table, rows: Mapping[
 
 
 def _find_as_written(cell: str, folder: RootFolder) -> str | None:
-    """The locator of the file that the path names, with its first folder or without it."""
+    """The locator of the file that the path in `cell` names, with its first folder or without it; None where no such file exists. Raises
+    ValueError for a file outside the folder."""
     if (locator := folder.locator(cell)) is not None:
         return locator
     first, slash, rest = cell.replace("\\", "/").removeprefix("./").partition("/")
@@ -131,6 +133,7 @@ def _find_as_written(cell: str, folder: RootFolder) -> str | None:
 
 
 def _by_name(locators: Iterable[str]) -> defaultdict[str, list[str]]:
+    """{file name: locators of the files with that name}."""
     names = defaultdict(list)
     for locator in locators:
         names[locator.rpartition("/")[2]].append(locator)

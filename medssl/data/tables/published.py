@@ -1,4 +1,4 @@
-"""What published data sets say outside of their tables: CheXpert in its paths, NIH ChestX-ray14 in two lists of file names."""
+"""Information of published data sets outside their tables: in CheXpert's paths, and in two lists of files of NIH ChestX-ray14."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 
 def fill_from_paths(records: Sequence[Record], split: bool) -> list[Record]:
-    """`records` with the patient and study that folders like patient00012/study3 name, where they have no patient; with `split`, that
-    of a folder called train, valid or test too."""
+    """The records with the patient and study that folders like patient00012/study3 name; with `split`, also the split that a folder called
+    train, valid or test names. Records that have a patient are unchanged."""
     return [record if record.patient else _from_path(record, split) for record in records]
 
 
 def fill_official_splits(records: Sequence[Record], folder: Path) -> list[Record]:
-    """`records` with the split of the official lists beside the table, where there are both and no record has a split of its own."""
+    """The records with the splits of the official lists beside the table. Unchanged where a list is missing or any record has a split."""
     files = [folder / name for name in _LISTS]
     if not all(file.is_file() for file in files) or any(record.split for record in records):
         return list(records)
@@ -34,5 +34,5 @@ def _from_path(record: Record, split: bool) -> Record:
     folders = PurePosixPath(record.locator.replace("\\", "/")).parts[:-1]
     patient = next((part for part in folders if _PATIENT.fullmatch(part)), None)
     study = next((part for part in folders if _STUDY.fullmatch(part)), None)
-    side = next((side for part in folders if (side := parse_split(part))), None) if split else None
-    return replace(record, patient=patient, study=record.study or (patient and study), split=record.split or side)
+    named_split = next((name for part in folders if (name := parse_split(part))), None) if split else None
+    return replace(record, patient=patient, study=record.study or (patient and study), split=record.split or named_split)

@@ -1,4 +1,4 @@
-"""Tables beside images: CSV and Parquet read as text, so that the patient 00123 stays 00123 and a label NA stays NA."""
+"""Reading CSV and Parquet tables as text: the patient 00123 stays 00123, and the label NA stays NA."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _EXTRA = ("sex", "age", "view", "scanner")
 
 
 class Row(NamedTuple):
-    """One row: its number as a spreadsheet counts (the header is row 1), and what it says of an image, with the path in the cell as its
-    locator."""
+    """One row. `number`: as in a spreadsheet, where the header is row 1; `record`: the image that the row describes, whose locator is the
+    path as written in the table."""
 
     number: int
     record: Record
 
 
 class Table(NamedTuple):
-    """The rows of a table under the `name` that messages may use, and whether its label column held several findings in one cell."""
+    """The rows of a table. `name`: its name in messages; `several_findings`: whether a cell of its label column held several findings."""
 
     name: str
     rows: Sequence[Row]
@@ -39,11 +39,11 @@ class Table(NamedTuple):
 
 
 def read_table(file: Path, config: TableConfig, name: str) -> Table:
-    """The rows of a CSV or Parquet file whose columns name the images. `name` stands for the file in messages, which tell the rows and
-    no cell but those of the header.
+    """The rows of a CSV or Parquet file that lists images. `name`: the file's name in messages. Messages name rows and columns; they never
+    repeat a cell, which may be private.
 
-    Raises UserError that names the row for anything that cannot be understood without guessing: another separator or encoding, rows of
-    another width, columns that stand twice, no column or cell for the path, an empty patient, an unknown split.
+    Raises UserError, with the row, for everything whose meaning is not certain: another separator or encoding, rows of another length,
+    two columns of one name, no column or an empty cell for the path, an empty patient, an unknown split.
     """
     try:
         lines = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file, name)
@@ -65,21 +65,21 @@ def read_table(file: Path, config: TableConfig, name: str) -> Table:
 
 
 def merge_row(record: Record, row: Row) -> Record:
-    """`record` with the values of its row in place of its own, where the row has any."""
-    own = row.record
+    """The record with the values of its row. Where the row has no value, that of the record stays."""
+    values = row.record
     return replace(
         record,
-        labels={**record.labels, **own.labels},
-        patient=own.patient or record.patient,
-        study=own.study or record.study,
-        site=own.site or record.site,
-        split=own.split or record.split,
-        extra={**record.extra, **own.extra},
+        labels={**record.labels, **values.labels},
+        patient=values.patient or record.patient,
+        study=values.study or record.study,
+        site=values.site or record.site,
+        split=values.split or record.split,
+        extra={**record.extra, **values.extra},
     )
 
 
 def format_rows(numbers: Sequence[int]) -> str:
-    """The first 20 of some row numbers, and how many more there are.
+    """The first 20 of the row numbers as text, and how many more there are.
 
     >>> format_rows([3, 4])
     'row 3, row 4'
@@ -125,7 +125,7 @@ def _read_csv(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_parquet(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """As text where a column can be text; columns of lists and the like are left empty."""
+    """The rows as text. Columns that cannot become text, such as lists, are empty."""
     table = parquet.read_table(file)
     columns = []
     for column in table.columns:
