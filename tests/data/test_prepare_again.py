@@ -108,7 +108,7 @@ def test_a_store_of_another_site_key_is_made_again(make_source: MakeSource, cach
 def test_an_interrupted_preparation_leaves_its_chunks_and_goes_on_from_them(
     make_source: MakeSource, cache: Path, pictures: np.ndarray, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "_MOST", 2)
+    monkeypatch.setattr(chunks, "_MAX_RECORDS", 2)
 
     def stop(done: int, _: int) -> None:
         if done == 5:
@@ -147,7 +147,7 @@ def test_a_chunk_that_is_damaged_or_a_planted_pickle_is_refused(
 def test_shards_join_to_the_store_that_one_machine_makes(
     make_source: MakeSource, tmp_path: Path, order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "_MOST", 1)
+    monkeypatch.setattr(chunks, "_MAX_RECORDS", 1)
     source = make_source(deep=(1,), broken=(3,))
     alone = prepare(source, DATA, tmp_path / "a")
     (tmp_path / "b").mkdir()

@@ -1,4 +1,4 @@
-"""The store: images that were prepared once, their table and their card."""
+"""The store: prepared images, with their table and their card."""
 
 from medssl.data.store.assemble import write_store
 from medssl.data.store.chunks import write_chunk

@@ -1,4 +1,4 @@
-"""Joining the chunks of a plan to a store: images, table, what was left out, and the card. Keyed hashes replace identities here."""
+"""Joining the chunks of a plan into a store: images, table, list of what was left out, and card. Keyed hashes replace identities here."""
 
 import hashlib
 import json
@@ -30,9 +30,9 @@ _LENGTHS = ("row_mm", "column_mm")
 
 
 def write_store(plan: Plan, folder: Path) -> None:
-    """Writes the store of a plan, whose chunks are all there, into `folder`; the card comes last.
+    """Writes the store of a plan into `folder`, from the plan's chunks, which must all exist. The card is written last.
 
-    Raises UserError where nothing is usable, too many files are faulty, or the disk has too little space; OSError or ArrowException for
+    Raises UserError where no image is usable, too many files are faulty, or the disk has too little space; OSError or ArrowException for
     a chunk that is missing or damaged.
     """
     store = _Assembly(plan, folder)
@@ -47,7 +47,7 @@ def write_store(plan: Plan, folder: Path) -> None:
 
 
 class _Assembly:
-    """A store that grows in `folder`, chunk by chunk."""
+    """A store that is written into `folder`, chunk by chunk."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan, self._folder = plan, folder
@@ -67,7 +67,7 @@ class _Assembly:
         self._table = parquet.ParquetWriter(self._file, self._schema)
 
     def add(self, chunk: Chunk) -> None:
-        """The records of a chunk, each with its image or the reason why it has none."""
+        """Adds the records of a chunk: each as a row with its image, or to `skipped` with the reason why it has none."""
         rows = []
         for record, made, outcome in zip(chunk.records, chunk.made, read_chunk(chunk.file, self._plan.data), strict=True):
             if isinstance(outcome, ReadError):
@@ -81,7 +81,7 @@ class _Assembly:
             self._table.write_table(pa.Table.from_pylist(rows, self._schema))
 
     def finish(self) -> None:
-        """Completes images and table, and writes the other files."""
+        """Completes the images and the table, and writes skipped.csv and card.json."""
         self._images.finish()
         self.close()
         table = self._folder / "table.parquet"
@@ -94,7 +94,7 @@ class _Assembly:
         write_private(self._folder / "card.json", json.dumps(self._card(digest), indent=1))
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files of the images and the table."""
         self._images.close()
         if not self._file.closed:
             self._table.close()
@@ -154,6 +154,6 @@ class _Assembly:
 
 
 def _no_identity(name: str, value: str) -> str:
-    """The value; an age above 89 is "90+", as it would help to identify a person (45 CFR 164.514(b)(2)(i)(C))."""
+    """The value of the header or table; but "90+" for an age above 89, which may identify a person (45 CFR 164.514(b)(2)(i)(C))."""
     digits = value.rstrip("Yy").split(".")[0]
     return "90+" if name == "age" and digits.isdigit() and int(digits) > 89 and value[-1:] not in "DWMdwm" else value

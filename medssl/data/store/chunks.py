@@ -1,8 +1,8 @@
-"""The chunks of a store that is being made: each file holds the images of some hundred records.
+"""Chunks: the files of a store that is not complete yet. Each holds the prepared images of about a hundred records.
 
-A chunk is written once, under a name made of all that decides its images. So a preparation goes on where it was killed, many machines can
-work on one store, and a chunk whose files or settings have changed since is not used. A chunk holds nothing of a patient: keys and labels
-are added when the chunks are joined.
+A chunk's name is a hash of everything that decides its images, and the file is written once. So a preparation that was killed continues,
+several machines can work on one store, and a chunk is not used after its image files or the settings have changed. A chunk holds no
+information on patients: keys and labels are added when the chunks are joined.
 """
 
 import os
@@ -19,7 +19,7 @@ from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
 
 Outcome = PreparedImage | ReadError
-_BYTES, _LEAST, _MOST = 2**26, 8, 128
+_IMAGE_BYTES, _MIN_RECORDS, _MAX_RECORDS = 2**26, 8, 128
 _SCHEMA = pa.schema(
     [
         ("fault", pa.string()),
@@ -36,14 +36,15 @@ _SCHEMA = pa.schema(
 
 
 def chunk_slices(records: int, data: Data) -> Iterator[slice]:
-    """The rows of each chunk out of so many records, the same on every machine: 128, or fewer of large images."""
-    rows = min(_MOST, max(_LEAST, _BYTES // (2 * data.channels * data.size**2)))
+    """The slice of each chunk in a list of `records` records: 128 records, or fewer if the images are large. The slices are the same on
+    every machine."""
+    rows = min(_MAX_RECORDS, max(_MIN_RECORDS, _IMAGE_BYTES // (2 * data.channels * data.size**2)))
     for start in range(0, records, rows):
         yield slice(start, start + rows)
 
 
 def write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Writes the outcomes of a chunk's records as an Arrow file, which gets its name once it is whole."""
+    """Writes the outcomes of a chunk's records as an Arrow file. The file gets its name once it is complete."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     with create_private(partial) as file:
@@ -55,7 +56,7 @@ def write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def read_chunk(path: Path, data: Data) -> list[Outcome]:
-    """What was written. Raises OSError or ArrowException for a file that is not whole."""
+    """The outcomes that `write_chunk` has written. Raises OSError or ArrowException for a damaged file."""
     with pa.OSFile(str(path)) as file:
         return [_outcome(row, data) for row in pa.ipc.open_file(file).read_all().to_pylist()]
 
@@ -64,8 +65,8 @@ def _row(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, ReadError):
         return {"fault": str(outcome)}
     row_mm, column_mm = outcome.spacing_mm or (None, None)
-    own = {name: getattr(outcome, name) for name in ("bits", "height", "width", "pixel_hash", "perceptual_hash")}
-    return {**own, "row_mm": row_mm, "column_mm": column_mm, "image": outcome.image.tobytes()}
+    facts = {name: getattr(outcome, name) for name in ("bits", "height", "width", "pixel_hash", "perceptual_hash")}
+    return {**facts, "row_mm": row_mm, "column_mm": column_mm, "image": outcome.image.tobytes()}
 
 
 def _outcome(row: dict[str, Any], data: Data) -> Outcome:

@@ -1,11 +1,11 @@
-"""The preparation contract: what two stores must share for a network that learnt from one to be used on the other."""
+"""The preparation contract: what must be equal in two stores if a network that was trained on one is used on the other."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def contract(card: Mapping[str, Any]) -> dict[str, Any]:
-    """By name, from a store's card: the settings it was prepared with, the versions of the preparation and of the readers."""
+    """{name: value} from a store's card: the settings of its preparation, and the versions of the preparation and of the readers."""
     return {
         **{f"data.{name}": value for name, value in card["settings"].items()},
         "the preparation's version": card["preparation"]["version"],
@@ -13,6 +13,7 @@ def contract(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def first_difference(trained: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first thing in which two contracts differ that both speak of: its name, and its two values."""
-    return next(((name, trained[name], value) for name, value in asked.items() if name in trained and trained[name] != value), None)
+def first_difference(trained: Mapping[str, Any], requested: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first name that both contracts have with different values, and its two values; None where there is none. `trained`: the contract
+    of the training data; `requested`: that of the other data."""
+    return next(((name, trained[name], value) for name, value in requested.items() if name in trained and trained[name] != value), None)

@@ -1,4 +1,4 @@
-"""A store's images under the names that their files have, for the operator who brought them; a store itself knows keys only."""
+"""The images of a store with the names of their files, for the operator who has the files. The store itself holds keys only."""
 
 import csv
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from medssl.types import Source
 
 @dataclass(frozen=True, slots=True)
 class NamedImage:
-    """`file`: the path below the source's root, of an array in an .npz file `file.npz#key`; the key where the source is a store. `index`:
-    frame, page, slice or row inside it, from 0. `patient`: the key, "" where it is not known. `row`: the image's row in the store, None
-    where there is none, for the reason `left_out`."""
+    """`file`: the path below the source's root (`file.npz#key` for an array in an .npz file), or the image's key where the source is a
+    store. `index`: the frame, page, slice or row in the file, from 0. `patient`: the patient's key, "" where it is unknown. `row`: the
+    image's row in the store, None for an image that was left out, for the reason `left_out`."""
 
     file: str
     index: int
@@ -23,9 +23,9 @@ class NamedImage:
 
 
 def list_named_images(store: Store, source: Source, site: bytes) -> Iterator[NamedImage]:
-    """Every image of the source, in its order, and then every file that was left out while listing.
+    """Every image of the source, in its order, and then every file that was left out when the source was listed.
 
-    `store` is what the source was prepared as, `site` the site's key.
+    `store`: the store of that source; `site`: the site's secret key.
     """
     with (store.path / "skipped.csv").open(encoding="utf-8", newline="") as file:
         reasons = {row["key"]: row["reason"] for row in csv.DictReader(file)}

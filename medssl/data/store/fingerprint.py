@@ -1,4 +1,4 @@
-"""What a store was made from, and what it holds, each as a short hash."""
+"""Hashes of a store: of the files and settings that it was made from, and of the images and labels that it holds."""
 
 import hashlib
 import json
@@ -14,14 +14,20 @@ _MODULUS = 2**256
 
 
 class SourceHash:
-    """Hashes what decides the image that a record becomes: its file's size and time, its place in the file, the reader with its version
-    and options, the preparation."""
+    """The hash of everything that decides a record's prepared image: the size and time of its file, its index in the file, the reader with
+    its version and options, and the settings of the preparation."""
 
     def __init__(self, source: Source, data: Data) -> None:
         self._root = source.root
-        own = [preparation.VERSION, data.size, data.channels, data.spacing_mm, [step.model_dump() for step in data.transforms]]
+        preparation_settings = [
+            preparation.VERSION,
+            data.size,
+            data.channels,
+            data.spacing_mm,
+            [step.model_dump() for step in data.transforms],
+        ]
         self._settings = {
-            name: [*own, name, version, reader_config(name, data).model_dump(mode="json")]
+            name: [*preparation_settings, name, version, reader_config(name, data).model_dump(mode="json")]
             for name, version in reader_versions(source, data).items()
         }
         self._file, self._size_and_time = "", (-1, -1)
@@ -29,14 +35,14 @@ class SourceHash:
     def of(self, record: Record) -> str:
         """32 hex characters for one record."""
         file = file_path(record)
-        if file != self._file:  # frames of a file follow each other
+        if file != self._file:  # the frames of a file are neighbours: its size and time are read once
             self._file, self._size_and_time = file, _size_and_time(self._root / file)
         return digest([record.locator, record.index, *self._size_and_time, self._settings[record.reader]])
 
 
 def fingerprint(source: Source, source_hashes: Iterable[str], store_format: str) -> str:
-    """16 hex characters over all that decides what a store holds: the source hash of each record, and what the source says of it. The
-    root's own path is not part of it."""
+    """16 hex characters: a hash of everything that decides what a store holds, which is the source hash and the metadata of each record.
+    The path of the source's root is not part of it."""
     total = hashlib.sha256(json.dumps([store_format, source.kind, source.skipped]).encode())
     for record, source_hash in zip(source.records, source_hashes, strict=True):
         total.update(json.dumps([source_hash, *_metadata(record)]).encode())
@@ -44,12 +50,13 @@ def fingerprint(source: Source, source_hashes: Iterable[str], store_format: str)
 
 
 def reader_versions(source: Source, data: Data) -> dict[str, str]:
-    """The version of every reader that the source's records name."""
+    """{reader: its version} for every reader that the source's records need."""
     return {name: build_reader(name, data).version for name in sorted({record.reader for record in source.records})}
 
 
 class ContentHash:
-    """64 hex characters over images and their labels, whatever their order and wherever they lie: the sum of their hashes."""
+    """64 hex characters for a set of images with labels: the sum of their hashes. The order of the images and their paths do not change
+    it."""
 
     def __init__(self) -> None:
         self._sum = 0
@@ -72,10 +79,10 @@ def _size_and_time(file: Path) -> tuple[int, int]:
         files = [file, file.with_suffix(".img")] if file.suffix.lower() == ".hdr" else [file]  # NIfTI in two files
         found = [each.stat() for each in files]
     except OSError:
-        return (-1, -1)  # reading it will say why
+        return (-1, -1)  # reading the file will state the reason
     return (sum(each.st_size for each in found), max(each.st_mtime_ns for each in found))
 
 
 def digest(value: object) -> str:
-    """32 hex characters of a value that JSON can hold."""
+    """32 hex characters: the hash of a value that JSON can represent."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a store will be made of, found before any image is read: its fingerprint, its folder, and its records in chunks."""
+"""The plan of a store, made before any image is read: its fingerprint, its folder, and its records in chunks."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from medssl.types import Record, Source
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some hundred records, in the order of the source. `made`: for each record the column `made` of the table, a keyed hash of all that
-    decides its image. `file`: where the prepared images are kept until the store is whole."""
+    """About a hundred records, in the order of the source. `made`: for each record a keyed hash of everything that decides its image, which
+    becomes the column `made` of the table. `file`: holds the prepared images until the store is complete."""
 
     records: Sequence[Record]
     made: Sequence[str]
@@ -27,8 +27,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`key`: the site's secret key. `site` tells one site's key from another's and nothing of the key; `place` is a keyed hash of the
-    source's folder. `path`: the store's folder; `chunk_folder` lies beside it until the store is whole."""
+    """`key`: the site's secret key. `site`: a hash by which the keys of two sites differ, and from which the key cannot be found.
+    `place`: a keyed hash of the source's folder. `path`: the store's folder. `chunk_folder`: beside `path`, until the store is complete."""
 
     source: Source
     data: Data
@@ -42,7 +42,7 @@ class Plan:
     chunks: Sequence[Chunk]
 
     def existing_store(self) -> Store | None:
-        """The store where it is there already: whole, of the same data, and made with this site's key."""
+        """The store at `path` if it is complete, of the same data and made with this site's key; else None."""
         with contextlib.suppress(UserError):
             store = Store.open(self.path)
             if (store.card["site"], store.card["fingerprint"]) == (self.site, self.fingerprint):
@@ -67,14 +67,16 @@ def make_plan(source: Source, data: Data, cache: Path, out: Path | None) -> Plan
 
 
 def _chunks(records: Sequence[Record], hashes: Sequence[str], data: Data, key: bytes, folder: Path) -> Iterator[Chunk]:
-    """The chunks, the same on every machine. A file's name says what went into it, without the key: sites may share the work."""
+    """The chunks, equal on every machine. The site's key is not part of a chunk file's name: machines with other keys may share the
+    work."""
     for number, rows in enumerate(chunk_slices(len(records), data)):
-        own = hashes[rows]
-        yield Chunk(records[rows], [pseudonym(key, "made", one) for one in own], folder / f"{number:06}-{digest(own)}.chunk")
+        chunk_hashes = hashes[rows]
+        made = [pseudonym(key, "made", source_hash) for source_hash in chunk_hashes]
+        yield Chunk(records[rows], made, folder / f"{number:06}-{digest(chunk_hashes)}.chunk")
 
 
 def _check_out(path: Path, place: str) -> None:
-    """Raises UserError for a folder of the user's that is neither empty nor a store of the same source, which may be replaced."""
+    """Raises UserError where `path` exists and is neither an empty folder nor a store of the same source. Such a store may be replaced."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:

@@ -1,4 +1,4 @@
-"""Images that an earlier store of the same source holds already: where one file of many has changed, only that file is read again."""
+"""Reusing images of earlier stores of the same source: where one of many files has changed, only that file is read again."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,8 @@ _FACTS = ["made", "bits", "height", "width", "row_mm", "column_mm", "pixel_hash"
 
 
 class ReusableImages:
-    """The images of all stores in `folder` whose cards have that `place` and `site`, by the column `made` of their tables."""
+    """The images of all stores in `folder` whose cards have that `place` and `site`, by the column `made` of their tables, which is equal
+    for images of the same file, reader and settings."""
 
     def __init__(self, folder: Path, place: str, site: str) -> None:
         self._stores: list[Store] = []
@@ -27,7 +28,7 @@ class ReusableImages:
         return made in self._rows
 
     def load(self, made: str) -> PreparedImage:
-        """The image that was made of the same file in the same way."""
+        """The image with that value in the column `made`."""
         number, row = self._rows[made]
         store = self._stores[number]
         facts = dict(zip(_FACTS[1:], store.table[_FACTS[1:]].iloc[row], strict=True))
@@ -35,9 +36,9 @@ class ReusableImages:
         if image.dtype == np.uint16 and facts["bits"] <= 8:
             image = (image // 257).astype(np.uint8)
         spacing = (float(facts["row_mm"]), float(facts["column_mm"]))
-        known = None if np.isnan(spacing[0]) else spacing
+        spacing_mm = None if np.isnan(spacing[0]) else spacing
         size = (int(facts["bits"]), int(facts["height"]), int(facts["width"]))
-        return PreparedImage(image, *size, known, facts["pixel_hash"], facts["perceptual_hash"])
+        return PreparedImage(image, *size, spacing_mm, facts["pixel_hash"], facts["perceptual_hash"])
 
 
 def _open_store(card: Path, place: str, site: str) -> Store | None:

@@ -1,4 +1,4 @@
-"""The files and frames that are left out of a store: which reasons are faults, how many faults are allowed, and the operator's list."""
+"""Files and frames that are left out of a store: which reasons count as faults, how many faults are allowed, and the operator's list."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,14 @@ from medssl.data.store.writer import csv_text, write_private
 from medssl.errors import ReadError, UserError, count_reasons
 from medssl.types import Record
 
-# What an archive holds beside its usable images, and what lies at the ends of a volume: left out, count_reasons, and no fault
+# Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
 EXPECTED_REASONS = ("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "empty_slice", "linked_folder", "missing_decoder")
-_BY_SUFFIX = ("raster",)  # files that are told by their suffix: "not_an_image" is a fault there
+_BY_SUFFIX = ("raster",)  # readers of files that were selected by their suffix: there "not_an_image" is a fault
 
 
 class Skipped(NamedTuple):
-    """What was left out, and why. `file` is for the operator's list only."""
+    """A file or frame that was left out. `key`: the keyed hash of a sample; `file`: for the operator's list only; `reason`: its code;
+    `detail`: a sentence; `fault`: whether the reason counts as a fault."""
 
     key: str
     file: str
@@ -28,7 +29,7 @@ class Skipped(NamedTuple):
 
 
 def skipped_by_source(plan: Plan) -> list[Skipped]:
-    """What was left out while the source was listed."""
+    """The files that were left out when the source was listed."""
     return [
         Skipped(pseudonym(plan.key, "sample", f"{file}#0"), file, reason, detail, reason not in EXPECTED_REASONS)
         for file, reason, detail in plan.source.skipped
@@ -38,19 +39,20 @@ def skipped_by_source(plan: Plan) -> list[Skipped]:
 def skipped_record(record: Record, key: str, error: ReadError) -> Skipped:
     """A record that could not be read or prepared."""
     if error.reason == "constant":
-        fault = record.extra.get("modality") not in SLICES  # a volume may begin and end with empty slices
+        fault = record.extra.get("modality") not in SLICES  # volumes may have empty slices at their ends
     else:
         fault = error.reason not in EXPECTED_REASONS or record.reader in _BY_SUFFIX
     return Skipped(key, record.locator, error.reason, error.detail, fault)
 
 
 def private_list(cache: Path, name: str) -> Path:
-    """The list of left-out files of the store with that fingerprint: the one output that names files, never to leave the site."""
+    """The path of the operator's list: the left-out files of the store with the fingerprint `name`. It is the only output with the names of
+    files and must not leave the site."""
     return cache / "private" / f"{name}-skipped.csv"
 
 
 def write_private_list(plan: Plan, skipped: Sequence[Skipped]) -> None:
-    """Writes the operator's list beside the site's key, or takes an old one away where nothing was left out."""
+    """Writes the operator's list into the cache. Deletes an old list where nothing was left out."""
     file = private_list(plan.cache, plan.fingerprint)
     private_folder(file.parent)
     file.unlink(missing_ok=True)
@@ -59,7 +61,8 @@ def write_private_list(plan: Plan, skipped: Sequence[Skipped]) -> None:
 
 
 def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
-    """Raises UserError where nothing is usable, and where more files are faulty than `data.max_bad_fraction` allows."""
+    """Raises UserError where no image is usable, and where more files are faulty than `data.max_bad_fraction` allows. `used`: the number of
+    usable images."""
     faults = [item.reason for item in skipped if item.fault]
     total, allowed = used + len(faults), plan.data.max_bad_fraction
     named = f"They are named in {private_list(plan.cache, plan.fingerprint)}"

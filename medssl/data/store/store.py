@@ -1,6 +1,6 @@
-"""The store: a folder with images.npy, table.parquet, skipped.csv, card.json and the audit, read by memory map.
+"""The store: a folder with images.npy (read by memory map), table.parquet, skipped.csv, card.json and the audit. `prepare` writes it.
 
-No name, identifier, date, UID or path of a patient is in the table or the card; keys are HMACs. `prepare` writes it.
+The table and the card hold no name, identifier, date, UID or path of a patient; keys are HMACs (keyed hashes).
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from medssl.data.image_hash import pixel_hash
 from medssl.errors import UserError
 
 STORE_FORMAT = "medssl-store-2"
-SETTINGS = ("size", "channels", "window", "spacing_mm", "non_finite", "transforms")  # of `data`, that a store was prepared with
+SETTINGS = ("size", "channels", "window", "spacing_mm", "non_finite", "transforms")  # the settings in `data` that decide the images
 _CHECKED_ROWS = 64
 
 
 @dataclass(frozen=True)
 class Store:
-    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535. `table`: one row an image: key, patient, study, series,
-    site, split, pixel_hash, perceptual_hash, made (of what), bits, height, width, row_mm, column_mm (of the source's image),
-    `label:<column>`, `extra:<name>`; text is str, "" where it is missing. `card`: what it is and was made of."""
+    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535. `table`: one row for each image, with the columns key, patient,
+    study, series, site, split, pixel_hash, perceptual_hash, made (a hash of everything that decides the image), bits, height, width,
+    row_mm, column_mm (these of the source's image), `label:<column>` and `extra:<name>`; text is str, "" where it is missing. `card`: the
+    store's description."""
 
     path: Path
     images: np.memmap
@@ -36,12 +37,12 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """The store in that folder. Raises UserError where there is none or where it is damaged: the table's digest, the shapes,
-        and the pixel hashes of 64 rows spread over it are checked."""
+        """The store in that folder. Raises UserError where there is none or where it is damaged: the table's digest, the shapes, and the
+        pixel hashes of 64 evenly spaced rows are checked."""
         try:
             card = json.loads((path / "card.json").read_text("utf-8"))
             images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-            table = pd.read_parquet(path / "table.parquet", use_threads=False)  # threads keep memory: 40 MB for 100 000 rows
+            table = pd.read_parquet(path / "table.parquet", use_threads=False)  # threads would keep 40 MB of memory for 100 000 rows
             pa.default_memory_pool().release_unused()
             if not (fault := _fault(path, images, table, card)):
                 return cls(path, images, table, card)
@@ -51,6 +52,7 @@ class Store:
 
 
 def _fault(path: Path, images: np.ndarray, table: pd.DataFrame, card: dict[str, Any]) -> str:
+    """The fault of a damaged store as a sentence, "" where there is none."""
     if card["format"] != STORE_FORMAT:
         return f"format {card['format']}"
     if list(images.shape) != card["shape"] or str(images.dtype) != card["dtype"]:

@@ -1,5 +1,5 @@
-"""Writing a store's files, for their owner only. Images are written one by one: how many are usable, and whether all have 8 bits, is known
-only at the end."""
+"""Writing the files of a store, which only their owner can read. Images are written one by one: only at the end the number of usable images
+is known, and whether all have 8 bits."""
 
 import csv
 import io
@@ -14,23 +14,23 @@ from numpy.lib import format as npy
 
 from medssl.errors import UserError
 
-WIDEN = 257  # 255 * 257 = 65535: an 8-bit image keeps its values when others of the store have 16
+WIDEN = 257  # 255 * 257 = 65535: the factor for 8-bit images in a store of 16 bits
 
 
 def create_private(path: Path) -> BinaryIO:
-    """A new file that only its owner can read (0600), open for writing and reading."""
+    """A new file that only its owner can read (mode 0600), open for writing and reading."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b")
 
 
 def csv_text(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as CSV in which no cell is a formula for a spreadsheet."""
+    """The rows as CSV. Cells that a spreadsheet would run as a formula begin with an apostrophe."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows([f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows)
     return text.getvalue()
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a file (0600) through to the disk."""
+    """Writes a new file that only its owner can read (mode 0600), and waits until it is on the disk."""
     with create_private(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
         file.flush()
@@ -38,7 +38,8 @@ def write_private(path: Path, text: str) -> None:
 
 
 class ImageWriter:
-    """An .npy file [N, C, H, W] that grows. It is uint8 until the first image of 16 bits comes; what is there is then widened.
+    """Writes an .npy file [N, C, H, W] image by image. The type is uint8 until the first image of 16 bits is added; all images are then
+    rewritten as uint16. `shape`: [C, H, W].
 
     Raises UserError where the disk has too little space for all `expected` images.
     """
@@ -60,15 +61,15 @@ class ImageWriter:
         self._rows += 1
 
     def finish(self) -> None:
-        """Writes the number of images that came into the header, and everything to the disk."""
+        """Writes the final number of images into the header, and waits until the file is on the disk."""
         self._file.seek(0)
-        self._write_header(self._rows)  # as long as before: NumPy leaves space for the first axis to grow
+        self._write_header(self._rows)  # has the old header's length: NumPy leaves space for other numbers of rows
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def close(self) -> None:
-        """Gives the file up."""
+        """Closes the file without completing it."""
         self._file.close()
 
     def _open(self, dtype: np.dtype) -> None:
@@ -87,6 +88,7 @@ class ImageWriter:
         npy.write_array_header_1_0(self._file, header)
 
     def _widen(self) -> None:
+        """Replaces the uint8 file by a uint16 file with the same images."""
         narrow = self._file
         self._path.unlink()  # the open file stays readable until it is closed
         length = int(np.prod(self._shape))

@@ -1,4 +1,4 @@
-"""Decoding in processes of their own, with limits of time and memory."""
+"""Decoding in worker processes, with limits of time and memory."""
 
 from medssl.data.workers.pool import cores, end_workers, run_in_workers
 

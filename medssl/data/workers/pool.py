@@ -1,7 +1,7 @@
-"""Work on many files in processes of their own: one that crashes its decoder, hangs, or takes too much memory costs itself only.
+"""Work on many files in worker processes. A file that crashes its decoder, hangs, or needs too much memory costs that file only.
 
-The processes are started as fresh programs: a fork of a process with threads may hang, and multiprocessing's own start methods run
-the user's script again. They are kept for the next call, since starting one takes a second.
+Workers are started as new programs: a fork of a process with threads may hang, and multiprocessing's start methods run the user's script
+again. Workers are kept for the next call, since starting one takes a second.
 """
 
 import atexit
@@ -22,11 +22,11 @@ from medssl.errors import ReadError, UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK, _TOGETHER = 8, 64  # items in a message; they must fit into a pipe's buffer
-_FEW = 8  # items before a worker at which it is given more, so that it never waits for us
-_MOST = 32  # workers: more only wait for the disk
+_ITEMS_OF_MESSAGE, _ITEMS_OF_GROUP = 8, 64  # the most items in a message; they must fit into a pipe's buffer
+_REFILL_AT = 8  # unanswered items of a worker at which more are sent, so that it never waits for this process
+_MAX_WORKERS = 32  # more workers would only wait for the disk
 _START_SECONDS = 120.0
-# One thread each; and memory of one image is kept for the next instead of being given back: half the time of a radiograph
+# One thread in each worker. The memory of an image is kept for the next one: that halves the time of a radiograph.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -46,14 +46,14 @@ def run_in_workers(
     processes: int | None = None,
     group_by: Callable[[Item], object] = lambda _: None,
 ) -> Generator[Result | ReadError]:
-    """`make(*arguments)` applied to each item, in the items' order. `make` is a function or class that a worker can import, and is
-    called once in each. Neighbours for which `group_by` gives the same value go to one worker, 64 at most: the slices of a
-    compressed volume would else be inflated by each worker that reads some.
+    """The result of `make(*arguments)(item)` for each item, in the items' order. `make` is a function or class that a worker can import;
+    each worker calls it once. Neighbouring items with the same value of `group_by` go to one worker, up to 64: otherwise every worker
+    that reads slices of a compressed volume would inflate the whole volume.
 
-    An item gives a ReadError where the task raises one, and for what ends or stops its worker: crashed, timed_out (after
-    `limits.seconds`), too_much_memory (beyond `limits.memory_bytes`), failed (any other exception). Raises UserError where the task does.
+    The result is a ReadError where the task raises one, and where the worker fails: crashed, timed_out (after `limits.seconds`),
+    too_much_memory (beyond `limits.memory_bytes`), failed (any other exception). Raises UserError where the task does.
     """
-    run = _Run((make, arguments, limits), items, processes or min(cores(), _MOST), group_by)
+    run = _Run((make, arguments, limits), items, processes or min(cores(), _MAX_WORKERS), group_by)
     try:
         yield from run.results(limits.seconds)
     finally:
@@ -61,49 +61,49 @@ def run_in_workers(
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
-    """One process, and the items that it has not answered yet, as (position, item)."""
+    """One worker process. `unanswered`: the items that it has received and not answered yet, as (position, item)."""
 
     def __init__(self) -> None:
-        ours, theirs = Pipe()
-        self.connection = ours
+        our_end, worker_end = Pipe()
+        self.connection = our_end
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-P", "-m", "medssl.data.workers.worker", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-P", "-m", "medssl.data.workers.worker", str(worker_end.fileno())],
+            pass_fds=[worker_end.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # what codecs print of damaged files
-            process_group=0,  # a key press on Ctrl-C is for the command
+            stderr=subprocess.DEVNULL,  # decoders print messages about damaged files
+            process_group=0,  # Ctrl-C must reach the command only
             env=os.environ | _ENVIRONMENT,
         )
-        theirs.close()
-        self.waiting: deque[tuple[int, Any]] = deque()
-        self.since = 0.0
-        self.ready = False  # it says so once its imports are done
+        worker_end.close()
+        self.unanswered: deque[tuple[int, Any]] = deque()
+        self.busy_since = 0.0
+        self.ready = False  # the worker's first message says that its imports are done
 
-    def give(self, items: list[tuple[int, Any]]) -> None:
-        if not self.waiting:
-            self.since = time.monotonic()
-        self.waiting.extend(items)
-        with contextlib.suppress(OSError):  # it has just ended: that is seen where its answer is waited for
+    def send(self, items: list[tuple[int, Any]]) -> None:
+        if not self.unanswered:
+            self.busy_since = time.monotonic()
+        self.unanswered.extend(items)
+        with contextlib.suppress(OSError):  # the process has just ended; reading its answer will show that
             self.connection.send(("items", [item for _, item in items]))
 
     def receive(self) -> Any:
-        """The next answer. Raises EOFError or OSError where the process has ended."""
+        """The next answer; None for the first message. Raises EOFError or OSError where the process has ended."""
         answer = self.connection.recv()
-        self.since = time.monotonic()
+        self.busy_since = time.monotonic()
         if self.ready:
             return answer
         self.ready = True
         return None
 
-    def late(self, seconds: float) -> float:
-        """How long until its item is late, or it is late to start."""
-        return self.since + (seconds if self.ready else _START_SECONDS) - time.monotonic()
+    def seconds_until_late(self, seconds: float) -> float:
+        """The seconds until the time limit of its first unanswered item, `seconds`, or that of its start has passed."""
+        return self.busy_since + (seconds if self.ready else _START_SECONDS) - time.monotonic()
 
     def end(self) -> None:
         self.process.kill()
@@ -116,50 +116,50 @@ class _Run:
 
     def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, group_by: Callable[[Any], object]) -> None:
         self._task = task
-        self._items = _chunks(enumerate(items), group_by)
+        self._items = _messages(enumerate(items), group_by)
         self._workers: list[_Worker] = []
-        self._most = processes
-        self._buffered = 2 * _TOGETHER * processes  # results that may wait for an earlier one
-        self._again: deque[list[tuple[int, Any]]] = deque()  # given to a worker that ended
-        self._done: dict[int, Any] = {}
-        self._given = self._out = 0
+        self._max_workers = processes
+        self._max_pending = 2 * _ITEMS_OF_GROUP * processes  # the most items that are in work or whose results wait for an earlier result
+        self._returned: deque[list[tuple[int, Any]]] = deque()  # the other items of workers that ended
+        self._results: dict[int, Any] = {}
+        self._taken_count = self._yielded_count = 0
 
     def results(self, seconds: float) -> Iterator[Any]:
-        while self._feed() or any(worker.waiting for worker in self._workers) or self._done:
-            while self._out in self._done:
-                result = self._done.pop(self._out)
+        while self._distribute() or any(worker.unanswered for worker in self._workers) or self._results:
+            while self._yielded_count in self._results:
+                result = self._results.pop(self._yielded_count)
                 if isinstance(result, UserError):
                     raise result
-                self._out += 1
+                self._yielded_count += 1
                 yield result
             self._receive(seconds)
 
     def release(self) -> None:
-        """Workers without work serve the next call; others are ended."""
+        """Keeps workers without work for the next call, and ends all others."""
         for worker in self._workers:
-            if worker.waiting:
+            if worker.unanswered:
                 worker.end()
             else:
                 _idle.append(worker)
         self._workers = []
 
-    def _feed(self) -> bool:
-        """Gives work to those who have little; starts another worker while there is more. Whether anything was given."""
-        gave = False
+    def _distribute(self) -> bool:
+        """Sends items to workers that have few, and to one more worker where items remain. Returns whether any were sent."""
+        sent = False
         for worker in self._workers:
-            while len(worker.waiting) <= _FEW and (items := self._next()):
-                worker.give(items)
-                gave = True
-        if len(self._workers) < self._most and (items := self._next()):
-            self._workers.append(self._started())
-            self._workers[-1].give(items)
-            gave = True
-        return gave
+            while len(worker.unanswered) <= _REFILL_AT and (items := self._next_items()):
+                worker.send(items)
+                sent = True
+        if len(self._workers) < self._max_workers and (items := self._next_items()):
+            self._workers.append(self._get_worker())
+            self._workers[-1].send(items)
+            sent = True
+        return sent
 
-    def _started(self) -> _Worker:
+    def _get_worker(self) -> _Worker:
         while _idle:
             worker = _idle.pop()
-            if worker.process.poll() is None and not worker.connection.poll():  # nothing to say, not even that it has ended
+            if worker.process.poll() is None and not worker.connection.poll():  # the worker runs, and no old message waits
                 break
             worker.end()
         else:
@@ -168,26 +168,26 @@ class _Run:
             worker.connection.send(("task", self._task))
         return worker
 
-    def _next(self) -> list[tuple[int, Any]]:
-        if self._again:
-            return self._again.popleft()
-        items = next(self._items, []) if self._given - self._out < self._buffered else []
-        self._given += len(items)
+    def _next_items(self) -> list[tuple[int, Any]]:
+        if self._returned:
+            return self._returned.popleft()
+        items = next(self._items, []) if self._taken_count - self._yielded_count < self._max_pending else []
+        self._taken_count += len(items)
         return items
 
     def _receive(self, seconds: float) -> None:
-        """Takes what has been answered, and ends those who died or took longer than `seconds` for one item."""
-        busy = {worker.connection: worker for worker in self._workers if worker.waiting}
+        """Reads the answers that have arrived, and replaces workers that ended or worked longer than `seconds` on one item."""
+        busy = {worker.connection: worker for worker in self._workers if worker.unanswered}
         if not busy:
             return
-        ready = set(wait(list(busy), max(0.0, min(worker.late(seconds) for worker in busy.values()))))
+        ready = set(wait(list(busy), max(0.0, min(worker.seconds_until_late(seconds) for worker in busy.values()))))
         for connection, worker in busy.items():
             if connection in ready:
-                self._take(worker)
-            elif worker.late(seconds) < 0:
+                self._read_answer(worker)
+            elif worker.seconds_until_late(seconds) < 0:
                 self._replace(worker, ReadError(f"timed_out: not read within {seconds:g} seconds"))
 
-    def _take(self, worker: _Worker) -> None:
+    def _read_answer(self, worker: _Worker) -> None:
         was_ready = worker.ready
         try:
             answer = worker.receive()
@@ -195,36 +195,36 @@ class _Run:
             self._replace(worker, ReadError("crashed: its decoder ended the process"))
             return
         if was_ready:
-            self._done[worker.waiting.popleft()[0]] = answer
+            self._results[worker.unanswered.popleft()[0]] = answer
 
     def _replace(self, worker: _Worker, reason: ReadError) -> None:
-        """The item before a dead worker has failed; the others behind it are given to someone else."""
+        """Ends a worker. `reason` becomes the result of its first unanswered item; other workers get the remaining ones."""
         worker.end()
         if not worker.ready:
             raise RuntimeError("a worker process does not start: python -m medssl.data.workers.worker")
         self._workers.remove(worker)
-        self._done[worker.waiting.popleft()[0]] = reason
-        if worker.waiting:
-            self._again.append(list(worker.waiting))
+        self._results[worker.unanswered.popleft()[0]] = reason
+        if worker.unanswered:
+            self._returned.append(list(worker.unanswered))
 
 
-def _chunks(items: Iterator[tuple[int, Any]], group_by: Callable[[Any], object]) -> Iterator[list[tuple[int, Any]]]:
-    """Messages: 8 items, or up to 64 that belong together."""
-    chunk: list[tuple[int, Any]] = []
-    same = True
+def _messages(items: Iterator[tuple[int, Any]], group_by: Callable[[Any], object]) -> Iterator[list[tuple[int, Any]]]:
+    """The items in messages of 8, or of up to 64 items of one group."""
+    message: list[tuple[int, Any]] = []
+    same_group = True
     for item in items:
-        if chunk:
-            same = same and group_by(chunk[0][1]) == group_by(item[1]) is not None
-            if len(chunk) >= (_TOGETHER if same else _CHUNK):
-                yield chunk
-                chunk, same = [], True
-        chunk.append(item)
-    if chunk:
-        yield chunk
+        if message:
+            same_group = same_group and group_by(message[0][1]) == group_by(item[1]) is not None
+            if len(message) >= (_ITEMS_OF_GROUP if same_group else _ITEMS_OF_MESSAGE):
+                yield message
+                message, same_group = [], True
+        message.append(item)
+    if message:
+        yield message
 
 
 @atexit.register
 def end_workers() -> None:
-    """Ends the processes that wait for the next call."""
+    """Ends the workers that are kept for the next call."""
     while _idle:
         _idle.pop().end()

@@ -1,6 +1,8 @@
-"""The process that works for `pool`: `python -m medssl.data.workers.worker FD`. It imports little, so that it starts quickly.
+"""The program of a worker process of `pool`: `python -m medssl.data.workers.worker FD`. FD is the number of the open pipe. The program
+imports little, so it starts quickly.
 
-Messages come as (kind, value): "task" (make, arguments, limits) makes the task, "items" a list, each of which is answered.
+Messages are (kind, value). The value of a "task" is (make, arguments, limits): the task is `make(*arguments)`. The value of "items" is a
+list; the task's result for each item is one answer.
 """
 
 import contextlib
@@ -18,8 +20,8 @@ from medssl.errors import ReadError, UserError
 
 
 def main() -> None:
-    """Serve until the other end is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a key press ends the command, which closes the connection
+    """Reads messages and sends answers until the pipe's other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, which then closes the connection
     warnings.simplefilter("ignore")
     connection = Connection(int(sys.argv[1]))
     connection.send("ready")
@@ -37,7 +39,7 @@ def main() -> None:
 
 
 def _answer(task: Callable[[Any], Any], item: Any) -> Any:
-    """What the task makes of an item. A ReadError comes without its cause, which may quote the file."""
+    """The task's result for an item. A ReadError is sent without its cause, which may quote the file."""
     try:
         return task(item)
     except ReadError as error:
@@ -55,7 +57,7 @@ def _no_task(_: Any) -> Any:
 
 
 def _limit_memory(limits: Limits) -> None:
-    """No more than `memory_bytes` beyond what the process has now; further requests raise MemoryError."""
+    """Limits the process to `memory_bytes` more than it has now. Beyond that, Python raises MemoryError."""
     status = Path("/proc/self/statm")
     if status.is_file():
         now = int(status.read_text().split()[0]) * resource.getpagesize()

@@ -60,8 +60,8 @@ def test_items_that_belong_together_are_done_by_one_worker() -> None:
     [("a" * 130, [64, 64, 2]), ("abcdefghijkl", [8, 4]), ("a" * 20 + "b" * 20, [20, 20]), ("aabb" + "c" * 20, [8, 16])],
 )
 def test_messages_hold_eight_items_or_sixty_four_that_belong_together(keys: str, lengths: list[int]) -> None:
-    assert [len(chunk) for chunk in pool._chunks(enumerate(keys), str)] == lengths
-    assert [len(chunk) for chunk in pool._chunks(enumerate("x" * 20), lambda _: None)] == [8, 8, 4]
+    assert [len(chunk) for chunk in pool._messages(enumerate(keys), str)] == lengths
+    assert [len(chunk) for chunk in pool._messages(enumerate("x" * 20), lambda _: None)] == [8, 8, 4]
 
 
 @pytest.mark.fault("S17")
