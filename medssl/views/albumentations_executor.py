@@ -1,9 +1,9 @@
-"""Makes views on the CPU with albumentations 2.0.8, its last MIT release: the one module that imports it.
+"""The executor for CPUs: makes views with albumentations 2.0.8, its last MIT release. No other module imports albumentations.
 
-Its `Compose` draws the same numbers in every worker and every epoch unless it is reseeded, and `Compose.set_random_seed` gives each
-transform a generator of its own with the *same* seed, which ties the flip to the size of the crop and that to the angle. Hence all
-transforms share two generators (they draw from Python's and from numpy's), which are set from the key at every call, and are called one
-after the other: independent draws, and a fifth of the time of small views saved.
+`Compose` of albumentations is not used: it draws the same numbers in every worker and epoch unless it is reseeded, and its
+`set_random_seed` gives every transform a generator with the *same* seed, so the flip, the crop and the angle depend on each other. Here all
+transforms share two generators (Python's and NumPy's), whose states are set from the key at every call. So the draws are independent, and
+small views take a fifth less time.
 """
 
 import random
@@ -31,11 +31,11 @@ from medssl.views.operations import (
     VerticalFlip,
 )
 
-cv2.setNumThreads(0)  # the parallel work is that of the loader's workers; OpenCV's threads also do not survive a fork
+cv2.setNumThreads(0)  # the loader's workers are parallel already, and OpenCV's threads do not survive a fork
 
 
 class ViewMaker:
-    """Applies `operations` in their order; the views are `size` pixels square."""
+    """Applies `operations` in their order; the views have `size` x `size` pixels."""
 
     def __init__(self, operations: Sequence[Operation], size: int) -> None:
         self.operations, self.size = tuple(operations), size
@@ -50,7 +50,7 @@ class ViewMaker:
     def __call__(
         self, image: UInt8[np.ndarray, "c h w"] | UInt16[np.ndarray, "c h w"], key: tuple[int, ...]
     ) -> UInt8[np.ndarray, "c size size"] | Float32[np.ndarray, "c size size"]:
-        """The view of `image` (1 or 3 channels) that belongs to `key`, integers >= 0 such as (seed, step, row, view).
+        """The view of `image` (1 or 3 channels) for `key`, integers >= 0 such as (seed, step, row, view).
 
         uint8 images give uint8 views, uint16 images float32 views in [0, 1]. The same image and key give the same view in every process.
         """
@@ -63,7 +63,7 @@ class ViewMaker:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def _seed(self, key: tuple[int, ...]) -> None:
-        """Half the time that new generators take. PCG64 takes any state, and any odd increment for another stream."""
+        """Sets both generators from the key. New generators would take twice the time. PCG64 accepts any state and any odd increment."""
         bits = blake2b(",".join(map(str, key)).encode(), digest_size=40).digest()
         state, stream, python = (int.from_bytes(part, "little") for part in (bits[:16], bits[16:32], bits[32:]))
         self._generator.bit_generator.state = {
@@ -79,7 +79,7 @@ class ViewMaker:
 
 
 class _Rotate(A.ImageOnlyTransform):
-    """A.Rotate without the matrices for boxes and masks, which take as long as the turn itself (0.14 of 0.27 ms at 224 pixels)."""
+    """A.Rotate without its matrices for boxes and masks, which take half of its time (0.14 of 0.27 ms at 224 pixels)."""
 
     def __init__(self, degrees: float, p: float) -> None:
         super().__init__(p=p)
@@ -98,7 +98,7 @@ _Step = Callable[[np.ndarray, float], np.ndarray]
 
 
 class _ColourJitter(A.ImageOnlyTransform):
-    """A.ColorJitter in a third of its time at 32 pixels: weighted sums, rounded and not cut off, and hues in 256 steps, not 180."""
+    """A.ColorJitter in a third of its time at 32 pixels. Weighted sums are rounded, not truncated, and hues have 256 steps, not 180."""
 
     def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, p: float) -> None:
         super().__init__(p=p)
@@ -123,7 +123,7 @@ def _blend(img: np.ndarray, factor: float, other: np.ndarray | float) -> np.ndar
         mixed = cv2.addWeighted(img, factor, other, 1 - factor, 0)
     else:
         mixed = cv2.addWeighted(img, factor, img, 0, (1 - factor) * other)
-    return mixed if mixed.dtype == np.uint8 else np.clip(mixed, 0, 1, out=mixed)  # OpenCV clips bytes
+    return mixed if mixed.dtype == np.uint8 else np.clip(mixed, 0, 1, out=mixed)  # OpenCV clips uint8 itself
 
 
 def _brightness(img: np.ndarray, factor: float) -> np.ndarray:
@@ -143,7 +143,7 @@ def _hue(img: np.ndarray, turn: float) -> np.ndarray:
         return img
     if img.dtype == np.uint8:
         hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV_FULL)
-        hsv[..., 0] += np.uint8(round(256 * turn) % 256)  # the circle's 256 steps wrap around as bytes do
+        hsv[..., 0] += np.uint8(round(256 * turn) % 256)  # 256 steps are the whole circle, and uint8 overflows at 256
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + 360 * turn) % 360
@@ -158,7 +158,7 @@ _STEPS: tuple[_Step, ...] = (_brightness, _contrast, _saturation, _hue)
 
 
 class _ToGray(A.ToGray):
-    """albumentations warns of every image that is grey already; here that is a case like any other."""
+    """A.ToGray without its warning for images that are grey already."""
 
     def apply(self, img: np.ndarray, **params: object) -> np.ndarray:
         return img if img.shape[2] == 1 else super().apply(img, **params)

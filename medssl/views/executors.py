@@ -1,4 +1,4 @@
-"""Who applies a recipe's operations: albumentations on the CPU, in the loader's processes, or torch, batched, on the device."""
+"""Executors, which apply a recipe's operations: albumentations on the CPU, in the loader's workers, or torch on the device, in batches."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -7,20 +7,21 @@ import numpy as np
 
 from medssl.views.operations import Operation
 
-# Makes the view of an image [C, H, W] that belongs to a key: a pure function of both, and picklable.
+# Makes one view of an image [C, H, W] from the image and a key such as (seed, step, row, view): a pure function that can be pickled.
 ViewMaker = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 Executor = Literal["auto", "albumentations", "torch"]
 
 
 def choose_executor(executor: Executor, device_type: str) -> Literal["albumentations", "torch"]:
-    """What "auto" stands for on a device, by torch's name of it: "torch" on "cuda", else "albumentations"."""
+    """The executor for a device: "auto" means "torch" on "cuda" and "albumentations" elsewhere. `device_type`: torch's name, such as
+    "cpu"."""
     if executor == "auto":
         return "torch" if device_type == "cuda" else "albumentations"
     return executor
 
 
 def make(executor: Executor, operations: Sequence[Operation], size: int) -> ViewMaker:
-    """The maker of views of `size` x `size` pixels, one image at a time on the CPU, by the `executor`."""
+    """The function that makes views of `size` x `size` pixels of one image at a time, on the CPU, with the `executor`."""
     match choose_executor(executor, "cpu"):
         case "albumentations":
             from medssl.views.albumentations_executor import ViewMaker as AlbumentationsViewMaker  # takes a second to import

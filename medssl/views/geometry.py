@@ -1,14 +1,14 @@
-"""Crops, flips and rotations of a batch, however many follow each other, as one bilinear sampling of the images.
+"""Crops, flips and rotations of a batch: any sequence of them is one bilinear sampling of the images.
 
-The pixels of the view are carried back through the operations, the last one first, to where they lie in the image. Pixel i lies at i, so
-that an edge of n pixels reaches from -1/2 to n - 1/2. As with OpenCV a crop never shows what lies beside its box, and a rotation brings in
-black: `coverage` is the share of a pixel that comes from inside.
+The positions of the view's pixels are mapped back through the operations, from the last to the first, to positions in the image. The
+centre of pixel i is at i, so an edge of n pixels reaches from -1/2 to n - 1/2. As in OpenCV, a crop shows no pixels outside its box, and a
+rotation fills up with black: `coverage` is the share of a sample that comes from inside the image.
 
-Shrinking averages as OpenCV's INTER_AREA does, which takes the image's pixels for squares: a pixel of the view, s of them wide, shows their
-mean. A bilinear sample is such a mean over one pixel, so s samples, one pixel apart, are INTER_AREA. Here n samples are taken, the same n
-for all views, as far apart as gives them the box's variance, d^2 (n^2 - 1) = s^2 - 1: exactly that for s = n, nearly for 1 < s < n, plain
-bilinear sampling for s <= 1. In contrast to a pyramid this needs no case of its own for boxes that are turned, stretched or of any size;
-and n is 1 wherever the stored images have the size of the views.
+Shrinking averages pixels like OpenCV's INTER_AREA, where image pixels are squares and a view pixel that is s of them wide is their mean. A
+bilinear sample is the mean over a square of one pixel, so the mean of s samples, one pixel apart, equals INTER_AREA. Here the mean of n
+samples is taken, with the same n for all views, at a distance d at which the variance of their positions is that of the box:
+d^2 (n^2 - 1) = s^2 - 1. For s = n this is INTER_AREA, for 1 < s < n nearly so, and for s <= 1 it is bilinear sampling. Unlike an image
+pyramid, this also holds for boxes that are turned or stretched. Where the stored images have the size of the views, n is 1.
 """
 
 import math
@@ -20,11 +20,11 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import functional as F
 
-from medssl.views.keyed import between
+from medssl.views.keyed_random import between
 from medssl.views.operations import HorizontalFlip, ResizedCrop, Rotation, VerticalFlip
 
-_TRIES = 10  # for a box that fits into the image, as in torchvision and albumentations
-NUMBERS = 2 * _TRIES + 2  # the most that an operation draws
+_TRIES = 10  # boxes that are drawn until one fits into the image, as in torchvision and albumentations
+NUMBERS = 2 * _TRIES + 2  # random numbers of an operation: a crop needs the most
 Frame = tuple[int, int]  # height and width in pixels
 
 
@@ -38,7 +38,8 @@ Geometry = Resize | ResizedCrop | HorizontalFlip | VerticalFlip | Rotation
 
 @dataclass(frozen=True, slots=True)
 class _SamplePoints:
-    """Where the samples lie: `x` and `y` broadcast to [b, rows, columns]. `along_x` and `along_y` tell the samples of one pixel apart."""
+    """Positions of samples in pixels: `x` and `y` broadcast to [b, rows, columns]. `along_x` and `along_y`: the offset of a sample from the
+    centre of its view pixel, as a share of the distance between the outer samples. `coverage`: in [0, 1], see above."""
 
     x: Tensor
     y: Tensor
@@ -50,14 +51,14 @@ class _SamplePoints:
 def sample(
     images: Float32[Tensor, "b c h w"], operations: Sequence[tuple[Geometry, Float32[Tensor, "b numbers"]]], size: int
 ) -> Float32[Tensor, "b c rows columns"]:
-    """`images` after the `operations`, each with the numbers in [0, 1) that it chooses by; crops are resized to `size` pixels."""
+    """The images after the operations. Each operation comes with its random numbers in [0, 1). Crops are resized to `size` pixels."""
     if not operations:
         return images
     steps, frame = [], (images.shape[2], images.shape[3])
     for operation, drawn in operations:
         steps.append((operation, drawn, frame))
         frame = (size, size) if isinstance(operation, Resize | ResizedCrop) else frame
-    n = max(math.ceil(_longest(operation, frame) / size) for operation, _, frame in steps)
+    n = max(math.ceil(_longest_edge(operation, frame) / size) for operation, _, frame in steps)
     at = _sample_points(frame, n, images.device)
     for operation, drawn, frame in reversed(steps):
         at = _move_back(operation, at, drawn, frame, size)
@@ -66,7 +67,8 @@ def sample(
 
 
 def crop_box(drawn: Float32[Tensor, "b numbers"], crop: ResizedCrop, frame: Frame) -> Float32[Tensor, "4 b"]:
-    """Left, top, width and height of each crop, in whole pixels: the first of ten that fits into `frame`, or else the largest, centred."""
+    """Left, top, width and height of each crop, in whole pixels: the first of ten random boxes that fits into `frame`; where none fits, the
+    largest box of an allowed aspect, in the centre."""
     (height, width), (low, high) = frame, crop.aspect
     area = height * width * between(drawn[:, :_TRIES], *crop.area)
     aspect = between(drawn[:, _TRIES : 2 * _TRIES], math.log(low), math.log(high)).exp()
@@ -79,8 +81,8 @@ def crop_box(drawn: Float32[Tensor, "b numbers"], crop: ResizedCrop, frame: Fram
     return torch.cat((((width - wide + 1) * x).floor(), ((height - tall + 1) * y).floor(), wide, tall), dim=1).T
 
 
-def _longest(operation: Geometry, frame: Frame) -> float:
-    """The edge in pixels of the largest box that becomes a view, but for the centred ones; 1 where none does."""
+def _longest_edge(operation: Geometry, frame: Frame) -> float:
+    """The longest edge in pixels of a box that becomes a view (apart from the boxes in the centre); 1 for operations without a box."""
     match operation:
         case Resize():
             return max(frame)
@@ -91,7 +93,7 @@ def _longest(operation: Geometry, frame: Frame) -> float:
 
 
 def _sample_points(frame: Frame, n: int, device: torch.device) -> _SamplePoints:
-    """The pixels of a view, each `n` times in both directions."""
+    """The positions of the samples of a view of size `frame`: n x n samples for each pixel."""
     y, x = (torch.arange(edge, device=device).repeat_interleave(n).float() for edge in frame)
     along = torch.linspace(-0.5, 0.5, n, device=device) * math.sqrt((n - 1) / (n + 1))
     along_y, along_x = (along.repeat(edge) for edge in frame)
@@ -99,7 +101,7 @@ def _sample_points(frame: Frame, n: int, device: torch.device) -> _SamplePoints:
 
 
 def _move_back(operation: Geometry, at: _SamplePoints, drawn: Tensor, frame: Frame, size: int) -> _SamplePoints:
-    """Where the places `at` in what `operation` makes of images of the size `frame` lie in these images."""
+    """Maps the positions `at`, in the output of `operation`, back to positions in its input images, which have the size `frame`."""
     height, width = frame
     match operation:
         case HorizontalFlip(p):
@@ -118,23 +120,24 @@ def _move_back(operation: Geometry, at: _SamplePoints, drawn: Tensor, frame: Fra
 
 
 def _crop_axis(at: Tensor, along: Tensor, start: Tensor, side: Tensor, size: int) -> Tensor:
-    """Along one axis from a view of `size` pixels to the image, where its box begins at `start` and is `side` pixels long."""
+    """Maps positions along one axis of a view of `size` pixels to the image, where the crop's box begins at `start` and has `side`
+    pixels."""
     scale = side / size
     inside = (at + 0.5) * scale - 0.5 + along * (scale**2 - 1).clamp(min=0).sqrt()
     return start + torch.minimum(inside.clamp(min=0), side - 1)
 
 
 def _rotate(at: _SamplePoints, angle: Tensor, frame: Frame) -> _SamplePoints:
-    """Before a turn about the centre of `frame` by `angle`, in radians, to the left where it is positive."""
+    """Maps positions back through a rotation about the centre of `frame` by `angle` in radians, counter-clockwise where positive."""
     (height, width), cos, sin = frame, angle.cos(), angle.sin()
     x, y = at.x - (width - 1) / 2, at.y - (height - 1) / 2
     x, y = cos * x - sin * y + (width - 1) / 2, sin * x + cos * y + (height - 1) / 2
-    coverage = at.coverage * _inside(x, width) * _inside(y, height)
+    coverage = at.coverage * _share_inside(x, width) * _share_inside(y, height)
     return replace(at, x=x.clamp(0, width - 1), y=y.clamp(0, height - 1), coverage=coverage)
 
 
-def _inside(at: Tensor, edge: int) -> Tensor:
-    """How much of a pixel lies between the first and the last one of an edge, beyond which all is black."""
+def _share_inside(at: Tensor, edge: int) -> Tensor:
+    """The share in [0, 1] of a sample at the position `at` that is inside an image of `edge` pixels. Outside is black."""
     return torch.minimum(at + 1, edge - at).clamp(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""views.png: a picture of what the encoder sees, to be looked at before a long run is trusted."""
+"""views.png: a picture of images and their views, to be looked at before a long run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ INK = (40, 40, 40)
 
 
 def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Sequence[int], seed: int) -> None:
-    """Write a PNG with a line for each of `rows` of `images` (uint8 or uint16 [N, C, H, W]): the stored image, then seven views of it,
-    those of step 0 under `seed`. The file is whole or not there."""
+    """Writes a PNG with one line for each of `rows` of `images` (uint8 or uint16 [N, C, H, W]): the stored image, then seven views of it,
+    for step 0 and `seed`. The file is written atomically."""
     width = 3 * MARGIN + (_VIEWS + 1) * TILE + (_VIEWS - 1) * GAP
     height = HEAD + len(rows) * (TILE + GAP) - GAP + MARGIN
     grid = Image.new("RGB", (width, height), PAPER)
@@ -39,7 +39,8 @@ def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Seque
 
 
 def tile(image: np.ndarray) -> Image.Image:
-    """uint8, uint16 or float [0, 1] image [C, H, W] as a picture of fixed size; small ones keep their pixels visible."""
+    """An image [C, H, W], uint8, uint16 or float in [0, 1], as a picture of TILE x TILE pixels. Pixels of smaller images stay visible
+    squares."""
     full = {"uint8": 255, "uint16": 65535}.get(image.dtype.name, 1)
     pixels = np.round(np.asarray(image, np.float32) * (255 / full)).astype(np.uint8)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))

@@ -1,6 +1,6 @@
-"""Changes of a batch's pixels: functions of float32 images [b, c, h, w] in [0, 1] and of one number for each image, [b, 1, 1, 1].
+"""Changes of pixel values in a batch: functions of float32 images [b, c, h, w] in [0, 1], with one parameter for each image, [b, 1, 1, 1].
 
-Images of three channels are colours, in the order red, green, blue. On others hue and saturation mean nothing and stay.
+Images of three channels are colours, in the order red, green, blue. Other images have no hue or saturation and are unchanged by them.
 """
 
 import torch
@@ -13,9 +13,9 @@ Numbers = Float32[Tensor, "b 1 1 1"]
 
 
 def blur(x: Images, sigma: Numbers, largest: float) -> Images:
-    """Gaussian blur with standard deviations of `sigma` pixels, none of them above `largest`; the image is mirrored at its border.
+    """Gaussian blur with standard deviations `sigma` in pixels, at most `largest`. The image is mirrored at its border.
 
-    The kernel ends at 3.5 standard deviations as in Pillow and albumentations, and at the image's edge.
+    The kernel ends at 3.5 standard deviations, as in Pillow and albumentations, and is never wider than the image.
     """
     b, c, h, w = x.shape
     radius = min(int(3.5 * largest), h - 1, w - 1)
@@ -27,7 +27,8 @@ def blur(x: Images, sigma: Numbers, largest: float) -> Images:
 
 
 def cut_out(x: Images, tall: Numbers, wide: Numbers, down: Numbers, right: Numbers) -> Images:
-    """Black in a box `tall` and `wide` pixels large, at most the image; `down` and `right` say where, as shares in [0, 1) of the room."""
+    """The images with a black box of `tall` x `wide` pixels, at most the image. `down`, `right`: the box's position, as shares in [0, 1) of
+    all positions where it fits."""
     h, w = x.shape[2:]
     tall, wide = tall.clamp(max=h), wide.clamp(max=w)
     below = torch.arange(h, device=x.device)[:, None] - ((h - tall + 1) * down).floor()
@@ -36,26 +37,26 @@ def cut_out(x: Images, tall: Numbers, wide: Numbers, down: Numbers, right: Numbe
 
 
 def grey(x: Images) -> Float32[Tensor, "b one h w"]:
-    """The brightness of colours (ITU-R BT.601); x itself where there are none."""
+    """The luminance of colours (ITU-R BT.601); images of other channels unchanged."""
     return 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:] if x.shape[1] == 3 else x
 
 
 def colour_jitter(x: Images, factors: Float32[Tensor, "b 3 1 1"], turn: Numbers, order: Int64[Tensor, "b 4 1 1"]) -> Images:
-    """torchvision's ColorJitter: `factors` for brightness, contrast and saturation, and the hue turned by `turn` of the circle.
+    """torchvision's ColorJitter. `factors`: of brightness, contrast and saturation; `turn`: the change of the hue as a share of the circle.
 
-    `order`: these four, numbered from 0, as they follow each other. A factor f makes f x + (1 - f) y of an image x, y being black, the mean
-    of x in grey, or x in grey.
+    `order`: the order of these four changes, numbered 0 to 3. A factor f turns an image x into f x + (1 - f) y, where y is black for
+    brightness, the mean of grey x for contrast, and grey x for saturation.
     """
-    for kind in order.split(1, dim=1):
-        factor, shown = factors.gather(1, kind.clamp(max=2)), grey(x)
-        other = torch.where(kind == 1, shown.mean((1, 2, 3), keepdim=True), torch.where(kind == 2, shown, 0))
+    for change in order.split(1, dim=1):
+        factor, grey_x = factors.gather(1, change.clamp(max=2)), grey(x)
+        other = torch.where(change == 1, grey_x.mean((1, 2, 3), keepdim=True), torch.where(change == 2, grey_x, 0))
         mixed = (factor * x + (1 - factor) * other).clamp(0, 1)
-        x = torch.where(kind == 3, hue(x, turn), mixed) if x.shape[1] == 3 else torch.where(kind == 3, x, mixed)
+        x = torch.where(change == 3, hue(x, turn), mixed) if x.shape[1] == 3 else torch.where(change == 3, x, mixed)
     return x
 
 
 def hue(x: Float32[Tensor, "b 3 h w"], turn: Numbers) -> Float32[Tensor, "b 3 h w"]:
-    """Hues turned by `turn` of the circle; saturation and value in the sense of HSV stay.
+    """The images with their hue changed by the share `turn` of the circle. The saturation and value of HSV are unchanged.
 
     A hue of h sixths, value v and chroma c (largest channel less smallest) is v - c f(5 + h), v - c f(3 + h), v - c f(1 + h) in red, green
     and blue, where f(k) = min(k, 4 - k), k modulo 6, f within [0, 1].

@@ -1,5 +1,5 @@
-"""Multi-crop: two whole views and, after them, smaller crops of little pieces (SwAV, Caron et al. 2020, section 3.2), for methods that ask
-for `local_views`."""
+"""Multi-crop (SwAV, Caron et al. 2020, section 3.2), for methods with `local_views`: two views of large crops, and after them local views,
+which are smaller images of smaller crops."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,29 +9,31 @@ import torch
 from torch import Tensor
 
 from medssl.types import LocalViews
-from medssl.views import executors, keyed
+from medssl.views import executors, keyed_random
 from medssl.views.operations import Operation, ResizedCrop
 from medssl.views.torch_executor import ViewMaker
 
-# (images, rows, step, seed): all views of a batch, each [B, C, edge, edge], made where the images [B, C, H, W] are.
+# (images, rows, step, seed) -> all views of a batch, each [B, C, edge, edge], on the device of the images [B, C, H, W].
 BatchMaker = Callable[[Tensor, Tensor, int, int], tuple[Tensor, ...]]
 
-_STEP = 8  # crops' edges are multiples of it
+_STEP = 8  # the edge of a local view is a multiple of it, in pixels
 
 
 def make(
     executor: executors.Executor, operations: Sequence[Operation], size: int, local: LocalViews | None
 ) -> tuple[executors.ViewMaker, int]:
-    """The maker of a recipe's views, of `size` pixels, and the number of views: two, and the local ones where there are any."""
+    """The function that makes the views of one image with a recipe's operations, and the number of views: two of `size` pixels, and the
+    local views."""
     groups = _view_groups(operations, size, local)
     makers = [executors.make(executor, group.operations, group.edge) for group in groups]
     return _MultiCrop(*makers) if len(makers) == 2 else makers[0], sum(group.number for group in groups)
 
 
 def make_on_device(operations: Sequence[Operation], size: int, local: LocalViews | None, compiled: bool = False) -> tuple[BatchMaker, int]:
-    """The same for whole batches, with torch: what `make("torch", ...)` makes of each image. `compiled`: as in `torch_executor.ViewMaker`.
+    """The function that makes the views of whole batches with torch, and the number of views. The views are those of `make("torch", ...)`.
+    `compiled`: as in `torch_executor.ViewMaker`.
 
-    Views of one size are made together, which is one call for all local views.
+    Views of one size are made in one call.
     """
     groups = _view_groups(operations, size, local)
     makers = [ViewMaker(group.operations, group.edge, compiled) for group in groups]
@@ -39,7 +41,7 @@ def make_on_device(operations: Sequence[Operation], size: int, local: LocalViews
     def views(images: Tensor, rows: Tensor, step: int, seed: int) -> tuple[Tensor, ...]:
         made: list[Tensor] = []
         for group, maker in zip(groups, makers, strict=True):
-            keys = torch.cat([keyed.keys(seed, step, rows, len(made) + view) for view in range(group.number)])
+            keys = torch.cat([keyed_random.keys(seed, step, rows, len(made) + view) for view in range(group.number)])
             made += maker.views(images.repeat(group.number, 1, 1, 1), keys).chunk(group.number)
         return tuple(made)
 
@@ -48,7 +50,7 @@ def make_on_device(operations: Sequence[Operation], size: int, local: LocalViews
 
 @dataclass(frozen=True)
 class _ViewGroup:
-    """Views that differ by chance only: how many there are and what makes them."""
+    """The `number` views that have the same operations and the same edge in pixels."""
 
     operations: Sequence[Operation]
     edge: int
@@ -66,7 +68,7 @@ def _view_groups(operations: Sequence[Operation], size: int, local: LocalViews |
 
 
 def _with_crop_area(operations: Sequence[Operation], area: tuple[float, float]) -> list[Operation]:
-    """The operations with another share of the image's area to cut out."""
+    """The operations, where crops take another range of shares of the image's area."""
     return [replace(operation, area=area) if isinstance(operation, ResizedCrop) else operation for operation in operations]
 
 
@@ -76,5 +78,5 @@ class _MultiCrop:
     local: executors.ViewMaker
 
     def __call__(self, image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-        """The view that belongs to `key`, whose last number counts the views."""
+        """The view of `key`. The key's last number is that of the view: 0 and 1 for the large crops, then the local views."""
         return (self.whole if key[-1] < 2 else self.local)(image, key)

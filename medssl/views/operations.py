@@ -1,8 +1,8 @@
-"""What can be done to an image to make a view of it: plain data, in plain units, that says nothing of who does it.
+"""The operations that make a view of an image, as plain data without code.
 
 A recipe (`views/recipes`) returns operations in the order in which they are applied; an executor (`views/executors.py`) applies them.
-Lengths are shares of the image's edge and intensities shares of the full range [0, 1], so that one recipe fits every size and bit depth.
-`p` is the probability with which an operation is applied; every range is (low, high), drawn from uniformly.
+Lengths are shares of the image's edge, and intensities are shares of the full range [0, 1]: one recipe fits every size and bit depth. `p`
+is the probability with which an operation is applied. Every range is (low, high), and values are drawn from it uniformly.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ PositiveRange = Annotated[tuple[_Positive, _Positive], AfterValidator(_ascending
 
 @dataclass(frozen=True, slots=True)
 class ResizedCrop:
-    """Cut out a box with a share of `area` of the image and the `aspect` width / height (drawn on a log scale), resized to the view."""
+    """Cuts out a box and resizes it to the view. `area`: range of its share of the image; `aspect`: range of width / height (drawn on a log
+    scale)."""
 
     area: tuple[float, float]
     aspect: tuple[float, float]
@@ -49,7 +50,7 @@ class VerticalFlip:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Turn about the centre by an angle within +-`degrees`; what comes into view is black, as outside an X-ray collimator."""
+    """Rotates about the centre by an angle within +-`degrees`; the new corners are black, as outside an X-ray collimator."""
 
     degrees: float
     p: float
@@ -66,7 +67,7 @@ class BrightnessContrast:
 
 @dataclass(frozen=True, slots=True)
 class Gamma:
-    """x ** g with g in `exponent`: another film or detector curve."""
+    """x ** g with g in `exponent`: the curve of another film or detector."""
 
     exponent: tuple[float, float]
     p: float

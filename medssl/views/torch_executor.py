@@ -1,8 +1,9 @@
-"""Makes the views of a whole batch with torch, on whatever device its images lie: the executor for GPUs.
+"""The executor for GPUs: makes the views of a whole batch with torch, on the device of its images.
 
-Every number is drawn per sample from its key (`keyed.py`), and nothing waits for the device: no value is read back, no shape depends on
-one. An operation is computed for all samples and kept where it applies. Views are float32 and not rounded between operations, as those of
-albumentations are to 8 bits. A rotation beside a crop is interpolated once, not twice, which leaves such views 3 to 9 percent sharper.
+The random numbers of a sample depend on its key only (`keyed_random.py`). The CPU never waits for the device: no value is read back, and no
+shape depends on a value. An operation is computed for all samples, and its result is used for those that it applies to. Views are float32
+and are not rounded between operations; albumentations rounds to 8 bits. A crop and a rotation together are one interpolation, not two, so
+such views are 3 to 9 percent sharper.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ import torch
 from jaxtyping import Float32, Int64, UInt8, UInt16
 from torch import Tensor
 
-from medssl.views import geometry, intensity, keyed
-from medssl.views.keyed import between
+from medssl.views import geometry, intensity, keyed_random
+from medssl.views.keyed_random import between
 from medssl.views.operations import (
     Blur,
     BrightnessContrast,
@@ -28,13 +29,13 @@ from medssl.views.operations import (
 
 Intensity = BrightnessContrast | Gamma | Blur | Noise | CutOut | ColourJitter | Greyscale
 _LARGEST_VALUE = {torch.uint8: 255, torch.uint16: 65535}
-_NUMBERS = geometry.NUMBERS  # that are drawn for an operation; a crop takes the most
+_NUMBERS = geometry.NUMBERS  # random numbers that are drawn for each operation
 
 
 class ViewMaker:
-    """Applies `operations` in their order; the views are `size` pixels square.
+    """Applies `operations` in their order; the views have `size` x `size` pixels.
 
-    `compiled`: with a few kernels that torch.compile makes at the first batch of each shape (half a minute), instead of some hundred.
+    `compiled`: whether torch.compile joins some hundred GPU kernels into a few, which takes half a minute at the first batch of each shape.
     """
 
     def __init__(self, operations: Sequence[Operation], size: int, compiled: bool = False) -> None:
@@ -46,15 +47,15 @@ class ViewMaker:
     def batch(
         self, images: UInt8[Tensor, "b c h w"] | UInt16[Tensor, "b c h w"], rows: Int64[Tensor, " b"], step: int, seed: int, view: int
     ) -> Float32[Tensor, "b c size size"]:
-        """The views, in [0, 1], of `images` whose rows in the store are `rows`: those that belong to (seed, step, row, view)."""
-        return self.views(images, keyed.keys(seed, step, rows, view))
+        """The views, in [0, 1], of the `images` with these `rows` in the store, for the keys (seed, step, row, view)."""
+        return self.views(images, keyed_random.keys(seed, step, rows, view))
 
     def views(
         self, images: UInt8[Tensor, "b c h w"] | UInt16[Tensor, "b c h w"], keys: Int64[Tensor, " b"]
     ) -> Float32[Tensor, "b c size size"]:
-        """The view of each image that belongs to its key, on the device of the images, whatever else is in the batch."""
-        keys = keyed.fold_in(keys[:, None], torch.arange(len(self._steps), device=keys.device))
-        return self._views(images, keys, keyed.uniform(keys, _NUMBERS))
+        """The view of each image for its key, on the device of the images. The other images of the batch have no influence."""
+        keys = keyed_random.fold_in(keys[:, None], torch.arange(len(self._steps), device=keys.device))
+        return self._views(images, keys, keyed_random.uniform(keys, _NUMBERS))
 
     def __call__(
         self, image: UInt8[np.ndarray, "c h w"] | UInt16[np.ndarray, "c h w"], key: tuple[int, ...]
@@ -67,7 +68,7 @@ class ViewMaker:
         return ViewMaker, (self.operations, self.size, self.compiled)
 
     def _apply_all(self, images: Tensor, keys: Tensor, drawn: Tensor) -> Tensor:
-        """`keys` int64 [b, operations]; `drawn` [b, operations, numbers] in [0, 1), by which the operations choose."""
+        """The views [b, c, size, size]. `keys`: int64 [b, operations]; `drawn`: [b, operations, numbers], random numbers in [0, 1)."""
         moves: list[tuple[geometry.Geometry, Tensor]] = []
         with torch.autocast(images.device.type, enabled=False):  # a caller's bfloat16 has fewer bits than a pixel
             x = images.to(torch.float32) / _LARGEST_VALUE[images.dtype]
@@ -82,13 +83,13 @@ class ViewMaker:
 
 
 def _apply_where_drawn(operation: Intensity, x: Tensor, drawn: Tensor, keys: Tensor, size: int) -> Tensor:
-    """The outcome of `operation` for those images that draw it, the others as they are."""
+    """The images `x` after `operation`, which each image gets with the probability p. Its first random number in `drawn` decides."""
     first, *shares = drawn.T[..., None, None, None]
     return torch.where(first < operation.p, _apply(operation, x, shares, keys, size), x)
 
 
 def _apply(operation: Intensity, x: Tensor, shares: list[Tensor], keys: Tensor, size: int) -> Tensor:
-    """What `operation` makes of each image, with parameters that stand at `shares`, each [b, 1, 1, 1], of their ranges."""
+    """The images `x` after `operation`. `shares`: random numbers in [0, 1), each [b, 1, 1, 1], for the parameters in their ranges."""
     match operation:
         case BrightnessContrast(brightness, contrast):
             offset, gain = between(shares[0], -brightness, brightness), between(shares[1], 1 - contrast, 1 + contrast)
@@ -98,7 +99,7 @@ def _apply(operation: Intensity, x: Tensor, shares: list[Tensor], keys: Tensor, 
         case Blur((low, high)):
             return intensity.blur(x, between(shares[0], low * size, high * size), high * size)
         case Noise(std):
-            noise = keyed.normal(keyed.fold_in(keys, _NUMBERS), x[0].numel()).reshape(x.shape)
+            noise = keyed_random.normal(keyed_random.fold_in(keys, _NUMBERS), x[0].numel()).reshape(x.shape)
             return (x + between(shares[0], *std) * noise).clamp(0, 1)
         case CutOut((low, high)):
             shortest, longest = max(1, round(low * size)), max(1, round(high * size))
