@@ -1,1 +1,1 @@
-"""From what the user points at to batches: sources, readers, the store, splits, the loader."""
+"""From a data set's files to batches: sources, readers, the store, splits, the loader."""

@@ -1,4 +1,4 @@
-"""Where prepared data is kept on this machine, and the site's secret key that turns identities into keyed hashes."""
+"""The folder for prepared data on this machine, and the site's secret key, with which identities become keyed hashes."""
 
 import contextlib
 import os
@@ -13,15 +13,16 @@ _KEY_BYTES = 32
 
 
 def cache_folder() -> Path:
-    """$MEDSSL_CACHE, else $XDG_CACHE_HOME/medssl, else ~/.cache/medssl, else .medssl/.cache/medssl here. Not created here.
+    """The first of: $MEDSSL_CACHE, $XDG_CACHE_HOME/medssl, ~/.cache/medssl, .medssl/.cache/medssl in the current folder. The function does
+    not create the folder.
 
-    The last one is for users without a home that they can write in, as in containers and on some clusters' nodes.
+    The last one is for users whose home cannot be written, as in containers and on some clusters' nodes.
     """
-    if own := os.environ.get("MEDSSL_CACHE"):
-        return Path(own).expanduser().absolute()
+    if named := os.environ.get("MEDSSL_CACHE"):
+        return Path(named).expanduser().absolute()
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base).absolute() / "medssl"
-    with contextlib.suppress(RuntimeError):  # no HOME, and a user that the machine does not know
+    with contextlib.suppress(RuntimeError):  # HOME is not set, and the user is unknown to the machine
         at_home = Path.home() / ".cache" / "medssl"
         if _usable(at_home):
             return at_home
@@ -29,27 +30,28 @@ def cache_folder() -> Path:
 
 
 def is_makeshift(cache: Path) -> bool:
-    """Whether the cache is where it is only because there is no home for it."""
+    """Whether the cache is in the current folder because the user has no usable home."""
     return cache.is_relative_to(MAKESHIFT.absolute())
 
 
 def _usable(folder: Path) -> bool:
-    """Whether the folder is there, if only to read what was prepared before, or can be made."""
-    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
-    return os.access(there, os.X_OK if there == folder else os.W_OK | os.X_OK)
+    """Whether the folder exists and can at least be read, or can be created."""
+    existing = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    return os.access(existing, os.X_OK if existing == folder else os.W_OK | os.X_OK)
 
 
 def private_folder(folder: Path) -> Path:
-    """`folder`, made where it is not there, and its missing parents, each for its owner only (0700)."""
+    """Creates `folder` and its missing parents, each for its owner only (mode 0700), and returns it."""
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 
 def site_key(cache: Path) -> bytes:
-    """The site's secret key: the file that MEDSSL_KEY_FILE names, else `cache`/site.key (32 random bytes, mode 0600, made once).
+    """The site's secret key: the content of the file that MEDSSL_KEY_FILE names, else of `cache`/site.key (32 random bytes, mode 0600),
+    which is created at the first call.
 
-    Raises UserError where the key cannot be read or made, or is shorter than 32 bytes.
+    Raises UserError where the key cannot be read or created, or is shorter than 32 bytes.
     """
     named = os.environ.get("MEDSSL_KEY_FILE")
     file = Path(named).expanduser() if named else cache / "site.key"
@@ -73,7 +75,7 @@ def _create(file: Path) -> None:
 
 
 def _read(file: Path) -> bytes:
-    deadline = time.monotonic() + 1  # another process may have created the file and be about to write it
+    deadline = time.monotonic() + 1  # another process may have created the file and not written the key yet
     while len(key := file.read_bytes()) < _KEY_BYTES:
         if time.monotonic() > deadline:
             raise UserError(

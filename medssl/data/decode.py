@@ -1,4 +1,4 @@
-"""From a record to its pixels, and on to the image that the store keeps."""
+"""Decoding a record's pixels, and preparing them for the store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from medssl.types import Decoded, Record
 
 
 class Reader(Protocol):
-    """What `build` of every module in data/readers returns. `version` changes when the pixels do."""
+    """The type that `build` of every module in data/readers returns. `version` changes when the decoded pixels change."""
 
     version: str
 
@@ -23,8 +23,8 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """`image`: uint8 or uint16 [C, size, size]. `bits`, `height`, `width`, `spacing_mm`: of the source's own image. The hashes are those
-    of `image_hash`."""
+    """`image`: uint8 or uint16 [C, size, size]. `bits`, `height`, `width`, `spacing_mm`: of the source's image before the preparation. The
+    hashes are those of `image_hash`."""
 
     image: np.ndarray
     bits: int
@@ -36,7 +36,7 @@ class PreparedImage:
 
 
 class RecordReader:
-    """Reads the records below the folder `root`; each reader is built once."""
+    """Reads the pixels of records below the folder `root`. Each reader is built once."""
 
     def __init__(self, root: Path, data: Data) -> None:
         self._root = root
@@ -67,7 +67,7 @@ class ImagePreparer:
 
 
 def reader_config(name: str, data: Data) -> PluginConfig:
-    """The reader's own options, taken from those of the data."""
+    """The configuration of a reader: the options of `data` that the reader has."""
     model = plugins.find("data.readers", name).Config
     options: dict[str, Any] = {"window": data.window, "non_finite": data.non_finite, "limits": data.limits}
     return model(**{key: value for key, value in options.items() if key in model.model_fields})
@@ -79,5 +79,5 @@ def build_reader(name: str, data: Data) -> Reader:
 
 
 def file_path(record: Record) -> str:
-    """The path of the record's file: its locator without the key that names an array inside an .npz file."""
+    """The path of the record's file: its locator, without the key of the array for an .npz file."""
     return record.locator.rpartition("#")[0] if record.reader == "npz" else record.locator

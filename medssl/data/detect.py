@@ -1,17 +1,17 @@
-"""Which source reads what --data names."""
+"""Finding the source that reads the data that --data names."""
 
 from pathlib import Path
 
 from medssl import plugins
 from medssl.errors import UserError
 
-_FIRST, _LAST = ("phantom", "medmnist", "manifest"), ("dicom", "folder")  # the particular before the general: any folder is a "folder"
+_FIRST, _LAST = ("phantom", "medmnist", "manifest"), ("dicom", "folder")  # special sources first: "folder" recognises any folder
 
 
 def detect(data: str) -> str:
     """The name of the first source that recognises `data`.
 
-    Raises UserError where there is no such path, and for a file that no source reads.
+    Raises UserError where the path does not exist, and for a file that no source reads.
     """
     names = plugins.names("data.sources")
     others = [name for name in names if name not in (*_FIRST, *_LAST)]
@@ -20,7 +20,7 @@ def detect(data: str) -> str:
         for name in (*_FIRST, *others, *_LAST) if data else ():
             if plugins.find("data.sources", name).recognises(data):
                 return name
-    except RuntimeError:  # "~name" of no user
+    except RuntimeError:  # "~name" where no user has this name
         exists = False
     if not exists:
         raise UserError(f"The data {data!r} does not exist. Check --data; current folder: {Path.cwd()}. Without data, try --data phantom.")

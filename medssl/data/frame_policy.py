@@ -1,4 +1,4 @@
-"""Which of a file's frames, pages or slices become images: the policy `all`, `first`, `middle` or `every_N`."""
+"""Selecting the frames, pages or slices of a file that become images, by a policy: `all`, `first`, `middle` or `every_N`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pydantic import AfterValidator
 _EVERY = re.compile(r"every_([1-9]\d{0,5})")
 
 
-def _known(policy: str) -> str:
+def _check_policy(policy: str) -> str:
     if policy not in ("all", "first", "middle") and not _EVERY.fullmatch(policy):
         raise ValueError(f"unknown choice {policy!r}; known: all, first, middle, every_N with a number, as in every_10")
     return policy
 
 
-FramePolicy = Annotated[str, AfterValidator(_known)]
+FramePolicy = Annotated[str, AfterValidator(_check_policy)]
 
 
 def choose_frames(policy: str, count: int) -> range:
-    """The indices, ascending, that `policy` takes of `count` frames. every_N takes the middle of each N, never the first frame: a cine
-    begins, and a volume ends, with little to see. Where there are fewer than N it is the middle one."""
+    """The indices, ascending, of the frames that `policy` selects of `count`. every_N selects the middle one of each N frames, because the
+    first frames of a cine and the ends of a volume show little. Of fewer than N frames the middle one is selected."""
     if policy == "all":
         return range(count)
     if policy == "first":

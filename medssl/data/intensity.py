@@ -1,4 +1,4 @@
-"""Stored numbers to [0, 1], where the file states no range: from the pixels themselves."""
+"""Scaling by percentiles of the pixels, for files that state no range of values."""
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -9,9 +9,9 @@ _PERCENTILES = (0.5, 99.5)
 
 
 def by_percentile(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """`values` scaled so that their 0.5th and 99.5th percentile become 0 and 1, clipped.
+    """The values in [0, 1]: the 0.5th and the 99.5th percentile become 0 and 1, values beyond them are clipped.
 
-    Raises ReadError non_finite where a value is NaN or infinite, constant where both percentiles are one number.
+    Raises ReadError non_finite where a value is NaN or infinite, constant where both percentiles are equal.
     """
     if not np.isfinite(values).all():
         raise ReadError("non_finite: NaN or infinite pixels")
@@ -22,8 +22,8 @@ def by_percentile(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 
 
 def percentile_ends(values: Shaped[np.ndarray, "..."]) -> tuple[float, float]:
-    """The 0.5th and the 99.5th percentile of finite `values`; the least and the largest where those are one number, as in a volume
-    that is empty but for a small part. Raises ReadError constant."""
+    """The 0.5th and the 99.5th percentile of finite `values`. Where these are equal, as in a volume that is empty except for a small part,
+    the smallest and the largest value. Raises ReadError constant where all values are equal."""
     least, largest = float(values.min()), float(values.max())
     if least == largest:
         raise ReadError("constant: all voxels are equal")

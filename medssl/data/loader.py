@@ -1,7 +1,7 @@
-"""Batches as functions of (seed, step): a run that is resumed, or has another number of workers, sees the same ones.
+"""Batches as functions of (seed, step): a resumed run, or a run with another number of workers, gets the same batches.
 
-Step s lies in epoch s // steps_per_epoch; an epoch is a permutation of the rows keyed by (seed, epoch), whose last, partial batch is left
-out. The view v of row r in step s is made under the key (seed, s, r, v). So no generator has a state that would have to be saved.
+Step s is in epoch s // steps_per_epoch. An epoch is a permutation of the rows that depends on (seed, epoch); its last, incomplete batch is
+left out. View v of row r in step s depends on the key (seed, s, r, v). So there is no state of a random generator to save.
 """
 
 import math
@@ -25,21 +25,21 @@ from medssl.errors import UserError
 from medssl.types import Batch
 
 MakeView = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
-_AHEAD = 2  # batches that each worker keeps ready
+_PREFETCHED_BATCHES = 2  # batches that each worker keeps ready
 _HUNG_SECONDS = 300
-_ORDER = 2**31  # no row has this number: it sets the key of an epoch's order apart from those of views
+_ORDER_KEY = 2**31  # larger than any row: the key of an epoch's order never equals the key of a view
 
 
 @dataclass
 class Batches(Dataset[Batch]):
-    """Item s is the batch of step s. A pickled copy, in a worker that was spawned, opens the store's file again instead of carrying it.
+    """Item s is the batch of step s. A pickled copy, in a spawned worker, opens the store's file again instead of holding the images.
 
-    `images`: the store's, uint8 or uint16 [n, C, H, W]; None where the device has them, and batches name their rows only. `rows`: those to
-    train on, int64. `make_views(image, key)` returns a view; None where the device makes them, and batches hold the images as stored.
-    `labels` and `patients`: a number for each row of the store, where they are known. `share`: (rank, number of processes), the part of
-    each batch that this process makes.
+    `images`: of the store, uint8 or uint16 [n, C, H, W]; None where the device holds them and batches only name their rows. `rows`: the
+    training rows, int64. `make_views(image, key)` returns one view; None where the device makes the views and batches hold stored images.
+    `labels` and `patients`: a number for each row of the store, None where unknown. `share`: (rank, number of processes); this process
+    makes its part of each batch.
 
-    Raises UserError for a batch that the rows cannot fill, or that the processes cannot share evenly.
+    Raises UserError for a batch size that is larger than the number of rows, or that the processes cannot divide evenly.
     """
 
     images: np.ndarray | None
@@ -57,20 +57,20 @@ class Batches(Dataset[Batch]):
             remedy = f"Use a batch size from 2 to {len(self.rows)}." if len(self.rows) >= 2 else "At least 2 are needed."
             raise UserError(f"A batch of {self.batch_size} cannot be filled from {len(self.rows)} training images. {remedy}")
         if self.batch_size % self.share[1]:
-            up = -(-self.batch_size // self.share[1]) * self.share[1]
+            multiple = -(-self.batch_size // self.share[1]) * self.share[1]
             raise UserError(
-                f"A batch of {self.batch_size} cannot be shared evenly by {self.share[1]} processes. Use --set train.batch_size={up}."
+                f"A batch of {self.batch_size} cannot be shared evenly by {self.share[1]} processes. Use --set train.batch_size={multiple}."
             )
 
     def __getitem__(self, step: int) -> Batch:
         epoch, position = divmod(step, len(self.rows) // self.batch_size)
         order = _order(self.seed, epoch, len(self.rows))
-        whole = self.rows[order[position * self.batch_size : (position + 1) * self.batch_size]]
+        batch_rows = self.rows[order[position * self.batch_size : (position + 1) * self.batch_size]]
         rank, processes = self.share
-        part = self.batch_size // processes
-        rows = whole[rank * part : (rank + 1) * part]
+        share_size = self.batch_size // processes
+        rows = batch_rows[rank * share_size : (rank + 1) * share_size]
         labels, patients = (
-            None if known is None else torch.from_numpy(np.asarray(known[rows], np.int64)) for known in (self.labels, self.patients)
+            None if values is None else torch.from_numpy(np.asarray(values[rows], np.int64)) for values in (self.labels, self.patients)
         )
         return Batch(self._views(rows, step), torch.from_numpy(rows), step, self.seed, labels, patients)
 
@@ -97,8 +97,8 @@ class Batches(Dataset[Batch]):
 
 
 class Loader:
-    """Iterates over the batches of the steps `start` to `steps`; every iteration gives the same ones. `pin`: in page-locked memory, for a
-    GPU."""
+    """Iterates over the batches of the steps `start` to `steps` - 1. Every iteration gives the same batches. `pin`: whether they are in
+    page-locked memory, for a GPU."""
 
     def __init__(self, batches: Batches, steps: int, start: int = 0, workers: int = 0, pin: bool = False) -> None:
         self._batches, self._steps, self._workers, self._pin = batches, range(start, steps), workers, pin
@@ -111,22 +111,22 @@ class Loader:
         return len(self._steps)
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, made here and now."""
+        """The batch of one step, made by this process."""
         return self._batches[step]
 
     def __iter__(self) -> Iterator[Batch]:
-        """Raises UserError where a worker process dies or hangs."""
+        """The batches in order. Raises UserError where a worker process ends or hangs."""
         loader = DataLoader(
             self._batches,
             batch_size=None,  # an item of the dataset is a whole batch
             sampler=self._steps,
-            collate_fn=_as_it_is,
+            collate_fn=_return_unchanged,
             num_workers=self._workers,
-            prefetch_factor=_AHEAD if self._workers else None,
+            prefetch_factor=_PREFETCHED_BATCHES if self._workers else None,
             timeout=_HUNG_SECONDS if self._workers else 0,
             worker_init_fn=_start_worker,
             pin_memory=self._pin,
-            generator=torch.Generator(),  # it draws a seed for each iteration: not from the global generator
+            generator=torch.Generator(),  # for the seed that DataLoader draws: the global generator stays unchanged
         )
         try:
             yield from loader
@@ -138,49 +138,49 @@ class Loader:
 
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, n: int) -> Int[np.ndarray, " n"]:
-    return np.random.default_rng(np.random.SeedSequence((seed, epoch, _ORDER))).permutation(n)
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, _ORDER_KEY))).permutation(n)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _return_unchanged(batch: Any) -> Any:
     return batch
 
 
 def _start_worker(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal, SLURM's signals every process of the job; the workers serve on while the main process
-    saves its state, and heed its own SIGTERM only, which ends a worker that hangs."""
+    """Sets the signals of a worker. Ctrl-C reaches every process of the terminal, SLURM's signals every process of the job. Workers ignore
+    them, because the main process still needs batches while it saves its state. Only a SIGTERM from the main process ends a worker."""
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # macOS has none: there a SIGTERM to all ends the workers, too
+    if hasattr(signal, "sigwaitinfo"):  # macOS does not have it: there any SIGTERM ends the workers
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=_end_when_told, daemon=True).start()
+        threading.Thread(target=_end_on_parents_signal, daemon=True).start()
     else:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _end_when_told() -> None:
+def _end_on_parents_signal() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
 
 
 def workers_for(requested: int, cores: int, batch_bytes: int, shm_bytes: int) -> tuple[int, str]:
-    """The number of loader processes to use, and a note for the user where it is not what was `requested` ("" otherwise).
+    """The number of loader workers, and a note for the user where fewer than `requested` are used ("" otherwise).
 
-    `requested` -1 chooses: none for up to 2 cores (a core makes some 3000 views of 224 pixels a second, ten times what training on two
-    cores takes), else one for each core but one, 12 at most. `batch_bytes`: all views of a batch; each worker keeps two batches, and one
-    is on its way, in shared memory of `shm_bytes`.
+    With `requested` -1 the number is 0 for up to 2 cores (one core makes about 3000 views of 224 pixels a second, ten times what training
+    on two cores needs), else one less than the cores, 12 at most. `batch_bytes`: of all views of a batch. Shared memory of `shm_bytes`
+    must hold two batches of each worker and one more.
     """
-    wanted = requested if requested >= 0 else (0 if cores <= 2 else min(cores - 1, 12))
-    fitting = max(0, (shm_bytes // batch_bytes - 1) // _AHEAD)
-    if wanted <= fitting:
-        return wanted, ""
-    return fitting, (
-        f"Shared memory ({shm_bytes / 2**20:.0f} MB free in /dev/shm) holds the batches of {fitting} loader workers out of {wanted}. "
-        f"In Docker, --shm-size={math.ceil(batch_bytes * (_AHEAD * wanted + 1) / 2**30)}g gives room for all."
+    number = requested if requested >= 0 else (0 if cores <= 2 else min(cores - 1, 12))
+    most = max(0, (shm_bytes // batch_bytes - 1) // _PREFETCHED_BATCHES)
+    if number <= most:
+        return number, ""
+    return most, (
+        f"Shared memory ({shm_bytes / 2**20:.0f} MB free in /dev/shm) holds the batches of {most} loader workers out of {number}. "
+        f"In Docker, --shm-size={math.ceil(batch_bytes * (_PREFETCHED_BATCHES * number + 1) / 2**30)}g gives room for all."
     )
 
 
 def workers_here(requested: int, batch_bytes: int) -> tuple[int, str]:
-    """`workers_for` on this machine: the cores that the process may use, and /dev/shm where there is one."""
-    shared = Path("/dev/shm")  # noqa: S108 - asked for its free space only
+    """`workers_for` with the cores that this process may use and the free space of /dev/shm, where that exists."""
+    shared = Path("/dev/shm")  # noqa: S108 - only its free space is read
     return workers_for(requested, cores(), batch_bytes, shutil.disk_usage(shared).free if shared.is_dir() else 2**63)

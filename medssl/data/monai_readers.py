@@ -1,10 +1,10 @@
-"""The readers as MONAI `ImageReader`s, for users of `monai.transforms.LoadImage`. Importing this module imports MONAI (seconds).
+"""The readers as MONAI `ImageReader`s, for users of `monai.transforms.LoadImage`. Importing this module imports MONAI, which takes seconds.
 
-    LoadImage(reader=DicomReader(), image_only=True, ensure_channel_first=True)(path)   # [C, H, W], as our own reader gives it
+    LoadImage(reader=DicomReader(), image_only=True, ensure_channel_first=True)(path)   # [C, H, W], equal to our reader's pixels
 
-MONAI tries its own readers next when `read` raises, and they turn pictures on their side and ignore MONOCHROME1. So `read` only keeps the
-paths, and a file that cannot be used raises its ReadError from `get_data`. A damaged file that crashes GDCM ends the process, as with
-MONAI's own readers: only the workers of `medssl prepare` survive that.
+If `read` raised an error, MONAI would try its own readers, which transpose images and ignore MONOCHROME1. So `read` only returns the paths,
+and `get_data` raises the ReadError of an unusable file. A damaged file that crashes GDCM ends the process, as with MONAI's own readers;
+only the workers of `medssl prepare` survive that.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from medssl import plugins
 
 
 class FileReader(ImageReader):
-    """One image (`index`) of each file, by the reader of that name with the given options; several files are joined along the channels.
+    """Reads image `index` of each file with the named reader and its options. Several files are joined along the channels.
 
     `index`: the frame of a DICOM file, the page of a picture, the axial slice of a NIfTI file, counted through its volumes.
     """
@@ -34,7 +34,7 @@ class FileReader(ImageReader):
         self._index = index
 
     def verify_suffix(self, filename: Sequence[PathLike | str] | PathLike | str) -> bool:
-        """Whether the reader can read all of these files: by their content, never by their suffix."""
+        """Whether the reader recognises the content of all these files. Suffixes are ignored."""
         return all(self._recognises(_head(Path(name))) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[PathLike | str] | PathLike | str, **_: Any) -> tuple[Path, ...]:
@@ -42,7 +42,7 @@ class FileReader(ImageReader):
         return tuple(Path(name) for name in ensure_tuple(data))
 
     def get_data(self, img: tuple[Path, ...]) -> tuple[np.ndarray, dict[str, Any]]:
-        """The pixels [C, H, W] and what MONAI wants to know of them. Raises ReadError."""
+        """The pixels, float32 [C, H, W] in [0, 1], and MONAI's metadata. Raises ReadError."""
         pixels = np.concatenate([self._reader.read(path, self._index).pixels for path in img])
         return pixels, {MetaKeys.ORIGINAL_CHANNEL_DIM: 0, MetaKeys.SPATIAL_SHAPE: np.asarray(pixels.shape[1:])}
 

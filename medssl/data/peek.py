@@ -1,4 +1,4 @@
-"""A look at a few images of a source, to choose a preset by: colour, size and bits."""
+"""Reading a few images of a source for their colour, size and bits, by which a preset is chosen."""
 
 from collections import Counter
 from contextlib import closing
@@ -15,7 +15,7 @@ from medssl.data.workers import run_in_workers
 from medssl.errors import ReadError, UserError
 from medssl.types import Decoded, Record, Source
 
-_TRIES = 4
+_TRIES_PER_IMAGE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,10 @@ class Peek:
 
 
 def peek(source: Source, data: Data, count: int = 16) -> Peek:
-    """What `count` images spread over the source are like; where some cannot be read, up to four times as many are tried.
+    """The colour, size and bits of `count` evenly spaced images of the source. Where some cannot be read, up to four times as many are
+    tried.
 
-    Raises UserError with the reasons where none can be read.
+    Raises UserError, with the reasons, where no image can be read.
     """
     if source.kind == "store":
         return _of_store(Store.open(source.root))
@@ -63,8 +64,8 @@ def _of_store(store: Store) -> Peek:
 
 
 def _spread(records: tuple[Record, ...], count: int) -> list[Record]:
-    """Evenly spaced records, every fourth of them first."""
+    """4 * `count` evenly spaced records. The first `count` of the list are evenly spaced, too."""
     if not records:
         return []
-    rows = np.unique(np.linspace(0, len(records) - 1, count * _TRIES).astype(int)).tolist()
-    return [records[row] for start in range(_TRIES) for row in rows[start::_TRIES]]
+    rows = np.unique(np.linspace(0, len(records) - 1, count * _TRIES_PER_IMAGE).astype(int)).tolist()
+    return [records[row] for start in range(_TRIES_PER_IMAGE) for row in rows[start::_TRIES_PER_IMAGE]]

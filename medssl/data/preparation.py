@@ -1,13 +1,13 @@
-"""The deterministic preparation: any decoded image to [channels, size, size] in 8 or 16 bits, the same every time.
+"""The deterministic preparation: any decoded image becomes [channels, size, size] with 8 or 16 bits.
 
-Nothing is cut off: a lung base or a breast's edge lies at the border. Pixels that are not square (`Decoded.spacing_mm`) become
-square, the longer side becomes `size`, the shorter one is padded with black on both sides. With `data.spacing_mm` all images come to
-one scale instead, and what does not fit into `size` pixels is cut at the border. Shrinking is Pillow's antialiased BILINEAR.
+Nothing is cut off, because the base of a lung or the edge of a breast lies at the border. Pixels that are not square (`Decoded.spacing_mm`)
+become square, the longer side becomes `size` pixels, and the shorter side is padded with black on both sides. With `data.spacing_mm` all
+images get one scale instead, and what does not fit into `size` pixels is cut at the border. Shrinking is Pillow's antialiased BILINEAR.
 
-The steps are functions on arrays; `as_compose` gives them as a MONAI `Compose`, and `data.transforms` puts MONAI transforms of the
-list below before them. Without these, MONAI is not imported: it takes 1.1 GB and seconds in every process that decodes. MONAI's own
-`Resize` was measured and left: mode "area" differs from a box filter by up to 0.2 of the range, its Gaussian antialiasing takes 200 ms
-for a picture of 1024 pixels where this takes 5.
+The steps are functions on arrays; `as_compose` returns them as a MONAI `Compose`. `data.transforms` names MONAI transforms, from the list
+below, that are applied before the steps. Without them MONAI is not imported: it takes 1.1 GB and seconds in every worker. MONAI's `Resize`
+was measured and is not used: its mode "area" differs from a box filter by up to 0.2 of the range, and its Gaussian antialiasing takes
+200 ms for an image of 1024 pixels, where this takes 5 ms.
 """
 
 import importlib
@@ -30,7 +30,7 @@ VERSION = "2"
 Spacing = tuple[float, float]
 _LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as in Pillow's mode L
 
-# Array transforms of monai.transforms that do the same every time and neither open files nor take code
+# Array transforms of monai.transforms that are deterministic, open no files and take no code as arguments
 _NAMES = """AdjustContrast CenterSpatialCrop ClipIntensityPercentiles CropForeground Flip GaussianSharpen GaussianSmooth HistogramNormalize
     MedianSmooth Resize ResizeWithPadOrCrop Rotate90 SavitzkyGolaySmooth ScaleIntensity ScaleIntensityRange ScaleIntensityRangePercentiles
     SpatialPad"""
@@ -38,37 +38,37 @@ ALLOWED = tuple(f"monai.transforms.{name}" for name in _NAMES.split())
 
 
 class Preparation:
-    """What `data` says of size, channels, spacing and transforms, made once. Raises UserError for a transform that is not allowed."""
+    """The preparation with the size, channels, spacing and transforms of `data`. Raises UserError for a transform that is not allowed."""
 
     def __init__(self, data: Data) -> None:
         self._size, self._channels, self._spacing_mm = data.size, data.channels, data.spacing_mm
         self._before = [_transform(step) for step in data.transforms]
 
     def __call__(self, decoded: Decoded) -> np.ndarray:
-        """uint8 [channels, size, size], or uint16 where the source stored more than 8 bits.
+        """uint8 [channels, size, size], or uint16 where the source stores more than 8 bits.
 
-        An 8-bit image that already has this shape keeps its very values. Raises ReadError no_spacing where `data.spacing_mm` asks for a
-        scale that the image does not state, bad_channels where its channels cannot be brought to those that are wanted.
+        An 8-bit image that already has this shape keeps its values. Raises ReadError no_spacing where `data.spacing_mm` is set and the
+        image states no spacing, bad_channels where the image's channels cannot be converted.
         """
         image = decoded.pixels
         for transform in self._before:
             image = np.asarray(transform(image), np.float32)
         for step in steps(self._size, self._channels, decoded.spacing_mm, self._spacing_mm):
             image = step(image)
-        full, kind = (65535, np.uint16) if decoded.bits > 8 else (255, np.uint8)
-        return np.rint(np.clip(image, 0, 1) * full).astype(kind)
+        largest, dtype = (65535, np.uint16) if decoded.bits > 8 else (255, np.uint8)
+        return np.rint(np.clip(image, 0, 1) * largest).astype(dtype)
 
 
 def steps(
-    size: int, channels: int, spacing_mm: Spacing | None = None, wanted_mm: float | None = None
+    size: int, channels: int, spacing_mm: Spacing | None = None, target_mm: float | None = None
 ) -> tuple[Callable[[np.ndarray], np.ndarray], ...]:
-    """The preparation as functions to be called in order, from float32 [C, H, W] to [channels, size, size], both in [0, 1].
+    """The preparation as functions that are called in order, from float32 [C, H, W] to [channels, size, size], both in [0, 1].
 
-    `spacing_mm`: of the image's rows and columns; `wanted_mm`: the edge of a pixel of the result, None to fit the image.
+    `spacing_mm`: of the image's rows and columns; `target_mm`: the edge of a pixel of the result, None to fit the image into `size`.
     """
     return (
         partial(to_channels, channels=channels),
-        partial(fit, size=size, spacing_mm=spacing_mm, wanted_mm=wanted_mm),
+        partial(fit, size=size, spacing_mm=spacing_mm, target_mm=target_mm),
         partial(pad_or_crop, size=size),
     )
 
@@ -81,7 +81,7 @@ def as_compose(size: int, channels: int) -> "Compose":
 
 
 def to_channels(image: Float32[np.ndarray, "c h w"], channels: int) -> Float32[np.ndarray, "out h w"]:
-    """Colour to luminance, or grey repeated."""
+    """The image with that number of channels: colours become luminance, a grey channel is repeated. Raises ReadError bad_channels."""
     image = np.asarray(image, np.float32)
     if len(image) == channels:
         return image
@@ -93,15 +93,16 @@ def to_channels(image: Float32[np.ndarray, "c h w"], channels: int) -> Float32[n
 
 
 def fit(
-    image: Float32[np.ndarray, "c h w"], size: int, spacing_mm: Spacing | None = None, wanted_mm: float | None = None
+    image: Float32[np.ndarray, "c h w"], size: int, spacing_mm: Spacing | None = None, target_mm: float | None = None
 ) -> Float32[np.ndarray, "c new_h new_w"]:
-    """Scaled to square pixels so that the longer side is `size` pixels, or so that a pixel's edge is `wanted_mm`."""
-    if wanted_mm and not spacing_mm:
+    """The image with square pixels, scaled so that the longer side has `size` pixels, or so that a pixel's edge is `target_mm`. Raises
+    ReadError no_spacing or bad_header."""
+    if target_mm and not spacing_mm:
         raise ReadError("no_spacing: the file does not state the size of its pixels, which data.spacing_mm needs")
     edges = [length * spacing for length, spacing in zip(image.shape[1:], spacing_mm or (1, 1), strict=True)]
-    scale = 1 / wanted_mm if wanted_mm else size / max(edges)
+    scale = 1 / target_mm if target_mm else size / max(edges)
     height, width = (max(1, round(edge * scale)) for edge in edges)
-    if wanted_mm and max(height, width) > 64 * size:
+    if target_mm and max(height, width) > 64 * size:
         raise ReadError(f"bad_header: a pixel spacing that makes {height} x {width} pixels")
     if (height, width) == image.shape[1:]:
         return image
@@ -110,7 +111,7 @@ def fit(
 
 
 def pad_or_crop(image: Float32[np.ndarray, "c h w"], size: int) -> Float32[np.ndarray, "c size size"]:
-    """Black on both sides of what is shorter than `size`; of what is longer, the middle."""
+    """The image with black on both sides where it is smaller than `size`, and its middle where it is larger."""
     for axis in (1, 2):
         missing = size - image.shape[axis]
         if missing > 0:
@@ -123,7 +124,7 @@ def pad_or_crop(image: Float32[np.ndarray, "c h w"], size: int) -> Float32[np.nd
 
 
 def _transform(step: Transform) -> Callable[[Any], Any]:
-    """The MONAI transform that a step names, out of those that are allowed."""
+    """The MONAI transform that a step names. Raises UserError where the transform is not allowed or does not take the arguments."""
     if step.name not in ALLOWED:
         raise UserError(f"data.transforms: {step.name!r} is not among the transforms that are allowed. {suggest(step.name, ALLOWED)}")
     module, _, name = step.name.rpartition(".")

@@ -1,6 +1,7 @@
-"""Preparing data once, in three steps: plan the store, decode the images into chunks, join the chunks.
+"""Preparing data, in three steps: plan the store, decode the images into chunks, join the chunks into the store.
 
-The chunks lie beside the store until it is whole. So a preparation that was killed goes on, and several machines may share the work.
+The chunks are kept beside the store until the store is complete. So a preparation that was killed continues, and several machines can share
+the work.
 """
 
 import contextlib
@@ -31,14 +32,14 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Number `number` of `count` shares of the work, from 1."""
+    """One share of the work: number `number` of `count`, counted from 1."""
 
     number: int
     count: int
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """ "3/16". Raises UserError for anything else."""
+        """The shard that a text such as "3/16" names. Raises UserError for other text."""
         number, slash, count = text.partition("/")
         if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
             return cls(int(number), int(count))
@@ -46,10 +47,10 @@ class Shard:
 
 
 def prepare(source: Source, data: Data, cache: Path, on_progress: OnProgress | None = None, out: Path | None = None) -> Store:
-    """The store of that source, in <cache>/stores/<fingerprint> or in `out`; made where it is missing, damaged or of other data.
+    """The store of that source, in <cache>/stores/<fingerprint> or in `out`. It is made where it is missing, damaged or of other data.
 
-    `on_progress(done, total)` is called as records are finished. Raises UserError: nothing usable, too many faulty files
-    (`data.max_bad_fraction`), a decoder that is not installed, no space, a folder that cannot be written, an `out` that holds
+    `on_progress(done, total)` is called with numbers of records. Raises UserError where no image is usable, too many files are faulty
+    (`data.max_bad_fraction`), a decoder is not installed, the disk has too little space, a folder cannot be written, or `out` holds
     anything but a store of the same source.
     """
     if source.kind == "store":
@@ -64,16 +65,16 @@ def prepare(source: Source, data: Data, cache: Path, on_progress: OnProgress | N
         return join_chunks(plan)
     except (OSError, pa.ArrowException) as error:
         if (store := plan.existing_store()) is not None:
-            return store  # another process was quicker, and has deleted the chunks
+            return store  # another process has completed the store and deleted the chunks
         raise _cannot_write(plan, error) from error
 
 
 def prepare_shard(
     source: Source, data: Data, cache: Path, shard: Shard, on_progress: OnProgress | None = None, out: Path | None = None
 ) -> int:
-    """Does one share of the work and leaves its chunks beside the store; `prepare` does what is missing and joins all chunks.
+    """Decodes one share of the images into chunks beside the store. `prepare` then decodes what is missing and joins all chunks.
 
-    Returns the number of its records. The errors are those of `prepare`.
+    Returns the number of records of the share. Raises UserError as `prepare` does.
     """
     plan = make_plan(source, data, cache, out)
     if plan.existing_store() is not None:
@@ -85,17 +86,18 @@ def prepare_shard(
 
 
 def decode_chunks(plan: Plan, chunks: Sequence[Chunk], on_progress: OnProgress | None) -> int:
-    """Writes the files of the chunks that are missing. Images that an earlier store holds are copied. Returns the number of records."""
+    """Writes the files of those `chunks` that are missing. Images in an earlier store are copied from there. Returns the number of records
+    in all `chunks`."""
     if plan.data.missing_decoder == "stop":
         _check_decoders([detail for _, reason, detail in plan.source.skipped if reason == "missing_decoder"])
     private_folder(plan.chunk_folder)
     missing = [chunk for chunk in chunks if not chunk.file.is_file()]
-    total, left = (sum(len(chunk.records) for chunk in some) for some in (chunks, missing))
+    total, remaining = (sum(len(chunk.records) for chunk in group) for group in (chunks, missing))
     report = on_progress or (lambda _done, _total: None)
-    report(done := total - left, total)
+    report(done := total - remaining, total)
     reusable = ReusableImages(plan.path.parent, plan.place, plan.site)
-    fresh = (record for chunk in missing for record, made in zip(chunk.records, chunk.made, strict=True) if made not in reusable)
-    images = run_in_workers(ImagePreparer, (plan.source.root, plan.data), fresh, plan.data.limits, group_by=attrgetter("locator"))
+    to_decode = (record for chunk in missing for record, made in zip(chunk.records, chunk.made, strict=True) if made not in reusable)
+    images = run_in_workers(ImagePreparer, (plan.source.root, plan.data), to_decode, plan.data.limits, group_by=attrgetter("locator"))
     with contextlib.closing(images):
         for chunk in missing:
             outcomes = []
@@ -107,7 +109,7 @@ def decode_chunks(plan: Plan, chunks: Sequence[Chunk], on_progress: OnProgress |
 
 
 def join_chunks(plan: Plan) -> Store:
-    """The store out of all chunks, in a temporary folder that gets the store's name once it is whole. The chunks are then deleted."""
+    """Joins all chunks into the store, in a temporary folder that gets the store's name once it is complete. Then deletes the chunks."""
     with _temporary_folder(plan.path) as folder:
         write_store(plan, folder)
         write_audit(Store.open(folder), plan.source)
@@ -118,11 +120,13 @@ def join_chunks(plan: Plan) -> Store:
 
 
 def _check_settings(store: Store, data: Data) -> Store:
-    """The store, if it was prepared as the configuration says. Raises UserError otherwise."""
-    made, asked = store.card["settings"], data.model_dump(mode="json")
-    if other := [name for name in SETTINGS if made[name] != asked[name]]:
-        name = other[0]
-        raise UserError(f"{store.path} was prepared with data.{name} = {made[name]}, not {asked[name]}. Leave it out, or prepare again.")
+    """The store, where it was prepared with the settings of the configuration. Raises UserError otherwise."""
+    actual, configured = store.card["settings"], data.model_dump(mode="json")
+    if different := [name for name in SETTINGS if actual[name] != configured[name]]:
+        name = different[0]
+        raise UserError(
+            f"{store.path} was prepared with data.{name} = {actual[name]}, not {configured[name]}. Leave it out, or prepare again."
+        )
     return store
 
 
@@ -134,7 +138,7 @@ def _cannot_write(plan: Plan, error: Exception) -> UserError:
 
 @contextlib.contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
-    """A folder of this process's own beside `path`, mode 0700; deleted at the end unless it was renamed."""
+    """A new folder beside `path` (mode 0700) for this process, for a `with` block. Its end deletes the folder unless it was renamed."""
     folder = Path(tempfile.mkdtemp(prefix=f"{path.name}.partial-{os.getpid()}-", dir=path.parent))
     try:
         yield folder
@@ -143,7 +147,7 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove_old_work(folder: Path) -> None:
-    """Deletes what killed preparations left in the cache: temporary folders after a day, chunks after a month."""
+    """Deletes the files of killed preparations in the cache: temporary folders after a day, chunks after 30 days."""
     for pattern, days in (("*.partial-*", 1), ("*.chunks", _CHUNKS_DAYS)):
         for old in folder.glob(pattern):
             with contextlib.suppress(OSError):
@@ -152,7 +156,7 @@ def _remove_old_work(folder: Path) -> None:
 
 
 def _check_decoders(missing: Sequence[str]) -> None:
-    """Raises UserError that names each decoder that is missing, with the number of files that need it."""
+    """Raises UserError for missing decoders: each by name, with the number of files that need it."""
     if missing:
         raise UserError(
             f"Some files are compressed in a way that no installed decoder reads: {count_reasons(missing)}. Then run again; or leave these "

@@ -1,4 +1,5 @@
-"""Keyed hashes in the place of identities: HMAC-SHA256 with the site's key, so that no list of names leads back from a store."""
+"""Keyed hashes in the place of identities: HMAC-SHA256 with the site's key. Without the key nobody can test a list of names against a
+store."""
 
 import hmac
 import re
@@ -11,7 +12,7 @@ _UID = re.compile(r"[0-2](\.\d+)+")
 
 @dataclass(frozen=True, slots=True)
 class Pseudonyms:
-    """32 hex characters each; `study` and `series` are "" where the source knows none."""
+    """The keyed hashes of a record, 32 hex characters each. `study` and `series` are "" where the source states none."""
 
     key: str
     patient: str
@@ -20,16 +21,16 @@ class Pseudonyms:
 
 
 def pseudonym(site: bytes, kind: str, value: str) -> str:
-    """32 hex characters; the same value of another kind has another hash."""
+    """The keyed hash of a value, 32 hex characters. `site`: the site's key. The same value of another `kind` has another hash."""
     return hmac.new(site, f"{kind}\0{value}".encode(), "sha256").hexdigest()[:32]
 
 
 def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
-    """The record's hashes. Where the patient is unknown, the study stands for it, else the file (all frames of a file are one
-    patient), else, in an array of images, the row.
+    """The record's hashes. Where the patient is unknown, the study is used as the patient, else the file (all frames of a file are one
+    patient), or in an .npz file the row.
 
-    Numbers padded with zeros are one patient: 00123 is 123. A study that is no UID counts within its patient only: "1" may be anybody's
-    first visit, while a UID under two patients' names is one person's.
+    Numbers with leading zeros are equal: patient 00123 is patient 123. A study UID under two patients' names is one person's study. Any
+    other study, such as "1", is counted for each patient separately.
     """
     key = pseudonym(site, "sample", f"{record.locator}#{record.index}")
     patient, study = (record.patient or "").strip(), (record.study or "").strip()
@@ -40,5 +41,5 @@ def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
     series = pseudonym(site, "series", record.series.strip()) if record.series else ""
     if patient:
         return Pseudonyms(key, pseudonym(site, "patient", patient), study, series)
-    alone = key if record.reader == "npz" else pseudonym(site, "sample", f"{record.locator}#0")
-    return Pseudonyms(key, study or alone, study, series)
+    file = key if record.reader == "npz" else pseudonym(site, "sample", f"{record.locator}#0")
+    return Pseudonyms(key, study or file, study, series)

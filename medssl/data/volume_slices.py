@@ -1,4 +1,4 @@
-"""Whether images are slices of volumes, as a store or a source shows it."""
+"""Whether the images of a store or a source are slices of volumes."""
 
 from collections.abc import Collection, Iterable
 
@@ -14,11 +14,12 @@ def store_has_slices(store: Store) -> bool:
 
 
 def source_has_slices(source: Source) -> bool:
-    """The same of a source that is no store, before anything is read."""
+    """Whether some of the source's images are slices of volumes. The source is no store, and no image is read."""
     records = source.records
     return _has_slices({r.reader for r in records}, (r.series for r in records), {r.extra.get("modality", "") for r in records})
 
 
 def _has_slices(readers: Collection[str], series: Iterable[str | None], modalities: set[str]) -> bool:
-    """NIfTI files are volumes, in an .npz file only volumes have series, and DICOM files state their modality."""
+    """Whether there are slices of volumes: NIfTI files hold volumes, in .npz files only volumes have a series, and DICOM files state their
+    modality."""
     return "nifti" in readers or ("npz" in readers and any(series)) or not STACKS.isdisjoint(modalities)

@@ -1,4 +1,4 @@
-"""The files below a folder, in one order on every machine, without opening any of them; and what the names of its folders mean."""
+"""Listing the files below a folder, in the same order on every machine and without opening them; and folders that stand for patients."""
 
 import os
 import re
@@ -10,11 +10,12 @@ from typing import NamedTuple
 from medssl.errors import UserError
 
 _PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
-_PERSON = re.compile(r"\^|\d{4}")  # DOE^JANE as DICOM writes names; the number of a patient or of an examination
+_PERSON = re.compile(r"\^|\d{4}")  # DOE^JANE, as names are written in DICOM; or the number of a patient or an examination
 
 
 class FoundFile(NamedTuple):
-    """A directory entry: `locator` relative to the root (POSIX form), and the reason code and sentence why not to open it, if any."""
+    """An entry of a folder. `locator`: its path relative to the root, with "/"; `reason` and `detail`: code and sentence where the entry
+    must not be opened, else ""."""
 
     locator: str
     reason: str = ""
@@ -22,7 +23,7 @@ class FoundFile(NamedTuple):
 
 
 def resolve_folder(data: str) -> Path:
-    """The resolved folder that `data` names. Raises UserError where there is none."""
+    """The resolved path of the folder that `data` names. Raises UserError where it is no folder."""
     root = Path(data).expanduser()
     if not root.is_dir():
         reason = "is a file, not a folder" if root.exists() else "does not exist"
@@ -31,9 +32,9 @@ def resolve_folder(data: str) -> Path:
 
 
 def list_files(root: Path) -> Iterator[FoundFile]:
-    """Everything below `root` (resolved) that is no folder, sorted within each folder, hidden entries left out.
+    """All entries below `root` (resolved) that are no folders, sorted within each folder. Hidden entries are left out.
 
-    Links to files are followed inside the root only; links to folders are not followed.
+    Links to files are followed if their targets are inside the root. Links to folders are not followed.
     """
     yield from _scan(root, "", root)
 
@@ -66,16 +67,16 @@ def _problem(entry: os.DirEntry[str], root: Path) -> tuple[str, str]:
 
 
 class RootFolder:
-    """A folder (resolved) that no path may leave. Many paths are checked against it; each of their folders is resolved once."""
+    """A folder (resolved) in which paths are searched that must not leave it. Each subfolder is resolved once for all its files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._folders: dict[str, Path] = {}
 
     def locator(self, cell: str) -> str | None:
-        """The POSIX path relative to the root of the regular file that `cell` names, None where there is none.
+        """The path, relative to the root and with "/", of the regular file that `cell` names; None where there is none.
 
-        Raises ValueError where it lies outside the root, also by way of a link.
+        Raises ValueError where the file is outside the root, also where a link leads outside.
         """
         folder, _, name = str(self.path / cell.replace("\\", "/")).rpartition("/")
         if folder not in self._folders:
@@ -91,8 +92,8 @@ class RootFolder:
 
 
 def are_patients(names: Collection[str], images: int) -> bool:
-    """Whether folders of these names, with so many images in them, stand for patients. They do where all are named like patient_012, where
-    one has the name or the number of a person, or where there are too many of them to be classes."""
+    """Whether folders with these names, and with `images` images in all, stand for patients: where all names are like patient_012, where
+    one is like a person's name or number, or where there are too many folders for classes."""
     if not names:
         return False
     named = all(map(_PATIENT.fullmatch, names)) or any(map(_PERSON.search, names))
