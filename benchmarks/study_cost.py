@@ -22,10 +22,10 @@ from medssl.data.cache import cache_folder
 from medssl.data.split import find_split, parse_labels
 from medssl.data.store import Store
 from medssl.encoder.artefact import build_encoder
+from medssl.evaluate import define_task, label_columns
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
-from medssl.evaluate.models.features import extract
-from medssl.evaluate.task import define_task, label_columns
+from medssl.evaluate.models import extract
 
 CPU = torch.device("cpu")
 

@@ -115,7 +115,7 @@ def scores(job: dict[str, Any]) -> dict[str, float]:
 
     from medssl.encoder import artefact
     from medssl.evaluate import task
-    from medssl.evaluate.models.features import Pixels, extract
+    from medssl.evaluate.models import Pixels, extract
     from medssl.evaluate.models.linear_probe import USUAL_C
     from medssl.evaluate.stats import metrics
     from medssl.runs.dataset import channel_statistics, prepare_dataset

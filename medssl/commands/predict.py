@@ -17,13 +17,8 @@ from medssl.data.store import SETTINGS, Store, contract, csv_text, first_differe
 from medssl.data.volume_slices import source_has_slices, store_has_slices
 from medssl.data.workers import end_workers
 from medssl.errors import UserError, count_reasons
-from medssl.evaluate.models import classifier_file
-from medssl.evaluate.models.classifier import Classifier
-from medssl.evaluate.models.classifier_card import ClassifierCard
-from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.ood import FeaturesWithThumbnail, Statistics
-from medssl.evaluate.prediction_table import FAR, table_cells, table_columns
-from medssl.evaluate.schema import RESULTS
+from medssl.evaluate import FAR, RESULTS, table_cells, table_columns
+from medssl.evaluate.models import Classifier, ClassifierCard, FeaturesWithThumbnail, Statistics, classifier_file, extract
 from medssl.files import write_atomically
 from medssl.runs.resolve_config import list_source
 from medssl.runs.run_dir import CONFIG, RUNS, newest_classifier

@@ -21,8 +21,8 @@ from medssl.data.loader import MakeView
 from medssl.data.split import LabelFraction
 from medssl.evaluate.cell import Cell
 from medssl.evaluate.label_draws import Draw, headline_fraction, plan_draws
-from medssl.evaluate.models.cache import CellCache, CellFit, digest, weights_digest
-from medssl.evaluate.models.features import Pixels, extract
+from medssl.evaluate.models import CellFit, Pixels, extract
+from medssl.evaluate.models.cache import CellCache, digest, weights_digest
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe

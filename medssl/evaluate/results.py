@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from medssl.evaluate.cell import Cell, Group
-from medssl.evaluate.models.calibration import apply_temperature
 from medssl.evaluate.schema import (
     FORMAT,
+    PREDICTIONS,
     RESULTS,
+    SPLITS,
     CellRow,
     ClassCounts,
     ClassRow,
@@ -35,9 +36,9 @@ from medssl.evaluate.schema import (
     SummaryRow,
     TaskFacts,
 )
-from medssl.evaluate.stats.bootstrap import Resamples, interval, resample_scores
-from medssl.evaluate.stats.delong import p_value
-from medssl.evaluate.stats.metrics import METRICS, Metric, Scores, auprc, auroc, ece, quadratic_kappa, score
+from medssl.evaluate.stats import Resamples, Scores, apply_temperature, auroc, interval, p_value
+from medssl.evaluate.stats.bootstrap import resample_scores
+from medssl.evaluate.stats.metrics import METRICS, Metric, auprc, ece, quadratic_kappa, score
 from medssl.evaluate.stats.subgroups import groups_of, subgroups
 from medssl.evaluate.task import Task
 from medssl.files import write_atomically
@@ -45,7 +46,6 @@ from medssl.files import write_atomically
 LEVEL = 0.95
 CHANCE = 0.5  # the AUROC of guessing
 MARGIN = 0.01  # of AUROC: the margin of non-inferiority
-PREDICTIONS, SPLITS = "predictions.parquet", "splits.json"
 
 Means = Mapping[Group, Mapping[str, float]]  # each metric's mean over the draws
 Values = Mapping[Group, Mapping[str, Scores]]  # the same in every resample

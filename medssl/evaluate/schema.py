@@ -10,7 +10,7 @@ from medssl.errors import UserError
 from medssl.evaluate.task import Kind
 
 FORMAT = 2
-RESULTS = "results.json"
+RESULTS, PREDICTIONS, SPLITS = "results.json", "predictions.parquet", "splits.json"
 
 
 class _Part(BaseModel):

@@ -12,7 +12,7 @@ from medssl.config import Config
 from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
 from medssl.errors import UserError
-from medssl.evaluate.leakage import refuse_leak
+from medssl.evaluate import refuse_leak
 from medssl.nn import Encoder
 
 _RANDOM = 1000  # sets the seed of the random encoder apart from the one that pretraining started from

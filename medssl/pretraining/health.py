@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medssl.evaluate.models.features import extract
+from medssl.evaluate.models import extract
 from medssl.runs.dataset import PreparedDataset, evenly_spaced
 from medssl.train.monitor import alignment, embedding_rank, embedding_std, knn_auroc, probe_auroc, rankme, uniformity
 from medssl.train.support_quality import quality

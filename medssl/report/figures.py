@@ -4,8 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medssl.evaluate.label_draws import headline_fraction
-from medssl.evaluate.schema import ResultsDocument, Score, SubgroupRow, SummaryRow
+from medssl.evaluate import ResultsDocument, Score, SubgroupRow, SummaryRow, headline_fraction
 from medssl.report.formatting import format_score, label_amounts, series_name, short_amount
 from medssl.report.theme import (
     INK,

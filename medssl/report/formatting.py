@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from medssl.evaluate.schema import Range, Score, SummaryRow
+from medssl.evaluate import Range, Score, SummaryRow
 
 INITS = {"pretrained": "pretrained", "random": "random initialisation", "pixels": "raw pixels"}
 MODES = {"linear": "linear probe", "full": "full fine-tuning", "knn": "nearest neighbours"}

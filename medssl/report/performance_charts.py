@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medssl.evaluate.models.calibration import apply_temperature
-from medssl.evaluate.stats.curves import (
+from medssl.evaluate.stats import (
     GRID,
     Question,
     answers,
+    apply_temperature,
     binary_questions,
     confusion,
     confusion_of_labels,

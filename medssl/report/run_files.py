@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medssl.errors import UserError
-from medssl.evaluate.schema import ResultsDocument
+from medssl.evaluate import ResultsDocument
 from medssl.files import cannot_write, write_atomically
 from medssl.report.figures import figure_files
 

@@ -13,12 +13,8 @@ from medssl.config import Config
 from medssl.data.store import contract
 from medssl.data.volume_slices import store_has_slices
 from medssl.encoder import artefact
-from medssl.evaluate.models import classifier_file
-from medssl.evaluate.models.classifier import Classifier
-from medssl.evaluate.models.classifier_card import FORMAT, ClassifierCard, TrainingFacts
-from medssl.evaluate.models.ood import Statistics
-from medssl.evaluate.schema import EncoderFacts
-from medssl.evaluate.task import Kind
+from medssl.evaluate import EncoderFacts, Kind
+from medssl.evaluate.models import Classifier, ClassifierCard, Statistics, TrainingFacts, classifier_file
 from medssl.nn import Encoder
 from medssl.runs.dataset import PreparedDataset
 from medssl.runs.run_dir import now
@@ -87,7 +83,6 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
     """
     values, encoder = _without_path(config), fitted.classifier.encoder
     card = ClassifierCard(
-        format=FORMAT,
         kind=fitted.kind,
         classes=fitted.classes,
         temperature=fitted.classifier.temperature,

@@ -14,8 +14,8 @@ from medssl import __version__
 from medssl.config import Config, resolve, to_yaml
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
+from medssl.evaluate import RESULTS
 from medssl.evaluate.models import classifier_file
-from medssl.evaluate.schema import RESULTS
 from medssl.files import cannot_write, write_atomically
 from medssl.plain_yaml import read_yaml
 from medssl.runs.lock import LOCK, lock_run_dir

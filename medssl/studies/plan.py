@@ -20,8 +20,7 @@ from medssl.data.split import LabelFraction, parse_labels
 from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError, suggest
-from medssl.evaluate.label_draws import DRAWS_ABOVE, SMALL
-from medssl.evaluate.schema import read_results
+from medssl.evaluate import DRAWS_ABOVE, SMALL, read_results
 from medssl.files import write_atomically
 from medssl.plain_yaml import read_yaml
 from medssl.runs import presets

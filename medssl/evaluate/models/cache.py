@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import medssl
 from medssl.files import write_atomically
 
-_FITTING = ("calibration", "classifier", "features", "full_finetune", "knn", "linear_probe")
+_FITTING = ("models/classifier", "models/features", "models/full_finetune", "models/knn", "models/linear_probe", "stats/calibration")
 _LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
 
 
@@ -94,5 +94,5 @@ def weights_digest(network: nn.Module) -> str:
 @cache
 def _code_digest() -> str:
     """Of the text of the modules that fit and predict, and of the versions of medssl and of the libraries: others fit anew."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     return digest(medssl.__version__, *map(version, _LIBRARIES), *((here / f"{name}.py").read_text("utf-8") for name in _FITTING))

@@ -41,12 +41,12 @@ class ClassifierCard(BaseModel):
     has them. `contract`: how images must have been prepared. `volumes`: whether the training images were slices of volumes.
 
     `encoder`: where the fine-tuning started from. `config`: the run's settings "data", "finetune" and "seed". What belongs to the file of
-    weights, `weights_sha256` and `probe`, is known when that is written.
+    weights, `format`, `weights_sha256` and `probe`, is set when that is written.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    format: Literal[2]
+    format: Literal[2] = FORMAT
     kind: Kind
     classes: tuple[str, ...] = Field(min_length=1)
     temperature: float = Field(gt=0)

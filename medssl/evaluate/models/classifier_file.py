@@ -37,7 +37,7 @@ def save(folder: Path, classifier: Classifier, statistics: Statistics, card: Cla
     described = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in vars(statistics).items()}
     tensors = classifier.tensors() | described
     weights = dump_tensors(tensors)
-    written = {"weights_sha256": hashlib.sha256(weights).hexdigest(), "probe": _probe(classifier, card)}
+    written = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), "probe": _probe(classifier, card)}
     full = card.model_copy(update=written).model_dump(mode="json", exclude_unset=True)
     write_atomically(folder / WEIGHTS, weights)
     text = json.dumps({**full, "card_sha256": _digest(full)}, indent=1, ensure_ascii=False, allow_nan=False)

@@ -22,9 +22,9 @@ from medssl.config import Finetune
 from medssl.data.loader import Batches, Loader, MakeView
 from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.errors import UserError
-from medssl.evaluate.models.calibration import fit_temperature, negative_log_likelihood
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.features import extract
+from medssl.evaluate.stats.calibration import fit_temperature, negative_log_likelihood
 from medssl.train import optimisers
 from medssl.train.loop import Plan, fit
 from medssl.types import Batch, Step

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 
 from medssl.evaluate.models.cache import CellFit
-from medssl.evaluate.models.calibration import fit_temperature
+from medssl.evaluate.stats.calibration import fit_temperature
 from medssl.nn import vote
 
 Features = Float[np.ndarray, "n d"]

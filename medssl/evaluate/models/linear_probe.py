@@ -19,9 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from medssl.evaluate.models.calibration import fit_temperature
-from medssl.evaluate.stats.bootstrap import Resamples
-from medssl.evaluate.stats.metrics import auroc
+from medssl.evaluate.stats import Resamples, auroc
+from medssl.evaluate.stats.calibration import fit_temperature
 
 GRID = 10.0 ** np.arange(-5, 2)
 USUAL_C = 1e-2

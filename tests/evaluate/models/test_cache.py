@@ -201,10 +201,11 @@ def test_networks_with_the_same_weights_but_other_layers_differ() -> None:
 
 
 def test_other_text_of_a_fitting_module_and_another_version_of_a_library_fit_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = shutil.copytree(Path(cache.__file__).parent, tmp_path / "models")
-    monkeypatch.setattr(cache, "__file__", str(package / "cache.py"))
+    package = shutil.copytree(Path(cache.__file__).parents[1], tmp_path / "evaluate")
+    monkeypatch.setattr(cache, "__file__", str(package / "models" / "cache.py"))
     seen = [cache._code_digest.__wrapped__()]
-    for file in ("linear_probe.py", "knn.py", "full_finetune.py", "calibration.py", "features.py"):
+    fitting = ("linear_probe", "knn", "full_finetune", "classifier", "features")
+    for file in ("stats/calibration.py", *(f"models/{name}.py" for name in fitting)):
         package.joinpath(file).write_text(package.joinpath(file).read_text("utf-8") + "# changed\n", "utf-8")
         seen.append(cache._code_digest.__wrapped__())
     for library in ("torch", "scikit-learn", "numpy", "timm"):
@@ -213,5 +214,5 @@ def test_other_text_of_a_fitting_module_and_another_version_of_a_library_fit_ane
     monkeypatch.undo()
     monkeypatch.setattr(medssl, "__version__", "other")
     seen.append(cache._code_digest.__wrapped__())
-    assert len(set(seen)) == 11
+    assert len(set(seen)) == 12
     assert cache._code_digest.__wrapped__() == seen[-1]

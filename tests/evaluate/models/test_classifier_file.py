@@ -23,7 +23,6 @@ BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 1, 16, 16), np.uint8)
 COUNTS = {"n_labels": 60, "n_patients": 60}
 CARD: dict[str, Any] = {
-    "format": 2,
     "mean": [0.5],
     "std": [0.3],
     "backbone": BACKBONE,

@@ -10,9 +10,9 @@ from torch import nn
 
 from medssl.config import Finetune
 from medssl.evaluate.models import full_finetune
-from medssl.evaluate.models.calibration import negative_log_likelihood
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.full_finetune import FullFit, FullTraining, Objective, class_weights, fit_full, predict, select_validation
+from medssl.evaluate.stats.calibration import negative_log_likelihood
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from medssl.evaluate.models.calibration import fit_temperature, negative_log_likelihood
 from medssl.evaluate.models.knn import fit_knn
+from medssl.evaluate.stats.calibration import fit_temperature, negative_log_likelihood
 
 
 def overlapping(patients: int, copies: int, seed: int = 0, gap: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

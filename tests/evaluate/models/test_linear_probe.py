@@ -6,8 +6,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from medssl.evaluate.models import linear_probe
-from medssl.evaluate.models.calibration import fit_temperature
 from medssl.evaluate.models.linear_probe import USUAL_C, Probe, choose_c, fit_probe
+from medssl.evaluate.stats.calibration import fit_temperature
 
 
 def blobs(n: int, d: int, gap: float, seed: int = 0, classes: int = 2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

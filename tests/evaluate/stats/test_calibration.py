@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit, softmax
 from sklearn.metrics import log_loss
 
-from medssl.evaluate.models.calibration import apply_temperature, fit_temperature, negative_log_likelihood
+from medssl.evaluate.stats.calibration import apply_temperature, fit_temperature, negative_log_likelihood
 
 
 def classes(n: int = 4000, k: int = 4, factor: float = 1) -> tuple[np.ndarray, np.ndarray]:
