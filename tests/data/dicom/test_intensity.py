@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.data import get_testdata_file
+from dicoms import shipped
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
 
@@ -96,7 +96,7 @@ def test_the_policy_none_leaves_the_window_and_percentile_takes_the_range_from_t
 @pytest.mark.parametrize("name", ["MR_small.dcm", "693_J2KI.dcm", "examples_overlay.dcm"])
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_windows_equal_those_of_pydicom(name: str, function: str, tmp_path: Path) -> None:
-    header = pydicom.dcmread(str(get_testdata_file(name, download=False)))
+    header = pydicom.dcmread(shipped(name))
     header.VOILUTFunction = function
     header.pop("PixelPaddingValue", None)
     header.save_as(tmp_path / name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from dicoms import build, reasons
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -16,17 +17,8 @@ from pydicom.uid import (
 from medssl.config import Limits
 from medssl.data.dicom.header import HeaderReader
 from medssl.data.dicom.selection import Selection
-from medssl.data.sources import dicom, manifest
+from medssl.data.sources import manifest
 from medssl.errors import ReadError
-
-
-def build(root, **options):
-    return dicom.build(dicom.Config(**options), str(root))
-
-
-def reasons(source):
-    return {locator: reason for locator, reason, _ in source.skipped}
-
 
 NOT_PRIMARY = {
     "a CT localizer": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},

@@ -5,17 +5,13 @@ import random
 import numpy as np
 import pydicom
 import pytest
+from dicoms import build
 from pydicom.dataset import Dataset
 
 from medssl.data.readers import dicom as reader
-from medssl.data.sources import dicom
 from medssl.errors import ReadError
 
 AXIAL = [1, 0, 0, 0, 1, 0]
-
-
-def build(root, **options):
-    return dicom.build(dicom.Config(**options), str(root))
 
 
 def listed(source):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicoms import shipped
 from PIL import Image
-from pydicom.data import get_testdata_file
 
 from medssl.config import Data, Limits
 from medssl.data.decode import RecordReader
@@ -44,7 +44,7 @@ def test_a_damaged_file_is_read_or_refused_with_a_reason(tmp_path: Path, name: s
         np.savez_compressed(tmp_path / name, x=pixels)
     elif name.startswith("a."):
         Image.fromarray(pixels[0]).save(tmp_path / name)
-    file = tmp_path / name if name.startswith("a.") else Path(str(get_testdata_file(name, download=False)))
+    file = tmp_path / name if name.startswith("a.") else shipped(name)
     reader, suffix = ("npz", "#x") if name == "a.npz" else ("raster", "") if name.startswith("a.") else ("dicom", "")
     for seed in range(50):
         (tmp_path / f"damaged{seed}").write_bytes(damaged(file.read_bytes(), seed))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.data import get_testdata_file
+from dicoms import READER, reason, shipped
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -20,21 +20,7 @@ from medssl.data.readers import dicom
 from medssl.errors import ReadError
 
 Write = Callable[..., Path]
-READER = dicom.build(dicom.Config())
 RAW = dicom.build(dicom.Config(window="none"))
-
-
-def shipped(name: str) -> Path:
-    path = get_testdata_file(name, download=False)
-    assert path, f"{name} is no longer shipped with pydicom"
-    return Path(str(path))
-
-
-def reason(path: Path, index: int = 0, reader: dicom.Reader = READER) -> str:
-    with pytest.raises(ReadError) as caught:
-        reader.read(path, index)
-    assert caught.value.detail
-    return caught.value.reason
 
 
 @pytest.mark.parametrize("syntax", [None, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.data import get_testdata_file
+from dicoms import READER, reason, shipped
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -24,15 +24,8 @@ from medssl.errors import ReadError
 from medssl.types import Record
 
 Write = Callable[..., Path]
-READER = dicom.build(dicom.Config())
 RAW = dicom.build(dicom.Config(window="none"))
 SMALL = dicom.build(dicom.Config(limits=Limits(max_pixels=1_000_000)))
-
-
-def shipped(name: str) -> Path:
-    path = get_testdata_file(name, download=False)
-    assert path, f"{name} is no longer shipped with pydicom"
-    return Path(str(path))
 
 
 def bombed(path: Path, preamble: bool) -> Path:
@@ -42,13 +35,6 @@ def bombed(path: Path, preamble: bool) -> Path:
     bomb = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     path.write_bytes(whole[0 if preamble else 132 : start] + bomb.compress(bytes(5_000_000)) + bomb.flush())
     return path
-
-
-def reason(path: Path, index: int = 0, reader: dicom.Reader = READER) -> str:
-    with pytest.raises(ReadError) as caught:
-        reader.read(path, index)
-    assert caught.value.detail
-    return caught.value.reason
 
 
 @pytest.mark.fault("D1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicoms import build, reasons
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
@@ -15,14 +16,6 @@ from medssl.data.dicom.header import HeaderReader
 from medssl.data.dicom.selection import Selection
 from medssl.data.sources import dicom
 from medssl.errors import ReadError, UserError
-
-
-def build(root, **options):
-    return dicom.build(dicom.Config(**options), str(root))
-
-
-def reasons(source):
-    return {locator: reason for locator, reason, _ in source.skipped}
 
 
 @pytest.mark.fault("D12")
