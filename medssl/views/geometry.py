@@ -39,7 +39,7 @@ Geometry = Resize | ResizedCrop | HorizontalFlip | VerticalFlip | Rotation
 @dataclass(frozen=True, slots=True)
 class _SamplePoints:
     """Positions of samples in pixels: `x` and `y` broadcast to [b, rows, columns]. `along_x` and `along_y`: the offset of a sample from the
-    centre of its view pixel, as a share of the distance between the outer samples. `coverage`: in [0, 1], see above."""
+    centre of its view pixel, in units of sqrt(s^2 - 1) image pixels. `coverage`: in [0, 1]. s and coverage are explained above."""
 
     x: Tensor
     y: Tensor
