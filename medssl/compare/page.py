@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medssl.compare.charts import auroc_limits, draw_chart
 from medssl.compare.runs import BASELINES, Comparison, Curve, Run, build_comparisons
-from medssl.evaluate.label_draws import headline_fraction
+from medssl.evaluate import headline_fraction
 from medssl.files import write_atomically
 from medssl.report.formatting import join_words, label_amounts, mode_name
 from medssl.report.rendering import render_template
