@@ -58,5 +58,5 @@ def test_the_preset_follows_channels_size_and_device():
     assert presets.choose(1, 28, "cuda") == "medmnist"
     assert presets.choose(3, 32, "cpu") == "natural_cpu"
     assert presets.choose(3, 512, "cuda") == "colour"
-    assert presets.stands_for("chest_xray_cpu") == "chest_xray"
-    assert presets.stands_for("chest_xray") == ""
+    assert presets.gpu_preset("chest_xray_cpu") == "chest_xray"
+    assert presets.gpu_preset("chest_xray") == ""

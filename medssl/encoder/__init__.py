@@ -1,1 +1,1 @@
-"""Everything that is needed to use an encoder: weights and their card."""
+"""The encoder as a file: weights and their card, and weights of timm networks."""

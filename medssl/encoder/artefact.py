@@ -1,7 +1,7 @@
-"""The encoder as a file: `encoder.safetensors` with the weights, and `card.json` with all that is needed to use them rightly.
+"""The encoder as a file: `encoder.safetensors` with the weights, and `card.json` with all that is needed to use the weights correctly.
 
-Loading is strict: another architecture, a missing or surplus tensor, a digest or a probe output that differs is an error, never
-silent random weights. The probe is an image written as a formula; the card holds the features that it must give.
+Loading is strict: another architecture, a missing or surplus tensor, another digest or another probe output is an error, so weights are
+never random by mistake. The probe is an image computed by a formula; the card holds the encoder's features of that image.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _TOLERANCE = 1e-3
 
 
 def probe_image(channels: int, size: int) -> torch.Tensor:
-    """The probe input [1, C, size, size] in [0, 1]: crossed sine waves, another phase in each channel; the same on every machine."""
+    """The probe image [1, C, size, size] in [0, 1]: crossed sine waves with another phase in each channel, equal on every machine."""
     axis = torch.arange(size, dtype=torch.float64) / size
     rows, columns = torch.meshgrid(axis, axis, indexing="ij")
     waves = [torch.sin(math.tau * (3 * rows + c / 7)) + torch.cos(math.tau * (2 * columns + rows)) for c in range(channels)]
@@ -34,7 +34,7 @@ def probe_image(channels: int, size: int) -> torch.Tensor:
 
 @torch.no_grad()
 def probe_output(encoder: Encoder, channels: int, size: int) -> torch.Tensor:
-    """The features [D] of the probe image in float32, evaluation mode; the encoder's own mode is left as it was."""
+    """The features [D] of the probe image in float32 and evaluation mode; the encoder's own mode stays unchanged."""
     training = encoder.training
     output = encoder.eval()(probe_image(channels, size).to(encoder.mean.device))[0].float().cpu()
     encoder.train(training)
@@ -42,7 +42,8 @@ def probe_output(encoder: Encoder, channels: int, size: int) -> torch.Tensor:
 
 
 def build_encoder(backbone: dict[str, Any], channels: int, size: int, mean: torch.Tensor, std: torch.Tensor, seed: int) -> Encoder:
-    """An encoder with weights drawn from `seed`, without touching torch's global generator; `backbone` is a choice with its name."""
+    """An encoder with random weights drawn from `seed`; torch's global generator stays unchanged. `backbone`: the name and options of a
+    plug-in. `mean`, `std` [C]: of images in [0, 1]."""
     module = plugins.find("backbones", str(backbone["name"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -50,12 +51,12 @@ def build_encoder(backbone: dict[str, Any], channels: int, size: int, mean: torc
 
 
 def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: int, size: int, card: dict[str, Any]) -> None:
-    """Write weights and card into `folder`, each whole or not at all. The card comes last: with it the folder holds an encoder.
+    """Write weights and card into `folder`. The card is written last, so a folder with a card has a complete encoder.
 
-    `card` adds what the run knows: data, method, provenance, hashes.
+    `card`: what the run adds to the card, such as data, method, provenance and hashes.
     """
     weights = dump_tensors({name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()})
-    full = {
+    full_card = {
         "format": FORMAT,
         "backbone": backbone,
         "channels": channels,
@@ -68,13 +69,13 @@ def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: 
         **card,
     }
     write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / CARD, (json.dumps(full, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_atomically(folder / CARD, (json.dumps(full_card, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     """The encoder, in evaluation mode on the CPU, and its card. `path`: a run folder or its `encoder.safetensors`.
 
-    Raises UserError where there is none, or anything in it does not fit the rest.
+    Raises UserError if there is no encoder, or if weights and card do not belong together.
     """
     folder = path if path.is_dir() else path.parent
     weights_file = folder / WEIGHTS if path.is_dir() else path
@@ -93,8 +94,8 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
         raise
     except Exception as error:
         raise UserError(f"{weights_file} is no medssl encoder: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
-    found = probe_output(encoder, card["channels"], card["size"])
-    if found.shape != expected.shape or float((found - expected).abs().max()) > _TOLERANCE * float(expected.abs().max()):
+    output = probe_output(encoder, card["channels"], card["size"])
+    if output.shape != expected.shape or float((output - expected).abs().max()) > _TOLERANCE * float(expected.abs().max()):
         raise UserError(
             f"{weights_file}: the probe image gives other features than the card says. Weights and card do not belong together."
         )

@@ -1,1 +1,1 @@
-"""A run: its folder and lock, its configuration, its data, and the cards of what it leaves."""
+"""A run: its folder and lock, its configuration, its data, and the cards of its encoder and its classifier."""

@@ -1,4 +1,4 @@
-"""From what --data names to a store with roles: shared by pretraining and fine-tuning."""
+"""From --data to a prepared store that is split into train, validation and test: shared by pretraining and fine-tuning."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +20,9 @@ _STATISTICS_ROWS = 2000
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A store and what each row is for: `roles` ("train", "val", "test", "" for what `data.leaks` leaves out), `holdout` for the monitor;
-    `stratum`: the split's label column; `leaks`: what stood on more than one side before any was left out."""
+    """A store and its split. `roles`: "train", "val" or "test" of each row, "" for rows that `data.leaks` leaves out. `holdout`: the rows
+    that are held out to evaluate the encoder during pretraining. `stratum`: the label column of the split. `leaks`: the leaks that were
+    found before rows were left out."""
 
     store: Store
     roles: np.ndarray
@@ -31,22 +32,22 @@ class PreparedDataset:
 
     @property
     def pretraining(self) -> np.ndarray:
-        """The rows that pretraining may see: of training patients that the monitor does not hold out."""
+        """The rows for pretraining: those of training patients who are not held out."""
         return np.flatnonzero((self.roles == "train") & ~self.holdout)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes of the split's label column, in the order of their numbers; empty where there is no such column."""
+        """The names of the classes of the split's label column, in the order of their numbers; empty without such a column."""
         return class_order(name for name in self._names if name) if self.stratum else ()
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int64 [n]: each row's class, -1 where it is not known."""
+        """int64 [n]: the class of each row, -1 if it is unknown."""
         return class_indices(self._names, self.classes)
 
     @cached_property
     def patients(self) -> np.ndarray:
-        """int64 [n]: each row's patient as a number."""
+        """int64 [n]: the patient of each row, as a number."""
         return self.store.table["patient"].factorize()[0]
 
     @property
@@ -57,20 +58,20 @@ class PreparedDataset:
 def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> PreparedDataset:
     """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by.
 
-    Raises UserError where the split that comes with the data leaks and `data.leaks` does not say what to do.
+    Raises UserError if the split that comes with the data leaks and `data.leaks` does not say what to do.
     """
     store = prepare(source, config.data, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
-    end_workers()  # each holds some 150 MB, and a training takes days
+    end_workers()  # each worker process uses about 150 MB, and a training takes days
     if stratum is None:
         columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
-        several = config.data.label and config.data.label not in columns  # names with commas between: no one column to stratify by
+        several = config.data.label and config.data.label not in columns  # a list of columns: none to stratify by
         stratum = "" if several and "," in config.data.label else config.data.label or (columns[0] if len(columns) == 1 else "")
     found = find_split(store, stratum, config.data, cache_folder())
     return PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
 
 
 def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter) -> None:
-    """What was found, skipped and set apart, in lines that a person reads before the training starts."""
+    """Say what was found, skipped and held out, before the training starts."""
     card, table = dataset.store.card, dataset.store.table
     shape = "x".join(str(n) for n in dataset.store.images.shape[1:])
     skipped = card["counts"]["skipped"]
@@ -91,12 +92,12 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
 
 
 def channel_statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation per channel of training images in [0, 1], over 2000 of them at most, spread evenly."""
+    """Mean and standard deviation [C] of the training images in [0, 1], over at most 2000 evenly spaced images."""
     chosen = evenly_spaced(rows, _STATISTICS_ROWS)
     images = store.images[np.sort(chosen)].astype(np.float64) / np.iinfo(store.images.dtype).max
     return torch.from_numpy(images.mean(axis=(0, 2, 3))).float(), torch.from_numpy(images.std(axis=(0, 2, 3)) + 1e-6).float()
 
 
 def evenly_spaced(rows: np.ndarray, number: int) -> np.ndarray:
-    """At most `number` of the rows, evenly spread."""
+    """At most `number` of the rows, evenly spaced."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), number)).astype(int)]

@@ -1,8 +1,8 @@
-"""One run a folder: `run.lock` in it says who is at work there, and since when.
+"""One run in a folder at a time: the file `run.lock` in the folder says which process uses it, and since when.
 
-The kernel's lock on that file (flock) decides, and ends with its process, however that ends. A shared drive may keep one machine's locks
-from another: there the file's time, which its owner renews every few seconds, shows whether the owner lives. That time is only
-compared with itself, so the machines' clocks need not agree.
+The kernel's lock (flock) on that file decides. The kernel releases it when the process ends, in whatever way. A shared drive may not show
+the locks of one machine to another. Then the time of the file decides: its owner renews it every few seconds. That time is only compared
+with earlier values of itself, so the clocks of the machines need not agree.
 """
 
 import contextlib
@@ -22,67 +22,68 @@ from medssl.errors import UserError
 from medssl.files import cannot_write, is_draft
 
 LOCK = "run.lock"
-BEAT_SECONDS = 10.0
-SILENT_SECONDS = 35.0  # three beats, and some delay of the drive
-KERNEL = Path("/proc/sys/kernel/random/boot_id")  # one in all containers of a machine, whose host names differ
-_LOOK_SECONDS, _WRITTEN_SECONDS = 1.0, 1.0
-_held: set[int] = set()
+RENEW_SECONDS = 10.0
+SILENT_SECONDS = 35.0  # three renewals, and some delay of the drive
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # equal in all containers of a machine; host names differ
+_POLL_SECONDS, _WRITE_SECONDS = 1.0, 1.0
+_own_handles: set[int] = set()
 
 
 @contextmanager
 def lock_run_dir(folder: Path, warn: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Within the block the folder is this process's own. What a killed run left half-written in it is taken away, and that run told of.
+    """Within the block only this process may use the folder. Half-written files of a killed run are deleted; `warn` gets a message about
+    that run.
 
-    Raises UserError where another run is at work there, and where the folder cannot be written.
+    Raises UserError if another run uses the folder, or if the folder cannot be written.
     """
     path = folder / LOCK
     if not folder.is_dir():
         raise UserError(f"There is no run folder {folder}.")
     try:
-        handle = _taken(path, warn)
+        handle = _acquire(path, warn)
     except OSError as error:
         raise UserError(f"{cannot_write(path, error)} Name another folder with --out, or make this one writable.") from None
-    _held.add(handle)
+    _own_handles.add(handle)
     ended = threading.Event()
-    beat = threading.Thread(target=_beat, args=(handle, ended), name="lock", daemon=True)
-    beat.start()
+    renewal = threading.Thread(target=_renew, args=(handle, ended), name="lock", daemon=True)
+    renewal.start()
     try:
         for draft in filter(is_draft, folder.iterdir()):
             draft.unlink(missing_ok=True)
         yield
     finally:
         ended.set()
-        beat.join()
-        if handle in _held:
+        renewal.join()
+        if handle in _own_handles:
             _release(handle, path)
 
 
-def _taken(path: Path, warn: Callable[[str], None]) -> int:
-    """The handle of a lock file that is this process's own. Raises UserError where another one's is alive, OSError."""
+def _acquire(path: Path, warn: Callable[[str], None]) -> int:
+    """Lock the file for this process and return its handle. Raises UserError if the owner is alive, and OSError."""
     while True:
-        handle, existed = _opened(path)
+        handle, existed = _open_file(path)
         try:
-            locked = _locked(handle)
-            owner = _owner(path, wait=not locked) if existed or locked is False else {}
+            locked = _try_flock(handle)
+            owner = _read_owner(path, wait=not locked) if existed or locked is False else {}
             if locked is False:
-                raise UserError(_in_use(path, owner))
-            if (existed and locked is None) or owner.get("kernel", _kernel()) != _kernel():  # the lock of this kernel says nothing about it
-                warn(f"{path} is of {_named(owner)}: looking for {SILENT_SECONDS:.0f} seconds whether that is alive.")
-                if _beats(path):
-                    raise UserError(_in_use(path, owner))
-            if _is_at(handle, path):
+                raise UserError(_in_use_message(path, owner))
+            if (existed and locked is None) or owner.get("kernel", _boot_id()) != _boot_id():  # this kernel knows no locks of another
+                warn(f"{path} belongs to {_describe(owner)}: waiting {SILENT_SECONDS:.0f} seconds to see whether that process is alive.")
+                if _is_renewed(path):
+                    raise UserError(_in_use_message(path, owner))
+            if _is_same_file(handle, path):
                 if owner:
-                    warn(f"{path.parent} was in use by {_named(owner)}, which ended without releasing its lock. This run takes its place.")
-                _write(handle)
+                    warn(f"{path.parent} was in use by {_describe(owner)}, which ended without releasing its lock. This run continues.")
+                _write_owner(handle)
                 return handle
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # its owner has ended meanwhile, and taken the file away
+        os.close(handle)  # meanwhile the owner has ended and deleted the file
 
 
-def _opened(path: Path) -> tuple[int, bool]:
-    """The lock file, open, and whether it was there before."""
+def _open_file(path: Path) -> tuple[int, bool]:
+    """Open the lock file: its handle, and whether the file existed before."""
     while True:
         with contextlib.suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), False
@@ -90,8 +91,8 @@ def _opened(path: Path) -> tuple[int, bool]:
             return os.open(path, os.O_RDWR), True
 
 
-def _locked(handle: int) -> bool | None:
-    """Locks it; False where another process has it, None where the drive knows no locks."""
+def _try_flock(handle: int) -> bool | None:
+    """Lock the file. True: done. False: another process has the lock. None: the drive has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,9 +102,10 @@ def _locked(handle: int) -> bool | None:
     return True
 
 
-def _owner(path: Path, wait: bool) -> dict[str, Any]:
-    """Who wrote the file; empty where it was made and not written, which takes another process a moment, or was cut short by a kill."""
-    ends = time.monotonic() + (_WRITTEN_SECONDS if wait else 0)
+def _read_owner(path: Path, wait: bool) -> dict[str, Any]:
+    """The content of the lock file; empty if nothing was written into it yet, or if a kill cut the content short. `wait`: give the owner
+    a second to write it."""
+    ends = time.monotonic() + (_WRITE_SECONDS if wait else 0)
     while True:
         with contextlib.suppress(ValueError, FileNotFoundError):
             return dict(json.loads(path.read_bytes()))
@@ -112,20 +114,20 @@ def _owner(path: Path, wait: bool) -> dict[str, Any]:
         time.sleep(0.01)
 
 
-def _write(handle: int) -> None:
+def _write_owner(handle: int) -> None:
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
     os.ftruncate(handle, 0)
-    os.pwrite(handle, (json.dumps({**owner, "kernel": _kernel()}) + "\n").encode(), 0)
+    os.pwrite(handle, (json.dumps({**owner, "kernel": _boot_id()}) + "\n").encode(), 0)
 
 
-def _beats(path: Path) -> bool:
-    """Whether anybody renews the file's time."""
+def _is_renewed(path: Path) -> bool:
+    """Whether another process renews the time of the file."""
     first = path.stat().st_mtime_ns
     ends = time.monotonic() + SILENT_SECONDS
     while time.monotonic() < ends:
-        time.sleep(min(_LOOK_SECONDS, SILENT_SECONDS / 10))
+        time.sleep(min(_POLL_SECONDS, SILENT_SECONDS / 10))
         try:
-            handle = os.open(path, os.O_RDONLY)  # a drive tells what other machines did to a file when it is opened
+            handle = os.open(path, os.O_RDONLY)  # a network drive updates the time when a file is opened
         except FileNotFoundError:
             return False
         try:
@@ -136,47 +138,46 @@ def _beats(path: Path) -> bool:
     return False
 
 
-def _beat(handle: int, ended: threading.Event) -> None:
-    while not ended.wait(BEAT_SECONDS):
+def _renew(handle: int, ended: threading.Event) -> None:
+    while not ended.wait(RENEW_SECONDS):
         with contextlib.suppress(OSError):
             os.utime(handle)
 
 
 def _release(handle: int, path: Path) -> None:
-    _held.discard(handle)
+    _own_handles.discard(handle)
     with contextlib.suppress(OSError):
-        if _is_at(handle, path):
+        if _is_same_file(handle, path):
             path.unlink()
     os.close(handle)
 
 
-def _is_at(handle: int, path: Path) -> bool:
+def _is_same_file(handle: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _kernel() -> str:
-    return KERNEL.read_text().strip() if KERNEL.is_file() else socket.gethostname()
+def _boot_id() -> str:
+    return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else socket.gethostname()
 
 
-def _named(owner: dict[str, Any]) -> str:
+def _describe(owner: dict[str, Any]) -> str:
     if not owner:
         return "an unknown process"
     return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
 
 
-def _in_use(path: Path, owner: dict[str, str]) -> str:
-    return (
-        f"The run folder {path.parent} is in use by {_named(owner)}. Wait for that run to end, stop it, or name another folder with --out."
-    )
+def _in_use_message(path: Path, owner: dict[str, str]) -> str:
+    remedy = "Wait for that run to end, stop it, or name another folder with --out."
+    return f"The run folder {path.parent} is in use by {_describe(owner)}. {remedy}"
 
 
-def _forget() -> None:
-    """In a forked child: the lock is its parent's, and must end with the parent even where the child lives on."""
-    while _held:
-        os.close(_held.pop())
+def _close_inherited() -> None:
+    """In a forked child, close the parent's handles: the lock must end with the parent, even if the child runs longer."""
+    while _own_handles:
+        os.close(_own_handles.pop())
 
 
-os.register_at_fork(after_in_child=_forget)
+os.register_at_fork(after_in_child=_close_inherited)

@@ -1,4 +1,4 @@
-"""What a finished run leaves to be used, encoder or classifier: what its card says of data, method and use."""
+"""Export the encoder or the classifier of a finished run, with a card that describes data, method and intended use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,9 +32,10 @@ PREDICTIONS_USE = (
 
 
 def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encoder: Encoder, facts: Mapping[str, float]) -> None:
-    """Write encoder.safetensors and card.json. The card holds no path: keyed hashes of the patients and pixels that were trained on.
+    """Write encoder.safetensors and card.json. The card holds no path, only keyed hashes of the training patients and of their pixels.
 
-    Its "method" says how to name the method and whether it saw labels, for reports by an installation that may not have the method.
+    `facts`: the last metrics of the training. "method" in the card has the title of the method and whether it uses labels, as a report
+    may be written by an installation without that method.
     """
     method = config.method.name
     table = dataset.store.table.iloc[dataset.pretraining]
@@ -49,7 +50,7 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
             "patients": sorted({key[:_HASH_CHARACTERS] for key in table["patient"]}),
             "pixels": sorted({key[:_HASH_CHARACTERS] for key in table["pixel_hash"]}),
         },
-        "config": _without_path(config),
+        "config": _config_without_path(config),
         "facts": {key: value for key, value in facts.items() if value == value},
         "provenance": {"medssl": __version__, "torch": torch.__version__, "finished": now(), "run": folder.name},
         "licence": "as the training data allows; medssl claims none",
@@ -77,11 +78,11 @@ class FittedClassifier:
 
 
 def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, origin: Mapping[str, Any], fitted: FittedClassifier) -> None:
-    """Write classifier.safetensors and classifier.json. The card holds no path, and of patients only how many they were.
+    """Write classifier.safetensors and classifier.json. The card holds no path, and only the number of patients.
 
     `origin`: the card of the encoder that the fine-tuning started from.
     """
-    values, encoder = _without_path(config), fitted.classifier.encoder
+    values, encoder = _config_without_path(config), fitted.classifier.encoder
     card = ClassifierCard(
         kind=fitted.kind,
         classes=fitted.classes,
@@ -111,5 +112,5 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
     classifier_file.save(folder, fitted.classifier, fitted.statistics, card)
 
 
-def _without_path(config: Config) -> dict[str, Any]:
+def _config_without_path(config: Config) -> dict[str, Any]:
     return config.model_copy(update={"data": config.data.model_copy(update={"path": ""})}).model_dump(mode="json")

@@ -17,19 +17,19 @@ def folder() -> Path:
 
 
 def choose(channels: int, edge: int, device: str) -> str:
-    """The preset for pictures of that many channels and that edge in pixels; on the CPU the one whose name ends in `_cpu`."""
+    """The name of the preset for images with `channels` channels and an edge of `edge` pixels. CPU presets end in `_cpu`."""
     small = edge <= _SMALL_EDGE
     kind = ("medmnist" if small else "chest_xray") if channels == 1 else ("natural" if small else "colour")
     return f"{kind}_cpu" if device == "cpu" else kind
 
 
-def stands_for(preset: str) -> str:
-    """The GPU preset that a CPU preset stands in for, "" for any other."""
+def gpu_preset(preset: str) -> str:
+    """The GPU preset that belongs to a CPU preset, "" for any other preset."""
     return preset.removesuffix("_cpu") if preset.endswith("_cpu") else ""
 
 
 def load(preset: str) -> dict[str, Any]:
-    """The values of a preset, by name or as the path of a YAML file. Raises UserError for an unknown one."""
+    """The values of a preset. `preset`: its name, or the path of a YAML file. Raises UserError for an unknown one."""
     own = Path(preset)
     if own.suffix in {".yaml", ".yml"}:
         if not own.is_file():

@@ -1,4 +1,4 @@
-"""The configuration for new data: what the user said, over the preset that suits what the pictures look like."""
+"""The configuration for new data: a preset that suits the images, with the user's flags and --set settings on top."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,36 +12,37 @@ from medssl.errors import UserError
 from medssl.runs import presets
 from medssl.types import Reporter, Source
 
-_SIZES = ("hidden", "width", "support_size")
+_SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
 def list_source(data: Data) -> Source:
-    """The records that the configuration of the data names."""
+    """The source, with all of its records, that the configuration names."""
     return plugins.find("data.sources", data.source.name).build(data.source, data.path)
 
 
 def flags_and_sets(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:
-    """The flags and --set as a nested mapping."""
+    """The flags and --set settings as one nested mapping."""
     flags = {"method": method, "seed": seed, "device": device}
     return merge({key: value for key, value in flags.items() if value is not None}, parse_overrides(sets))
 
 
-def resolve_config(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Config, Source]:
-    """The whole configuration and the listed source."""
-    values, source = _values(reporter, data, preset, said)
+def resolve_config(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
+    """The whole configuration and the source. `overrides`: the result of `flags_and_sets`. Raises UserError for a wrong setting."""
+    values, source = _merge_values(reporter, data, preset, overrides)
     return resolve(values), source
 
 
-def resolve_data_config(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[Data, Source]:
-    """The configuration of the data alone, as `resolve_config` has it: methods and backbones, whose imports take seconds, stay out."""
-    if others := sorted(said.keys() - {"data"}):
+def resolve_data_config(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Data, Source]:
+    """The `data` part of `resolve_config`. Methods and backbones are not imported, as that takes seconds."""
+    if others := sorted(overrides.keys() - {"data"}):
         raise UserError(f"prepare takes settings of the data only, --set data....; {others[0]} belongs to pretrain.")
-    values, source = _values(reporter, data, preset, said)
-    return _data(values["data"]), source
+    values, source = _merge_values(reporter, data, preset, overrides)
+    return _resolve_data(values["data"]), source
 
 
 def settings_of_result(config: Config) -> Config:
-    """The part of a configuration that makes the result: without the data's path and all that `--resume --set` may change."""
+    """The configuration with fixed values for all settings that do not change the result: the data's path, and those that `--resume
+    --set` may change."""
     free = {
         "data": {"path": ""},
         "device": "auto",
@@ -52,57 +53,60 @@ def settings_of_result(config: Config) -> Config:
     return resolve(merge(config.model_dump(), free))
 
 
-def _values(reporter: Reporter, data: str | None, preset: str | None, said: dict[str, Any]) -> tuple[dict[str, Any], Source]:
-    """What was `said` over the preset that suits what the pictures look like."""
+def _merge_values(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[dict[str, Any], Source]:
+    """The values of the preset that suits the images, with `overrides` on top; and the source."""
     path = data or "phantom"
     origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
-    early = _data(merge(origin, said)["data"])
-    source = list_source(early)
-    windows = len(windows_hu(early.window))
+    data_config = _resolve_data(merge(origin, overrides)["data"])
+    source = list_source(data_config)
+    windows = len(windows_hu(data_config.window))
     if preset is None:
-        seen, device = peek(source, early), _device(said.get("device", "auto"))
-        preset = presets.choose(1 if windows else seen.channels, seen.edge, device)
-        kind = f"{windows} windows" if windows else "grey" if seen.channels == 1 else "colour"
-        reporter.say(f"preset    {preset} ({kind} pictures, about {seen.edge} pixels, on {device})")
-    if presets.stands_for(preset):
-        reporter.say(f"          a small stand-in for the GPU preset {presets.stands_for(preset)}")
+        look, device = peek(source, data_config), _device_type(overrides.get("device", "auto"))
+        preset = presets.choose(1 if windows else look.channels, look.edge, device)
+        kind = f"{windows} windows" if windows else "grey" if look.channels == 1 else "colour"
+        reporter.say(f"preset    {preset} ({kind} pictures, about {look.edge} pixels, on {device})")
+    if presets.gpu_preset(preset):
+        reporter.say(f"          a small version of the GPU preset {presets.gpu_preset(preset)}")
     if windows:
         origin["data"]["channels"] = windows
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS}
-    chosen = _of_that_network(presets.load(preset), said)
-    return merge(merge(merge(chosen, _sizes_kept(chosen, said)), origin), said), source
+    preset_values = _drop_network_settings(presets.load(preset), overrides)
+    return merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides), source
 
 
-def _sizes_kept(preset: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """The widths and the support set's size of the preset's method, for another method that was named: they belong to data and machine."""
-    own, named = _choice(preset.get("method")), _choice(said.get("method"))
-    if "name" not in own or named.get("name", own["name"]) == own["name"]:
+def _keep_sizes(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """If the user names another method than the preset's: the widths and the support set size of the preset, which depend on the data
+    and the machine."""
+    of_preset, of_user = _plugin_mapping(preset.get("method")), _plugin_mapping(overrides.get("method"))
+    if "name" not in of_preset or of_user.get("name", of_preset["name"]) == of_preset["name"]:
         return {}
-    known = plugins.find("methods", str(named["name"])).Config.model_fields
-    return {"method": {"name": named["name"], **{size: own[size] for size in _SIZES if size in own and size in known}}}
+    known = plugins.find("methods", str(of_user["name"])).Config.model_fields
+    return {
+        "method": {"name": of_user["name"], **{size: of_preset[size] for size in _SIZE_SETTINGS if size in of_preset and size in known}}
+    }
 
 
-def _of_that_network(preset: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """The preset without what it says of its network, where another one was named: stem and arguments are not that one's."""
-    own, named = _choice(preset.get("backbone")), _choice(said.get("backbone"))
-    if named.get("model", own.get("model")) == own.get("model"):
+def _drop_network_settings(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """The preset; without its stem and network arguments if the user names another network."""
+    of_preset, of_user = _plugin_mapping(preset.get("backbone")), _plugin_mapping(overrides.get("backbone"))
+    if of_user.get("model", of_preset.get("model")) == of_preset.get("model"):
         return preset
-    return {**preset, "backbone": {"name": own["name"]}} if "name" in own else preset
+    return {**preset, "backbone": {"name": of_preset["name"]}} if "name" in of_preset else preset
 
 
-def _choice(value: Any) -> Mapping[str, Any]:
-    """A plug-in's choice as a mapping; what is neither that nor a name is left for the model to refuse."""
+def _plugin_mapping(value: Any) -> Mapping[str, Any]:
+    """The choice of a plug-in, a name or a mapping, as a mapping. Anything else gives {}, as `resolve` refuses it later."""
     return {"name": value} if isinstance(value, str) else value if isinstance(value, Mapping) else {}
 
 
-def _data(values: dict[str, Any]) -> Data:
+def _resolve_data(values: dict[str, Any]) -> Data:
     return resolve_part(Data, values, "data")
 
 
-def _device(name: str) -> str:
+def _device_type(name: str) -> str:
     """ "cpu" or "cuda"."""
-    from medssl.train.loop import choose_device  # torch takes seconds: `prepare` with a preset does without
+    from medssl.train.loop import choose_device  # torch takes seconds: `prepare` with a preset needs no torch
 
     return choose_device(name).type

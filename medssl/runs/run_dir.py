@@ -1,4 +1,4 @@
-"""The run folder: one folder that explains itself. Its making, its config and environment, and finding the newest encoder."""
+"""The run folder: create it, write its configuration and environment, and find the newest encoder or classifier."""
 
 import json
 import platform
@@ -26,7 +26,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "monai", "medmnist", "pydicom", "al
 
 
 def now() -> str:
-    """UTC, to the second."""
+    """The time in UTC, to the second: "2026-11-24T03:36:00Z"."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -39,12 +39,12 @@ def open_run(
     warn: Callable[[str], None] = lambda _: None,
     may_continue: Callable[[Path], bool] = lambda _: False,
 ) -> Iterator[Path]:
-    """An empty run folder, `runs/<time>-<kind>-<name>` unless `out` says where, which is this process's own within the block.
+    """An empty run folder, locked for this process within the block: `out`, or `runs/<time>-<kind>-<name>`.
 
-    `may_continue`: whether a folder that is not empty may be used as it is. Raises UserError for any other one that exists (unless it is
-    a run and `overwrite`), for one that is in use by another process, and for one that cannot be written.
+    `may_continue(folder)`: whether a folder with content may be used as it is. `overwrite`: replace the content of another run folder.
+    Raises UserError for any other folder with content, for a folder in use by another process, and for one that cannot be written.
     """
-    folder = out or _unnamed(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
+    folder = out or _new_folder(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file. Name a folder.")
     try:
@@ -53,11 +53,11 @@ def open_run(
         raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
     with lock_run_dir(folder, warn):
         if overwrite or not may_continue(folder):
-            _empty(folder, overwrite)
+            _empty_folder(folder, overwrite)
         yield folder
 
 
-def _empty(folder: Path, overwrite: bool) -> None:
+def _empty_folder(folder: Path, overwrite: bool) -> None:
     content = [path for path in folder.iterdir() if path.name != LOCK]
     if content and not overwrite:
         raise UserError(f"The run folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
@@ -70,14 +70,14 @@ def _empty(folder: Path, overwrite: bool) -> None:
         raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
 
 
-def _unnamed(name: str) -> Path:
-    """A folder below `runs` that is not there yet: two runs may start in one second."""
+def _new_folder(name: str) -> Path:
+    """A folder below `runs` that does not exist yet, as two runs may start in the same second."""
     names = (name if number == 1 else f"{name}-{number}" for number in count(1))
     return next(folder for folder in (RUNS / name for name in names) if not folder.exists())
 
 
 def _order_of_deletion(path: Path) -> int:
-    """A run that is half deleted is not finished any more, and is still a run."""
+    """The results first and config.yaml last: a half-deleted run then counts as a run that is not finished."""
     return {CARD: 0, classifier_file.CARD: 0, RESULTS: 0, CONFIG: 2}.get(path.name, 1)
 
 
@@ -97,8 +97,8 @@ def write_description(folder: Path, config: Config, kind: str) -> None:
 
 @contextmanager
 def describe_run(folder: Path, config: Config, kind: str) -> Iterator[None]:
-    """Within the block the folder has its description. A start that comes to nothing takes it away again, so that the next may have the
-    folder; what has left anything else keeps it."""
+    """Write the description of a run. If the block fails before any other file is written, the description is deleted again, so that the
+    next run can use the folder."""
     write_description(folder, config, kind)
     try:
         yield
@@ -111,7 +111,7 @@ def describe_run(folder: Path, config: Config, kind: str) -> Iterator[None]:
 
 
 def load_config(folder: Path) -> Config:
-    """The configuration of a run. Raises UserError where the folder holds none."""
+    """The configuration of a run. Raises UserError if the folder has none."""
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} is no run folder: it has no {CONFIG}. Name a folder that `medssl pretrain` made.")
@@ -119,32 +119,32 @@ def load_config(folder: Path) -> Config:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the folder holds a pretraining's encoder. Its card is written last."""
+    """Whether the folder holds the encoder of a pretraining. Its card is written last."""
     return all((folder / name).is_file() for name in (CONFIG, WEIGHTS, CARD))
 
 
 def newest_encoder(runs: Path) -> Path:
-    """The pretraining run below `runs` that finished last. Raises UserError where there is none."""
+    """The pretraining run below `runs` that finished last. Raises UserError if there is none."""
     folders = [card.parent for card in runs.glob(f"*/{CARD}") if is_finished(card.parent)]
     if not folders:
         raise UserError(f"There is no finished pretraining in {runs}/. Run `medssl pretrain --data ...` first, or name one with --encoder.")
-    return _newest(folders, CARD, "--encoder")
+    return _newest_run(folders, CARD, "--encoder")
 
 
 def newest_classifier(runs: Path) -> Path:
-    """The fine-tuning run below `runs` that finished last. Raises UserError where there is none that left a classifier."""
+    """The fine-tuning run with a classifier below `runs` that finished last. Raises UserError if there is none."""
     needed = (classifier_file.WEIGHTS, RESULTS)
     folders = [card.parent for card in runs.glob(f"*/{classifier_file.CARD}") if all((card.parent / name).is_file() for name in needed)]
     if not folders:
         raise UserError(f"There is no finished fine-tuning in {runs}/. Run `medssl finetune ...` first, or name one with --model.")
-    return _newest(folders, classifier_file.CARD, "--model")
+    return _newest_run(folders, classifier_file.CARD, "--model")
 
 
-def _newest(folders: Sequence[Path], card: str, flag: str) -> Path:
-    return max(folders, key=lambda folder: (_ended(folder / card, flag), folder.name))
+def _newest_run(folders: Sequence[Path], card: str, flag: str) -> Path:
+    return max(folders, key=lambda folder: (_finish_time(folder / card, flag), folder.name))
 
 
-def _ended(card: Path, flag: str) -> str:
+def _finish_time(card: Path, flag: str) -> str:
     try:
         return json.loads(card.read_text("utf-8"))["provenance"]["finished"]
     except (OSError, ValueError, KeyError, TypeError) as error:

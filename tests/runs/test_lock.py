@@ -25,20 +25,20 @@ import fcntl, os, sys, time
 from pathlib import Path
 from medssl.runs import lock
 folder, how = Path(sys.argv[1]), sys.argv[2]
-lock.BEAT_SECONDS = 0.05
+lock.RENEW_SECONDS = 0.05
 if how == "apart":
-    lock.KERNEL = folder.parent / "kernel"
-    lock.KERNEL.write_text("another")
+    lock.BOOT_ID = folder.parent / "kernel"
+    lock.BOOT_ID.write_text("another")
     def flock(handle, operation):
         raise OSError(37, "No locks available")
     fcntl.flock = flock
 if how == "slow":
-    write = lock._write
+    write = lock._write_owner
     def slowly(handle):
         print("held", flush=True)
         time.sleep(0.3)
         write(handle)
-    lock._write = slowly
+    lock._write_owner = slowly
 with lock.lock_run_dir(folder, print):
     if how == "forked":
         if os.fork() == 0:  # the child says its number, once it has started
@@ -214,13 +214,13 @@ def test_on_a_drive_without_locks_another_machines_run_is_seen_by_its_beat_whate
     warned: list[str] = []
     with pytest.raises(UserError, match=f"in use by process {holder.process.pid} "), lock_run_dir(folder, warned.append):
         pass
-    assert "looking for 1 seconds" in warned[0]
+    assert "waiting 1 seconds" in warned[0]
     holder.kill()
     os.utime(folder / LOCK, (clock, clock))
     warned.clear()
     with lock_run_dir(folder, warned.append):
         pass
-    assert ["looking" in note for note in warned] == [True, False]
+    assert ["waiting" in note for note in warned] == [True, False]
     assert "ended without releasing its lock" in warned[1]
 
 
