@@ -1,1 +1,1 @@
-"""What can be known of a machine before a training is trusted to it."""
+"""Checks of a machine before a training: software, hardware, folders, tracking server and a burn-in."""

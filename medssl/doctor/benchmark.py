@@ -1,8 +1,8 @@
-"""The acceptance test of a new machine: the demo's pretraining on phantoms, on every card, against what this release expects.
+"""The acceptance test of a new machine: the demo's pretraining on phantoms, on every GPU, compared with the values in expected.json.
 
-Numbers: losses and lengths of the gradient for five batches, of the network as it is drawn, in float32; without what devices draw
-differently (pNNCLR's noise) and what turns rounding into another result (a nearest neighbour, weights that have changed). Speed: images
-a second of the real training for as long as is asked, after a warm-up.
+Numbers: losses and gradient norms of five batches with the initial weights, in float32. Left out is what differs between devices (the
+random noise of pNNCLR) and what makes large differences from rounding (nearest neighbours, updates of the weights). Speed: images per
+second of the real training, after a warm-up.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from medssl.data.workers import cores
-from medssl.doctor.finding import Finding, make_finding
+from medssl.doctor.check_result import CheckResult, make_result
 from medssl.pretraining.trainer import Training, build_training
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.resolve_config import flags_and_sets, resolve_config
@@ -31,15 +31,15 @@ from medssl.train.processes import Team
 from medssl.types import Reporter, Step
 
 EXPECTED = Path(__file__).with_name("expected.json")
-BATCHES, _WARM_UP, _LEAST = 5, 5, 20  # steps
-_ALIKE = ("data.source.size=128", "tracking.mlflow=false")
-_FIXED = (
+BATCHES, _WARM_UP, _MIN_STEPS = 5, 5, 20  # steps
+_COMMON_SETTINGS = ("data.source.size=128", "tracking.mlflow=false")
+_FIXED_SETTINGS = (
     "views.executor=torch",  # the same numbers on CPU and GPU
     "train.precision=fp32",
     "train.workers=0",
     f"train.steps={BATCHES}",
     "train.optimiser=sgd",
-    "train.lr=1e-30",  # the steps are taken, the weights stay
+    "train.lr=1e-30",  # so small that the weights stay the same
     "method.noise=0",
     "method.alpha=0",
 )
@@ -47,7 +47,7 @@ _FIXED = (
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured on one device. `peak_bytes`: by which memory grew, on a GPU of torch's own."""
+    """The measurements on one device. `peak_bytes`: the largest growth of memory; on a GPU, of torch's own memory."""
 
     device: str
     processor: str
@@ -63,14 +63,15 @@ class Benchmark:
     gradients: tuple[float, ...]
 
     def entry(self) -> dict[str, Any]:
-        """What expected.json keeps of a measured speed."""
-        said = asdict(self)
-        kept = ("processor", "cores", "precision", "images_per_second", "steps", "seconds", "peak_bytes")
-        return {**{name: said[name] for name in kept}, "torch": torch.__version__}
+        """The entry of expected.json for this speed."""
+        values = asdict(self)
+        names = ("processor", "cores", "precision", "images_per_second", "steps", "seconds", "peak_bytes")
+        return {**{name: values[name] for name in names}, "torch": torch.__version__}
 
 
-def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterator[tuple[Benchmark | None, list[Finding]]]:
-    """For each device in turn, what was measured and what that means. An error of one device is a finding, and the next one follows."""
+def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterator[tuple[Benchmark | None, list[CheckResult]]]:
+    """For each device in turn, the measurements and their results. An error on one device is a result, too; the measurements are then
+    None. `card`: the file with the expected values."""
     expected = json.loads(card.read_text("utf-8"))
     with _isolated_cache() as folder:
         for device in _devices():
@@ -80,70 +81,69 @@ def burn_in(reporter: Reporter, seconds: float, card: Path = EXPECTED) -> Iterat
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 yield (
                     None,
-                    [make_finding(f"burn-in {device}", f"ended: {first}", error="Mend what the lines above name, then run it again.")],
+                    [make_result(f"burn-in {device}", f"ended: {first}", error="Repair what the lines above name, then run it again.")],
                 )
             else:
                 yield measured, judge_benchmark(measured, expected)
 
 
-def judge_benchmark(measured: Benchmark, expected: Mapping[str, Any]) -> list[Finding]:
-    """Numbers, learning and speed, against the content of expected.json."""
+def judge_benchmark(measured: Benchmark, expected: Mapping[str, Any]) -> list[CheckResult]:
+    """The results for numbers, learning and speed. `expected`: the content of expected.json."""
     kind = torch.device(measured.device).type
-    return [_numbers(measured, kind, expected["numbers"]), _learning(measured), _speed(measured, kind, expected["speed"])]
+    return [_check_numbers(measured, kind, expected["numbers"]), _check_learning(measured), _check_speed(measured, kind, expected["speed"])]
 
 
-def _numbers(measured: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
+def _check_numbers(measured: Benchmark, kind: str, expected: Mapping[str, Any]) -> CheckResult:
     errors = {}
-    for name, seen in (("losses", measured.losses), ("gradients", measured.gradients)):
-        right = expected[name]
-        errors[name] = max(abs(a - b) / b if math.isfinite(a) else math.inf for a, b in zip(seen, right["values"], strict=True))
-    wrong = [name for name, error in errors.items() if error > expected[name]["relative"][kind]]
-    seen = ", ".join(f"{name} within {error:.0e} ({expected[name]['relative'][kind]:.0e} is allowed)" for name, error in errors.items())
-    return make_finding(
+    for name, values in (("losses", measured.losses), ("gradients", measured.gradients)):
+        reference = expected[name]["values"]
+        errors[name] = max(abs(a - b) / b if math.isfinite(a) else math.inf for a, b in zip(values, reference, strict=True))
+    deviating = [name for name, error in errors.items() if error > expected[name]["relative"][kind]]
+    text = ", ".join(f"{name} within {error:.0e} ({expected[name]['relative'][kind]:.0e} is allowed)" for name, error in errors.items())
+    return make_result(
         f"numbers {measured.device}",
-        seen,
-        error=f"The {' and '.join(wrong)} are not those that are expected ({_format_values(expected['losses']['values'])}; "
+        text,
+        error=f"The {' and '.join(deviating)} are not those that are expected ({_format_values(expected['losses']['values'])}; "
         f"here {_format_values(measured.losses)}): this device computes something else. Do not train on it. Try other versions of driver "
-        "and torch; if it "
-        "stays, suspect the hardware."
-        if wrong
+        "and torch; if the numbers stay wrong, the hardware may be faulty."
+        if deviating
         else "",
     )
 
 
-def _learning(measured: Benchmark) -> Finding:
-    seen = f"the loss went from {measured.first_loss:.3f} to {measured.last_loss:.3f} in {measured.steps} steps"
+def _check_learning(measured: Benchmark) -> CheckResult:
+    text = f"the loss went from {measured.first_loss:.3f} to {measured.last_loss:.3f} in {measured.steps} steps"
     learns = measured.last_loss < measured.first_loss
-    return make_finding(
-        f"learning {measured.device}", seen, warning="" if learns else "It should fall: train for longer, with --burn-in 60."
+    return make_result(
+        f"learning {measured.device}", text, warning="" if learns else "It should fall: train for longer, with --burn-in 60."
     )
 
 
-def _speed(measured: Benchmark, kind: str, expected: Mapping[str, Any]) -> Finding:
-    seen = (
+def _check_speed(measured: Benchmark, kind: str, expected: Mapping[str, Any]) -> CheckResult:
+    text = (
         f"{measured.images_per_second:.1f} images/s in {measured.precision} on {measured.processor} with {measured.cores} cores, "
         f"memory {measured.peak_bytes / 2**20:.0f} MiB"
     )
-    known = expected[kind]
+    entries = expected[kind]
     same = [
         entry["images_per_second"]
-        for entry in (known if isinstance(known, list) else ())
+        for entry in (entries if isinstance(entries, list) else ())
         if all(entry[name] == getattr(measured, name) for name in ("processor", "cores", "precision"))
     ]
     if not same:
-        return make_finding(f"speed {measured.device}", f"{seen}; nothing to compare with yet")
+        return make_result(f"speed {measured.device}", f"{text}; nothing to compare with yet")
     share = measured.images_per_second / max(same)
     slow = "Something else may run on it, or cooling or power limit it." if share < expected["least"] else ""
-    return make_finding(f"speed {measured.device}", f"{seen}; {share:.2f} times what is expected", warning=slow)
+    return make_result(f"speed {measured.device}", f"{text}; {share:.2f} times what is expected", warning=slow)
 
 
 def _measure(reporter: Reporter, folder: Path, device: str, seconds: float) -> Benchmark:
-    choose_device(device)  # fails before anything is drawn
+    choose_device(device)  # fails before any work is done
     losses, gradients = _fixed_numbers(reporter, folder, device)
-    job = _job(reporter, folder, device, ["train.steps=1000000"])
+    job = _build_job(reporter, folder, device, ["train.steps=1000000"])
     clock = _Clock(reporter, device, seconds)
     peak = memory.peak_bytes(lambda: fit(job.method, job.feed, job.optimiser, job.plan, on_step=clock), job.plan.device)
-    spent = clock.times[-1] - clock.times[_WARM_UP - 1]
+    elapsed = clock.times[-1] - clock.times[_WARM_UP - 1]
     steps = len(clock.times) - _WARM_UP
     return Benchmark(
         device=device,
@@ -151,8 +151,8 @@ def _measure(reporter: Reporter, folder: Path, device: str, seconds: float) -> B
         cores=cores(),
         precision=str(job.plan.precision or torch.float32).removeprefix("torch."),
         steps=len(clock.times),
-        seconds=round(spent, 2),
-        images_per_second=round(steps * job.config.train.batch_size / spent, 2),
+        seconds=round(elapsed, 2),
+        images_per_second=round(steps * job.config.train.batch_size / elapsed, 2),
         peak_bytes=peak,
         first_loss=_mean(clock.losses[:_WARM_UP]),
         last_loss=_mean(clock.losses[-_WARM_UP:]),
@@ -162,7 +162,7 @@ def _measure(reporter: Reporter, folder: Path, device: str, seconds: float) -> B
 
 
 class _Clock:
-    """The loop's `on_step`: notes time and loss of each step, and ends the training once there are enough of both."""
+    """The loop's `on_step`: records time and loss of each step, and ends the training after `seconds`, but not before 25 steps."""
 
     def __init__(self, reporter: Reporter, device: str, seconds: float) -> None:
         self._reporter, self._device, self._seconds = reporter, device, seconds
@@ -173,44 +173,44 @@ class _Clock:
         self.losses.append(step.loss.item())
         self.times.append(time.monotonic())
         passed = self.times[-1] - self.times[0]
-        ends = passed >= self._seconds and done >= _LEAST + _WARM_UP
+        ends = passed >= self._seconds and done >= _MIN_STEPS + _WARM_UP
         total = round(self._seconds)
         self._reporter.progress(f"burn-in {self._device}", total if ends else min(int(passed), total - 1), total)
         return ends
 
 
 def _fixed_numbers(reporter: Reporter, folder: Path, device: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Loss and length of the gradient of each of five batches."""
-    job = _job(reporter, folder, device, _FIXED)
+    """Loss and gradient norm of each of five batches."""
+    job = _build_job(reporter, folder, device, _FIXED_SETTINGS)
     losses, gradients = [], []
 
-    def note(done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG001 - the loop's signature
+    def record_step(done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG001 - the loop's signature
         losses.append(step.loss.item())
         gradients.append(torch.nn.utils.get_total_norm([p.grad for p in job.method.parameters() if p.grad is not None]).item())
         return False
 
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        fit(job.method, job.feed, job.optimiser, job.plan, on_step=note)
+        fit(job.method, job.feed, job.optimiser, job.plan, on_step=record_step)
     return tuple(losses), tuple(gradients)
 
 
-def _job(reporter: Reporter, folder: Path, device: str, sets: Sequence[str]) -> Training:
-    config, source = resolve_config(reporter, "phantom", "demo", flags_and_sets(None, 0, device, [*_ALIKE, *sets]))
+def _build_job(reporter: Reporter, folder: Path, device: str, sets: Sequence[str]) -> Training:
+    config, source = resolve_config(reporter, "phantom", "demo", flags_and_sets(None, 0, device, [*_COMMON_SETTINGS, *sets]))
     return build_training(folder, config, prepare_dataset(source, config, reporter), Team(Launch()))
 
 
 @contextmanager
 def _isolated_cache() -> Iterator[Path]:
-    """A temporary folder with a cache and a site key of its own: patients are drawn by keyed hashes, here always the same ones."""
-    before = {name: os.environ.get(name) for name in ("MEDSSL_CACHE", "MEDSSL_KEY_FILE")}
-    with tempfile.TemporaryDirectory(prefix="medssl-burn-in-") as place:
-        key = Path(place) / "site.key"
+    """A temporary folder with its own cache and a fixed site key: the split depends on keyed hashes, and is then always the same."""
+    old_values = {name: os.environ.get(name) for name in ("MEDSSL_CACHE", "MEDSSL_KEY_FILE")}
+    with tempfile.TemporaryDirectory(prefix="medssl-burn-in-") as temporary:
+        key = Path(temporary) / "site.key"
         key.write_bytes(bytes(range(32)))
-        os.environ |= {"MEDSSL_CACHE": place, "MEDSSL_KEY_FILE": str(key)}
+        os.environ |= {"MEDSSL_CACHE": temporary, "MEDSSL_KEY_FILE": str(key)}
         try:
-            yield Path(place)
+            yield Path(temporary)
         finally:
-            for name, value in before.items():
+            for name, value in old_values.items():
                 os.environ.pop(name)
                 os.environ |= {name: value} if value is not None else {}
 
@@ -222,8 +222,8 @@ def _devices() -> list[str]:
 def _processor(device: str) -> str:
     if device != "cpu":
         return torch.cuda.get_device_name(device)
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text("utf-8").splitlines() if known.is_file() else []
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.is_file() else []
     return next((line.partition(": ")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 

@@ -1,4 +1,4 @@
-"""What a check of `medssl doctor` found: how it stands, what was seen, and what to do where it is not as it should be."""
+"""The result of one check of `medssl doctor`: its level, what was seen, and the remedy."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,8 +7,8 @@ Level = Literal["ok", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """`name`: of what. `seen`: the fact, in a few words. `remedy`: a sentence for the user; "" where there is nothing to do."""
+class CheckResult:
+    """`name`: what was checked. `seen`: the fact, in a few words. `remedy`: a sentence for the user; "" if there is nothing to do."""
 
     name: str
     level: Level
@@ -16,6 +16,7 @@ class Finding:
     remedy: str = ""
 
 
-def make_finding(name: str, seen: str, warning: str = "", error: str = "") -> Finding:
-    """An error where there is a remedy for one, else a warning where there is a remedy for that, else ok."""
-    return Finding(name, "error" if error else "warning" if warning else "ok", seen, error or warning)
+def make_result(name: str, seen: str, warning: str = "", error: str = "") -> CheckResult:
+    """A result at the level "error" if `error` is not empty, else "warning" if `warning` is not empty, else "ok". `warning` and `error` are
+    the remedies."""
+    return CheckResult(name, "error" if error else "warning" if warning else "ok", seen, error or warning)

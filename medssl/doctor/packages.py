@@ -1,4 +1,4 @@
-"""The installed packages that medssl stands on, as their own metadata tell: versions and requirements. Nothing is imported."""
+"""The installed packages that medssl needs, with versions and requirements, from their metadata. None of them is imported."""
 
 from dataclasses import dataclass
 from importlib import metadata
@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """`requires`: what it needs here, without its extras."""
+    """An installed package. `requires`: its requirements on this machine, without extras."""
 
     name: str
     version: str
@@ -17,11 +17,11 @@ class Package:
 
 
 def packages() -> dict[str, Package | None]:
-    """By canonical name, sorted: medssl and all that it requires; None for one that is not installed."""
+    """medssl and all packages that it requires, by canonical name, sorted; None for a package that is not installed."""
     found: dict[str, Package | None] = {}
-    todo = ["medssl"]
-    while todo:
-        name = canonicalize_name(todo.pop())
+    pending = ["medssl"]
+    while pending:
+        name = canonicalize_name(pending.pop())
         if name in found:
             continue
         try:
@@ -29,12 +29,12 @@ def packages() -> dict[str, Package | None]:
         except metadata.PackageNotFoundError:
             found[name] = None
             continue
-        todo += [requirement.name for requirement in package.requires]
+        pending += [requirement.name for requirement in package.requires]
     return dict(sorted(found.items()))
 
 
 def conflicts(found: dict[str, Package | None]) -> list[str]:
-    """Requirements that the installed versions do not meet, as "torchvision 0.29.2 requires torch>=2.14, installed is 2.10"."""
+    """Requirements that the installed versions do not meet: "torchvision 0.29.2 requires torch>=2.14, installed is 2.10"."""
     unmet = []
     for package in filter(None, found.values()):
         for requirement in package.requires:
@@ -47,5 +47,5 @@ def conflicts(found: dict[str, Package | None]) -> list[str]:
 
 def _package(found: metadata.Distribution) -> Package:
     needed = (Requirement(text) for text in found.requires or ())
-    here = tuple(item for item in needed if item.marker is None or item.marker.evaluate({"extra": ""}))
-    return Package(canonicalize_name(found.name), found.version, here)
+    required = tuple(item for item in needed if item.marker is None or item.marker.evaluate({"extra": ""}))
+    return Package(canonicalize_name(found.name), found.version, required)

@@ -76,7 +76,7 @@ def planted(monkeypatch):
 
 def test_a_check_that_fails_is_a_finding_beside_what_it_found_before(planted):
     def check():
-        yield doctor.make_finding("clock", "fine")
+        yield doctor.make_result("clock", "fine")
         raise OSError("a drive\nis gone")
 
     planted(check)
@@ -91,7 +91,7 @@ def test_a_check_that_hangs_is_a_finding_after_its_time(planted):
     def check():
         while not released:
             time.sleep(0.01)
-        yield doctor.make_finding("clock", "late")
+        yield doctor.make_result("clock", "late")
 
     planted(check)
     began = time.monotonic()

@@ -1,1 +1,1 @@
-"""The checks of `medssl doctor`: each file of this folder has a `check()` that yields findings, and changes nothing."""
+"""The checks of `medssl doctor`: each file has a `check()` that yields results and changes nothing."""

@@ -1,4 +1,4 @@
-"""Which DICOM transfer syntaxes can be decoded here, by the same question that the reader asks."""
+"""Which DICOM transfer syntaxes can be decoded on this machine, by the same function that the DICOM reader uses."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 
 from medssl.data.dicom import decoders
-from medssl.doctor.finding import Finding, make_finding
+from medssl.doctor.check_result import CheckResult, make_result
 from medssl.errors import ReadError
 
 _SYNTAXES = {
@@ -23,14 +23,14 @@ _SYNTAXES = {
 _GPL = "the reader for these files is under the GPL, so medssl does not bring it"
 
 
-def check() -> Iterator[Finding]:
-    """One finding for each family of transfer syntaxes."""
+def check() -> Iterator[CheckResult]:
+    """One result for each family of transfer syntaxes."""
     for name, syntaxes in _SYNTAXES.items():
         yield decoder(name, syntaxes)
 
 
-def decoder(name: str, syntaxes: tuple[uid.UID, ...]) -> Finding:
-    """ok where all of them can be decoded; 12-bit JPEG is no fault of the installation, and a warning."""
+def decoder(name: str, syntaxes: tuple[uid.UID, ...]) -> CheckResult:
+    """ok if all of `syntaxes` can be decoded, else an error; for 12-bit JPEG a warning, as no decoder comes with medssl."""
     header = Dataset()
     header.BitsStored = 12
     missing = []
@@ -41,7 +41,7 @@ def decoder(name: str, syntaxes: tuple[uid.UID, ...]) -> Finding:
             missing.append(error.detail)
     if not missing:
         by = sorted({plugin for syntax in syntaxes for plugin in get_decoder(syntax).available_plugins})
-        return make_finding(name, f"decoded by {', '.join(by) or 'pydicom'}")
+        return make_result(name, f"decoded by {', '.join(by) or 'pydicom'}")
     if syntaxes == (uid.JPEGExtended12Bit,):
-        return make_finding(name, "no decoder", warning=f"Only if you have such files: pip install pylibjpeg-libjpeg ({_GPL}).")
-    return make_finding(name, "no decoder", error=f"{missing[0]}. Or leave such files out: --set data.missing_decoder=skip.")
+        return make_result(name, "no decoder", warning=f"Only if you have such files: pip install pylibjpeg-libjpeg ({_GPL}).")
+    return make_result(name, "no decoder", error=f"{missing[0]}. Or leave such files out: --set data.missing_decoder=skip.")

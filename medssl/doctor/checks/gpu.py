@@ -1,4 +1,4 @@
-"""GPUs: the driver against the CUDA that torch was built with, each card and its memory, NCCL between them."""
+"""GPUs: the driver, compared with the CUDA version of torch; each card and its memory; and NCCL."""
 
 import ctypes
 import os
@@ -8,21 +8,21 @@ from collections.abc import Iterator
 import torch
 import torch.cuda.nccl
 
-from medssl.doctor.finding import Finding, make_finding
+from medssl.doctor.check_result import CheckResult, make_result
 
 _ON_CPU = "Training runs on the CPU"
-_BUSY_BYTES = 2**30  # of other processes: more than what a context takes
+_BUSY_BYTES = 2**30  # of other processes: more than an idle CUDA context takes
 
 
-def check() -> Iterator[Finding]:
-    """The driver, then what torch sees."""
+def check() -> Iterator[CheckResult]:
+    """The driver, then the GPUs that torch sees."""
     driver = _driver_version()
     yield driver_finding(torch.version.cuda, driver)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         usable = torch.cuda.is_available()
     if not usable:
-        yield no_gpu(torch.version.cuda, driver, os.environ.get("CUDA_VISIBLE_DEVICES"), [str(item.message) for item in said])
+        yield no_gpu(torch.version.cuda, driver, os.environ.get("CUDA_VISIBLE_DEVICES"), [str(item.message) for item in caught])
         return
     count = torch.cuda.device_count()
     for number in range(count):
@@ -35,47 +35,47 @@ def check() -> Iterator[Finding]:
     yield nccl(version, count)
 
 
-def driver_finding(wheel: str | None, driver: str | None) -> Finding:
-    """`wheel`: the CUDA that torch was built with, as "13.2"; `driver`: the newest that the driver knows; None where there is none.
+def driver_finding(wheel: str | None, driver: str | None) -> CheckResult:
+    """`wheel`: the CUDA version that torch was built with ("13.2"), None for torch without CUDA. `driver`: the newest CUDA version that the
+    driver supports, None without a driver.
 
-    A driver runs what was built with an older CUDA, and with a newer one of the same major version, but for code that it would have to
-    compile itself (NVIDIA's "CUDA compatibility").
+    A driver runs programs of an older CUDA version. It also runs programs of a newer version with the same major number, except code that
+    the driver must compile itself (NVIDIA's "CUDA compatibility").
     """
     name = "CUDA driver"
     if driver is None:
         built = f"torch is built with CUDA {wheel}" if wheel else "torch is built without CUDA"
-        return make_finding(
-            name, f"none; {built}", warning=f"{_ON_CPU}. For a GPU: install NVIDIA's driver; in a container add --gpus all."
-        )
+        return make_result(name, f"none; {built}", warning=f"{_ON_CPU}. For a GPU: install NVIDIA's driver; in a container add --gpus all.")
     if wheel is None:
-        return make_finding(name, f"for CUDA {driver}; torch is built without CUDA", warning=f"{_ON_CPU}. Install a torch with CUDA.")
+        return make_result(name, f"for CUDA {driver}; torch is built without CUDA", warning=f"{_ON_CPU}. Install a torch with CUDA.")
     seen = f"for CUDA {driver}, torch is built with {wheel}"
-    asked, known = (tuple(map(int, version.split("."))) for version in (wheel, driver))
-    if known >= asked:
-        return make_finding(name, seen)
+    needed, known = (tuple(map(int, version.split("."))) for version in (wheel, driver))
+    if known >= needed:
+        return make_result(name, seen)
     remedy = f"Install a driver for CUDA {wheel} or newer, or a torch that is built with {driver} or older."
-    if known[0] < asked[0]:
-        return make_finding(name, f"{seen}: too old", error=remedy)
-    return make_finding(name, f"{seen}: it runs, but train.compile may fail", warning=remedy)
+    if known[0] < needed[0]:
+        return make_result(name, f"{seen}: too old", error=remedy)
+    return make_result(name, f"{seen}: it runs, but train.compile may fail", warning=remedy)
 
 
-def no_gpu(wheel: str | None, driver: str | None, visible: str | None, said: list[str]) -> Finding:
-    """A warning, not an error: everything works on the CPU, slowly."""
-    because = ""
+def no_gpu(wheel: str | None, driver: str | None, visible: str | None, caught: list[str]) -> CheckResult:
+    """torch sees no GPU. This is a warning and no error, as everything works on the CPU, slowly."""
+    reason = ""
     if visible is not None and visible.strip() in ("", "-1"):
-        because = f"CUDA_VISIBLE_DEVICES={visible!r} hides all"
+        reason = f"CUDA_VISIBLE_DEVICES={visible!r} hides all"
     elif wheel and driver:
-        because = " ".join(" ".join(said).split())[:300] or "the driver is there, and shows none"
-    hint = " If this machine has a GPU, compare with nvidia-smi." if because else ""
-    return make_finding("GPUs", f"torch sees none{f': {because}' if because else ''}", warning=f"{_ON_CPU}.{hint}")
+        reason = " ".join(" ".join(caught).split())[:300] or "the driver is there, and shows none"
+    hint = " If this machine has a GPU, compare with nvidia-smi." if reason else ""
+    return make_result("GPUs", f"torch sees none{f': {reason}' if reason else ''}", warning=f"{_ON_CPU}.{hint}")
 
 
-def card(number: int, model: str, native: str, built_for: list[str], total: int, others: int) -> Finding:
-    """`native`: "sm_90"; `built_for`: those that torch has code for, or can compile for. `total`, `others`: bytes, of all and in use."""
+def card(number: int, model: str, native: str, built_for: list[str], total: int, others: int) -> CheckResult:
+    """One GPU. `native`: its architecture ("sm_90"). `built_for`: the architectures that torch has code for. `total`: bytes of memory.
+    `others`: bytes in use by other processes."""
     major = int(native[3:-1])
     fits = not built_for or native in built_for or any(name.startswith(("sm_", "compute_")) and _major(name) == major for name in built_for)
     seen = f"{model}, {total / 2**30:.0f} GiB, {others / 2**30:.1f} GiB of it in use by others"
-    return make_finding(
+    return make_result(
         f"GPU {number}",
         seen,
         warning=f"Other processes hold its memory: nvidia-smi names them; CUDA_VISIBLE_DEVICES chooses another card, other than {number}."
@@ -85,10 +85,10 @@ def card(number: int, model: str, native: str, built_for: list[str], total: int,
     )
 
 
-def nccl(version: str, cards: int) -> Finding:
-    """What processes on several GPUs speak through; "" where torch has none."""
+def nccl(version: str, cards: int) -> CheckResult:
+    """NCCL, which connects processes on several GPUs. `version`: "" if torch has no NCCL. `cards`: the number of GPUs."""
     missing = "" if version or cards < 2 else "Several GPUs need it for one training. Install NVIDIA's build of torch."
-    return make_finding("NCCL", version or "none", error=missing)
+    return make_result("NCCL", version or "none", error=missing)
 
 
 def _major(name: str) -> int:
@@ -96,7 +96,7 @@ def _major(name: str) -> int:
 
 
 def _driver_version() -> str | None:
-    """The newest CUDA that the driver knows, as "13.2"; None where there is no driver."""
+    """The newest CUDA version that the driver supports ("13.2"); None without a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
