@@ -1,4 +1,4 @@
-"""Several fine-tuning runs on one page: which encoder is better than the others, as far as the intervals show."""
+"""Several fine-tuning runs on one page: which encoder is better than the others, if the intervals show a difference."""
 
 from medssl.compare.differences import read_predictions
 from medssl.compare.page import write_comparison

@@ -1,4 +1,4 @@
-"""The small multiples of a comparison: AUROC over the number of labels, one chart for each data set and mode, one curve for each encoder.
+"""The charts of a comparison: AUROC over the number of labels, one chart for each data set and mode, one curve for each encoder.
 
 An encoder has one colour and marker in all charts; baselines are grey.
 """
@@ -11,11 +11,11 @@ from medssl.report.theme import figure_style, new_figure, to_svg
 
 _SIZE = (3.9, 3.1)  # inches
 _OFFSET = 0.03  # of a decade, between the intervals of one fraction
-_MARGIN = 0.02  # of AUROC, above and below what is drawn
+_MARGIN = 0.02  # of AUROC, above and below the intervals
 
 
 def draw_chart(comparison: Comparison, limits: tuple[float, float], salt: str) -> str:
-    """An `<svg>` element. `limits`: of the axis of AUROC; `salt` keeps the ids of the page's charts apart."""
+    """The chart as an `<svg>` element. `limits`: of the AUROC axis. `salt`: makes the ids of each chart on a page different."""
     with figure_style():
         figure, axes = new_figure(_SIZE)
         axes.set_ylim(limits)
@@ -32,7 +32,7 @@ def draw_chart(comparison: Comparison, limits: tuple[float, float], salt: str) -
 
 
 def auroc_limits(comparisons: Sequence[Comparison]) -> dict[str, tuple[float, float]]:
-    """The range of AUROC of each data set, which all its charts share so that the same height is the same score."""
+    """The range of AUROC of each data set. All charts of a data set share it, so the same height is the same score."""
     scores: dict[str, list[float]] = {}
     for comparison in comparisons:
         ends = (end for curve in comparison.curves for row in curve.rows.values() for end in (row.auroc.low, row.auroc.high))

@@ -31,8 +31,8 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Predictions:
-    """Those of one run, images in the order of their keys. `test`: a hash of the test images (keys, patients, truth), equal for runs on the
-    same test images. `y`: their classes. `draws`: of each group the probabilities [images, classes] of each draw."""
+    """The predictions of one run, with images in the order of their keys. `test`: a hash of the test images (keys, patients, truth), equal
+    for runs on the same test images. `y`: the true classes. `draws`: for each group, the probabilities [images, classes] of each draw."""
 
     test: str
     y: np.ndarray
@@ -42,7 +42,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Difference:
-    """In AUROC, with its interval. `p_delong`: for two classes, where the test is defined."""
+    """A difference in AUROC (`gain`) with its interval. `p_delong`: p-value of DeLong's test, None if the test is not defined."""
 
     gain: float
     low: float
@@ -51,9 +51,9 @@ class Difference:
 
 
 def read_predictions(path: Path, document: ResultsDocument) -> Predictions | None:
-    """The predictions that belong to a results.json document; None where there is no file, or a task of several labels.
+    """The predictions that belong to a results.json document; None without a file, and for a task of several labels.
 
-    Raises UserError for a file that is damaged, or that gives other scores than the document says.
+    Raises UserError for a damaged file, and for a file whose scores differ from those in the document.
     """
     if document.task.kind == "multilabel" or not path.is_file():
         return None
@@ -89,7 +89,7 @@ def _probabilities(cell: pd.DataFrame, first: pd.DataFrame, classes: Sequence[st
 
 
 def resampled_auroc(predictions: Predictions, group: Group, resamples: Resamples) -> Scores:
-    """The mean AUROC over a group's draws in every resample."""
+    """The mean AUROC over the draws of a group, in every resample."""
     draws = predictions.draws[group]
     values: Float[np.ndarray, "d b"] = np.concatenate(
         [np.stack([auroc(predictions.y, prob, w) for prob in draws]) for w in resamples.weights()], axis=1

@@ -1,4 +1,5 @@
-"""comparison.html: several runs on one page. Like the report of one run it is one file, offline, without script, foreign text escaped."""
+"""comparison.html: several runs on one page. Like the report of one run, the page is one file, works offline, has no script, and escapes
+all text that comes from data."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +22,12 @@ SECTIONS = {
 
 
 def write_comparison(runs: Sequence[Run], path: Path) -> None:
-    """Write the page of several runs; the whole file or none."""
+    """Write the page of several runs; a failure leaves no part of a file."""
     write_atomically(path, render(runs).encode())
 
 
 def render(runs: Sequence[Run]) -> str:
-    """The page as text. What a document does not hold (older ones have less) is left out."""
+    """The page as text. Facts that an older document does not have are left out."""
     comparisons = build_comparisons(runs)
     limits, legend = auroc_limits(comparisons), {curve.name: curve for comparison in comparisons for curve in comparison.curves}
     interval = runs[0].document.interval
@@ -48,7 +49,7 @@ def render(runs: Sequence[Run]) -> str:
 
 
 def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
-    """What was compared, how, and what was found, in three sentences."""
+    """Three sentences: what was compared, how, and the result."""
     encoders = list(dict.fromkeys(curve.name for comparison in comparisons for curve in comparison.curves if curve.number is not None))
     data = list(dict.fromkeys(comparison.data for comparison in comparisons))
     fractions = {labels: share for comparison in comparisons for labels, share in comparison.shares().items()}
@@ -66,7 +67,7 @@ def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[s
 
 
 def _result(comparisons: Sequence[Comparison], headline: str) -> str:
-    """Which are better than all others at the headline's fraction, as far as the intervals show."""
+    """Which encoders are better than all others at the fraction `headline`, if the intervals show a difference."""
     ranked = [comparison for comparison in comparisons if headline in comparison.rankings]
     if not ranked:
         return "No two of these runs can be ranked: they were not tested on the same images, or hold no predictions."
@@ -79,7 +80,7 @@ def _result(comparisons: Sequence[Comparison], headline: str) -> str:
 
 
 def _notes(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
-    """What a reader must know before comparing anything."""
+    """Limits of the comparison that a reader must know."""
     notes = []
     if len({comparison.curves[0].run.test_set for comparison in comparisons}) > 1:
         notes.append("Charts of different data sets are not on the same test images: an encoder's scores must not be ranked across them.")

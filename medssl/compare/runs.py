@@ -1,7 +1,7 @@
-"""Several fine-tuning runs brought together: which were tested on the same images, and which encoder is better than the others.
+"""Groups of comparable fine-tuning runs, and which encoder of a group is better than the others.
 
-Runs are comparable where they were tested on the same images (of the same patients, with the same truth) in the same mode. Only then are
-they drawn in one chart and compared. Runs on other test patients stand apart.
+Runs are comparable if they were tested on the same images (of the same patients, with the same truth) in the same mode. Only such runs are
+drawn in one chart and compared; runs with other test images are in other charts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +23,8 @@ _SAME = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """`name`: of its folder; `parent`: of the folder above. `document`: results.json. `predictions`: None where there are none that can
-    be compared."""
+    """A fine-tuning run. `name`: the name of its folder. `parent`: the name of the folder above. `document`: results.json. `predictions`:
+    None if the run has none that can be compared."""
 
     name: str
     parent: str
@@ -33,22 +33,22 @@ class Run:
 
     @property
     def path(self) -> str:
-        """Its name with the folder above."""
+        """The name of the run with the folder above."""
         return f"{self.parent}/{self.name}"
 
     @property
     def modes(self) -> list[str]:
-        """The modes in which its encoder was tested."""
+        """The modes in which the encoder was tested."""
         return list(dict.fromkeys(row.mode for row in self.document.summary if row.init not in BASELINES))
 
     @property
     def inits(self) -> list[str]:
-        """Its initialisations, in the order of the document."""
+        """The initialisations of the run, in the order of the document."""
         return list(dict.fromkeys(row.init for row in self.document.summary))
 
     @property
     def short_name(self) -> str:
-        """Its name without that of its only mode: linear-pnnclr and full-pnnclr are two tests of one encoder, pnnclr."""
+        """The name of the run without its mode, if it has only one: linear-pnnclr and full-pnnclr both test the encoder pnnclr."""
         return self.name.removeprefix(f"{self.modes[0]}-") or self.name if len(self.modes) == 1 else self.name
 
     @property
@@ -57,23 +57,23 @@ class Run:
 
     @property
     def weights(self) -> str:
-        """The same for runs of one encoder."""
+        """Identifies the encoder: equal for all runs with the same weights."""
         return self.document.encoder.weights_sha256 or self.path
 
     @property
     def method(self) -> str:
-        """The method's name as its paper writes it, where the encoder's card says so."""
+        """The name of the method, as in its paper if the encoder's card has it."""
         method = self.document.encoder.method
         return str(method.get("title", method.get("name", "")))
 
     @property
     def leaked(self) -> int:
-        """The number of test images that its pretraining had seen."""
+        """The number of test images that were in the pretraining data."""
         return self.document.leak_check.leaked if self.document.leak_check else 0
 
     @property
     def test_set(self) -> tuple[Any, ...]:
-        """The same for runs on the same test images with the same truth."""
+        """Identifies the test images: equal for runs on the same test images with the same truth."""
         task = self.document.task
         images = self.predictions.test if self.predictions else f"unknown: {self.path}"
         return images, task.column, tuple(c.name for c in task.classes)
@@ -95,7 +95,7 @@ class Curve:
         return BASELINES[self.init] if self.number is None else series_style(self.number)
 
     def scores(self, labels: str, resamples: Resamples) -> tuple[Predictions, tuple[str, str, str], Scores]:
-        """What `difference` compares."""
+        """The arguments of `difference` for this curve."""
         assert self.run.predictions is not None
         group = labels, self.rows[labels].mode, self.init
         return self.run.predictions, group, resampled_auroc(self.run.predictions, group, resamples)
@@ -117,7 +117,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that was tested on the same images in the same mode. `fractions`: in their order."""
+    """All curves on the same test images in the same mode. `data`: the title of the data. `fractions`: the names in increasing order."""
 
     data: str
     mode: str
@@ -133,16 +133,16 @@ class Comparison:
         return len(self.curves) > 1 and all(curve.run.predictions is not None for curve in self.curves)
 
     def shares(self) -> dict[str, float]:
-        """The share of all labels that each fraction is."""
+        """The share of all labels, for each fraction."""
         return {labels: row.fraction for curve in self.curves for labels, row in curve.rows.items()}
 
     @cached_property
     def rankings(self) -> Mapping[str, list[Ranking]]:
-        """By fraction, where two curves or more can be compared: of all curves, and of the encoders alone where a baseline is highest."""
+        """For each fraction with at least two curves: the ranking of all curves, and if a baseline is highest, that of the encoders."""
         return {labels: rankings for labels in self.fractions if (rankings := self._rankings(labels))} if self.comparable else {}
 
     def best(self, labels: str) -> Curve | None:
-        """The curve that is better than all others at a fraction."""
+        """The curve that is better than all others at a fraction; None if the intervals do not show one."""
         ranking = self.rankings.get(labels, [None])[0]
         return ranking.highest if ranking and ranking.conclusive else None
 
@@ -164,7 +164,7 @@ class Comparison:
 
 
 def build_comparisons(runs: Sequence[Run]) -> list[Comparison]:
-    """The comparisons of these runs in the order of the runs; those of one data set stand side by side."""
+    """The comparisons of these runs, in the order of the runs; comparisons of one data set follow each other."""
     names = _encoder_names(runs)
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names.values()))}
     test_sets: dict[tuple[Any, ...], list[Run]] = {}
@@ -182,8 +182,8 @@ def build_comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def _encoder_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
-    """A name for each encoder, by its weights and the run's init. Runs of one method and one short name share it across data sets, unless
-    they hold different encoders for the same test: then the name is the path."""
+    """The name of each encoder, by (weights, init). Runs with the same method and short name have the same name on all data sets. If they
+    hold different encoders for the same test images, the name is the path of the run."""
     weights: dict[tuple[Any, ...], set[str]] = {}
     for run in runs:
         for mode in run.modes:
@@ -198,7 +198,7 @@ def _encoder_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
 
 
 def _data_titles(test_sets: Mapping[tuple[Any, ...], Sequence[Run]]) -> dict[tuple[Any, ...], str]:
-    """The name of each test set's data, with a number where runs on one data set had different test images or columns."""
+    """The title of each test set: the name of its data, with a number if runs on one data set have different test images or columns."""
     titles: dict[tuple[Any, ...], str] = {}
     for test_set, members in test_sets.items():
         name = members[0].data_name
@@ -208,12 +208,12 @@ def _data_titles(test_sets: Mapping[tuple[Any, ...], Sequence[Run]]) -> dict[tup
 
 
 def _curves(runs: Sequence[Run], mode: str, names: Mapping[tuple[str, str], str], numbers: Mapping[str, int]) -> Iterator[Curve]:
-    """The encoders in their order, then the baselines, each once where several runs have the same numbers of it."""
+    """The curves of the encoders in their order, then the baselines. If several runs have equal numbers for a baseline, it comes once."""
     baselines: list[Curve] = []
     used: set[str] = set()
     for run in runs:
         for init in run.inits:
-            # a run of the mode "full" holds its pixels as a linear classifier
+            # in a run of the mode "full", the rows of "pixels" have the mode "linear"
             rows = [row for row in run.document.summary if row.init == init and (row.mode == mode or init == "pixels")]
             by_labels = {row.labels: row for row in sorted(rows, key=lambda row: row.mode == mode)}
             if init in BASELINES:
@@ -228,7 +228,7 @@ def _curves(runs: Sequence[Run], mode: str, names: Mapping[tuple[str, str], str]
 
 
 def _add_baseline(baselines: list[Curve], curve: Curve) -> list[Curve]:
-    """`baselines` and the curve, unless its numbers are there; of two with the same numbers the one with more fractions."""
+    """`baselines` with `curve` added. Of two baselines with the same numbers, the one with more fractions is kept."""
     for i, other in enumerate(baselines):
         shared = curve.rows.keys() & other.rows.keys()
         if other.init == curve.init and shared and all(_same_scores(curve.rows[labels], other.rows[labels]) for labels in shared):

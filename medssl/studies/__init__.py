@@ -1,1 +1,1 @@
-"""Many fine-tunings from one YAML file: what is to do, and the processes that do it."""
+"""Studies: many pretrainings and fine-tunings from one YAML file, planned as jobs and run in processes."""

@@ -1,4 +1,4 @@
-"""Runs jobs side by side, each in a process of its own with its share of the cores. A job that fails does not end the others."""
+"""Runs jobs in parallel, each in its own process with a share of the cores. A job that fails does not end the others."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ _LAST_LINES = 8
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed, and the last lines of its log; none where a job that it needs had failed."""
+    """A job that failed. `lines`: the last lines of its log; empty if the job did not start, as a job that it needs failed."""
 
     job: Job
     lines: Sequence[str]
@@ -41,17 +41,17 @@ class _RunningJob:
 
 
 def n_jobs(wanted: int | None, device: str) -> int:
-    """How many jobs at a time: as `wanted`; else one on a GPU, on the CPU one for every two cores."""
+    """The number of parallel jobs: `wanted`, or if it is None, one on a GPU, and one for every two cores on a CPU."""
     if wanted is not None and wanted < 1:
         raise UserError(f"--jobs {wanted}: at least one job must run at a time.")
     return wanted or (1 if device == "cuda" else max(1, cores() // 2))
 
 
 def run_jobs(jobs: Sequence[Job], number: int, reporter: Reporter) -> list[Failure]:
-    """Run all jobs, `number` at a time and each after those that it needs, and return those that failed. A job's output is in NAME.log
-    beside its run folder.
+    """Run all jobs, `number` at a time, each after the jobs that it needs; return the failures. The output of a job is in NAME.log next to
+    its run folder.
 
-    Whatever ends this function ends the processes, too; a pretraining then saves a checkpoint.
+    If an exception or a signal ends this function, it stops the processes; a pretraining then saves a checkpoint.
     """
     waiting, running = list(jobs), list[_RunningJob]()
     done, failures = set[str](), dict[str, Failure]()
@@ -78,7 +78,7 @@ def run_jobs(jobs: Sequence[Job], number: int, reporter: Reporter) -> list[Failu
                     failures[name] = Failure(ended.job, [*_last_lines(ended.job), f"(exit code {code})"])
                     reporter.warn(f"{name} failed after {seconds}")
     finally:
-        _stop(running)
+        _stop_processes(running)
     return list(failures.values())
 
 
@@ -86,20 +86,20 @@ def _start(job: Job, number: int) -> _RunningJob:
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     threads = str(max(1, cores() // number))
     message = json.dumps({"command": job.command, "arguments": {k: v for k, v in job.arguments.items() if v is not None}})
-    with _log(job).open("wb") as log:
+    with _log_file(job).open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-P", "-m", "medssl", "job", message],
-            stdin=subprocess.PIPE,  # its end tells the job that this process is gone
+            stdin=subprocess.PIPE,  # the job ends itself when this pipe is closed
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C on the terminal is for this process alone
+            start_new_session=True,  # Ctrl-C on the terminal reaches only this process
             env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"},
         )
     return _RunningJob(job, process, time.monotonic())
 
 
-def _stop(running: Sequence[_RunningJob]) -> None:
-    """Asks the processes to stop, and kills what has not stopped after half a minute, or at a second Ctrl-C."""
+def _stop_processes(running: Sequence[_RunningJob]) -> None:
+    """Ask the processes to stop; kill those that still run after 30 seconds or at a second Ctrl-C."""
     for item in running:
         item.process.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
@@ -115,9 +115,9 @@ def _stop(running: Sequence[_RunningJob]) -> None:
             item.close()
 
 
-def _log(job: Job) -> Path:
+def _log_file(job: Job) -> Path:
     return job.folder.with_name(f"{job.folder.name}.log")
 
 
 def _last_lines(job: Job) -> list[str]:
-    return _log(job).read_text("utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    return _log_file(job).read_text("utf-8", errors="replace").splitlines()[-_LAST_LINES:]

@@ -1,7 +1,7 @@
-"""A study from a YAML file: encoders x data sets x modes, each a fine-tuning at all label fractions. What is to do, and what is done.
+"""A study from a YAML file: encoders x data sets x modes, each a fine-tuning at all label fractions. This module plans the jobs.
 
-A study is a folder: OUT/DATA/pretrain-ENCODER and OUT/DATA/MODE-ENCODER are ordinary run folders, OUT/cells holds the test probabilities
-of every classifier, OUT/study.yaml what the study was started with. A finished run is not run again, a stopped one goes on.
+A study is a folder. OUT/DATA/pretrain-ENCODER and OUT/DATA/MODE-ENCODER are ordinary run folders, OUT/cells holds the test probabilities
+of every classifier, and OUT/study.yaml the settings of the study. A finished run is not run again; a stopped run is continued.
 """
 
 import contextlib
@@ -28,47 +28,47 @@ from medssl.runs import run_dir as run_folder
 from medssl.train.checkpoint import LAST, NEXT, PREVIOUS
 
 STUDY, CELLS = "study.yaml", "cells"
-_GROWS = {"data", "encoders", "modes"}
+_EXTENSIBLE = {"data", "encoders", "modes"}
 
 
-def _name(name: str) -> str:
-    """What may be a folder's name anywhere."""
+def _check_name(name: str) -> str:
+    """`name`, if it can be the name of a folder on every system."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", name):
         raise ValueError(f"{name!r} cannot be a name here: letters, digits, . _ - only, as it names a folder")
     return name
 
 
-def _mode(name: str) -> str:
+def _check_mode(name: str) -> str:
     known = get_args(Finetune.model_fields["mode"].annotation)
     if name not in known:
         raise ValueError(f"unknown mode {name!r}. {suggest(name, known)}")
     return name
 
 
-def _labels(text: str) -> str:
+def _check_labels(text: str) -> str:
     parse_labels(text)
     return text
 
 
-def _settings(items: tuple[str, ...]) -> tuple[str, ...]:
+def _check_settings(items: tuple[str, ...]) -> tuple[str, ...]:
     parse_overrides(items)
     return items
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Settings = Annotated[tuple[str, ...], AfterValidator(_settings)]
+Name = Annotated[str, AfterValidator(_check_name)]
+Settings = Annotated[tuple[str, ...], AfterValidator(_check_settings)]
 
 
 class DataSet(Frozen):
-    """`path`: as --data takes it. `set`: what belongs to it alone, such as data.label=pneumonia."""
+    """A data set. `path`: the value of --data. `set`: settings for this data set only, such as data.label=pneumonia."""
 
     path: str
     set: Settings = ()
 
 
 class Encoder(Frozen):
-    """`encoder`: a finished pretraining run or an encoder file, one for all data sets or one for each, by its name. Without it one is
-    pretrained on each data set, with `method`, `preset` and `set` as `medssl pretrain` takes them."""
+    """An encoder. `encoder`: a finished pretraining run or an encoder file, either one for all data sets, or one for each data set by its
+    name. Without `encoder`, an encoder is pretrained on each data set, with `method`, `preset` and `set` as in `medssl pretrain`."""
 
     encoder: str | dict[Name, str] | None = None
     method: str | None = None
@@ -76,21 +76,21 @@ class Encoder(Frozen):
     set: Settings = ()
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Encoder":
+    def _check_encoder(self) -> "Encoder":
         if self.encoder is not None and (self.method or self.preset or self.set):
-            raise ValueError("names a finished encoder, so method, preset and set have nothing to say")
+            raise ValueError("names a finished encoder, so method, preset and set have no effect")
         return self
 
 
 class Study(Frozen):
-    """`out`: the study's folder. `draws`: of each fraction, see `medssl.evaluate.experiment`. `set`: further settings of all pretrainings
-    and fine-tunings. Paths are those of the place where the study is started."""
+    """The content of a study's file. `out`: the folder of the study. `draws`: the number of label draws of each fraction, see
+    `medssl.evaluate.experiment`. `set`: settings for all pretrainings and fine-tunings. Relative paths start at the current folder."""
 
     out: str
     data: dict[Name, DataSet] = Field(min_length=1)
     encoders: dict[Name, Encoder] = Field(min_length=1)
-    labels: Annotated[str, AfterValidator(_labels)] = "1pct,10pct,100pct"
-    modes: tuple[Annotated[str, AfterValidator(_mode)], ...] = Field(default=("linear",), min_length=1)
+    labels: Annotated[str, AfterValidator(_check_labels)] = "1pct,10pct,100pct"
+    modes: tuple[Annotated[str, AfterValidator(_check_mode)], ...] = Field(default=("linear",), min_length=1)
     draws: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
@@ -99,8 +99,8 @@ class Study(Frozen):
 
 @dataclass(frozen=True)
 class Job:
-    """One command of medssl. `name`: DATA/RUN. `folder`: its run folder. `arguments`: as the command's function takes them, paths as
-    text. `after`: the names of the jobs that it needs. `cells`: how many classifiers it fits."""
+    """One command of medssl. `name`: DATA/RUN. `folder`: its run folder. `arguments`: the arguments of the command's function, with paths
+    as text. `after`: the names of the jobs that must be done before. `cells`: the number of classifiers that the job fits."""
 
     name: str
     command: str
@@ -111,46 +111,46 @@ class Job:
 
 
 def read_study(path: Path) -> Study:
-    """The study that a YAML file describes. Raises UserError that lists every wrong key, a misspelt one with its nearest."""
+    """The study that a YAML file describes. Raises UserError that lists every wrong key, and for a misspelt key the most similar one."""
     if not path.is_file():
         raise UserError(f"There is no study {path}. Name a YAML file such as pipelines/label_fractions.yaml.")
     values = read_yaml(path)
     for part, model in (("data", DataSet), ("encoders", Encoder)):
-        if isinstance(named := values.get(part), Mapping):
-            values[part] = {str(name): resolve_part(model, _whole(model, of), f"{part}.{name}") for name, of in named.items()}
+        if isinstance(entries := values.get(part), Mapping):
+            values[part] = {str(name): resolve_part(model, _complete(model, of), f"{part}.{name}") for name, of in entries.items()}
     study = resolve_part(Study, values)
     for name, encoder in study.encoders.items():
         for missing in study.data.keys() - encoder.encoder.keys() if isinstance(encoder.encoder, dict) else ():
             raise UserError(f"encoders.{name}.encoder names none for the data set {missing!r}. Add it, or name one path for all.")
-        if encoder.encoder is None:  # a misspelt setting is told now, not hours later
+        if encoder.encoder is None:  # reports a misspelt setting now, not after hours of work
             base = presets.load(encoder.preset) if encoder.preset else Config().model_dump(mode="json")
             method = {"method": encoder.method} if encoder.method else {}
             resolve(merge(merge(base, method), parse_overrides([*study.set, *encoder.set])))
     return study
 
 
-def _whole(model: type[Frozen], value: Any) -> Any:
-    """A data set as a mapping where its path alone is given, an encoder where nothing is."""
+def _complete(model: type[Frozen], value: Any) -> Any:
+    """`value` as a mapping: a data set may be given as its path only, and an encoder without any setting."""
     return {"path": value} if isinstance(value, str) and model is DataSet else {} if value is None else value
 
 
 def save_study(study: Study) -> None:
-    """Write study.yaml into the study's folder. Raises UserError where another study was started there, saying what differs.
+    """Write study.yaml into the folder of the study. Raises UserError with the differences if the folder holds another study.
 
-    Data sets, encoders and modes may be added: what is finished stays true.
+    Data sets, encoders and modes may be added, as finished runs stay valid.
     """
     path = Path(study.out) / STUDY
     if path.is_file():
-        old, new = _flat(resolve_part(Study, read_yaml(path))), _flat(study)
-        changed = {key for key in old if new.get(key) != old[key]} | {key for key in new.keys() - old.keys() if key[0] not in _GROWS}
+        old, new = _flatten(resolve_part(Study, read_yaml(path))), _flatten(study)
+        changed = {key for key in old if new.get(key) != old[key]} | {key for key in new.keys() - old.keys() if key[0] not in _EXTENSIBLE}
         if changed:
-            told = "\n".join(f"  {'.'.join(key)}: was {old.get(key)!r}, is {new.get(key)!r}" for key in sorted(changed))
-            raise UserError(f"{study.out} holds another study, which was started with\n{told}\nName another out, or go on as it was.")
+            lines = "\n".join(f"  {'.'.join(key)}: was {old.get(key)!r}, is {new.get(key)!r}" for key in sorted(changed))
+            raise UserError(f"{study.out} holds another study, which was started with\n{lines}\nName another out, or use the old settings.")
     write_atomically(path, f"# medssl study\n{to_yaml(study)}".encode())
 
 
-def _flat(study: Study) -> dict[tuple[str, ...], Any]:
-    """Every setting by its key; a mode is one of its own."""
+def _flatten(study: Study) -> dict[tuple[str, ...], Any]:
+    """Every setting by its key; each mode has a key of its own."""
     values = yaml.safe_load(to_yaml(study))
     flat: dict[tuple[str, ...], Any] = {("modes", mode): True for mode in values.pop("modes")}
     for part in ("data", "encoders"):
@@ -160,44 +160,45 @@ def _flat(study: Study) -> dict[tuple[str, ...], Any]:
 
 def plan_jobs(study: Study) -> list[Job]:
     """Every pretraining and fine-tuning of the study, finished or not."""
-    return [job for data in study.data for name in study.encoders for job in _of_encoder(study, data, name)]
+    return [job for data in study.data for name in study.encoders for job in _encoder_jobs(study, data, name)]
 
 
-def _of_encoder(study: Study, data: str, name: str) -> Iterator[Job]:
-    place, encoder, of = Path(study.out) / data, study.encoders[name], study.data[data]
-    common = {"data": of.path, "seed": study.seed, "device": study.device}
+def _encoder_jobs(study: Study, data: str, name: str) -> Iterator[Job]:
+    folder_of_data, encoder, data_set = Path(study.out) / data, study.encoders[name], study.data[data]
+    common = {"data": data_set.path, "seed": study.seed, "device": study.device}
     after: tuple[str, ...] = ()
     if encoder.encoder is None:
-        path, sets = place / f"pretrain-{name}", (*study.set, *of.set, *encoder.set)
-        given = {"method": encoder.method, "preset": encoder.preset, **common, "out": str(path), "sets": sets}
-        pretrain = Job(f"{data}/{path.name}", "pretrain", path, given)
+        path, sets = folder_of_data / f"pretrain-{name}", (*study.set, *data_set.set, *encoder.set)
+        arguments = {"method": encoder.method, "preset": encoder.preset, **common, "out": str(path), "sets": sets}
+        pretrain = Job(f"{data}/{path.name}", "pretrain", path, arguments)
         after = (pretrain.name,)
         yield pretrain
     else:
         path = Path(encoder.encoder if isinstance(encoder.encoder, str) else encoder.encoder[data])
     for mode in study.modes:
-        folder, sets = place / f"{mode}-{name}", (f"finetune.draws={study.draws}", *study.set, *of.set)
-        given = {"labels": study.labels, "mode": mode, "encoder": str(path), **common, "out": str(folder), "sets": sets}
-        given["cells"] = str(Path(study.out) / CELLS)
-        yield Job(f"{data}/{folder.name}", "finetune", folder, given, after, _cells(study, mode))
+        folder, sets = folder_of_data / f"{mode}-{name}", (f"finetune.draws={study.draws}", *study.set, *data_set.set)
+        arguments = {"labels": study.labels, "mode": mode, "encoder": str(path), **common, "out": str(folder), "sets": sets}
+        arguments["cells"] = str(Path(study.out) / CELLS)
+        yield Job(f"{data}/{folder.name}", "finetune", folder, arguments, after, _count_classifiers(study, mode))
 
 
-def _cells(study: Study, mode: str) -> int:
-    """Classifiers of one fine-tuning: encoder, random initialisation, raw pixels. Each draw has its own random initialisation. What is
-    fitted without chance is the same in all draws of all labels: raw pixels always, the encoder unless the whole network is trained."""
+def _count_classifiers(study: Study, mode: str) -> int:
+    """The number of classifiers of one fine-tuning: on the encoder, on random initialisations, on raw pixels. Every draw has its own
+    random initialisation. With all labels all draws are equal, so a deterministic fit is done once: always for raw pixels, and for
+    the encoder unless the whole network is trained."""
     fractions = parse_labels(study.labels)
-    draws = [_draws(study, wanted) for wanted in fractions]
-    once = sum(1 if wanted.share == 1 else n for wanted, n in zip(fractions, draws, strict=True))
+    draws = [_count_draws(study, fraction) for fraction in fractions]
+    once = sum(1 if fraction.share == 1 else n for fraction, n in zip(fractions, draws, strict=True))
     return (sum(draws) if mode == "full" else once) + sum(draws) + once
 
 
-def _draws(study: Study, wanted: LabelFraction) -> int:
-    """Of a number of patients the share is not known before the data is: as of a small one."""
-    return study.draws if wanted.share is None or wanted.share <= SMALL else min(study.draws, DRAWS_ABOVE)
+def _count_draws(study: Study, fraction: LabelFraction) -> int:
+    """The number of draws of a fraction. The share of a number of patients is unknown before the data is read, and counts as small."""
+    return study.draws if fraction.share is None or fraction.share <= SMALL else min(study.draws, DRAWS_ABOVE)
 
 
 def is_finished(job: Job) -> bool:
-    """Whether its run folder holds what it makes, whole. Raises UserError for scores of another encoder than the one that is there now."""
+    """Whether the run folder of the job has complete results. Raises UserError if the results belong to another encoder than the job's."""
     if job.command == "pretrain":
         return run_folder.is_finished(job.folder)
     try:
@@ -205,14 +206,14 @@ def is_finished(job: Job) -> bool:
     except UserError:
         return False
     origin = job.arguments["encoder"]
-    card = _card(origin)
+    card = _read_card(origin)
     if card and card.get("weights_sha256") != document.encoder.weights_sha256:
         raise UserError(f"{job.folder} was made with another encoder than {origin} holds now. Name another out, or delete that run.")
     return True
 
 
-def _card(encoder: str) -> dict[str, Any]:
-    """Of an encoder's run or file; empty where there is none that can be read, which its fine-tuning then says."""
+def _read_card(encoder: str) -> dict[str, Any]:
+    """The card of an encoder's run or file; empty if it cannot be read, as the fine-tuning then reports the error."""
     origin = Path(encoder)
     with contextlib.suppress(OSError, ValueError):
         return dict(json.loads(((origin if origin.is_dir() else origin.parent) / CARD).read_text("utf-8")))
@@ -220,45 +221,48 @@ def _card(encoder: str) -> dict[str, Any]:
 
 
 def pending_jobs(jobs: list[Job]) -> list[Job]:
-    """The jobs that are still to do, as they must be called: stopped pretrainings go on, what has no checkpoint begins again."""
+    """The jobs that are not done yet. A stopped pretraining with a checkpoint is resumed; any other job starts again."""
     tunings = [job for job in jobs if job.command == "finetune" and not is_finished(job)]
     needed = {name for job in tunings for name in job.after}
     trainings = [job for job in jobs if job.name in needed and not is_finished(job)]
-    open_names = {job.name for job in trainings}
-    return [_called(job, open_names) for job in (*trainings, *tunings)]
+    unfinished = {job.name for job in trainings}
+    return [_prepare_call(job, unfinished) for job in (*trainings, *tunings)]
 
 
-def _called(job: Job, open_names: set[str]) -> Job:
+def _prepare_call(job: Job, unfinished: set[str]) -> Job:
     arguments = dict(job.arguments)
     if job.command == "pretrain" and any((job.folder / name).is_file() for name in (NEXT, LAST, PREVIOUS)):
         arguments = {"resume": str(job.folder)}
     else:
         arguments["overwrite"] = True
-    return replace(job, arguments=arguments, after=tuple(name for name in job.after if name in open_names))
+    return replace(job, arguments=arguments, after=tuple(name for name in job.after if name in unfinished))
 
 
 def with_preparation_jobs(jobs: list[Job]) -> list[Job]:
-    """The jobs, and before those that share a data set one that reads its images: two at a time would both read all of them."""
-    wanted: dict[str, list[Job]] = {}
+    """The jobs, with a preparation job before jobs that share a data set: otherwise parallel jobs would each read all of its images."""
+    users_of: dict[str, list[Job]] = {}
     for job in jobs:
-        if not job.after and "resume" not in job.arguments and (given := _prepared_by(job)):
-            wanted.setdefault(json.dumps(given), []).append(job)
-    before: dict[str, Job] = {}
-    for number, (given, users) in enumerate(wanted.items(), 1):
+        if not job.after and "resume" not in job.arguments and (arguments := _prepare_arguments(job)):
+            users_of.setdefault(json.dumps(arguments), []).append(job)
+    preparation_of: dict[str, Job] = {}
+    for number, (arguments, users) in enumerate(users_of.items(), 1):
         if len(users) > 1:
-            place = users[0].folder.parent
-            first = Job(f"{place.name}/prepare-{number}", "prepare", place / f"prepare-{number}", json.loads(given))
-            before |= {job.name: first for job in users}
-    firsts = {job.name: job for job in before.values()}
-    return [*firsts.values(), *(replace(job, after=(before[job.name].name,)) if job.name in before else job for job in jobs)]
+            folder_of_data = users[0].folder.parent
+            first = Job(f"{folder_of_data.name}/prepare-{number}", "prepare", folder_of_data / f"prepare-{number}", json.loads(arguments))
+            preparation_of |= {job.name: first for job in users}
+    preparations = {job.name: job for job in preparation_of.values()}
+    return [
+        *preparations.values(),
+        *(replace(job, after=(preparation_of[job.name].name,)) if job.name in preparation_of else job for job in jobs),
+    ]
 
 
-def _prepared_by(job: Job) -> dict[str, Any] | None:
-    """The arguments of `medssl prepare` for what a job reads; None where its encoder is not there to say."""
-    given, sets = job.arguments, [item for item in job.arguments["sets"] if item.startswith("data.")]
+def _prepare_arguments(job: Job) -> dict[str, Any] | None:
+    """The arguments of `medssl prepare` for the data of a job; None if the card of its encoder cannot be read."""
+    arguments, sets = job.arguments, [item for item in job.arguments["sets"] if item.startswith("data.")]
     if job.command == "finetune":
-        data = _card(given["encoder"]).get("config", {}).get("data", {})
+        data = _read_card(arguments["encoder"]).get("config", {}).get("data", {})
         if not data:
             return None
         sets += [f"data.{name}={json.dumps(data[name])}" for name in SETTINGS]
-    return {"data": given["data"], "preset": given.get("preset"), "sets": sorted(sets)}
+    return {"data": arguments["data"], "preset": arguments.get("preset"), "sets": sorted(sets)}

@@ -1,4 +1,4 @@
-"""One job of a study, in a process of its own: `python -m medssl job JSON`. It ends with the process that started it."""
+"""One job of a study in its own process: `python -m medssl job JSON`. The job ends when the process that started it ends."""
 
 import importlib
 import json
@@ -22,7 +22,7 @@ def run_job(reporter: Reporter, message: str) -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input is a pipe that nobody writes to: the read returns when the study ends, even by a kill. At SIGTERM a pretraining saves
-    a checkpoint."""
+    """Wait for the end of the parent process, then stop this one. Standard input is a pipe to which nothing is written, so the read returns
+    when the parent has ended, even after a kill. At SIGTERM a pretraining saves a checkpoint."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,1 +1,1 @@
-"""A run's records: metrics.jsonl first, MLflow fed from it."""
+"""The metrics of a run: every row is written to metrics.jsonl, and sent from there to MLflow."""

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a line, on disk before anything else sees it. It is the source of truth; MLflow is fed from it.
+"""metrics.jsonl: one JSON object in each line. A row is written to this file first, and sent from there to MLflow.
 
 Every line is valid JSON: NaN and infinities, which JSON does not have, are written as null.
 """
@@ -14,36 +14,36 @@ from medssl.files import write_atomically
 
 
 class JsonLines:
-    """Appends rows to a file, each with a write of its own, so that a killed process loses at most the line it was writing."""
+    """Appends rows to a file, each with one write, so a killed process loses at most the row that it was writing."""
 
     def __init__(self, path: Path) -> None:
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             _rewrite(path, read(path))
         self._file = path.open("ab", buffering=0)
-        self._waiting = b""
+        self._unwritten = b""
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends a flat row of text, booleans and numbers (those of numpy and one-element tensors too).
+        """Append a flat row of text, booleans and numbers (also numpy numbers and tensors with one element).
 
-        Raises OSError where the disk takes no more. What it did not take is kept, and written before the next row.
+        Raises OSError if the disk is full. The unwritten part is kept, and written before the next row.
         """
-        self._waiting += _line(row)
+        self._unwritten += _line(row)
         self._flush()
 
     def close(self) -> None:
-        """Raises OSError where rows are left that the disk does not take."""
+        """Close the file. Raises OSError if some rows cannot be written."""
         try:
             self._flush()
         finally:
             self._file.close()
 
     def _flush(self) -> None:
-        while self._waiting:
-            self._waiting = self._waiting[self._file.write(self._waiting) :]
+        while self._unwritten:
+            self._unwritten = self._unwritten[self._file.write(self._unwritten) :]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All rows; a last line that was torn by a kill is left out. Raises UserError where any other line is damaged."""
+    """All rows; an incomplete last line (after a kill) is left out. Raises UserError if any other line is damaged."""
     rows: list[dict[str, Any]] = []
     text = path.read_text("utf-8", errors="replace")
     lines = text.removesuffix("\n").split("\n")
@@ -57,28 +57,28 @@ def read(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def rows_from(path: Path, place: int) -> Iterator[tuple[dict[str, Any], int]]:
-    """The rows that begin at byte `place` or later, each with the place behind it, without a last line that is still being written.
+def rows_from(path: Path, offset: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """The rows from byte `offset` on, each with the offset of the next row; an incomplete last line is left out.
 
-    Raises UserError for a line that is damaged. A file that is not there has no rows.
+    Raises UserError for a damaged line. A file that does not exist has no rows.
     """
     if not path.exists():
         return
     with path.open("rb") as file:
-        file.seek(place)
+        file.seek(offset)
         for line in file:
             if not line.endswith(b"\n"):
                 return
             try:
                 row = json.loads(line)
             except ValueError:
-                raise UserError(f"{path}, the line at byte {place}, is not JSON. Remove the line.") from None
-            place += len(line)
-            yield row, place
+                raise UserError(f"{path}, the line at byte {offset}, is not JSON. Remove the line.") from None
+            offset += len(line)
+            yield row, offset
 
 
 def truncate_after(path: Path, step: int) -> None:
-    """Drops the rows of later steps than `step`, in one atomic exchange: a run that goes on from there writes them again."""
+    """Delete the rows after `step` (the file is replaced as a whole): a run that resumes from that step writes them again."""
     if path.exists():
         _rewrite(path, [row for row in read(path) if row.get("step", 0) <= step])
 

@@ -1,4 +1,4 @@
-"""mlflow.json in a run folder: how MLflow knows the run again, on whatever server, so that its records can be sent in parts and twice."""
+"""mlflow.json in a run folder: the key by which any MLflow server knows the run, so that a run can be sent in parts and repeatedly."""
 
 import json
 import threading
@@ -11,13 +11,13 @@ from typing import Any
 from medssl.files import write_atomically
 
 _FILE = "mlflow.json"
-_LOCK = threading.Lock()  # the run's thread and the one that speaks to MLflow both write notes
+_LOCK = threading.Lock()  # the main thread and the forwarder's thread both write the file
 
 
 @dataclass(frozen=True)
 class MlflowInfo:
-    """`key`: the run's own name, which MLflow keeps as a tag. `parent`: the key of the run to nest it under. `status`: how it ended, ""
-    while it goes on and after a kill. `run_id`: MLflow's name of the run, on the server that heard of it last."""
+    """The content of mlflow.json. `key`: identifies the run; MLflow keeps it as a tag. `parent`: the key of the parent run. `status`: how
+    the run ended, "" while it runs and after a kill. `run_id`: MLflow's id of the run on the last server."""
 
     key: str
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class MlflowInfo:
 
 
 def read(folder: Path) -> MlflowInfo | None:
-    """The note of a run folder; None where there is none that can be read."""
+    """The content of mlflow.json in a run folder; None if it does not exist or cannot be read."""
     try:
         return MlflowInfo(**json.loads((folder / _FILE).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -35,8 +35,8 @@ def read(folder: Path) -> MlflowInfo | None:
 
 
 def change(folder: Path, **changes: Any) -> MlflowInfo:
-    """Writes the note with these fields changed, and makes the run's key with the first. Raises UserError."""
+    """Change these fields of mlflow.json; the first call creates the file and the key of the run. Raises UserError."""
     with _LOCK:
-        note = replace(read(folder) or MlflowInfo(uuid.uuid4().hex), **changes)
-        write_atomically(folder / _FILE, json.dumps(asdict(note), ensure_ascii=False).encode())
-    return note
+        info = replace(read(folder) or MlflowInfo(uuid.uuid4().hex), **changes)
+        write_atomically(folder / _FILE, json.dumps(asdict(info), ensure_ascii=False).encode())
+    return info

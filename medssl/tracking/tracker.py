@@ -1,4 +1,4 @@
-"""The records of one run: every row goes to metrics.jsonl, and from there on to MLflow where that is wanted."""
+"""The tracker of one run: every row of metrics goes to metrics.jsonl, and from there to MLflow if `tracking.mlflow` is set."""
 
 import contextlib
 import json
@@ -19,11 +19,11 @@ from medssl.tracking.mlflow_client import Run, Session, public_params
 
 
 class Tracker:
-    """Rows, figures and files of the run in `folder`. Leaving the context ends the MLflow run with the right status.
+    """Metrics, figures and files of the run in `folder`. The end of the context ends the MLflow run with the right status.
 
-    A run that goes on from `step` drops the later rows and keeps its MLflow run, by the key in `folder`/mlflow.json. `parent`: the
-    folder of the run to nest this one under. `tags` describe the run ({"kind": "pretrain"}); no path and no name of a person goes there.
-    `stop` is true once the process was asked to end: then `finish` is brief. The embedded MLflow store lies beside the run folders.
+    A run that resumes at `step` deletes the later rows and keeps its MLflow run, by the key in `folder`/mlflow.json. `parent`: the folder
+    of the parent run. `tags`: describe the run ({"kind": "pretrain"}), without paths and names of persons. `stop()`: whether the process
+    got a stop signal; `finish` then waits only a short time. The embedded MLflow store is next to the run folders.
     """
 
     def __init__(
@@ -36,33 +36,33 @@ class Tracker:
         tags: Mapping[str, str] | None = None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._folder, self._warn, self._full = folder, warn, False
+        self._folder, self._warn, self._disk_full = folder, warn, False
         truncate_after(folder / "metrics.jsonl", step)
         self._rows = JsonLines(folder / "metrics.jsonl")
-        above = mlflow_json.read(parent) if parent else None
-        mlflow_json.change(folder, tags=dict(tags or {}), parent=above.key if above else "", status="")
+        parent_info = mlflow_json.read(parent) if parent else None
+        mlflow_json.change(folder, tags=dict(tags or {}), parent=parent_info.key if parent_info else "", status="")
         self._mlflow = Forwarder(make_session(folder, config), folder, warn, stop) if config.tracking.mlflow else None
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One row of text and numbers, with its `step`; `time` (seconds since 1970) is added. A full disk is warned of, once, and the
-        rows are kept until there is room."""
+        """Log one row of text and numbers, with its `step`; `time` (seconds since 1970) is added. If the disk is full, this warns once and
+        keeps the rows until there is space."""
         try:
             self._rows.write({**row, "time": round(time.time(), 3)})
-            self._full = False
+            self._disk_full = False
         except OSError as error:
-            if not self._full:
+            if not self._disk_full:
                 self._warn(f"{cannot_write(self._folder / 'metrics.jsonl', error)} The run keeps its rows until it can.")
-            self._full = True
+            self._disk_full = True
         if self._mlflow:
             self._mlflow.announce_row()
 
     def log_artifact(self, path: Path) -> None:
-        """A file or folder of the run that MLflow should have too."""
+        """Send a file or folder of the run to MLflow."""
         if self._mlflow:
             self._mlflow.log_artifact(path)
 
     def finish(self, status: str = "FINISHED") -> None:
-        """Ends the run: FINISHED, FAILED or KILLED."""
+        """End the run with the status FINISHED, FAILED or KILLED."""
         with contextlib.suppress(UserError):  # a disk that is full
             mlflow_json.change(self._folder, status=status)
         if self._mlflow:
@@ -81,25 +81,25 @@ class Tracker:
 
 
 def make_session(folder: Path, config: Config) -> Session:
-    """The calls that bring a run folder with a note to MLflow."""
-    known = mlflow_json.read(folder)
-    assert known is not None
+    """The session that sends a run folder to MLflow. The folder must have a mlflow.json."""
+    info = mlflow_json.read(folder)
+    assert info is not None
     started = folder / "environment.json"
     run = Run(
-        key=known.key,
+        key=info.key,
         name=folder.resolve().name,
         experiment=config.tracking.experiment,
         params=public_params(config),
-        tags=known.tags,
-        parent=known.parent,
+        tags=info.tags,
+        parent=info.parent,
         started=_milliseconds(json.loads(started.read_text("utf-8"))["started"]) if started.is_file() else None,
     )
 
-    def remember(run_id: str) -> None:
+    def save_run_id(run_id: str) -> None:
         with contextlib.suppress(UserError):  # a disk that is full; the key finds the run again
             mlflow_json.change(folder, run_id=run_id)
 
-    return Session(run, folder, remember)
+    return Session(run, folder, save_run_id)
 
 
 def _milliseconds(moment: str) -> int:

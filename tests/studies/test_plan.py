@@ -79,7 +79,7 @@ WRONG = {
     "an unknown setting": ("method.width", "method.widht", ["widht", "'width'"]),
     "a setting without a value": ("tracking.mlflow=false", "tracking.mlflow", ["tracking.mlflow", "a.b=value"]),
     "an unknown preset": ("method: simclr", "preset: chest", ["'chest'"]),
-    "a finished encoder with a method": ("{encoder: ", "{method: moco, encoder: ", ["encoders.imagenet", "nothing to say"]),
+    "a finished encoder with a method": ("{encoder: ", "{method: moco, encoder: ", ["encoders.imagenet", "have no effect"]),
     "an encoder of some data sets": ("imagenet/encoder.safetensors", "{nih: a}", ["encoders.imagenet", "'pneumonia'"]),
     "a name that is a path": ("  nih:", "  ../nih:", ["../nih", "cannot be a name"]),
     "no data": ("  nih: ../nih\n  pneumonia: {path: pneumoniamnist.npz, set: [data.label=pneumonia]}", "  {}", ["data"]),
