@@ -1,10 +1,9 @@
 """Self-supervised pretraining on medical images: pNNCLR, label-fraction fine-tuning, offline.
 
-Importing the package sets what its libraries read from the environment before they are imported: no look-up of a newer
-albumentations on import, no MLflow telemetry (its `DO_NOT_TRACK` must read "true", "1" does nothing), a tracking client
-that gives up after seconds instead of minutes, and threads that sleep while they wait for each other: spinning, the default,
-makes a training four times slower where the cores are shared (docs/decisions.md). Values that the user has set stay. A user
-without a name, as containers have them, gets one: MONAI cannot be imported without.
+Importing the package sets environment variables that its libraries read at import. albumentations does not look for a newer version.
+MLflow sends no telemetry (`DO_NOT_TRACK` must be "true"; "1" has no effect there), and its client gives up after seconds instead of
+minutes. Threads sleep while they wait for each other: the default, a busy loop, makes a training four times slower on shared cores
+(docs/decisions.md). Values that the user has set stay. A user without a name, as in containers, gets a name, as MONAI needs one.
 """
 
 import getpass
@@ -26,5 +25,5 @@ for _name, _value in ENVIRONMENT.items():
 
 try:
     getpass.getuser()
-except (KeyError, OSError):  # the latter since Python 3.13
+except (KeyError, OSError):  # OSError since Python 3.13
     os.environ["LOGNAME"] = "nobody"

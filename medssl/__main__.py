@@ -1,4 +1,4 @@
-"""`python -m medssl` is the command too, as under torchrun."""
+"""`python -m medssl` runs the command line, as torchrun needs it."""
 
 from medssl.cli import main
 

@@ -1,8 +1,8 @@
-"""The command line: what it accepts, and how a command ends. The work is in `medssl.commands`.
+"""The command line: commands and their options. The work is done in `medssl.commands`.
 
-Exit codes: 0 done; 2 the input is wrong (one message); 128 + n ended by signal n (130 Ctrl-C, 143 docker stop), a pretraining with a
-checkpoint to go on from; 1 a fault of medssl (traceback), or another process of the same training is gone. Only Typer is imported to
-answer `--help`, and its rich help is off: it would cost 0.4 seconds.
+Exit codes: 0 done; 2 the input is wrong (one message); 128 + n ended by signal n (130 Ctrl-C, 143 docker stop), where a pretraining
+saves a checkpoint; 1 a bug of medssl (traceback), or another process of the same training has ended. `--help` imports only Typer, and
+Typer's rich help is off, as it takes 0.4 seconds.
 """
 
 import io
@@ -43,8 +43,8 @@ Set = Annotated[
 
 def main() -> None:
     """The entry point of the command."""
-    os.umask(0o077)  # what a run writes is for its user alone
-    signal.signal(signal.SIGTERM, _end)  # as process 1 of a container nothing would happen otherwise
+    os.umask(0o077)  # only the user may read the files of a run
+    signal.signal(signal.SIGTERM, _end)  # without a handler, process 1 of a container would ignore the signal
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

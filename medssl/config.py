@@ -55,8 +55,8 @@ MethodChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "methods")
 
 
 class Limits(Frozen):
-    """What a hostile or broken file may cost before it is refused. `max_array_bytes`: what an array in an .npz archive may unpack to
-    (it is read row by row). `seconds` and `memory_bytes`: for one image, in the process that decodes it."""
+    """Limits above which a file is refused, as it may be hostile or broken. `max_array_bytes`: the unpacked size of an array in an .npz
+    archive (arrays are read row by row). `seconds`, `memory_bytes`: to decode one image, in the process that decodes it."""
 
     max_pixels: int = Field(default=64_000_000, gt=0)
     max_array_bytes: int = Field(default=32 * 2**30, gt=0)
@@ -65,8 +65,8 @@ class Limits(Frozen):
 
 
 class Transform(Frozen):
-    """A step of the preparation by its dotted name and its arguments: `{name: monai.transforms.AdjustContrast, gamma: 0.8}`. Which ones
-    are allowed stands in `medssl.data.preparation`."""
+    """A step of the preparation by its dotted name and its arguments: `{name: monai.transforms.AdjustContrast, gamma: 0.8}`.
+    `medssl.data.preparation` has the list of allowed names."""
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True)
 
@@ -133,16 +133,16 @@ class Data(Frozen):
 
 
 class Views(Frozen):
-    """The recipe says what a view changes, the executor who carries it out: albumentations in the loader's processes, torch on the device;
-    auto is torch on a GPU."""
+    """`recipe`: the random changes of a view. `executor`: the library that makes the views: albumentations in the loader's processes, or
+    torch on the device; auto is torch on a GPU."""
 
     recipe: RecipeChoice = "chest_xray"
     executor: Literal["auto", "albumentations", "torch"] = "auto"
 
 
 class Train(Frozen):
-    """`batch_size`: of all devices together. `lr` belongs to it as it stands here: it is not scaled. `micro_batch`: images that go through
-    the encoder at once, where memory is short; the loss stays that of the whole batch. `workers` -1: chosen from the cores there are."""
+    """`batch_size`: of all devices together. `lr`: is used as it is, not scaled with the batch size. `micro_batch`: the number of images
+    that pass through the encoder at once, to save memory; the loss is still that of the whole batch. `workers`: -1 chooses by the cores."""
 
     epochs: int = Field(default=100, ge=1)
     steps: int | None = Field(default=None, ge=1)
@@ -160,8 +160,8 @@ class Train(Frozen):
 
 
 class Monitor(Frozen):
-    """What is watched besides the loss, and how often; with the kNN go linear probe, RankMe and neighbours.png. `collapse_std`: below this
-    spread of the embeddings the alarm sounds; 1 is a sphere, 0 a point. Once it has for `collapse_steps`, `on_collapse` holds."""
+    """Metrics besides the loss. `knn_every_epochs`: how often kNN, linear probe, RankMe and neighbours.png are made. `collapse_std`: a
+    smaller spread of the embeddings is a collapse; 1 is a sphere, 0 a point. `on_collapse`: the action after `collapse_steps` in alarm."""
 
     knn_every_epochs: int = Field(default=10, ge=1)
     knn_neighbours: int = Field(default=20, ge=1)
@@ -172,10 +172,10 @@ class Monitor(Frozen):
 
 
 class Finetune(Frozen):
-    """`versus`: encoders to compare with, by run folder, encoder file, or file of a timm network's weights. `ordered`: the classes have an
-    order. `balance`: all classes count alike, however rare. `neighbours`: of the kNN. `steps`, `batch_size`, `lr`, `weight_decay`,
-    `layer_decay` (of the rate, from each layer of a pretrained network to the one before) and `early_stopping` (at a fifth of the drawn
-    patients) are those of --mode full, with the same number of steps at every fraction."""
+    """`versus`: encoders to compare with: a run folder, an encoder file, or a file with weights of a timm network. `ordered`: the classes
+    have an order. `balance`: all classes have the same weight. `neighbours`: of the kNN. `steps` (equal at every fraction), `batch_size`,
+    `lr`, `weight_decay`, `layer_decay` (the factor of the learning rate from each layer of a pretrained network to the layer before) and
+    `early_stopping` (on a fifth of the drawn patients) are for --mode full."""
 
     labels: str = "10pct"
     mode: Literal["linear", "knn", "full"] = "linear"
@@ -194,14 +194,14 @@ class Finetune(Frozen):
 
 
 class Tracking(Frozen):
-    """Whether MLflow hears of a run, and under which experiment. metrics.jsonl is always written."""
+    """`mlflow`: whether a run is sent to MLflow, under the name `experiment`. metrics.jsonl is always written."""
 
     mlflow: bool = True
     experiment: str = "medssl"
 
 
 class Config(Frozen):
-    """The whole configuration of a run. `device` "auto" takes CUDA where there is one."""
+    """The whole configuration of a run. `device`: "auto" is CUDA if there is a CUDA device, else the CPU."""
 
     data: Data = Field(default_factory=Data)
     views: Views = Field(default_factory=Views)
@@ -217,7 +217,7 @@ class Config(Frozen):
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mappings key by key. A plug-in changed by name drops the other plug-in's options."""
+    """`base` with `changes` on top; mappings are merged key by key. If the name of a plug-in changes, its old options are dropped."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
@@ -245,12 +245,12 @@ def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def resolve(values: Mapping[str, Any]) -> Config:
-    """The validated configuration. Raises UserError that lists every wrong key at once, a misspelt one with its nearest name."""
+    """The validated configuration. Raises UserError that lists every wrong key, and for a misspelt key the most similar one."""
     return resolve_part(Config, values)
 
 
 def resolve_part(model: type[Part], values: Mapping[str, Any], name: str = "") -> Part:
-    """One part of the tree, called `name`, by its model."""
+    """One part of the configuration, with the model `model`; `name` is its key, for messages. Raises UserError as `resolve`."""
     try:
         return model.model_validate(values)
     except ValidationError as error:

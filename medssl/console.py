@@ -1,6 +1,6 @@
-"""Where a command speaks: a progress bar on a terminal, plain lines in a log file.
+"""The output of a command: messages, warnings, and progress as a bar on a terminal or as plain lines in a log file.
 
-Nothing that comes from outside (file names, labels, error texts) can forge a line or move the cursor: see `printable`.
+Text from outside (file names, labels, error messages) can neither fake a line nor move the cursor: see `printable`.
 """
 
 import math
@@ -24,7 +24,8 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 @dataclass
 class _Task:
-    """A task in progress: when and with what count it began, when it was last shown, and what was last said of it."""
+    """A task in progress. `begin`: the time of its start; `first`: its count then; `shown`: the time when it was last shown; `facts`: its
+    last values; `bar`: its progress bar."""
 
     begin: float
     first: int
@@ -34,9 +35,9 @@ class _Task:
 
 
 class Console:
-    """A `medssl.types.Reporter`. Used as a context manager, so that the bar is closed whatever ends the command.
+    """A `medssl.types.Reporter`. Used as a context manager, which always closes the progress bar at the end.
 
-    Of several processes (`rank` of `size`) the first speaks; the others only say why they failed.
+    Of several processes (`rank` of `size`) only the first prints messages; the others print only the reason of a failure.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -45,7 +46,7 @@ class Console:
         self._err = Terminal(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=True)
         self._bars = _bars(self._out) if self._out.is_interactive and sys.stdout.isatty() else None
         if self._bars and sys.stderr.isatty():
-            self._err = self._out  # one terminal: what is said must stand above the bar, not in it
+            self._err = self._out  # one terminal: messages must be printed above the bar, not into it
         self._tasks: dict[str, _Task] = {}
 
     def say(self, text: str) -> None:
@@ -65,7 +66,8 @@ class Console:
         self._err.print(Text(f"error: {self._who}{printable(text)}", "red"))
 
     def verdict(self, level: str, name: str, text: str) -> None:
-        """A line of a report: "ok", "warning" or "error", coloured on a terminal, and wrapped there, of what, and what is said of it."""
+        """A line of a report: `level` ("ok", "warning" or "error"), the `name` of what was checked, and a text. On a terminal the level has
+        a colour and the text is wrapped."""
         if self._silent:
             return
         margin = " " * (_LEVEL + _NAME)
@@ -77,9 +79,9 @@ class Console:
         self._out.print(head + Text(f"\n{margin}".join(line.strip() for line in lines)))
 
     def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
-        """The state of a task: ten frames a second at most on a terminal, elsewhere a line every ten seconds, and one when it is done.
+        """Show the state of a task: on a terminal at most ten times a second, elsewhere one line every ten seconds and one at the end.
 
-        `facts` ("epoch", "loss", "knn", "images_per_second", ...) stay until others of the same name replace them.
+        `facts` ("epoch", "loss", "knn", "images_per_second", ...) are kept until newer values replace them.
         """
         if self._silent:
             return
@@ -151,6 +153,6 @@ def _bars(terminal: Terminal) -> Progress:
         TextColumn("{task.completed}/{task.total}", markup=False),
         TextColumn("{task.fields[words]}", markup=False),
         console=terminal,
-        auto_refresh=False,  # drawn when there is news: no thread, which a forked worker would inherit half alive
+        auto_refresh=False,  # without rich's thread, which would not work in forked processes
         redirect_stderr=sys.stderr.isatty(),
     )

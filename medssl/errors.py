@@ -1,4 +1,4 @@
-"""The errors that a user can mend: each names the thing, the reason and the remedy."""
+"""The errors of medssl. A message for the user names the thing, the reason and the remedy."""
 
 import difflib
 from collections import Counter
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """The input or the configuration is wrong; ends the command with exit code 2 and its message, without a traceback."""
+    """The input or the configuration is wrong. The command ends with the message and exit code 2, without a traceback."""
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and has saved its state; ends the command with exit code 128 + `signal`, 3 where it was no signal."""
+    """A stop signal ended the run after it saved its state. The command ends with exit code 128 + `signal`, or 3 without a signal."""
 
     def __init__(self, message: str, signal: int = 0) -> None:
         super().__init__(message)
@@ -18,14 +18,14 @@ class Interrupted(Exception):
 
 
 class LostProcess(Exception):
-    """Another process of the same training is gone; ends the command with exit code 1."""
+    """Another process of the same training has ended. The command ends with exit code 1."""
 
 
 class ReadError(Exception):
-    """One image cannot be used: skipped, counted, and named in the operator's private list.
+    """One image cannot be used. It is skipped, counted, and named in the operator's private list.
 
-    `reason` is a short code ("truncated", "no_pixels", ...), `detail` a sentence. One string in `args`, so that it
-    crosses process boundaries.
+    `message` is "reason: detail": a short code ("truncated", "no_pixels", ...) and a sentence. As the only argument is a string, the error
+    can be sent between processes.
     """
 
     def __init__(self, message: str) -> None:
@@ -34,12 +34,12 @@ class ReadError(Exception):
 
 
 def count_reasons(reasons: Iterable[str]) -> str:
-    """ "3 x truncated, 1 x crc": how often each reason is among `reasons`, the most frequent first."""
+    """The number of times that each reason occurs, the most frequent first: "3 x truncated, 1 x crc"."""
     return ", ".join(f"{number} x {reason}" for reason, number in Counter(reasons).most_common())
 
 
 def suggest(name: str, options: Iterable[str]) -> str:
-    """A sentence that names the option closest to `name`, or all options where none is close."""
+    """A sentence with the option most similar to `name`, or with all options if none is similar."""
     known = sorted(options)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

@@ -1,4 +1,4 @@
-"""What surrounds every command: exit codes, one message instead of a traceback for a user's errors, and a home folder if there is none."""
+"""The frame of every command: exit codes, one message without a traceback for errors of the user, and a home folder if there is none."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def handle_errors() -> Iterator["Console"]:
-    """The command's console. An error that leaves the block becomes a message and an exit code; a bug keeps its traceback."""
+    """The console of a command. An error in the block becomes a message and an exit code; a bug keeps its traceback."""
     from medssl.console import Console
     from medssl.train.launch import read_launch
 
@@ -53,7 +53,7 @@ def _replace_missing_home(console: "Console") -> None:
         if os.access(Path.home(), os.W_OK):
             return
     os.environ |= {"MEDSSL_CACHE": str(cache_folder()), "HOME": str(MAKESHIFT.absolute())}
-    with suppress(OSError):  # whoever writes there later reports the error
+    with suppress(OSError):  # the first write into the folder reports the error
         MAKESHIFT.mkdir(exist_ok=True)
     console.warn(f"There is no home folder that can be written: {MAKESHIFT.absolute()} takes its place. Set HOME to another one.")
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: each is written as a draft beside its place, synced, and renamed."""
+"""Files that are either complete or absent: each is written under a temporary name, synced to the disk, and renamed."""
 
 import contextlib
 import errno
@@ -16,10 +16,9 @@ _DRAFT = ".medssl-draft"
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file to write to, which takes the place and name of `path` at the end of the block.
+    """A new file to write to, which replaces `path` at the end of the block.
 
-    After an error nothing is left of it; after a kill only a draft, which no reader takes for the file. Raises UserError where the
-    file cannot be written.
+    An error leaves no file; a kill leaves only a draft, whose name no reader uses. Raises UserError if the file cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
     try:
@@ -38,18 +37,18 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name never stands for half of it. Raises UserError where it cannot be written."""
+    """Write a file that is either complete or absent. Raises UserError if it cannot be written."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def is_draft(path: Path) -> bool:
-    """Whether this is what a kill left of a file that was being written."""
+    """Whether the file is a draft: the half-written file of a killed process."""
     return path.name.endswith(_DRAFT)
 
 
 def cannot_write(path: Path, error: OSError) -> str:
-    """A sentence for the user: what could not be written, as whom, why, and how much space there is where it is space that lacks."""
+    """A sentence for the user: what could not be written, by which user, why, and for a full disk how much space is free."""
     sentence = f"Cannot write {path} as user {os.getuid()}: {error.strerror}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         there = next(folder for folder in path.absolute().parents if folder.exists())
@@ -58,8 +57,8 @@ def cannot_write(path: Path, error: OSError) -> str:
 
 
 def _sync(folder: Path) -> None:
-    """So that the new name outlives a power cut."""
-    with contextlib.suppress(OSError):  # some network drives know no sync of a folder; the file itself is on the disk
+    """Write the folder to the disk, so that the new name survives a power cut."""
+    with contextlib.suppress(OSError):  # some network drives cannot sync a folder; the file itself is on the disk
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

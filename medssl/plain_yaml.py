@@ -1,4 +1,4 @@
-"""YAML without surprises, as configurations are written in: plain values only, 1e-3 is a number, a key that stands twice is an error."""
+"""YAML for configurations: plain values only, 1e-3 is a number, and a key that occurs twice is an error."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ _MAX_BYTES = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice."""
+    """Refuses a key that occurs twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -30,7 +30,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """YAML text as plain Python values. Raises UserError that names `where` for anything else than plain YAML."""
+    """YAML text as plain Python values. `where`: the file or flag, for messages. Raises UserError for anything but plain YAML."""
     if len(text) > _MAX_BYTES or text.count("*") > 1000:
         raise UserError(f"{where} is too large for a configuration (1 MB, 1000 aliases). Is it the right file?")
     try:
@@ -40,7 +40,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping."""
+    """The mapping in a YAML file. Raises UserError if the file holds anything else."""
     value = parse_yaml(path.read_text("utf-8"), str(path))
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no configuration. It should be keys and values such as 'seed: 0'.")

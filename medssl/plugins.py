@@ -1,4 +1,4 @@
-"""A choice is a file: `find("methods", "pnnclr")` imports `medssl/methods/pnnclr.py`, `names("methods")` lists the folder.
+"""Plug-ins are files: `find("methods", "pnnclr")` imports `medssl/methods/pnnclr.py`, `names("methods")` lists the folder.
 
 A kind is a dotted package below `medssl` ("methods", "data.sources", "views.recipes", ...). Every plug-in module holds its own
 pydantic `Config`, whose field `name` defaults to the file's name, and a function `build`.
@@ -20,7 +20,7 @@ def names(kind: str) -> list[str]:
 
 
 def find(kind: str, name: str) -> ModuleType:
-    """The plug-in module of that name. Raises UserError with the nearest name where there is none."""
+    """The plug-in module of that name. Raises UserError with the most similar name if there is none."""
     known = names(kind)
     if name not in known:
         what = kind.rsplit(".", 1)[-1].rstrip("s")

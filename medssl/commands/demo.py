@@ -1,4 +1,4 @@
-"""`medssl demo`: the whole path on synthetic radiographs, offline: draw, pretrain, fine-tune at three label fractions, report."""
+"""`medssl demo`: the whole workflow on synthetic radiographs, offline: pretrain, fine-tune at three label fractions, report."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ LABELS = "1pct,10pct,100pct"
 
 
 def demo(reporter: Reporter, *, out: Path | None = None, overwrite: bool = False) -> Path:
-    """Run it in `out` (default runs/demo) and return the folder of the fine-tuning, where report.html lies."""
+    """Run the demo in `out` (default runs/demo) and return the folder of the fine-tuning, which has report.html."""
     folder = out or RUNS / "demo"
     encoder = pretrain(reporter, data="phantom", preset="demo", out=folder / "pretrain", overwrite=overwrite)
     return finetune(reporter, labels=LABELS, encoder=str(encoder), out=folder / "finetune", overwrite=overwrite)

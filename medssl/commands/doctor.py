@@ -92,7 +92,7 @@ def audit_data(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, li
     try:
         if detect(data) == "store":
             store = Store.open(Path(data).expanduser())
-            prepare.say(store, data, None, reporter)
+            prepare.report_audit(store, data, None, reporter)
         else:
             folder = prepare.prepare(reporter, data=data)
             assert folder is not None, "only a shard makes none"

@@ -1,4 +1,4 @@
-"""`medssl predict`: what a classifier says of new images, prepared as its training images were, in a table for the operator."""
+"""`medssl predict`: a table with the predictions of a classifier for new images, which are prepared like its training images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,14 @@ from medssl.runs.run_dir import CONFIG, RUNS, newest_classifier
 from medssl.train.loop import choose_device
 from medssl.types import Reporter, Source
 
-_AT_ONCE = 1024  # images whose features are held
-_WHICH_IMAGES = ("frames", "slices", "volumes", "derived", "burned_in")  # options of a source that hold for new data of its kind, too
+_BATCH_SIZE = 1024  # images whose features are in memory at once
+_SELECTION_OPTIONS = ("frames", "slices", "volumes", "derived", "burned_in")  # options of a source that apply to new data, too
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows, the header first; how many decisions were left open; the reasons of the images that have none."""
+    """`rows`: with the header first. `abstained`: the number of images without a decision, as the confidence was too low. `left_out`: the
+    reasons of the images without a prediction."""
 
     rows: list[list[str]]
     abstained: int
@@ -51,20 +52,20 @@ def predict(
 ) -> Path:
     """Write the table and return its path. Default model: the newest finished fine-tuning in runs/.
 
-    Raises UserError for wrong input: no classifier, data that is prepared in another way than its training data was, a table that exists.
+    Raises UserError for wrong input: no classifier, data that is prepared in another way than the training data, or a table that exists.
     """
     origin = Path(model) if model else newest_classifier(RUNS)
     if (origin / CONFIG).is_file() and not (origin / RESULTS).is_file():
         raise UserError(f"The fine-tuning in {origin} is not finished. The same `medssl finetune` command with --out {origin} goes on.")
     classifier, statistics, card = classifier_file.load(origin)
-    chosen = choose_device(device or "auto")
+    chosen_device = choose_device(device or "auto")
     _check_out(out, data, overwrite)
-    settings = _settings(card, data, parse_overrides(sets))
-    source = _source(settings)
+    settings = _data_settings(card, data, parse_overrides(sets))
+    source = _list_source(settings)
     _say_model(reporter, origin, card)
-    store = _store(reporter, card, settings, source)
-    prob, far = _computed(reporter, classifier, statistics, store, chosen)
-    table = _table(card, store, source, prob, far, abstain_below)
+    store = _prepare_store(reporter, card, settings, source)
+    prob, far = _predict_images(reporter, classifier, statistics, store, chosen_device)
+    table = _make_table(card, store, source, prob, far, abstain_below)
     write_atomically(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
     reporter.say(f"predicted {len(prob)} images")
     reporter.say(f"          {table.abstained} with a decision left open, for a confidence below {abstain_below:g}")
@@ -87,25 +88,25 @@ def _check_out(out: Path, data: str, overwrite: bool) -> None:
         raise UserError(f"{out} lies in the data, where it would be taken for a table of labels. Name a file elsewhere with --out.")
 
 
-def _settings(card: ClassifierCard, path: str, given: Mapping[str, Any]) -> Data:
-    """The training data's configuration, with the new path and --set over it, without what concerns labels. A file that cannot be used
-    costs itself, however many there are. Raises UserError for a setting that differs from what the classifier was trained with."""
-    if others := sorted(given.keys() - {"data"}):
+def _data_settings(card: ClassifierCard, path: str, overrides: Mapping[str, Any]) -> Data:
+    """The configuration of the training data, with the new path and --set on top, and without label settings. Any number of unusable files
+    is left out. Raises UserError if a setting differs from that of the classifier's training."""
+    if others := sorted(overrides.keys() - {"data"}):
         raise UserError(f"predict takes settings of the data only, --set data....; {others[0]} belongs to finetune.")
     old = card.config["data"]
     kind = "folder" if _is_one_image(path) else detect(path)
-    kept = {key: value for key, value in old["source"].items() if key in _WHICH_IMAGES and kind == old["source"]["name"]}
-    values = {**old, "path": path, "source": {"name": kind, **kept}, "label": "", "max_bad_fraction": 1}
-    settings = resolve_part(Data, merge({"data": values}, given)["data"], "data")
-    asked = settings.model_dump(mode="json")
-    if found := first_difference(card.contract, {f"data.{key}": asked[key] for key in SETTINGS}):
+    selection = {key: value for key, value in old["source"].items() if key in _SELECTION_OPTIONS and kind == old["source"]["name"]}
+    values = {**old, "path": path, "source": {"name": kind, **selection}, "label": "", "max_bad_fraction": 1}
+    settings = resolve_part(Data, merge({"data": values}, overrides)["data"], "data")
+    new_settings = settings.model_dump(mode="json")
+    if found := first_difference(card.contract, {f"data.{key}": new_settings[key] for key in SETTINGS}):
         name, trained, new = found
-        raise UserError(f"{name} is {new}, but the classifier was trained with {trained}. Leave it as the classifier knows it.")
+        raise UserError(f"{name} is {new}, but the classifier was trained with {trained}. Leave it out of --set.")
     return settings
 
 
 def _is_one_image(path: str) -> bool:
-    """A file that is no collection: a picture, or a DICOM file."""
+    """Whether `path` is one image, a picture or a DICOM file, and no collection of images."""
     try:
         detect(path)
     except UserError:
@@ -113,7 +114,7 @@ def _is_one_image(path: str) -> bool:
     return False
 
 
-def _source(settings: Data) -> Source:
+def _list_source(settings: Data) -> Source:
     if not _is_one_image(settings.path):
         return list_source(settings)
     file = Path(settings.path)
@@ -121,45 +122,45 @@ def _source(settings: Data) -> Source:
     return Source("folder", file.parent.resolve(), tuple(records), tuple(notes), tuple(skipped))
 
 
-def _store(reporter: Reporter, card: ClassifierCard, settings: Data, source: Source) -> Store:
-    """The source, prepared. Raises UserError where its contract is not the classifier's."""
-    ready = Store.open(source.root) if source.kind == "store" else None
-    if not card.volumes and (store_has_slices(ready) if ready else source_has_slices(source)):
+def _prepare_store(reporter: Reporter, card: ClassifierCard, settings: Data, source: Source) -> Store:
+    """The source, prepared. Raises UserError if it is prepared in another way than the classifier's training data."""
+    store = Store.open(source.root) if source.kind == "store" else None
+    if not card.volumes and (store_has_slices(store) if store else source_has_slices(source)):
         raise UserError(
             f"{settings.path} holds slices of volumes (volumes: True), but the classifier was trained on images that are none (volumes: "
             "False). Name images like those, or fine-tune a classifier on slices."
         )
-    if ready is None:
-        ready = prepare(source, settings, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
+    if store is None:
+        store = prepare(source, settings, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
         end_workers()
-    if found := first_difference(card.contract, contract(ready.card)):
+    if found := first_difference(card.contract, contract(store.card)):
         name, trained, new = found
         remedy = "Name the images themselves, which are then prepared as the classifier knows them"
         if source.kind != "store":
             remedy = f"Use medssl {card.provenance['medssl']}, which trained it"
         raise UserError(f"{name} is {new} in {settings.path}, but the classifier was trained with {trained}. {remedy}, or fine-tune again.")
-    table = ready.table
+    table = store.table
     reporter.say(f"data      {len(table)} images of {table['patient'].nunique()} patients ({source.kind})")
     for note in source.notes:
         reporter.say(f"          {note}")
-    return ready
+    return store
 
 
-def _computed(
+def _predict_images(
     reporter: Reporter, classifier: Classifier, statistics: Statistics, store: Store, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Calibrated probabilities [n, k], and how far out each image lies [n]."""
+    """Calibrated probabilities [n, k], and for each image [n] the share of training images that are less unusual."""
     prob, far = [], []
-    for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _AT_ONCE)):
-        described = extract(FeaturesWithThumbnail(classifier.encoder), store.images, rows, device)
-        features = torch.from_numpy(described[:, : classifier.encoder.num_features])
+    for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _BATCH_SIZE)):
+        features_and_thumbnail = extract(FeaturesWithThumbnail(classifier.encoder), store.images, rows, device)
+        features = torch.from_numpy(features_and_thumbnail[:, : classifier.encoder.num_features])
         prob.append(classifier.probabilities(features).numpy())
-        far.append(statistics.shares(described))
+        far.append(statistics.shares(features_and_thumbnail))
         reporter.progress("predict", int(rows[-1]) + 1, len(store.images))
     return np.concatenate(prob), np.concatenate(far)
 
 
-def _table(card: ClassifierCard, store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
+def _make_table(card: ClassifierCard, store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
     names = table_columns(card.kind, card.classes)
     rows, abstained, left_out = [["file", "index", "patient", *names, "left_out"]], 0, []
     for image in list_named_images(store, source, site_key(cache_folder())):

@@ -1,4 +1,4 @@
-"""`medssl prepare`: read everything once, say what was found and what was left out, and write the store."""
+"""`medssl prepare`: read all images once, say what was found and what was left out, and write the store."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from medssl.data.audit import audit_lines
 from medssl.data.cache import cache_folder
 from medssl.data.prepare import Shard, prepare_shard
-from medssl.data.prepare import prepare as made
+from medssl.data.prepare import prepare as prepare_store
 from medssl.data.store import Store, private_list
 from medssl.errors import Interrupted, UserError
 from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
@@ -23,9 +23,9 @@ def prepare(
     shard: str | None = None,
     sets: Sequence[str] = (),
 ) -> Path | None:
-    """The store's folder; None where only a shard of the work was done.
+    """The folder of the store; None if only a shard was prepared.
 
-    Raises UserError for wrong input, Interrupted after Ctrl-C: the chunks that are done stay, and the same command goes on.
+    Raises UserError for wrong input, Interrupted after Ctrl-C: finished chunks are kept, and the same command continues.
     """
     share = Shard.parse(shard) if shard else None
     settings, source = resolve_data_config(reporter, data, preset, flags_and_sets(None, None, None, sets))
@@ -37,15 +37,15 @@ def prepare(
             records = prepare_shard(source, settings, cache_folder(), share, progress, out)
             reporter.say(f"shard     {shard}: {records} images; when all shards are done, the same command without --shard joins them")
             return None
-        store = made(source, settings, cache_folder(), progress, out)
+        store = prepare_store(source, settings, cache_folder(), progress, out)
     except KeyboardInterrupt:
         raise Interrupted("Stopped. What has been prepared is kept; the same command goes on from there.") from None
-    say(store, settings.path, out, reporter)
+    report_audit(store, settings.path, out, reporter)
     return store.path
 
 
-def say(store: Store, path: str, out: Path | None, reporter: Reporter) -> None:
-    """The audit of a store, for a person, and where all of it lies."""
+def report_audit(store: Store, path: str, out: Path | None, reporter: Reporter) -> None:
+    """Say the audit of a store, and where the store and its files are. `path`: what --data named."""
     found = json.loads((store.path / "audit.json").read_text("utf-8"))
     for heading, sentence in audit_lines(found):
         say = reporter.warn if heading == "leak" else reporter.say

@@ -1,4 +1,4 @@
-"""`medssl report`: the report of a fine-tuning run written again, or several runs joined in one comparison."""
+"""`medssl report`: write the report of a fine-tuning run again, or compare several runs on one page."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

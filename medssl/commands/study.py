@@ -15,7 +15,7 @@ from medssl.types import Reporter
 
 
 def study(reporter: Reporter, *, file: Path, dry_run: bool = False, jobs: int | None = None) -> list[Failure]:
-    """Run what is not finished of the study in `file`, `jobs` at a time, or with `dry_run` only show it. Returns the jobs that failed.
+    """Run the unfinished jobs of the study in `file`, `jobs` at a time; with `dry_run` only show them. Returns the jobs that failed.
 
     Raises UserError for wrong input, Interrupted after Ctrl-C.
     """
@@ -30,7 +30,7 @@ def study(reporter: Reporter, *, file: Path, dry_run: bool = False, jobs: int | 
 
 
 def _run(wanted: Study, jobs: int | None, reporter: Reporter) -> list[Failure]:
-    """Runs the pending jobs and joins all finished fine-tunings in comparison.html."""
+    """Run the pending jobs, and write comparison.html of all finished fine-tunings."""
     out = Path(wanted.out)
     out.mkdir(parents=True, exist_ok=True)
     with lock_run_dir(out, reporter.warn):
@@ -40,7 +40,7 @@ def _run(wanted: Study, jobs: int | None, reporter: Reporter) -> list[Failure]:
         failures = run_jobs(with_preparation_jobs(pending) if number > 1 else pending, number, reporter)
         runs = [job.folder for job in plan_jobs(wanted) if job.command == "finetune" and is_finished(job)]
         for run in runs:
-            if not (run / REPORT).is_file():  # stopped between the results and their page
+            if not (run / REPORT).is_file():  # the run was stopped after its results and before its page
                 report(reporter, runs=[run])
         if runs:
             report(reporter, runs=runs, out=out / COMPARISON, overwrite=True)
@@ -48,7 +48,7 @@ def _run(wanted: Study, jobs: int | None, reporter: Reporter) -> list[Failure]:
 
 
 def _show_plan(wanted: Study, reporter: Reporter) -> None:
-    """A line for each run, and how many classifiers (cells) there are to fit."""
+    """Say a line for each run, and the number of classifiers (cells) to fit."""
     jobs = plan_jobs(wanted)
     pending = {job.name: job for job in pending_jobs(jobs)}
     for job in jobs:

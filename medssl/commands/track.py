@@ -1,4 +1,4 @@
-"""`medssl track`: what MLflow lacks of run folders, sent after the runs: its server was down, or nobody wanted it at the time."""
+"""`medssl track`: send to MLflow what it lacks of finished or stopped runs, for example after its server was down."""
 
 import json
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ _FILES = ("views.png", "neighbours.png", CARD, WEIGHTS, _RESULTS, "splits.json",
 
 
 def track(reporter: Reporter, *, runs: Sequence[Path]) -> None:
-    """Send what MLflow lacks of run folders, or of all that lie in a folder: numbers, parameters, tags, files, status.
+    """Send what MLflow lacks of run folders, or of all runs in a folder: metrics, parameters, tags, files, status.
 
-    Sent again, nothing is doubled. Raises UserError for a folder without a run, where MLflow does not answer, and, once all others are
-    sent, for a run that goes on.
+    A second call sends nothing twice. Raises UserError for a folder without a run, if MLflow does not answer, and, after all others are
+    sent, for runs that are still in use.
     """
     configs = {run: load_config(run) for folder in runs for run in _runs(folder)}
     busy = []
-    for run in sorted(configs, key=_has_parent):  # a run is nested under one that is there
+    for run in sorted(configs, key=_has_parent):  # a parent run must be sent before its children
         with ExitStack() as stack:
             try:
                 stack.enter_context(lock_run_dir(run, reporter.warn))
@@ -40,7 +40,7 @@ def track(reporter: Reporter, *, runs: Sequence[Path]) -> None:
 
 
 def _runs(folder: Path) -> list[Path]:
-    """The run in a folder, or all that lie there."""
+    """`folder` itself if it is a run, else all runs in it."""
     below = sorted(rows.parent for rows in folder.glob("*/metrics.jsonl"))
     return below if below and not (folder / CONFIG).is_file() else [folder]
 
@@ -52,8 +52,8 @@ def _has_parent(run: Path) -> bool:
 
 def _send(reporter: Reporter, run: Path, config: Config) -> None:
     known = mlflow_json.read(run) or _create_info(run, config)
-    made = is_finished(run) or (run / _RESULTS).is_file()
-    status = known.status or ("FINISHED" if made else "KILLED")  # one that could not say how it ended was killed
+    finished = is_finished(run) or (run / _RESULTS).is_file()
+    status = known.status or ("FINISHED" if finished else "KILLED")  # a run without a status and without results was killed
     session = make_session(run, config)
     try:
         session.open()
@@ -63,7 +63,7 @@ def _send(reporter: Reporter, run: Path, config: Config) -> None:
         session.end(status, _ended(run))
     except UserError:
         raise
-    except Exception as error:  # MLflow and its stores raise anything
+    except Exception as error:  # MLflow and its stores raise errors of any type
         raise UserError(
             f"MLflow at {session.address} did not take the records of {run}: {first_line(error)}. Run `medssl track` again later: it "
             "sends what is missing. MLFLOW_TRACKING_URI names another server."
@@ -73,13 +73,13 @@ def _send(reporter: Reporter, run: Path, config: Config) -> None:
 
 
 def _create_info(run: Path, config: Config) -> mlflow_json.MlflowInfo:
-    """For a run folder that has no mlflow.json yet."""
+    """Write mlflow.json for a run folder that has none yet."""
     environment = run / "environment.json"
     kind = {"kind": json.loads(environment.read_text("utf-8"))["kind"]} if environment.is_file() else {}
     return mlflow_json.change(run, tags={**kind, "method": config.method.name, "preset": config.preset})
 
 
 def _ended(run: Path) -> int | None:
-    """The time of the last row in ms since 1970, None where there is none."""
+    """The time of the last row in milliseconds since 1970, None without rows."""
     times = [row["time"] for row, _ in jsonl.rows_from(run / "metrics.jsonl", 0) if "time" in row]
     return round(times[-1] * 1000) if times else None
