@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from medssl.compare import Run, read_predictions
+from medssl.compare import Run
 from medssl.config import merge
 from medssl.evaluate.schema import ResultsDocument, read_results
 
@@ -95,8 +95,7 @@ def write_run(folder: Path, drawn: Drawn, *, mode: str = "linear", patients: np.
     document = a_document(drawn, mode=mode, y=y, **facts)
     (folder / "results.json").write_text(json.dumps(document))
     predictions(drawn, mode, y, patients).to_parquet(folder / "predictions.parquet", index=False)
-    results = read_results(folder)
-    return Run(folder.name, folder.parent.name, results, read_predictions(folder / "predictions.parquet", results))
+    return Run.read(folder, read_results(folder))
 
 
 def with_changes(run: Run, parts: Mapping[str, Any], **fields: Any) -> Run:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medssl.compare import Run, read_predictions, write_comparison
+from medssl.compare import Run, write_comparison
 from medssl.errors import UserError
-from medssl.evaluate.results import PREDICTIONS
-from medssl.evaluate.schema import RESULTS, ResultsDocument, read_results
+from medssl.evaluate.schema import RESULTS, read_results
 from medssl.report import write_report
 from medssl.report.run_files import REPORT, write_figures
 from medssl.types import Reporter
@@ -31,15 +30,11 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
     else:
         page = out or (runs[0] / COMPARISON if len(runs) == 1 else Path(COMPARISON))
         _refuse_existing(page, overwrite)
-        write_comparison([_run(run, documents[run]) for run in found], page)
+        write_comparison([Run.read(run, documents[run]) for run in found], page)
     reporter.say(f"report    {page} ({len(found)} run{'s' if len(found) > 1 else ''})")
     if len(found) == 1:
         reporter.say("          from results.json alone: curves, Grad-CAM, map of the features and neighbours need the images")
     return page
-
-
-def _run(folder: Path, document: ResultsDocument) -> Run:
-    return Run(folder.name, folder.parent.name, document, read_predictions(folder / PREDICTIONS, document))
 
 
 def _runs(folder: Path) -> Iterator[Path]:

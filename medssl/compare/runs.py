@@ -7,9 +7,11 @@ drawn in one chart and compared; runs with other test images are in other charts
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from medssl.compare.differences import Difference, Predictions, difference, resampled_auroc
+from medssl.compare.differences import Difference, difference, resampled_auroc
+from medssl.evaluate.predictions import Predictions, read_predictions
 from medssl.evaluate.schema import ResultsDocument, SummaryRow, TaskFacts
 from medssl.evaluate.stats.bootstrap import Resamples
 from medssl.evaluate.stats.metrics import Scores
@@ -23,13 +25,19 @@ _SAME = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A fine-tuning run. `name`: the name of its folder. `parent`: the name of the folder above. `document`: results.json. `predictions`:
-    None if the run has none that can be compared."""
+    """`name`: of its folder; `parent`: of the folder above. `document`: results.json. `predictions`: None where there are none that can
+    be compared: no file, or a task of several labels."""
 
     name: str
     parent: str
     document: ResultsDocument
     predictions: Predictions | None
+
+    @classmethod
+    def read(cls, folder: Path, document: ResultsDocument) -> "Run":
+        """The run of a folder. Raises UserError for predictions that are damaged, or that belong to other results."""
+        predictions = None if document.task.kind == "multilabel" else read_predictions(folder, document)
+        return cls(folder.name, folder.parent.name, document, predictions)
 
     @property
     def path(self) -> str:
