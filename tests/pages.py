@@ -7,7 +7,7 @@ from torch import nn
 
 from medssl.evaluate.schema import ResultsDocument
 from medssl.evaluate.stats.metrics import METRICS
-from medssl.report import LabelledImages, PictureInputs
+from medssl.report import CurveInputs, ImageInputs
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -108,8 +108,8 @@ def with_everything(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def picture_inputs(
-    kind: str = "multiclass", classes: tuple[str, ...] = ("normal", SCRIPT), size: int = 24, **changes: Any
-) -> PictureInputs:
+    kind: str = "multiclass", classes: tuple[str, ...] = ("normal", SCRIPT), size: int = 24
+) -> tuple[CurveInputs, ImageInputs]:
     """60 test images and 90 training images of noise whose class is a bright corner. The features show it, the probabilities nearly."""
     rng, k = np.random.default_rng(0), len(classes)
     y = rng.integers(0, 2, (150, k)) if kind == "multilabel" else np.arange(150) % k
@@ -123,16 +123,15 @@ def picture_inputs(
         return 1 / (1 + np.exp(1 - logits)) if kind == "multilabel" else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
     network = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, k))
-    values: dict[str, Any] = {
-        "kind": kind,
-        "classes": classes,
-        "labels": "10pct",
-        "probs": {"pretrained": [a_draw() for _ in range(3)], "random": [a_draw() for _ in range(3)], "pixels": [a_draw()]},
-        "images": images,
-        "test": LabelledImages(np.arange(60), y[:60], features[:60]),
-        "pool": LabelledImages(np.arange(60, 150), y[60:], features[60:]),
-        "sites": np.array(["", SCRIPT, "St Mary"])[rng.integers(0, 3, 60)],
-        "classifier": network,
-        "temperature": 1.5,
-    }
-    return PictureInputs(**(values | changes))
+    probs = {"pretrained": [a_draw() for _ in range(3)], "random": [a_draw() for _ in range(3)], "pixels": [a_draw()]}
+    return CurveInputs(kind, classes, "10pct", y[:60], probs, temperature=1.5), ImageInputs(
+        labels="100pct",
+        images=images,
+        test=np.arange(60),
+        sites=np.array(["", SCRIPT, "St Mary"])[rng.integers(0, 3, 60)],
+        pool=np.arange(60, 150),
+        pool_y=y[60:],
+        encode=lambda rows: features[rows],
+        classifier=network,
+        prob=probs["pretrained"][0],
+    )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from medssl import plugins
 from medssl.config import Config, merge, parse_overrides, resolve
@@ -24,10 +25,11 @@ from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.leakage import learnt_from_labels, refuse_leak
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
-from medssl.finetuning.artifacts import CELLS, REPORT_FILES, RESULT_FILES, write_pictures, write_results
+from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
+from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
-from medssl.report.run_files import REPORT
+from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
 from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
@@ -54,7 +56,7 @@ def finetune(
     """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
 
     Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. `cells`: a folder in which finished
-    classifiers are kept, and found again; without it they are kept in the run folder until everything is made of them.
+    classifiers are kept, and found again; without it they are kept in the run folder until the run has ended.
 
     Stopped or killed, the same command with the run folder as `out` goes on. Raises UserError for wrong input, Interrupted after Ctrl-C.
     """
@@ -88,17 +90,15 @@ def finetune(
             for file in RESULT_FILES:
                 tracker.log_artifact(folder / file)
             _summary(reporter, findings.results.document)
-            complete = write_pictures(folder, request, findings, reporter.warn)
-            for file in filter(Path.exists, (folder / file for file in REPORT_FILES)):
+            _write_report(reporter, folder, findings.results.document, request.device)
+            for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
                 tracker.log_artifact(file)
-        if complete:
-            shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results by now
-            reporter.say(f"report    {folder / REPORT}")
+        shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder
 
 
 def _may_continue(folder: Path, config: Config) -> bool:
-    """Whether the folder holds a fine-tuning with these settings that was stopped, or that could not make its pictures."""
+    """Whether the folder holds a fine-tuning with these settings that was stopped."""
     described = folder / CONFIG
     if not described.is_file() or not described.read_text("utf-8").startswith("# medssl finetune\n"):
         return False
@@ -212,6 +212,17 @@ def _command(
 def _parent(origin: Path) -> Path | None:
     run = origin if origin.is_dir() else origin.parent
     return run if (run / "mlflow.json").is_file() else None
+
+
+def _write_report(reporter: Reporter, folder: Path, document: ResultsDocument, device: torch.device) -> None:
+    """The report and its figures. What fails is a warning: the results are there already."""
+    try:
+        missing = write_run_report(folder, document, device, replace=True)
+    except Exception as error:  # a full disk, or whatever matplotlib raises
+        missing = f"{REPORT} and {FIGURES}: {reason(error)}"
+    if missing:
+        reporter.warn(f"{missing}\nThe results in {folder} are complete. `medssl report {folder}` writes the report again.")
+    reporter.say(f"report    {folder / REPORT}")
 
 
 def _summary(reporter: Reporter, document: ResultsDocument) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from medssl.compare import Run, write_comparison
 from medssl.errors import UserError
 from medssl.evaluate.schema import RESULTS, read_results
-from medssl.report import write_report
-from medssl.report.run_files import REPORT, write_figures
+from medssl.finetuning.run_report import write_run_report
+from medssl.report.run_files import REPORT
+from medssl.train.loop import choose_device
 from medssl.types import Reporter
 
 COMPARISON = "comparison.html"
@@ -17,23 +18,22 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
     """Write the page of fine-tuning runs (their folders, or folders of them) and return its path.
 
     One run: its own report.html and figures/ again, or `out`. Several: comparison.html, in the folder of runs where one was named, else
-    here. Raises UserError for a run without complete results, and for a page that exists.
+    here. Raises UserError for a run without complete results, and for a page that exists; a run's own report is replaced, too, unless the
+    new one would lack pictures because images or classifier are not there.
     """
     found = list(dict.fromkeys(run.resolve() for folder in runs for run in _runs(folder)))
     documents = {run: read_results(run) for run in found}
     if len(found) == 1:
-        page = out or found[0] / REPORT
+        page, document = out or found[0] / REPORT, documents[found[0]]
         _refuse_existing(page, overwrite or out is None)
-        write_report(documents[found[0]], page)
-        if out is None:
-            write_figures(found[0], documents[found[0]])
+        missing = write_run_report(found[0], document, choose_device("auto"), out, overwrite)
+        if missing:
+            reporter.warn(missing)
     else:
         page = out or (runs[0] / COMPARISON if len(runs) == 1 else Path(COMPARISON))
         _refuse_existing(page, overwrite)
         write_comparison([Run.read(run, documents[run]) for run in found], page)
     reporter.say(f"report    {page} ({len(found)} run{'s' if len(found) > 1 else ''})")
-    if len(found) == 1:
-        reporter.say("          from results.json alone: curves, Grad-CAM, map of the features and neighbours need the images")
     return page
 
 

@@ -20,7 +20,7 @@ from medssl.config import Finetune
 from medssl.data.loader import MakeView
 from medssl.data.split import LabelFraction
 from medssl.evaluate.cell import Cell
-from medssl.evaluate.label_draws import Draw, headline_fraction, plan_draws
+from medssl.evaluate.label_draws import Draw, plan_draws
 from medssl.evaluate.models import CellFit, Pixels, extract
 from medssl.evaluate.models.cache import CellCache, digest, weights_digest
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
@@ -68,16 +68,13 @@ class Experiment:
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """`results`, and what a user takes away: of the first initialisation the classifiers, with their tensors, of two first draws: `taken`,
-    of the largest fraction, and `shown`, of that which the report speaks of first; and, frozen, `features` of the `rows` that were drawn
-    or tested."""
+    """`results`, and what a user takes away: of the first initialisation the classifier of the first draw of the largest fraction
+    (`taken`) with its tensors (`fit`); and, frozen, `features` of the `rows` that were drawn or tested."""
 
     results: Results
     cells: Sequence[Cell]
     taken: Draw
     fit: CellFit
-    shown: Draw
-    fit_shown: CellFit
     rows: np.ndarray
     features: np.ndarray
 
@@ -90,18 +87,16 @@ def run_experiment(request: Experiment, on_progress: OnProgress | None = None) -
     task, mode = request.task, request.settings.mode
     draws = plan_draws(task, request.fractions, request.settings.draws, request.seed)
     once = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(task.pool)]
-    first = sorted((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
-    headline = headline_fraction([str(draw.wanted) for draw in first])
-    taken, shown = first[-1], next(draw for draw in first if str(draw.wanted) == headline)
+    taken = max((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
     fitted = len(request.inits) * len(draws if mode == "full" else once) + (len(draws) if request.random else 0)
     tick = _counter(fitted * (request.settings.steps if mode == "full" else 1) + len(once), on_progress)
     ours = Features(request, next(iter(request.inits.values())), once)
     cells, kept = [], CellCache(request.cells)
-    fits: dict[str, CellFit] = {}
+    taken_fit: CellFit | None = None
     for name, of_init, its_draws in _starts(request, ours, draws, once):
         how = "linear" if name == PIXELS and mode == "full" else mode
         for draw in its_draws:
-            wanted = of_init is ours and (draw is taken or draw is shown)
+            wanted = of_init is ours and draw is taken
             key = _key(request, of_init, how, draw, name)
             if (fit := kept.find(key, tensors=wanted and how != "knn")) is None:
                 fit = _full(request, of_init.network, name, draw, tick) if how == "full" else of_init.fit(how, draw)
@@ -110,7 +105,7 @@ def run_experiment(request: Experiment, on_progress: OnProgress | None = None) -
             else:
                 tick(request.settings.steps if how == "full" else 1)
             if wanted:
-                fits[str(draw.wanted)] = fit
+                taken_fit = fit
             cells.append(_cell(request, draw, how, name, fit))
     cells.sort(key=lambda cell: (cell.fraction, cell.labels))  # stable: initialisations and draws keep their order
     drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
@@ -118,8 +113,8 @@ def run_experiment(request: Experiment, on_progress: OnProgress | None = None) -
         task, request.table, cells, drawn,
         bootstraps=request.settings.bootstraps, seed=request.seed, description=request.description, site_probe=_site_probe(request, ours),
     )  # fmt: skip
-    fit, fit_shown = fits[str(taken.wanted)], fits[headline]
-    return ExperimentResult(results, cells, taken, fit, shown, fit_shown, ours.rows, ours.values)
+    assert taken_fit is not None
+    return ExperimentResult(results, cells, taken, taken_fit, ours.rows, ours.values)
 
 
 def _starts(

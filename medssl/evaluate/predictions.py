@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import UserError
-from medssl.evaluate.results import PREDICTIONS
-from medssl.evaluate.schema import ResultsDocument, TaskFacts
+from medssl.evaluate.schema import PREDICTIONS, ResultsDocument, TaskFacts
 from medssl.evaluate.stats.metrics import Prob, auroc, score
 
 Group = tuple[str, str, str]  # the fraction's name, mode, init

@@ -110,12 +110,18 @@ def define_task(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, 
         )
     for column, said in zip(columns, text.T, strict=True):
         _refuse_missing(column, said[pool], said[test])
-    if len(columns) > 1:
-        y = class_indices(text.ravel(), ("0", "1")).reshape(text.shape)
-        return Task(named, tuple(columns), y, patients, pool, test, int(copy.sum()), "multilabel")
-    classes = class_order(text[pool, 0].tolist())
-    kind = "ordinal" if ordered and len(classes) > 2 else "multiclass"
-    return Task(named, classes, class_indices(text[:, 0], classes), patients, pool, test, int(copy.sum()), kind)
+    multilabel = len(columns) > 1
+    classes = tuple(columns) if multilabel else class_order(text[pool, 0].tolist())
+    kind = "multilabel" if multilabel else "ordinal" if ordered and len(classes) > 2 else "multiclass"
+    return Task(named, classes, label_numbers(table, named, classes, kind), patients, pool, test, int(copy.sum()), kind)
+
+
+def label_numbers(table: pd.DataFrame, column: str, classes: Sequence[str], kind: Kind) -> np.ndarray:
+    """The labels of all rows of a store's table as numbers, as `Task.y` has them. `column`, `classes` and `kind`: of the task."""
+    if kind == "multilabel":
+        text = table[[_PREFIX + name for name in classes]].to_numpy(dtype=str)
+        return class_indices(text.ravel(), ("0", "1")).reshape(text.shape)
+    return class_indices(table[_PREFIX + column].to_numpy(dtype=str), classes)
 
 
 def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:

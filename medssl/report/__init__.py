@@ -2,6 +2,6 @@
 
 from medssl.report.figures import figure_files
 from medssl.report.page import write_report
-from medssl.report.visuals import LabelledImages, PictureInputs, Pictures, draw_pictures
+from medssl.report.visuals import CurveInputs, ImageInputs, Pictures, draw_curves, draw_pictures
 
-__all__ = ["LabelledImages", "PictureInputs", "Pictures", "draw_pictures", "figure_files", "write_report"]
+__all__ = ["CurveInputs", "ImageInputs", "Pictures", "draw_curves", "draw_pictures", "figure_files", "write_report"]

@@ -88,7 +88,7 @@ def grad_cam(classifier: "nn.Module", images: np.ndarray, predicted: Sequence[in
     """
     import torch
 
-    network = copy.deepcopy(classifier).eval().float()  # MONAI leaves hooks and gradients behind
+    network = copy.deepcopy(classifier).eval()  # MONAI leaves hooks and gradients behind
     modules: list[Any] = list(network.modules())
     for module in modules:
         if getattr(module, "inplace", False):

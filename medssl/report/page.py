@@ -94,7 +94,8 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
         "per-class": not main.per_class,
         "subgroups": not subgroups and not document.site_probe,
         "audit": not audit,
-        **dict.fromkeys(("performance", "features", "grad-cam"), pictures is None),
+        "performance": pictures is None,
+        **dict.fromkeys(("features", "grad-cam"), pictures is None or not pictures.fitted),
         "neighbours": pictures is None or not pictures.neighbours,
     }
     return render_template(

@@ -190,18 +190,19 @@ def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float 
     return figure
 
 
+def select_points(number: int, seed: int) -> np.ndarray:
+    """Which of `number` images a map shows: 2,000 at most."""
+    rows = np.arange(number)
+    return rows if number <= _MAX_POINTS else np.sort(np.random.default_rng(seed).choice(rows, _MAX_POINTS, replace=False))
+
+
 def embedding(features: np.ndarray, groups: Mapping[str, tuple[Sequence[str], np.ndarray]], seed: int) -> dict[str, Chart]:
-    """A t-SNE map of at most 2,000 images for each grouping: its title, its names, and the number of each image's name, -1 for none."""
-    rows = np.arange(len(features))
-    if len(rows) > _MAX_POINTS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, _MAX_POINTS, replace=False))
-    if len(rows) < 5:
+    """A t-SNE map of five images or more for each grouping: its title, its names, and the number of each image's name, -1 for none."""
+    if len(features) < 5:
         return {}
-    positions = tsne(features[rows], seed)
+    positions = tsne(features, seed)
     with figure_style():
-        return {
-            f"map_by_{by}": fix_layout(_scatter(positions, by, names, index[rows]), f"map-{by}") for by, (names, index) in groups.items()
-        }
+        return {f"map_by_{by}": fix_layout(_scatter(positions, by, names, index), f"map-{by}") for by, (names, index) in groups.items()}
 
 
 def tsne(features: np.ndarray, seed: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, find_split
 from medssl.data.store import Store
 from medssl.data.workers import end_workers
+from medssl.errors import UserError
 from medssl.evaluate.task import class_indices, class_order
+from medssl.runs.run_dir import load_config
 from medssl.types import SPLITS, Reporter, Source
 
 _STATISTICS_ROWS = 2000
@@ -68,6 +71,19 @@ def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum:
         stratum = "" if several and "," in config.data.label else config.data.label or (columns[0] if len(columns) == 1 else "")
     found = find_split(store, stratum, config.data, cache_folder())
     return PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
+
+
+def open_store_of_run(run: Path, fingerprint: str) -> Store:
+    """The prepared images of a finished run, without a look at what they were made from: those in the cache, or those that the run was
+    given. Raises UserError where they are not there, damaged, or have another fingerprint."""
+    data = load_config(run).data
+    path = Path(data.path) if data.source.name == "store" else cache_folder() / "stores" / fingerprint
+    if not path.is_dir():
+        raise UserError(f"The prepared images are not there: {path}. Name the cache that holds them with MEDSSL_CACHE.")
+    store = Store.open(path)
+    if store.card["fingerprint"] != fingerprint:
+        raise UserError(f"{path} holds other images than those of the run.")
+    return store
 
 
 def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter) -> None:

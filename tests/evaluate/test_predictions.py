@@ -8,8 +8,7 @@ from compared import FLAT, RIGHT, a_document, predictions, with_changes, write_r
 from medssl.compare import Run
 from medssl.errors import UserError
 from medssl.evaluate.predictions import read_predictions
-from medssl.evaluate.results import PREDICTIONS
-from medssl.evaluate.schema import ResultsDocument
+from medssl.evaluate.schema import PREDICTIONS, ResultsDocument
 
 ALL = "100pct", "linear", "pretrained"
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning leaves: pictures and classifier are of the fractions that they say they are."""
+"""What a fine-tuning leaves: its classifier is of the fraction that it says."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,6 @@ from studies import a_request
 from medssl.evaluate.experiment import Experiment, ExperimentResult, run_experiment
 from medssl.finetuning import artifacts
 from medssl.nn.encoder import Encoder
-from medssl.report import PictureInputs
 
 FRACTIONS = "10pct,50pct,100pct"
 
@@ -38,18 +37,6 @@ def studied(request: pytest.FixtureRequest, tmp_path) -> tuple[Experiment, Exper
     asked = replace(asked, inits={"pretrained": ours}, random=lambda _: random)
     run_experiment(asked)
     return asked, run_experiment(asked)
-
-
-def test_the_heat_maps_are_of_the_classifier_whose_cases_the_page_shows(studied, monkeypatch):
-    asked, findings = studied
-    handed: list[PictureInputs] = []
-    monkeypatch.setattr(artifacts, "draw_pictures", lambda inputs, seed: handed.append(inputs))
-    artifacts.make_pictures(asked, findings)
-    (inputs,) = handed
-    prob, temperature = of_first_draw(findings, "10pct")
-    assert (inputs.labels, inputs.temperature) == ("10pct", temperature)
-    np.testing.assert_array_equal(inputs.probs["pretrained"][0], prob)
-    np.testing.assert_allclose(said(inputs.classifier, asked), prob, atol=1e-5)
 
 
 def test_the_classifier_that_is_kept_is_that_of_all_labels(studied):

@@ -19,7 +19,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     document["task"]["classes"][1]["name"] = SCRIPT
     document = with_everything(document)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_report(to_results(document), path, draw_pictures(picture_inputs(), seed=0))
+    write_report(to_results(document), path, draw_pictures(*picture_inputs(), seed=0))
     return path
 
 

@@ -3,15 +3,14 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
 from pages import SCRIPT, picture_inputs
 from torch import nn
 
-from medssl.report import LabelledImages, Pictures, draw_pictures
-from medssl.report.performance_charts import tsne
+from medssl.report import Pictures, draw_curves, draw_pictures
+from medssl.report.performance_charts import select_points, tsne
 
 PERFORMANCE = ["roc", "precision_recall", "confusion", "reliability"]
 MAPS = ["map_by_class", "map_by_site"]
@@ -35,7 +34,7 @@ class Drawn(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pictures() -> Pictures:
-    return draw_pictures(picture_inputs(), seed=0)
+    return draw_pictures(*picture_inputs(), seed=0)
 
 
 def test_every_chart_is_drawn_and_goes_to_the_tracker_too(pictures: Pictures) -> None:
@@ -55,7 +54,7 @@ def test_names_stay_names_and_every_colour_is_one_of_the_page(pictures: Pictures
 
 
 def test_the_same_seed_gives_the_same_pictures_and_map(pictures: Pictures) -> None:
-    again = draw_pictures(picture_inputs(), seed=0)
+    again = draw_pictures(*picture_inputs(), seed=0)
     assert {name: chart.svg for name, chart in again.charts.items()} == {name: chart.svg for name, chart in pictures.charts.items()}
     assert [[image.uri for image in row] for row in again.neighbours] == [[image.uri for image in row] for row in pictures.neighbours]
 
@@ -89,7 +88,7 @@ def test_neighbours_are_marked_by_their_own_labels(pictures: Pictures) -> None:
     ("kind", "classes"), [("multilabel", ("a", "b", "c")), ("ordinal", ("0", "1", "2", "3")), ("multiclass", tuple("abcdefghijkl"))]
 )
 def test_several_labels_and_many_classes_have_their_pictures(kind: str, classes: tuple[str, ...]) -> None:
-    pictures = draw_pictures(picture_inputs(kind, classes, classifier=None), seed=0)
+    pictures = draw_pictures(*picture_inputs(kind, classes), seed=0)
     assert list(pictures.charts) == [*PERFORMANCE, *MAPS]
     text = Drawn(pictures.charts["roc"].svg).text
     assert "mean of all" in text
@@ -98,36 +97,41 @@ def test_several_labels_and_many_classes_have_their_pictures(kind: str, classes:
 
 def test_of_several_labels_a_neighbour_is_correct_that_has_all_of_them_and_no_other() -> None:
     y, pool_y = np.array([[1, 1, 0], [0, 0, 0]]), np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, -1]])
-    inputs = picture_inputs("multilabel", ("a", "b", "c"), classifier=None)
-    test, pool = LabelledImages(np.arange(2), y, np.eye(2)), LabelledImages(np.arange(60, 64), pool_y, np.ones((4, 2)))
-    probs = {"x": [np.full((2, 3), 0.5)]}
-    rows = draw_pictures(replace(inputs, test=test, pool=pool, probs=probs, sites=np.array(["", ""])), seed=0).neighbours
+    curves, inputs = picture_inputs("multilabel", ("a", "b", "c"))
+    curves = replace(curves, y=y, probs={"x": [np.full((2, 3), 0.5)]})
+    inputs = replace(inputs, test=np.arange(2), pool=np.arange(60, 64), pool_y=pool_y, sites=np.array(["", ""]), prob=np.full((2, 3), 0.5))
+    rows = draw_pictures(curves, replace(inputs, encode=lambda rows: np.ones((len(rows), 2))), seed=0).neighbours
     assert {row[0].caption: [(image.caption, image.correct) for image in row[1:]] for row in rows} == {
         "a, b": [("a, b", True), ("a", False), ("b, c", False), ("none of them", False)],
         "none of them": [("a, b", False), ("a", False), ("b, c", False), ("none of them", True)],
     }
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"classifier": None}, "this classifier is none"),
-        ({"classifier": nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 2))}, "a feature map"),
-    ],
-)
-def test_where_grad_cam_is_not_possible_the_page_says_why(changes: dict[str, Any], reason: str) -> None:
-    pictures = draw_pictures(picture_inputs(**changes), seed=0)
-    assert not pictures.gradcam and reason in pictures.gradcam_note
+def test_where_grad_cam_is_not_possible_the_page_says_why() -> None:
+    curves, inputs = picture_inputs()
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(24 * 24, 2))
+    pictures = draw_pictures(curves, replace(inputs, classifier=flat), seed=0)
+    assert not pictures.gradcam and "a feature map" in pictures.note
     assert "grad_cam.png" not in pictures.files()
 
 
+def test_without_images_the_curves_are_drawn_and_the_reason_is_kept(pictures: Pictures) -> None:
+    curves, _ = picture_inputs()
+    alone = draw_curves(curves, "no images")
+    assert {name: chart.svg for name, chart in alone.charts.items()} == {name: pictures.charts[name].svg for name in PERFORMANCE}
+    assert (alone.fitted, alone.note, pictures.fitted) == ("", "no images", "100pct")
+
+
 def test_charts_that_the_test_images_do_not_allow_are_left_out() -> None:
-    test = picture_inputs().test
-    healthy = replace(test, y=np.zeros(60, int))
-    one_class = draw_pictures(picture_inputs(test=healthy, sites=np.full(60, ""), classifier=None, temperature=None), seed=0)
+    curves, inputs = picture_inputs()
+    one_class = draw_pictures(replace(curves, y=np.zeros(60, int), temperature=None), replace(inputs, sites=np.full(60, "")), seed=0)
     assert list(one_class.charts) == ["confusion", "reliability", "map_by_class"]
-    few = picture_inputs(classifier=None)
-    three = LabelledImages(test.rows[:3], test.y[:3], test.features[:3])
-    probs = {name: [p[:3] for p in draws] for name, draws in few.probs.items()}
-    few = draw_pictures(replace(few, test=three, sites=few.sites[:3], probs=probs), seed=0)
-    assert list(few.charts) == PERFORMANCE
+    probs = {name: [p[:3] for p in draws] for name, draws in curves.probs.items()}
+    few = replace(inputs, test=inputs.test[:3], sites=inputs.sites[:3], prob=inputs.prob[:3])
+    assert list(draw_pictures(replace(curves, y=curves.y[:3], probs=probs), few, seed=0).charts) == PERFORMANCE
+
+
+def test_a_map_shows_each_of_few_images_and_2000_of_more() -> None:
+    assert select_points(2000, seed=0).tolist() == list(range(2000))
+    some = select_points(2001, seed=0)
+    assert len(set(some.tolist())) == 2000 and (np.diff(some) > 0).all()
