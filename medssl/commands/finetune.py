@@ -70,27 +70,27 @@ def finetune(
     name = config.finetune.labels.replace(",", "-")
     with open_run(out, "finetune", name, overwrite, reporter.warn, lambda folder: _may_continue(folder, config)) as folder:
         with describe_run(folder, config, "finetune"):
-            found = prepare_dataset(source, config, reporter, stratum=card["stratum"])
-            columns = tasks.label_columns(found.store.table, config.data.label)
-            question = tasks.define_task(found.store.table, columns, found.roles, config.finetune.ordered or ordinal(config.data.path))
+            dataset = prepare_dataset(source, config, reporter, stratum=card["stratum"])
+            columns = tasks.label_columns(dataset.store.table, config.data.label)
+            question = tasks.define_task(dataset.store.table, columns, dataset.roles, config.finetune.ordered or ordinal(config.data.path))
             reporter.say(f"encoder   {origin}")
-            report_dataset(found, source, reporter)
-            test = found.store.table.iloc[np.flatnonzero(found.roles == "test")]
+            report_dataset(dataset, source, reporter)
+            test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
             leaks = _check_leaks(reporter, card, test, config)
             command = _command(labels, mode, encoder, data, seed, device, sets)
-            description = _describe(card, found, config, source.kind, command, leaks)
+            description = _describe(card, dataset, config, source.kind, command, leaks)
             inits = load_initialisations(config, network, card, test)
-            request = _request(config, found, question, card, inits, fractions, description, cells or folder / CELLS)
+            experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode}
         tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
         with _explain_stop(folder), tracking as tracker:
-            findings = run_experiment(request, lambda done, total: reporter.progress("finetune", done, total))
-            write_results(folder, config, found, card, request, findings)
-            tracker.log({"step": 0, **findings.results.scores()})
+            result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))
+            write_results(folder, config, dataset, card, experiment, result)
+            tracker.log({"step": 0, **result.results.scores()})
             for file in RESULT_FILES:
                 tracker.log_artifact(folder / file)
-            _summary(reporter, findings.results.document)
-            _write_report(reporter, folder, findings.results.document, request.device)
+            _summary(reporter, result.results.document)
+            _write_report(reporter, folder, result.results.document, experiment.device)
             for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
                 tracker.log_artifact(file)
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
@@ -144,9 +144,9 @@ def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict
     return config
 
 
-def _request(
+def _experiment(
     config: Config,
-    found: PreparedDataset,
+    dataset: PreparedDataset,
     question: tasks.Task,
     card: dict[str, Any],
     inits: dict[str, Encoder],
@@ -158,8 +158,8 @@ def _request(
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     batch_bytes = config.finetune.batch_size * config.data.channels * config.data.size**2 * 4
     return Experiment(
-        images=found.store.images,
-        table=found.store.table,
+        images=dataset.store.images,
+        table=dataset.store.table,
         task=question,
         inits={name: encoder.to(device) for name, encoder in inits.items()},
         random=lambda draw: random_initialisation(card, config.seed, draw).to(device),
@@ -176,15 +176,15 @@ def _request(
     )
 
 
-def _describe(card: dict[str, Any], found: PreparedDataset, config: Config, kind: str, command: str, leaks: LeakCheck) -> RunDescription:
+def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, kind: str, command: str, leaks: LeakCheck) -> RunDescription:
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
-    audit = found.store.path / "audit.json"
+    audit = dataset.store.path / "audit.json"
     return RunDescription(
         audit=json.loads(audit.read_text("utf-8")) if audit.is_file() else None,
         data=DataFacts(
             name=Path(config.data.path).stem or kind,
             source=kind,
-            **{key: found.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")},
+            **{key: dataset.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")},
         ),
         encoder=EncoderFacts(
             backbone=card["backbone"],

@@ -68,92 +68,94 @@ class Experiment:
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """`results`, and what a user takes away: of the first initialisation the classifier of the first draw of the largest fraction
-    (`taken`) with its tensors (`fit`); and, frozen, `features` of the `rows` that were drawn or tested."""
+    """`results` and `cells`; the draw and the fit, with tensors, of the classifier that is exported: of the first initialisation, the first
+    draw of the largest fraction; and the `features` of the frozen first encoder for the `rows` that were drawn or tested."""
 
     results: Results
     cells: Sequence[Cell]
-    taken: Draw
-    fit: CellFit
+    exported_draw: Draw
+    exported_fit: CellFit
     rows: np.ndarray
     features: np.ndarray
 
 
-def run_experiment(request: Experiment, on_progress: OnProgress | None = None) -> ExperimentResult:
+def run_experiment(experiment: Experiment, on_progress: OnProgress | None = None) -> ExperimentResult:
     """Fit and score every cell. `on_progress(done, total)` counts cells as 1, and those of the full mode by their steps.
 
     Raises UserError where a fraction cannot be drawn, and where an encoder or a training gives what is not finite.
     """
-    task, mode = request.task, request.settings.mode
-    draws = plan_draws(task, request.fractions, request.settings.draws, request.seed)
-    once = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(task.pool)]
-    taken = max((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
-    fitted = len(request.inits) * len(draws if mode == "full" else once) + (len(draws) if request.random else 0)
-    tick = _counter(fitted * (request.settings.steps if mode == "full" else 1) + len(once), on_progress)
-    ours = Features(request, next(iter(request.inits.values())), once)
-    cells, kept = [], CellCache(request.cells)
-    taken_fit: CellFit | None = None
-    for name, of_init, its_draws in _starts(request, ours, draws, once):
-        how = "linear" if name == PIXELS and mode == "full" else mode
-        for draw in its_draws:
-            wanted = of_init is ours and draw is taken
-            key = _key(request, of_init, how, draw, name)
-            if (fit := kept.find(key, tensors=wanted and how != "knn")) is None:
-                fit = _full(request, of_init.network, name, draw, tick) if how == "full" else of_init.fit(how, draw)
-                kept.keep(key, fit if wanted else replace(fit, tensors={}))
-                tick(1 if how != "full" else 0)
+    task, mode = experiment.task, experiment.settings.mode
+    draws = plan_draws(task, experiment.fractions, experiment.settings.draws, experiment.seed)
+    distinct_draws = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(task.pool)]
+    exported_draw = max((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
+    fitted = len(experiment.inits) * len(draws if mode == "full" else distinct_draws) + (len(draws) if experiment.random else 0)
+    tick = _counter(fitted * (experiment.settings.steps if mode == "full" else 1) + len(distinct_draws), on_progress)
+    first_features = Features(experiment, next(iter(experiment.inits.values())), distinct_draws)
+    cells, cache = [], CellCache(experiment.cells)
+    exported_fit: CellFit | None = None
+    for name, features, draws_of_init in _starts(experiment, first_features, draws, distinct_draws):
+        cell_mode = "linear" if name == PIXELS and mode == "full" else mode
+        for draw in draws_of_init:
+            is_exported = features is first_features and draw is exported_draw
+            key = _key(experiment, features, cell_mode, draw, name)
+            if (fit := cache.find(key, tensors=is_exported and cell_mode != "knn")) is None:
+                fit = _full(experiment, features.network, name, draw, tick) if cell_mode == "full" else features.fit(cell_mode, draw)
+                cache.keep(key, fit if is_exported else replace(fit, tensors={}))
+                tick(1 if cell_mode != "full" else 0)
             else:
-                tick(request.settings.steps if how == "full" else 1)
-            if wanted:
-                taken_fit = fit
-            cells.append(_cell(request, draw, how, name, fit))
+                tick(experiment.settings.steps if cell_mode == "full" else 1)
+            if is_exported:
+                exported_fit = fit
+            cells.append(_cell(experiment, draw, cell_mode, name, fit))
     cells.sort(key=lambda cell: (cell.fraction, cell.labels))  # stable: initialisations and draws keep their order
-    drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in request.fractions}
+    drawn = {str(wanted): [draw.rows for draw in draws if draw.wanted == wanted] for wanted in experiment.fractions}
     results = summarise_cells(
-        task, request.table, cells, drawn,
-        bootstraps=request.settings.bootstraps, seed=request.seed, description=request.description, site_probe=_site_probe(request, ours),
+        task, experiment.table, cells, drawn,
+        bootstraps=experiment.settings.bootstraps, seed=experiment.seed, description=experiment.description,
+        site_probe=_site_probe(experiment, first_features),
     )  # fmt: skip
-    assert taken_fit is not None
-    return ExperimentResult(results, cells, taken, taken_fit, ours.rows, ours.values)
+    assert exported_fit is not None
+    return ExperimentResult(results, cells, exported_draw, exported_fit, first_features.rows, first_features.values)
 
 
 def _starts(
-    request: Experiment, ours: "Features", draws: Sequence[Draw], once: Sequence[Draw]
+    experiment: Experiment, first_features: "Features", draws: Sequence[Draw], distinct_draws: Sequence[Draw]
 ) -> Iterator[tuple[str, "Features", Sequence[Draw]]]:
-    """What each classifier starts from and the draws it is fitted on: (name, features, draws). A frozen encoder is fitted `once` on all
-    labels, for another draw of all of them is the same; an untrained network is another one in each draw, made when its turn comes."""
-    name, *others = request.inits
-    fixed = draws if request.settings.mode == "full" else once
-    yield name, ours, fixed
-    if request.random is not None:
+    """What each classifier starts from and the draws it is fitted on: (name, features, draws). With a frozen encoder, all
+    draws of all labels give the same classifier, so it is fitted on `distinct_draws`; an untrained network is another one in each draw,
+    and is made when its turn comes."""
+    name, *others = experiment.inits
+    draws_of_encoder = draws if experiment.settings.mode == "full" else distinct_draws
+    yield name, first_features, draws_of_encoder
+    if experiment.random is not None:
         for number in sorted({draw.number for draw in draws}):
-            its = [draw for draw in draws if draw.number == number]
-            yield RANDOM, Features(request, request.random(number), its), its
+            draws_of_number = [draw for draw in draws if draw.number == number]
+            yield RANDOM, Features(experiment, experiment.random(number), draws_of_number), draws_of_number
     for name in others:
-        yield name, Features(request, request.inits[name], once), fixed
-    yield PIXELS, Features(request, Pixels(), once), once
+        yield name, Features(experiment, experiment.inits[name], distinct_draws), draws_of_encoder
+    yield PIXELS, Features(experiment, Pixels(), distinct_draws), distinct_draws
 
 
-def _site_probe(request: Experiment, ours: "Features") -> SiteProbe | None:
+def _site_probe(experiment: Experiment, first_features: "Features") -> SiteProbe | None:
     """On the training images that were drawn: the test images are asked one question, once."""
-    if "site" not in request.table:
+    if "site" not in experiment.table:
         return None
-    drawn = ~np.isin(ours.rows, request.task.test)
-    rows = ours.rows[drawn]
-    sites = request.table["site"].to_numpy(dtype=str)[rows]
-    return site_probe(ours.values[drawn], sites, request.task.patients[rows], request.seed, LEVEL)
+    drawn = ~np.isin(first_features.rows, experiment.task.test)
+    rows = first_features.rows[drawn]
+    sites = experiment.table["site"].to_numpy(dtype=str)[rows]
+    return site_probe(first_features.values[drawn], sites, experiment.task.patients[rows], experiment.seed, LEVEL)
 
 
 class Features:
     """Of one frozen network, for the images that are drawn or tested: computed in one pass, when they are first needed."""
 
-    def __init__(self, request: Experiment, network: nn.Module, draws: Sequence[Draw]) -> None:
-        self._request, self.network = request, network
-        self.rows = np.unique(np.concatenate([request.task.test, *(draw.rows for draw in draws)]))
+    def __init__(self, experiment: Experiment, network: nn.Module, draws: Sequence[Draw]) -> None:
+        self._experiment, self.network = experiment, network
+        self.rows = np.unique(np.concatenate([experiment.task.test, *(draw.rows for draw in draws)]))
 
     @cached_property
     def values(self) -> np.ndarray:
-        return extract(self.network, self._request.images, self.rows, self._request.device)
+        return extract(self.network, self._experiment.images, self.rows, self._experiment.device)
 
     @cached_property
     def weights(self) -> str:
@@ -163,60 +165,60 @@ class Features:
         return self.values[np.searchsorted(self.rows, rows)]
 
     def fit(self, mode: str, draw: Draw) -> CellFit:
-        task, settings = self._request.task, self._request.settings
+        task, settings = self._experiment.task, self._experiment.settings
         given, y, patients = self.of(draw.rows), task.y[draw.rows], task.patients[draw.rows]
         if mode == "knn":
             return fit_knn(given, y, patients, self.of(task.test), len(task.classes), settings.neighbours)
         balance = "balanced" if settings.balance else None
-        probe = fit_probe(given, y, patients, len(task.classes), self._request.seed, balance)
+        probe = fit_probe(given, y, patients, len(task.classes), self._experiment.seed, balance)
         tensors = {"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)}
         return CellFit(probe.probabilities(self.of(task.test)), probe.temperature, len(given), tensors)
 
 
-def _full(request: Experiment, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> CellFit:
+def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> CellFit:
     """A randomly initialised network has no layers worth keeping: all of them learn at the full rate."""
-    task = request.task
-    assert request.make_views is not None, "the full mode needs views"
+    task = experiment.task
+    assert experiment.make_views is not None, "the full mode needs views"
     training = FullTraining(
-        request.images,
+        experiment.images,
         task.y,
         task.patients,
         len(task.classes),
-        request.settings,
-        request.make_views,
-        request.device,
-        layer_decay=1 if name == RANDOM else request.settings.layer_decay,
-        precision=request.precision,
-        seed=cell_seed(request, draw),
-        workers=request.workers,
+        experiment.settings,
+        experiment.make_views,
+        experiment.device,
+        layer_decay=1 if name == RANDOM else experiment.settings.layer_decay,
+        precision=experiment.precision,
+        seed=cell_seed(experiment, draw),
+        workers=experiment.workers,
     )
     fitted = fit_full(network, draw.rows, training, on_step=lambda: tick(1))
-    prob = predict(fitted.classifier, request.images, task.test, request.device).astype(np.float64)
+    prob = predict(fitted.classifier, experiment.images, task.test, experiment.device).astype(np.float64)
     return CellFit(prob, fitted.temperature, fitted.labels, fitted.classifier.tensors())
 
 
-def cell_seed(request: Experiment, draw: Draw) -> int:
+def cell_seed(experiment: Experiment, draw: Draw) -> int:
     """It depends on the draw alone: all initialisations see the same batches and views, and hold back the same patients."""
-    return int(np.random.SeedSequence((request.seed, draw.number)).generate_state(1)[0])
+    return int(np.random.SeedSequence((experiment.seed, draw.number)).generate_state(1)[0])
 
 
-def _key(request: Experiment, of_init: Features, mode: str, draw: Draw, name: str) -> dict[str, Any]:
+def _key(experiment: Experiment, features: Features, mode: str, draw: Draw, name: str) -> dict[str, Any]:
     """All that a cell depends on."""
-    settings = request.settings
+    settings = experiment.settings
     own: dict[str, Any] = {"balance": settings.balance} if mode == "linear" else {"neighbours": settings.neighbours}
     if mode == "full":
         decay = 1 if name == RANDOM else settings.layer_decay
-        own = {"decay": decay, "views": request.views, "precision": str(request.precision), "draw": draw.number}
+        own = {"decay": decay, "views": experiment.views, "precision": str(experiment.precision), "draw": draw.number}
         own |= {key: getattr(settings, key) for key in _OF_FULL}
-    if request.cells is None:
+    if experiment.cells is None:
         return {}
-    drawn = digest(draw.rows, request.task.patients[draw.rows].tolist())
-    return {"task": request.tested, "drawn": drawn, "mode": mode, "weights": of_init.weights, "seed": request.seed, **own}
+    drawn = digest(draw.rows, experiment.task.patients[draw.rows].tolist())
+    return {"task": experiment.tested, "drawn": drawn, "mode": mode, "weights": features.weights, "seed": experiment.seed, **own}
 
 
-def _cell(request: Experiment, draw: Draw, mode: str, init: str, fit: CellFit) -> Cell:
+def _cell(experiment: Experiment, draw: Draw, mode: str, init: str, fit: CellFit) -> Cell:
     assert fit.labels == len(draw.rows), f"{fit.labels} labels were used where {len(draw.rows)} were drawn"
-    patients = len(np.unique(request.task.patients[draw.rows]))
+    patients = len(np.unique(experiment.task.patients[draw.rows]))
     return Cell(draw.fraction, str(draw.wanted), draw.number, mode, init, fit.labels, patients, fit.prob, fit.temperature)
 
 

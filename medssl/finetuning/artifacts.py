@@ -28,52 +28,52 @@ RESULT_FILES = (RESULTS, SPLITS)
 
 
 def write_results(
-    folder: Path, config: Config, found: PreparedDataset, card: Mapping[str, Any], request: Experiment, findings: ExperimentResult
+    folder: Path, config: Config, dataset: PreparedDataset, card: Mapping[str, Any], experiment: Experiment, result: ExperimentResult
 ) -> None:
     """The classifier, and then the predictions, the splits and results.json."""
-    classifier = build_classifier(request, findings.fit)
+    classifier = build_classifier(experiment, result.exported_fit)
     if classifier is not None:
-        fitted = describe_classifier(request, findings, classifier)
-        export_classifier(folder, config, found, card, fitted)
-    findings.results.write(folder)
+        fitted = describe_classifier(experiment, result, classifier)
+        export_classifier(folder, config, dataset, card, fitted)
+    result.results.write(folder)
 
 
-def build_classifier(request: Experiment, fit: CellFit) -> Classifier | None:
+def build_classifier(experiment: Experiment, fit: CellFit) -> Classifier | None:
     """A classifier of the first initialisation, in evaluation mode; None for kNN, which has no weights."""
     if not fit.tensors:
         return None
-    task = request.task
-    classifier = Classifier(copy.deepcopy(next(iter(request.inits.values()))), len(task.classes), task.multilabel, fit.temperature)
+    task = experiment.task
+    classifier = Classifier(copy.deepcopy(next(iter(experiment.inits.values()))), len(task.classes), task.multilabel, fit.temperature)
     classifier.load_tensors({**classifier.tensors(), **fit.tensors})  # a frozen encoder is not among those of the fit
-    return classifier.to(request.device).eval()
+    return classifier.to(experiment.device).eval()
 
 
-def describe_classifier(request: Experiment, findings: ExperimentResult, classifier: Classifier) -> FittedClassifier:
+def describe_classifier(experiment: Experiment, result: ExperimentResult, classifier: Classifier) -> FittedClassifier:
     """The classifier of the largest fraction, what it was fitted on, and what it may call out of distribution."""
-    task, draw, settings = request.task, findings.taken, request.settings
-    described = ood.FeaturesWithThumbnail(classifier.encoder)
-    at = np.searchsorted(findings.rows, draw.rows)
+    task, draw, settings = experiment.task, result.exported_draw, experiment.settings
+    with_thumbnail = ood.FeaturesWithThumbnail(classifier.encoder)
+    places = np.searchsorted(result.rows, draw.rows)
     if settings.mode == "full":
-        features = extract(described, request.images, draw.rows, request.device)
+        features = extract(with_thumbnail, experiment.images, draw.rows, experiment.device)
     else:  # the features are there already
-        picture = extract(ood.FeaturesWithThumbnail(), request.images, draw.rows, request.device)
-        features = np.concatenate([findings.features[at], picture], axis=1)
-    patients, held = task.patients[draw.rows], np.zeros(len(draw.rows), dtype=bool)
+        picture = extract(ood.FeaturesWithThumbnail(), experiment.images, draw.rows, experiment.device)
+        features = np.concatenate([result.features[places], picture], axis=1)
+    patients, validation = task.patients[draw.rows], np.zeros(len(draw.rows), dtype=bool)
     if settings.mode == "full" and settings.early_stopping:
-        held = select_validation(task.y[draw.rows], patients, cell_seed(request, draw))
-    statistics = ood.fit_statistics(features[~held], patients[~held], features[held] if held.any() else None)
+        validation = select_validation(task.y[draw.rows], patients, cell_seed(experiment, draw))
+    statistics = ood.fit_statistics(features[~validation], patients[~validation], features[validation] if validation.any() else None)
     (row,) = [
-        row for row in findings.results.document.summary
-        if (row.labels, row.mode, row.init) == (str(draw.wanted), settings.mode, next(iter(request.inits)))
+        row for row in result.results.document.summary
+        if (row.labels, row.mode, row.init) == (str(draw.wanted), settings.mode, next(iter(experiment.inits)))
     ]  # fmt: skip
-    test = findings.results.document.task.test
+    test = result.results.document.task.test
     training = TrainingFacts(
         labels=row.labels,
         fraction=row.fraction,
         mode=row.mode,
         init=row.init,
         draw=draw.number,
-        n_labels=findings.fit.labels,
+        n_labels=result.exported_fit.labels,
         n_patients=len(np.unique(patients)),
         test=TestedOn(n_labels=test.n_labels, n_patients=test.n_patients, auroc=row.auroc),
     )

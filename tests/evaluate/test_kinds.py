@@ -135,7 +135,7 @@ def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_train
     monkeypatch.setattr(experiment, "fit_full", None)
     findings = run_experiment(a_request(mode="knn", neighbours=5))
     assert len(calls) == 4, "the encoder, a random one for each of two draws, the pixels"
-    assert {cell["mode"] for cell in findings.results.document.to_dict()["cells"]} == {"knn"} and findings.fit.tensors == {}
+    assert {cell["mode"] for cell in findings.results.document.to_dict()["cells"]} == {"knn"} and findings.exported_fit.tensors == {}
     assert row_of(findings.results)["auroc"]["low"] > 0.9
     random = row_of(findings.results, init="random")["auroc"]
     assert random["low"] < 0.5 < random["high"]

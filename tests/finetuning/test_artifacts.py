@@ -42,6 +42,6 @@ def studied(request: pytest.FixtureRequest, tmp_path) -> tuple[Experiment, Exper
 def test_the_classifier_that_is_kept_is_that_of_all_labels(studied):
     asked, findings = studied
     prob, temperature = of_first_draw(findings, "100pct")
-    assert (str(findings.taken.wanted), findings.fit.temperature) == ("100pct", temperature)
-    np.testing.assert_allclose(said(artifacts.build_classifier(asked, findings.fit), asked), prob, atol=1e-5)
+    assert (str(findings.exported_draw.wanted), findings.exported_fit.temperature) == ("100pct", temperature)
+    np.testing.assert_allclose(said(artifacts.build_classifier(asked, findings.exported_fit), asked), prob, atol=1e-5)
     assert np.abs(prob - of_first_draw(findings, "10pct")[0]).max() > 0.01, "the fractions' classifiers cannot be told apart here"

@@ -54,9 +54,9 @@ def test_a_second_study_fits_nothing_and_finds_the_same(tmp_path: Path, count: C
         again = run_experiment(request, lambda *progress, heard=heard: heard.append(progress))
         assert again.results.document == fresh.results.document
         assert heard[-1][0] == heard[-1][1]
-        assert again.fit.tensors.keys() == fresh.fit.tensors.keys() and (mode == "knn" or again.fit.tensors)
-        for name, tensor in fresh.fit.tensors.items():
-            assert torch.equal(again.fit.tensors[name], tensor), name
+        assert again.exported_fit.tensors.keys() == fresh.exported_fit.tensors.keys() and (mode == "knn" or again.exported_fit.tensors)
+        for name, tensor in fresh.exported_fit.tensors.items():
+            assert torch.equal(again.exported_fit.tensors[name], tensor), name
 
 
 def test_another_fraction_or_draw_fits_only_what_is_new(tmp_path: Path, count: Count) -> None:
