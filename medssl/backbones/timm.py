@@ -5,8 +5,13 @@
 "small" up to 32 pixels, "medium" up to 64, and what timm built above. Networks without one `conv1` and a `maxpool` (vision
 transformers, ConvNeXt) have their own stem only. `arguments` go to `timm.create_model` as they are, as in
 `{channels: [32, 64, 128, 256]}` for a half-width ResNet. Weights are random: nothing is fetched from a model hub.
+
+`zero_init_last`: timm starts each residual branch of a ResNet at zero, which helps long trainings with many images (Goyal et al. 2017,
+section 5.1). Such a network is nearly linear before it is trained, and slow to become otherwise in the short trainings of small data
+sets (docs/pnnclr.md has the measurements), so it is off here. Networks without that option are built as they are.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import timm
@@ -21,6 +26,7 @@ class Config(PluginConfig):
     name: str = "timm"
     model: str = "resnet18"
     stem: Literal["auto", "small", "medium", "own"] = "auto"
+    zero_init_last: bool = False
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -31,8 +37,15 @@ def build(config: Config, channels: int, size: int) -> nn.Module:
     """
     if config.model not in timm.list_models():
         raise UserError(f"backbone.model: timm has no model {config.model!r}. {suggest(config.model, timm.list_models())}")
+    create = partial(timm.create_model, config.model, pretrained=False, in_chans=channels, num_classes=0)
+    arguments = _create_arguments(config, size)
     try:
-        network = timm.create_model(config.model, pretrained=False, in_chans=channels, num_classes=0, **_create_arguments(config, size))
+        try:
+            network = create(**{"zero_init_last": config.zero_init_last, **arguments})
+        except TypeError as error:
+            if "zero_init_last" not in str(error) or "zero_init_last" in arguments:
+                raise
+            network = create(**arguments)  # a network without that option
     except (TypeError, AssertionError, ValueError) as error:
         raise UserError(f"backbone.arguments: timm cannot build {config.model!r} with {config.arguments}: {error}") from None
     _fit_stem(network, config, size)

@@ -45,10 +45,12 @@ def check_same_preparation(card: Mapping[str, Any], config: Config, whose: str =
 
 def random_initialisation(card: Mapping[str, Any], seed: int, draw: int) -> Encoder:
     """The architecture and intensity standardisation of the encoder of that card with weights that were never trained: a function of the
-    seed and of the draw's number."""
+    seed and of the draw's number. With residual branches that are not zero, whatever the encoder started from: a network whose branches
+    are zero is nearly linear, and to have learned more than that says little."""
     mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
     own = int(np.random.SeedSequence((seed, _RANDOM, draw)).generate_state(1)[0])
-    return artefact.build_encoder(card["backbone"], card["channels"], card["size"], mean, std, own).eval()
+    backbone = {**card["backbone"], **({"zero_init_last": False} if "zero_init_last" in card["backbone"] else {})}
+    return artefact.build_encoder(backbone, card["channels"], card["size"], mean, std, own).eval()
 
 
 def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame) -> Encoder:

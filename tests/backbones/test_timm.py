@@ -29,6 +29,16 @@ def test_the_stem_leaves_small_images_their_resolution(size, stem, edge):
     assert sizes == [edge]
 
 
+@pytest.mark.parametrize("model", ["resnet18", "resnet50", "resnetv2_18", "regnety_002", "skresnet18"])
+def test_no_residual_branch_starts_at_zero_unless_it_is_asked_for(model):
+    def zeros(**options: bool) -> int:
+        network = timm.build(timm.Config(model=model, **options), 1, 32)
+        return sum(not parameter.any() for name, parameter in network.named_parameters() if name.endswith("weight"))
+
+    assert zeros() == 0
+    assert zeros(zero_init_last=True) >= 8 // 2
+
+
 def test_arguments_reach_timm_and_wrong_ones_are_named():
     network = timm.build(timm.Config(arguments={"channels": [8, 16, 32, 64]}), 1, 32)
     assert network.num_features == 64
