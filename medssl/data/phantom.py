@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import cos, pi, sin
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,11 +17,18 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter
 
 Plane = Float32[np.ndarray, "size size"]
+Finding = Literal["nodule", "interstitial"]
+
+_SEVERITY = 0.15, 0.5  # attenuation of an interstitial pattern's threads, from mild to severe
+_MESH = 0.08  # the width of one of its meshes; a lung is eight times as wide
+_THREAD = 0.15  # how thick its threads are, against the spaces between them
+_WAVES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """What stays the same over a patient's images. `nodules`: rows (u, v, sigma, attenuation)."""
+    """What stays the same over a patient's images. `nodules`: rows (u, v, sigma, attenuation). `mesh`: the attenuation of the threads of
+    an interstitial pattern, 0 for none."""
 
     width: float  # of the rib cage against the average
     height: float
@@ -32,10 +40,11 @@ class Anatomy:
     breasts: float  # attenuation, 0 for none
     aorta: float
     nodules: tuple[tuple[float, float, float, float], ...]
+    mesh: float = 0.0
 
 
-def anatomy(patient_key: Sequence[int], lesion: bool) -> Anatomy:
-    """The anatomy of a patient; with `lesion`, one to three nodules in the lungs."""
+def anatomy(patient_key: Sequence[int], lesion: bool, finding: Finding = "nodule") -> Anatomy:
+    """The anatomy of a patient; with `lesion`, one to three nodules in the lungs, or an interstitial pattern all over them."""
     draw = np.random.default_rng([*patient_key, 1])
     plain = Anatomy(
         width=draw.normal(1, 0.045),
@@ -49,19 +58,26 @@ def anatomy(patient_key: Sequence[int], lesion: bool) -> Anatomy:
         aorta=draw.normal(1, 0.15),
         nodules=(),
     )
-    return replace(plain, nodules=_nodules(plain, patient_key)) if lesion else plain
+    if not lesion:
+        return plain
+    if finding == "interstitial":
+        return replace(plain, mesh=np.random.default_rng([*patient_key, 7]).uniform(*_SEVERITY))
+    return replace(plain, nodules=_nodules(plain, patient_key))
 
 
-def radiograph(patient_key: Sequence[int], image_key: int, size: int, lesion: bool) -> Plane:
+def radiograph(
+    patient_key: Sequence[int], image_key: int, size: int, lesion: bool, finding: Finding = "nodule", variation: float = 1
+) -> Plane:
     """A frontal chest radiograph, float32 [size, size] in [0, 1], brighter where more is absorbed.
 
-    `patient_key` fixes the anatomy and, with `lesion`, one to three round soft nodules; `image_key` the positioning, the depth of the
-    breath and the quantum noise.
+    `patient_key` fixes the anatomy and, with `lesion`, what is found; `image_key` the positioning, the depth of the breath and the quantum
+    noise. A nodule is round and soft, and there are one to three. An interstitial pattern is a mesh of fine threads all over both lungs,
+    which lies elsewhere in each patient: a texture, not a place. `variation`: how much position, turn and zoom differ from image to image.
     """
-    a = anatomy(patient_key, lesion)
+    a = anatomy(patient_key, lesion, finding)
     draw = np.random.default_rng([*patient_key, 2, image_key])
-    angle, zoom = draw.normal(0, 0.025), draw.normal(0.90, 0.025)
-    shift = draw.normal((0.0, -0.07), 0.025)
+    angle, zoom = draw.normal(0, 0.025 * variation), draw.normal(0.90, 0.025 * variation)
+    shift = draw.normal((0.0, -0.07), 0.025 * variation)
     breath = draw.normal(0, 0.04)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * zoom
     line = np.linspace(-1, 1, size, dtype=np.float32)
@@ -78,6 +94,8 @@ def radiograph(patient_key: Sequence[int], image_key: int, size: int, lesion: bo
     total += air * (0.20 * vessels + 0.035 * _clouds(np.random.default_rng([*patient_key, 3]), 24, size))
     for centre_u, centre_v, sigma, attenuation in a.nodules:
         total += attenuation * np.exp(-((u - centre_u) ** 2 + (v - centre_v) ** 2) / (2 * sigma**2)).astype(np.float32)
+    if a.mesh:
+        total += a.mesh * air * _mesh(u, v, patient_key)
     total += 0.05 * _clouds(draw, 4, size)
     grain = draw.standard_normal((size, size), dtype=np.float32)
     total += 0.016 * np.exp(0.6 * total) * grain  # fewer quanta behind more tissue
@@ -111,6 +129,17 @@ def _nodules(a: Anatomy, patient_key: Sequence[int]) -> tuple[tuple[float, float
         if lung_depth(*at, a) > 0.08 and _mediastinum(*at, a) < 0.3:
             result.append((u, v, sigma, attenuation))
     return tuple(result)
+
+
+def _mesh(u: np.ndarray, v: np.ndarray, patient_key: Sequence[int]) -> np.ndarray:
+    """Threads around meshes of about an eighth of a lung's width: where a sum of plane waves of one wavelength, with random directions and
+    phases, is near zero. Their mean is taken away: the lung is as dense as without them, or its brightness alone would tell."""
+    draw = np.random.default_rng([*patient_key, 8])
+    waves = np.zeros_like(u)
+    for direction, phase in zip(draw.uniform(0, pi, _WAVES), draw.uniform(0, 2 * pi, _WAVES), strict=True):
+        waves += np.cos(pi / _MESH * (u * cos(direction) + v * sin(direction)) + phase, dtype=np.float32)
+    threads = np.exp(-waves * waves / (_THREAD * _WAVES))
+    return threads - (_THREAD / (_THREAD + 1)) ** 0.5  # the mean where `waves` is normal, with a variance of half their number
 
 
 def _soft_tissue(u: np.ndarray, v: np.ndarray, a: Anatomy, breath: float) -> np.ndarray:

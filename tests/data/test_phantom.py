@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,29 @@ def test_the_lesion_is_all_that_the_label_changes_and_it_lies_in_a_lung(patient)
     assert difference.max() > 0.1
     assert np.mean(np.abs(difference) > 0.02) < 0.15
     assert difference.min() > -0.02
+
+
+@pytest.mark.parametrize("patient", range(4))
+def test_an_interstitial_pattern_is_a_texture_of_the_lungs_that_leaves_their_density(patient):
+    of = partial(radiograph, (5, patient), 0, 96, finding="interstitial")
+    difference = of(lesion=True) - of(lesion=False)
+    line = np.linspace(-1, 1, 96)
+    lung = lung_depth(line[None] * 0.9, line[:, None] * 0.9 - 0.07, anatomy((5, patient), False)) > 0.1  # without the image's own turn
+    assert np.abs(difference[lung]).mean() > 5 * np.abs(difference[:20, :20]).mean()
+    assert difference[lung].std() > 5 * abs(difference[lung].mean())
+
+
+def test_an_interstitial_pattern_lies_elsewhere_in_each_patient():
+    patterns = [radiograph((5, p), 0, 96, True, "interstitial") - radiograph((5, p), 0, 96, False, "interstitial") for p in range(12)]
+    assert np.std(np.mean(patterns, axis=0)) < 0.5 * np.mean([np.std(pattern) for pattern in patterns])
+
+
+def test_more_variation_moves_the_images_of_a_patient_further_apart():
+    def apart(variation: float) -> float:
+        pairs = [[radiograph((0, p), i, 64, False, "nodule", variation) for i in range(2)] for p in range(12)]
+        return float(np.mean([np.abs(a - b).mean() for a, b in pairs]))
+
+    assert apart(0) < apart(1) < apart(2.5)
 
 
 def test_the_size_changes_the_sampling_and_not_the_picture():

@@ -22,22 +22,25 @@ from pydicom.uid import (
 
 from medssl.config import PluginConfig
 from medssl.data.cache import cache_folder
-from medssl.data.phantom import radiograph
+from medssl.data.phantom import Finding, radiograph
 from medssl.data.sources import dicom
 from medssl.errors import UserError
 from medssl.types import Source
 
 _VERSION = 1  # of the drawing; every version has its own folder in the cache
-_NODULE, _NORMAL = "nodule", "normal"
+_NORMAL = "normal"
 
 
 class Config(PluginConfig):
-    """`size`: edge of the images in pixels. `prevalence`: share of the patients with nodules."""
+    """`size`: edge of the images in pixels. `prevalence`: share of the patients with the finding. `variation`: how much position, turn,
+    zoom and exposure differ from image to image; from 1 on, windows are set by eye, and the tube's voltage differs, too."""
 
     name: str = "phantom"
     patients: int = Field(default=200, ge=4)
     size: int = Field(default=256, ge=64, le=2048)
     prevalence: float = Field(default=0.4, gt=0, lt=1)
+    finding: Finding = "nodule"
+    variation: float = Field(default=1.0, ge=0, le=4)
     seed: int = Field(default=0, ge=0)
 
 
@@ -86,9 +89,9 @@ def recognises(data: str) -> bool:
 def build(config: Config, data: str) -> Source:
     """Draws the radiographs into the cache, unless they exist there, and lists them like any folder of DICOM files.
 
-    The label "label" is "nodule" or "normal". Raises UserError where the cache cannot be written.
+    The label "label" is the finding or "normal". Raises UserError where the cache cannot be written.
     """
-    recipe = f"{_VERSION} {config.patients} {config.size} {config.prevalence} {config.seed}"
+    recipe = f"{_VERSION} {config.patients} {config.size} {config.prevalence} {config.seed} {config.finding} {config.variation}"
     folder = cache_folder() / "phantoms" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
     if not folder.is_dir():
         try:
@@ -113,12 +116,14 @@ def header_and_pixels(exposure: Exposure, config: Config) -> Dataset:
     """One radiograph as a DICOM data set. The same configuration gives the same bytes: the data set holds no date and no random UID."""
     scanner, key = exposure.scanner, (config.seed, exposure.patient)
     draw = np.random.default_rng([*key, 6, exposure.image])
-    image = radiograph(key, exposure.image, config.size, exposure.lesion)
-    image = image**scanner.gamma + scanner.noise * draw.standard_normal(image.shape, dtype=np.float32)
+    image = radiograph(key, exposure.image, config.size, exposure.lesion, config.finding, config.variation)
+    more = np.random.default_rng([*key, 9, exposure.image]).normal(0, max(0.0, config.variation - 1), 3)  # gamma, gain, offset
+    image = image ** (scanner.gamma * float(np.exp(0.12 * more[0]))) + scanner.noise * draw.standard_normal(image.shape, dtype=np.float32)
     low, high = draw.uniform(0.02, 0.10), draw.uniform(0.70, 0.95)  # the exposure decides which part of the range the image uses
     top = 2**scanner.bits - 1
     stored = np.rint((low + (high - low) * np.clip(image, 0, 1)) * top).astype("<u2")
-    centre, width = (low + high) / 2 * top, (high - low) * top
+    width = (high - low) * np.exp(0.12 * more[1]) * top
+    centre = (low + high) / 2 * top + 0.06 * more[2] * width
     inverted = scanner.photometric == "MONOCHROME1"
 
     ds = Dataset()
@@ -163,7 +168,7 @@ def _write(config: Config, folder: Path) -> None:
                 file = unfinished / exposure.file
                 file.parent.mkdir(exist_ok=True)
                 header_and_pixels(exposure, config).save_as(file, enforce_file_format=True)
-                rows.writerow([exposure.file, _NODULE if exposure.lesion else _NORMAL])
+                rows.writerow([exposure.file, config.finding if exposure.lesion else _NORMAL])
         unfinished.rename(folder)
     except OSError:
         if not folder.is_dir():  # otherwise another process has written the same files

@@ -40,6 +40,16 @@ def test_the_same_configuration_gives_the_same_bytes_and_another_seed_others(sou
     assert not set(other.values()) & set(digests(source.root).values())
 
 
+def test_the_label_names_the_finding_and_more_variation_changes_windows_and_exposures(monkeypatch, tmp_path):
+    monkeypatch.setenv("MEDSSL_CACHE", str(tmp_path))
+    pattern = phantom.build(SMALL.model_copy(update={"finding": "interstitial", "patients": 4}), "phantom")
+    assert {record.labels["label"] for record in pattern.records} == {"interstitial", "normal"}
+    (exposure, *_) = [e for e in phantom.exposures(SMALL) if e.scanner.windowed]
+    once, varied = (phantom.header_and_pixels(exposure, SMALL.model_copy(update={"variation": v})) for v in (1.0, 2.5))
+    assert once.WindowWidth != varied.WindowWidth
+    assert once.WindowCenter != varied.WindowCenter
+
+
 def test_it_is_drawn_once(source, monkeypatch):
     monkeypatch.setenv("MEDSSL_CACHE", str(source.root.parent.parent))
     monkeypatch.setattr(phantom, "radiograph", None)
