@@ -165,7 +165,7 @@ def of_training(support: int) -> dict[str, float]:
     """Parameters that are trained, normalisations, and the bytes of a checkpoint's tensors."""
     config = resolve(merge(load("chest_xray"), parse_overrides([f"method.support_size={support}"])))
     encoder = build_encoder(config.backbone.model_dump(), 1, 224, torch.zeros(1), torch.ones(1), 0)
-    method: Any = methods.build(config.method, encoder, 0)
+    method: Any = methods.build(methods.fit_to(config.method, 10**6, 10**6), encoder, 0)
     optimiser = optimisers.make("adamw", method, 1e-3, 0.05)
     trained = [p for group in optimiser.param_groups for p in group["params"]]
     for parameter in trained:

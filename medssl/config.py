@@ -142,9 +142,14 @@ class Views(Frozen):
 
 class Train(Frozen):
     """`batch_size`: of all devices together. `lr`: is used as it is, not scaled with the batch size. `micro_batch`: the number of images
-    that pass through the encoder at once, to save memory; the loss is still that of the whole batch. `workers`: -1 chooses by the cores."""
+    that pass through the encoder at once, to save memory; the loss is still that of the whole batch. `workers`: -1 chooses by the cores.
+
+    The length of a training: `steps` if there is a number; otherwise the steps that `minutes` hold on this machine; otherwise `epochs`,
+    but at least `min_steps`. `warmup_epochs` counts as a share of `epochs`."""
 
     epochs: int = Field(default=100, ge=1)
+    min_steps: int = Field(default=0, ge=0)
+    minutes: float | None = Field(default=None, gt=0)
     steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=256, ge=2)
     micro_batch: int | None = Field(default=None, ge=2)

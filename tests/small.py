@@ -41,7 +41,8 @@ def small_method(name: str, encoder: Encoder | None = None, **options: Any) -> A
     sizes = {key: size for key, size in SIZES.items() if key in model.model_fields}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return methods.build(model(**{**sizes, **options}), encoder, CLASSES)
+        config = methods.fit_to(model(**{**sizes, **options}), images=80, steps=4000)  # as for a training that has a target network
+        return methods.build(config, encoder, CLASSES)
 
 
 def noise_batch(step: int = 0, size: int = 6, local: int = 0, part: slice = WHOLE) -> Batch:

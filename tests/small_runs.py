@@ -13,6 +13,7 @@ SMALL = (
     "method.hidden=32",
     "method.width=16",
     "method.support_size=40",
+    "method.momentum=0.9",
     "train.batch_size=8",
     "train.steps=12",
     "train.save_every_steps=2",

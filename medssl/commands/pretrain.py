@@ -10,6 +10,7 @@ from medssl.errors import Interrupted, UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
 from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_smallest_batch
 from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
+from medssl.pretraining.time_budget import fit_to_minutes
 from medssl.pretraining.trainer import Training, build_training, restore, training_state
 from medssl.runs.dataset import prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
@@ -53,17 +54,19 @@ def pretrain(
         folder = team.broadcast_from_first(_open_folder(stack, reporter, resume, out, config, overwrite) if team.first else Path())
         with team.local_first():
             dataset = prepare_dataset(source, config, reporter)
-        job = build_training(
-            folder, with_smallest_batch(config) if auto_batch_size else config, dataset, team, start=state["step"] if state else 0
-        )
+        start = state["step"] if state else 0
         if auto_batch_size:
-            job = build_training(folder, with_largest_batch(reporter, job, config.train.batch_size), dataset, team)
-            write_description(folder, job.config, "pretrain")
-        if state is not None:
-            restore(job, state)
-        if team.first:
-            checkpoint.check_disk_space(folder, job.method)
+            config = with_largest_batch(reporter, config, build_training(folder, with_smallest_batch(config), dataset, team))
+        job = build_training(folder, config, dataset, team, start)
         with explain_out_of_memory(job):
+            if config.train.minutes is not None:
+                job = build_training(folder, fit_to_minutes(reporter, config, job), dataset, team, start)
+            if state is not None:
+                restore(job, state)
+            elif team.first:
+                write_description(folder, job.config, "pretrain")
+            if team.first:
+                checkpoint.check_disk_space(folder, job.method)
             _announce(reporter, job, source, [note, *job.notes])
             return train_and_export(reporter, job)
 
@@ -145,7 +148,11 @@ def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence
     plan, config, team = job.plan, job.config, job.team
     parameters = sum(p.numel() for p in job.method.encoder.parameters())
     precision = "float32" if plan.precision is None else str(plan.precision).removeprefix("torch.")
-    reporter.say(f"method    {config.method.name}, encoder of {parameters / 1e6:.1f} million parameters, {plan.device}, {precision}")
+    fitted = ", ".join(
+        f"{name} {value:g}" for name in ("support_size", "momentum") if (value := getattr(config.method, name, None)) is not None
+    )
+    method = f"{config.method.name} ({fitted})" if fitted else config.method.name
+    reporter.say(f"method    {method}, encoder of {parameters / 1e6:.1f} million parameters, {plan.device}, {precision}")
     if team.size > 1:
         reporter.say(f"processes {team.size}, each with {config.train.batch_size // team.size} of the {config.train.batch_size} of a batch")
     steps = f"steps {job.start} to {plan.total_steps}" if job.start else f"{plan.total_steps} steps"

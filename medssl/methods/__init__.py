@@ -16,6 +16,12 @@ def uses_labels(name: str) -> bool:
     return plugins.find("methods", name).USES_LABELS
 
 
+def fit_to(config: PluginConfig, images: int, steps: int) -> PluginConfig:
+    """The configuration with numbers where the method says "auto", for a training of so many steps on so many images."""
+    module = plugins.find("methods", config.name)
+    return module.fit_to(config, images, steps) if hasattr(module, "fit_to") else config
+
+
 def build(config: PluginConfig, encoder: Any, classes: int) -> Any:
     """The method that the configuration names, around an encoder. Weights are drawn from torch's generator as it stands."""
     module = plugins.find("methods", config.name)

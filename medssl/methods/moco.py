@@ -35,7 +35,21 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import PluginConfig
-from medssl.nn import Encoder, SupportSet, gather, info_nce, l2_normalize, mlp, momentum_at, no_autocast, tags_of, target_of, update_target
+from medssl.nn import (
+    Encoder,
+    SupportSet,
+    SupportSize,
+    fit_support_size,
+    gather,
+    info_nce,
+    l2_normalize,
+    mlp,
+    momentum_at,
+    no_autocast,
+    tags_of,
+    target_of,
+    update_target,
+)
 from medssl.nn.negatives import match_patients, same_patient
 from medssl.types import Batch, Rows, Step
 
@@ -52,11 +66,16 @@ class Config(PluginConfig):
     version: Literal["v2", "v3"] = "v2"
     temperature: float = Field(default=0.2, gt=0)
     momentum: float | None = Field(default=None, ge=0, le=1)
-    support_size: int = Field(default=4096, ge=1)
+    support_size: SupportSize = "auto"
     symmetric: bool = False
     mask_same_patient: bool = False
     hidden: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=2)
+
+
+def fit_to(config: Config, images: int, steps: int) -> Config:  # noqa: ARG001 - nothing here depends on the steps
+    """The configuration with a number for the queue's "auto", for a training on so many `images`."""
+    return config.model_copy(update={"support_size": fit_support_size(config.support_size, images)})
 
 
 class Settings(NamedTuple):
@@ -100,6 +119,7 @@ class MoCoV2(nn.Module):
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
         _, hidden, width = settings(config)
+        assert config.support_size != "auto", "fit_to says what auto is"
         self.config = config
         self.encoder = encoder
         self.projector = mlp([encoder.num_features, hidden, width], norm=False)

@@ -19,7 +19,19 @@ from pydantic import Field
 from torch import nn
 
 from medssl.config import PluginConfig
-from medssl.nn import Encoder, Neighbours, SupportSet, excluded_pairs, gather, info_nce, l2_normalize, mlp, tags_of
+from medssl.nn import (
+    Encoder,
+    Neighbours,
+    SupportSet,
+    SupportSize,
+    excluded_pairs,
+    fit_support_size,
+    gather,
+    info_nce,
+    l2_normalize,
+    mlp,
+    tags_of,
+)
 from medssl.types import Batch, LookUp, Rows, Step
 
 TITLE = "NNCLR"
@@ -32,7 +44,7 @@ class Config(PluginConfig):
 
     name: str = "nnclr"
     temperature: float = Field(default=0.1, gt=0)
-    support_size: int = Field(default=4096, ge=1)
+    support_size: SupportSize = "auto"
     neighbours: Neighbours = "any"
     clusters: int = Field(default=0, ge=0)
     mask_same_patient: bool = False
@@ -41,11 +53,17 @@ class Config(PluginConfig):
     width: int = Field(default=256, ge=2)
 
 
+def fit_to(config: Config, images: int, steps: int) -> Config:  # noqa: ARG001 - nothing here depends on the steps
+    """The configuration with a number for the support set's "auto", for a training on so many `images`."""
+    return config.model_copy(update={"support_size": fit_support_size(config.support_size, images)})
+
+
 class NNCLR(nn.Module):
     """Two views to the loss of eq. 3; `after_update` pushes z1."""
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
+        assert config.support_size != "auto", "fit_to says what auto is"
         self.config = config
         self.encoder = encoder
         self.projector = mlp([encoder.num_features, config.hidden, config.hidden, config.width], last_norm=True)

@@ -9,18 +9,21 @@
     sigma      noise           length of the random step on the sphere (radians, root mean square)
     pnn(x)     pseudo_neighbour
     tau, m     temperature, momentum
+    r          share           from 0 to 1 over the training: how far neighbours are trusted by now (`delay`, `ramp`)
 
-    pnn(x)  = l2_normalize( x + alpha (nn(x) - x) + sigma e ),      e a random direction
+    pnn(x)  = l2_normalize( x + r (alpha (nn(x) - x) + sigma e) ),      e a random direction
     L(a, b) = InfoNCE(pnn(b), a),                           a of one view, b of the other
     L       = ( L(p1, t2) + L(p2, t1) ) / 2
 
 A hard neighbour that belongs to another class is a false positive; a point on the way to it is less of one, and another point every
-time. Q is looked up first; t1 is pushed after the update, then the target follows: theta' <- m theta' + (1 - m) theta.
+time. Q is looked up first; t1 is pushed after the update, then the target follows: theta' <- m theta' + (1 - m) theta. With m 0 the
+target would be the online network itself: there is none then, and t is the online projection without gradient.
 
 Deviations from the authors' code, each with a switch, all thrown in `pnnclr_paper.py`: no gradient flows through pseudo neighbours
-(`stop_gradient`), they are unit vectors again (`renormalise`), target projections are pushed, not predictions (`push`), and L has the
-one term of NNCLR's eq. 3 (`terms`), where theirs averages four: pnn(a) b', b pnn(a)', pnn(b) a', a pnn(b)'. With alpha 1, no noise
-and m 0 this is NNCLR.
+(`stop_gradient`), they are unit vectors again (`renormalise`), target projections are pushed, not predictions (`push`), L has the
+one term of NNCLR's eq. 3 (`terms`), where theirs averages four: pnn(a) b', b pnn(a)', pnn(b) a', a pnn(b)'; and, as measured in
+docs/pnnclr.md, neighbours are trusted little by little (`delay`, `ramp`), and short trainings have no target network (`momentum`). With
+alpha 1, no noise, no delay and m 0 this is NNCLR.
 """
 
 import copy
@@ -36,7 +39,9 @@ from medssl.nn import (
     Encoder,
     Neighbours,
     SupportSet,
+    SupportSize,
     excluded_pairs,
+    fit_support_size,
     gather,
     info_nce,
     l2_normalize,
@@ -57,15 +62,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(PluginConfig):
-    """The symbols stand above; `neighbours`, `clusters`, `mask_same_patient` and `cancel` are NNCLR's (`methods/nnclr.py`)."""
+    """The symbols stand above; `neighbours`, `clusters`, `mask_same_patient` and `cancel` are NNCLR's (`methods/nnclr.py`). `delay`: the
+    share of the training before neighbours count at all; `ramp`: the share over which r then rises to 1. "auto": see `fit_to`."""
 
     name: str = "pnnclr"
     alpha: Share | tuple[Share, Share] = (0.5, 1.0)
     noise: float = Field(default=0.1, ge=0)
     top_k: int = Field(default=1, ge=1)
     temperature: float = Field(default=0.1, gt=0)
-    momentum: Share = 0.99
-    support_size: int = Field(default=4096, ge=1)
+    delay: Share = 0.2
+    ramp: Share = 0.6
+    momentum: Share | Literal["auto"] = "auto"
+    support_size: SupportSize = "auto"
     neighbours: Neighbours = "any"
     clusters: int = Field(default=0, ge=0)
     mask_same_patient: bool = False
@@ -81,8 +89,26 @@ class Config(PluginConfig):
 Tags = Int[Tensor, "b 4"]
 
 
-def pseudo_neighbour(x: Float[Tensor, "b d"], tags: Tags, Q: SupportSet, config: Config, random: torch.Generator) -> LookUp:
-    """pnn(x): sampled on the way from x to its hard nearest neighbour in Q, and scattered around it. `tags`: of x."""
+def fit_to(config: Config, images: int, steps: int) -> Config:
+    """The configuration with numbers for "auto", for a training of so many `steps` on so many `images`.
+
+    The target network's random start keeps the weight m^steps: in 80 steps with m 0.99 it is most of the target (docs/pnnclr.md). So
+    there is no target below 2000 steps, and from there on m is 1 - 20 / steps.
+    """
+    m = (0.0 if steps < 2000 else 1 - 20 / steps) if config.momentum == "auto" else config.momentum
+    return config.model_copy(update={"momentum": m, "support_size": fit_support_size(config.support_size, images)})
+
+
+def share_at(progress: Float[Tensor, ""], config: Config) -> Float[Tensor, ""]:
+    """r: 0 during `delay`, then in a straight line to 1 over `ramp`. `progress` of the training, from 0 to 1."""
+    passed = progress - config.delay
+    return (passed / config.ramp).clamp(0, 1) if config.ramp else (passed >= 0).to(progress.dtype)
+
+
+def pseudo_neighbour(
+    x: Float[Tensor, "b d"], tags: Tags, Q: SupportSet, config: Config, random: torch.Generator, share: float | Tensor = 1.0
+) -> LookUp:
+    """pnn(x): sampled on the way from x to its hard nearest neighbour in Q, and scattered around it. `tags`: of x; `share`: r."""
     index = Q.nearest(x, tags, config.top_k)
     if config.top_k > 1:
         pick = torch.randint(config.top_k, (len(x), 1), generator=random, device=x.device)
@@ -91,10 +117,11 @@ def pseudo_neighbour(x: Float[Tensor, "b d"], tags: Tags, Q: SupportSet, config:
     nn_x = Q.rows[index]
     low, high = config.alpha if isinstance(config.alpha, tuple) else (config.alpha, config.alpha)
     alpha = low + (high - low) * torch.rand(len(x), 1, generator=random, device=x.device, dtype=x.dtype) if high > low else low
-    pnn = x + alpha * (nn_x - x)
+    way = alpha * (nn_x - x)
     if config.noise > 0:
         e = torch.randn(x.shape, generator=random, device=x.device, dtype=x.dtype) / x.shape[1] ** 0.5
-        pnn = pnn + config.noise * e
+        way = way + config.noise * e
+    pnn = x + share * way
     pnn = l2_normalize(pnn) if config.renormalise else pnn
     return LookUp(x, nn_x, pnn, index, tags, Q.tags[index])
 
@@ -108,13 +135,14 @@ def pair_loss(
     config: Config,
     random: torch.Generator,
     excluded: Bool[Tensor, "b b"] | None = None,
+    share: float | Tensor = 1.0,
 ) -> tuple[Float[Tensor, ""], LookUp]:
     """L(a, b) of the module's head, and what stood for b: `a` are predictions of one view, `b` target projections of the other, both of
     unit length; `excluded`: pairs that are no negatives."""
     tau = config.temperature
 
     def pnn(x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b d"], LookUp]:
-        found = pseudo_neighbour(x, tags, Q, config, random)
+        found = pseudo_neighbour(x, tags, Q, config, random, share)
         return (found.pnn.detach() if config.stop_gradient else found.pnn), found
 
     pnn_b, found = pnn(b)
@@ -135,13 +163,14 @@ def pnnclr_loss(
     Q: SupportSet,
     config: Config,
     random: torch.Generator,
+    share: float | Tensor = 1.0,
 ) -> Step:
     """L, the rows to be pushed, oldest first, and what was found for t2. All embeddings have unit length.
 
     Where predictions are pushed, the second half of the loss already sees p1 in Q, as the authors' code does.
     """
     excluded = excluded_pairs(tags, t1, t2, mask_same_patient=config.mask_same_patient, cancel=config.cancel)
-    first, found = pair_loss(p1, t2, tags, Q, config, random, excluded)
+    first, found = pair_loss(p1, t2, tags, Q, config, random, excluded, share)
     push = Rows(t1.detach(), tags)
     if config.push == "predictions":
         # The authors' queue has a block's first row in front, and rows are pushed oldest first: each block is turned round.
@@ -149,37 +178,48 @@ def pnnclr_loss(
         Q = copy.deepcopy(Q)
         Q.push(turned[0])
         push = Rows(*(torch.cat(parts) for parts in ([r.values for r in turned], [r.tags for r in turned])))
-    second, _ = pair_loss(p2, t1, tags, Q, config, random, excluded)
+    second, _ = pair_loss(p2, t1, tags, Q, config, random, excluded, share)
     return Step((first + second) / 2, embeddings=(p1.detach(), p2.detach()), push=push, lookup=found)
 
 
 class PNNCLR(nn.Module):
-    """Online and target network, support set, and the loss above; `after_update` pushes and moves the target."""
+    """Online and target network, support set, and the loss above; `after_update` pushes and moves the target. `progress` of the training,
+    from 0 to 1, is in every checkpoint."""
+
+    progress: Tensor
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
-        self.config = config
+        assert config.support_size != "auto" and config.momentum != "auto", "fit_to says what auto is"
+        self.config, self.momentum = config, config.momentum
         self.encoder = encoder
         self.projector = mlp([encoder.num_features, config.hidden, config.hidden, config.width], last_norm=True)
         self.predictor = mlp([config.width, config.hidden, config.width])
-        self.target_encoder = target_of(self.encoder)
-        self.target_projector = target_of(self.projector)
+        if self.momentum:
+            self.target_encoder = target_of(self.encoder)
+            self.target_projector = target_of(self.projector)
         self.support = SupportSet(config.support_size, config.width, config.neighbours, config.clusters)
+        self.register_buffer("progress", torch.zeros(()))
 
     def forward(self, batch: Batch) -> Step:
         views = torch.cat(batch.views)
-        p1, p2 = map(gather, l2_normalize(self.predictor(self.projector(self.encoder(views)))).chunk(2))
+        z = self.projector(self.encoder(views))
+        p1, p2 = map(gather, l2_normalize(self.predictor(z)).chunk(2))
         with torch.no_grad():
-            t1, t2 = map(gather, l2_normalize(self.target_projector(self.target_encoder(views))).chunk(2))
+            t = self.target_projector(self.target_encoder(views)) if self.momentum else z.detach()
+            t1, t2 = map(gather, l2_normalize(t).chunk(2))
         random = generator(p1.device, batch.seed, batch.step, "pseudo neighbours")
-        return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random)
+        share = share_at(self.progress, self.config)
+        return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random, share)
 
     def after_update(self, step: Step, progress: float) -> None:
         assert step.push is not None
         self.support.push(step.push)
-        m = momentum_at(progress, self.config.momentum)
-        update_target(self.target_encoder, self.encoder, m)
-        update_target(self.target_projector, self.projector, m)
+        self.progress.fill_(progress)
+        if self.momentum:
+            m = momentum_at(progress, self.momentum)
+            update_target(self.target_encoder, self.encoder, m)
+            update_target(self.target_projector, self.projector, m)
 
 
 def build(config: Config, encoder: Encoder) -> PNNCLR:

@@ -6,14 +6,16 @@ from medssl.nn.heads import mlp
 from medssl.nn.knn import vote
 from medssl.nn.losses import info_nce, l2_normalize, no_autocast, to_float32
 from medssl.nn.negatives import excluded_pairs, same_patient
-from medssl.nn.support_set import Neighbours, SupportSet, tags_of
+from medssl.nn.support_set import Neighbours, SupportSet, SupportSize, fit_support_size, tags_of
 from medssl.nn.target import momentum_at, target_of, update_target
 
 __all__ = [
     "Encoder",
     "Neighbours",
     "SupportSet",
+    "SupportSize",
     "excluded_pairs",
+    "fit_support_size",
     "gather",
     "info_nce",
     "l2_normalize",

@@ -4,10 +4,11 @@ Its rows, what is known of each (`tags`) and the number of rows ever pushed are 
 up before the batch is pushed, or each sample would find itself; the training loop sees to that by pushing after the update.
 """
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.nn.gather import gather
@@ -16,8 +17,15 @@ from medssl.types import Batch, Rows
 
 ROW, PATIENT, LABEL, STEP = range(4)  # the columns of tags; -1 is "not known", and "never" in the rows that Q starts with
 Neighbours = Literal["any", "other_images", "other_patients", "same_patient"]
+SupportSize = Annotated[int, Field(ge=1)] | Literal["auto"]  # of a method's configuration
+_LARGEST = 16_384  # "auto" takes no more: the cost of a look-up grows with the set
 _BLOCK = 4096  # rows of Q compared at once: 8 MB of scores for a batch of 512, where the whole product of 65,536 rows takes 134 MB
 _GROUP = 16  # rows of which the largest score is kept; divides _BLOCK
+
+
+def fit_support_size(size: int | Literal["auto"], images: int) -> int:
+    """The number of rows; for "auto" half the training `images`, so that an image meets others and not its own past, at most 16,384."""
+    return min(_LARGEST, max(1, images // 2)) if size == "auto" else size
 
 
 def tags_of(batch: Batch) -> Int[Tensor, "b 4"]:

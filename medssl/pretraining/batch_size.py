@@ -28,9 +28,9 @@ def with_smallest_batch(config: Config) -> Config:
     return _with_batch_size(config, _SIZE_STEP)
 
 
-def with_largest_batch(reporter: Reporter, job: Training, old: int) -> Config:
-    """The job's configuration with the largest batch whose step fits into memory. Trial steps on copies of the model measure the memory.
-    `old`: the batch size of the preset; a warning says what changes against this size.
+def with_largest_batch(reporter: Reporter, config: Config, job: Training) -> Config:
+    """The configuration with the largest batch whose step fits into memory. Trial steps on copies of the job's model measure the memory.
+    A warning says what changes against the batch size of the preset, which the configuration has.
 
     Raises UserError if no batch fits. Also raises UserError with several processes: one might run out of memory while the others wait.
     """
@@ -40,7 +40,7 @@ def with_largest_batch(reporter: Reporter, job: Training, old: int) -> Config:
     size, step_bytes = _find_largest(job, min(_LARGEST_SIZE, len(job.dataset.pretraining)), budget)
     if not size:
         raise UserError(f"Not even a batch of {_SIZE_STEP} fits into {_format_gib(budget)}. {_remedies(job, 0)}")
-    lr = job.config.train.lr
+    lr, old = config.train.lr, config.train.batch_size
     reporter.say(f"batch     {size}, the largest that fits: a step takes {_format_gib(step_bytes)} of {_format_gib(budget)}")
     if size != old:
         reporter.warn(
@@ -48,7 +48,7 @@ def with_largest_batch(reporter: Reporter, job: Training, old: int) -> Config:
             "number of steps in an epoch changes, and so does the number of steps after which a support set is replaced. The learning rate "
             f"stays {lr:.3g}; scaled with the batch it would be {lr * size / old:.3g} (--set train.lr=...)."
         )
-    return _with_batch_size(job.config, size)
+    return _with_batch_size(config, size)
 
 
 def _with_batch_size(config: Config, size: int) -> Config:

@@ -14,6 +14,7 @@ from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.nn import Encoder, SupportSet
 from medssl.nn.sync_norm import synchronise_norms
+from medssl.pretraining.fit_to_data import fit_to_data, training_rows
 from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.runs.resolve_config import settings_of_result
 from medssl.train import optimisers
@@ -42,22 +43,20 @@ class Training:
 def build_training(folder: Path, config: Config, dataset: PreparedDataset, team: Team, start: int = 0) -> Training:
     """The parts of a pretraining. The configuration and its seed determine the initial weights. `start`: the first step to run."""
     device = device_of_process(choose_device(config.device))
-    rows = dataset.pretraining
-    if methods.uses_labels(config.method.name):
-        rows = _labelled_rows(rows, config.method.name, dataset)
-    if not len(rows):
-        raise UserError(f"None of the {len(dataset.roles)} images is left to pretrain on: all are for the test, held out, or leak.")
+    rows = training_rows(config, dataset)
+    config = fit_to_data(config, len(rows))
     method = _build_method(config, dataset, rows, device)
     local_views = getattr(method, "local_views", None)
-    feed, total, note = _build_feed(folder, config, dataset, team, rows, device, local_views, start)
+    feed, note = _build_feed(folder, config, dataset, team, rows, device, local_views, start)
     _check_support_size(method, len(rows))
     if local_views and local_views.number:
         _check_crops(method.encoder, feed.batch(start).views[2])
     if team.size > 1:
         method = synchronise_norms(method)
-    train, per_epoch = config.train, feed.steps_per_epoch
-    warmup = min(round(train.warmup_epochs * per_epoch), total // 2)
-    plan = Plan(total, train.lr, warmup, device, choose_precision(train.precision, device), train.max_bad_steps)
+    train = config.train
+    assert train.steps is not None
+    warmup = round(train.steps * min(train.warmup_epochs / train.epochs, 0.5))
+    plan = Plan(train.steps, train.lr, warmup, device, choose_precision(train.precision, device), train.max_bad_steps)
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
     return Training(folder, config, dataset, method, optimiser, feed, plan, start, team, [note])
 
@@ -78,8 +77,8 @@ def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, de
 
 def _build_feed(
     folder: Path, config: Config, dataset: PreparedDataset, team: Team, rows: np.ndarray, device: torch.device, local_views: Any, start: int
-) -> tuple[Feed, int, str]:
-    """The batches, the total number of steps, and a note for the user or ""."""
+) -> tuple[Feed, str]:
+    """The batches, and a note for the user or ""."""
     images, train, size = dataset.store.images, config.train, config.data.size
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     executor = executors.choose_executor(config.views.executor, device.type)
@@ -91,7 +90,6 @@ def _build_feed(
     share = train.batch_size // team.size
     views_bytes = share * (images[0].nbytes if make_on_device else n_views * config.data.channels * size**2 * 4)
     workers, note = (0, "") if gpu_images is not None else workers_here(train.workers, views_bytes)
-    total = train.steps or train.epochs * max(1, len(rows) // train.batch_size)
     batches = Batches(
         None if gpu_images is not None else images,
         rows,
@@ -103,18 +101,9 @@ def _build_feed(
         n_views=n_views,
         share=(team.rank, team.size),
     )
-    loader = Loader(batches, total, start, workers, pin=device.type == "cuda")
-    return Feed(loader, device, make_on_device, gpu_images), total, note
-
-
-def _labelled_rows(rows: np.ndarray, method: str, dataset: PreparedDataset) -> np.ndarray:
-    """The rows with a label, for a method that learns from labels. Raises UserError if the data has fewer than two classes."""
-    if len(dataset.classes) < 2:
-        raise UserError(
-            f"--method {method} learns from labels, and the data has none of two classes in one column. Name the column with "
-            "--set data.label=NAME, or choose a method that needs no labels, such as pnnclr."
-        )
-    return rows[dataset.labels[rows] >= 0]
+    assert train.steps is not None
+    loader = Loader(batches, train.steps, start, workers, pin=device.type == "cuda")
+    return Feed(loader, device, make_on_device, gpu_images), note
 
 
 def _check_support_size(method: torch.nn.Module, images: int) -> None:
@@ -154,8 +143,15 @@ def training_state(job: Training, done: int) -> dict[str, Any]:
 
 
 def restore(job: Training, state: dict[str, Any]) -> None:
-    """Load the state of a checkpoint into the job. Raises UserError if the data has changed since the checkpoint."""
+    """Load the state of a checkpoint into the job. Raises UserError if the data has changed since the checkpoint, and for a checkpoint of
+    another version of the method."""
     if state["data"] != job.dataset.store.card["content"]:
         raise UserError(f"The data of {job.folder} has changed since the checkpoint was written. Start a new run on it.")
-    job.method.load_state_dict(state["method"], strict=True)
+    try:
+        job.method.load_state_dict(state["method"], strict=True)
+    except RuntimeError:
+        raise UserError(
+            f"The checkpoint in {job.folder} was written by another version of medssl, whose {job.config.method.name} had other parts. "
+            "Finish the run with that version, or start a new one."
+        ) from None
     job.optimiser.load_state_dict(state["optimiser"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small import noise_batch, small_method, train
+from small import noise_batch, shallow_encoder, small_method, train
 
 from medssl.methods import pnnclr, pnnclr_paper
 from medssl.nn.randomness import generator
@@ -25,11 +25,14 @@ FAULTS = {
     "farthest row for the nearest": (SUPPORT, "scores.topk(k, dim=1)", "scores.topk(k, dim=1, largest=False)"),
     "pseudo neighbour not of unit length": ("l2_normalize(pnn) if config.renormalise else pnn", "pnn"),
     "gradient into the target": ("(found.pnn.detach() if config.stop_gradient else found.pnn)", "found.pnn"),
-    "alpha from the neighbour's side": ("pnn = x + alpha * (nn_x - x)", "pnn = nn_x + alpha * (x - nn_x)"),
+    "alpha from the neighbour's side": ("way = alpha * (nn_x - x)", "way = (1 - alpha) * (nn_x - x)"),
     "predictions pushed for targets": ("Rows(t1.detach(), tags)", "Rows(p1.detach(), tags)"),
     "ring that stands still": (SUPPORT, "(self.pushed + torch.arange", "(0 * self.pushed + torch.arange"),
     "one noise for every step": ("batch.seed, batch.step,", "batch.seed,"),
     "one alpha for all rows": ("torch.rand(len(x), 1,", "torch.rand(1, 1,"),
+    "neighbours trusted at once": ("pnn = x + share * way", "pnn = x + way"),
+    "delay forgotten": ("passed = progress - config.delay", "passed = progress"),
+    "progress stands still": ("self.progress.fill_(progress)", "pass"),
     "same patients kept as negatives": ("mask_same_patient=config.mask_same_patient", "mask_same_patient=False"),
 }
 
@@ -121,13 +124,59 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences(options):
 
 
 def test_with_alpha_one_no_noise_and_momentum_zero_it_is_nnclr(agrees):
-    ours = small_method("pnnclr", alpha=1.0, noise=0.0, momentum=0.0).double()
-    theirs = small_method("nnclr").double()
-    theirs.load_state_dict({key: value for key, value in ours.state_dict().items() if not key.startswith("target_")})
+    ours = small_method("pnnclr", shallow_encoder(), alpha=1.0, noise=0.0, momentum=0.0, delay=0.0, ramp=0.0).double()
+    theirs = small_method("nnclr", shallow_encoder()).double()
+    theirs.load_state_dict({key: value for key, value in ours.state_dict().items() if key != "progress"})
     found, expected = (torch.tensor(train(m, 4, progress=0.0), dtype=torch.float64) for m in (ours, theirs))
     agrees(found, expected)
     agrees(ours.support.rows, theirs.support.rows)
     assert torch.equal(ours.support.tags, theirs.support.tags)
+
+
+def test_while_neighbours_are_delayed_the_other_view_itself_is_the_positive(agrees):
+    p1, p2, t1, t2 = (random_unit(5, 8, seed=i) for i in range(4))
+    config = pnnclr.Config(delay=0.25, ramp=0.5, temperature=0.2)
+    share = pnnclr.share_at(torch.tensor(0.25), config)
+    step = pnnclr.pnnclr_loss(p1, p2, t1, t2, tags(5), holding(random_unit(20, 8, seed=9)), config, generator("cpu", 0), share)
+    scores = [(t.numpy() @ p.numpy().T) / 0.2 for t, p in ((t2, p1), (t1, p2))]
+    expected = np.mean([np.log(np.exp(s).sum(axis=1)) - np.diag(s) for s in scores])
+    agrees(step.loss, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("progress", "delay", "ramp", "share"),
+    [(0.0, 0, 0, 1), (0.19, 0.2, 0.6, 0), (0.5, 0.2, 0.6, 0.5), (0.8, 0.2, 0.6, 1), (1.0, 0.2, 0.6, 1), (0.4, 0.5, 0, 0), (0.5, 0.5, 0, 1)],
+)
+def test_trust_in_neighbours_starts_after_the_delay_and_grows_over_the_ramp(progress, delay, ramp, share):
+    found = pnnclr.share_at(torch.tensor(progress), pnnclr.Config(delay=delay, ramp=ramp))
+    torch.testing.assert_close(found, torch.tensor(float(share)), atol=1e-6, rtol=0)
+
+
+def test_the_method_follows_the_progress_of_the_training_and_its_checkpoint_knows_it():
+    m = small_method("pnnclr", delay=0.5, ramp=0.25)
+    train(m, 1, progress=0.625)
+    assert float(pnnclr.share_at(m.state_dict()["progress"], m.config)) == 0.5
+    lookup = m(noise_batch()).lookup
+    cosine = (lookup.pnn * lookup.z).sum(1), (lookup.nn * lookup.z).sum(1)
+    assert (cosine[0] > cosine[1]).all(), "half way at most"
+
+
+@pytest.mark.parametrize(
+    ("images", "steps", "support", "momentum"),
+    [(2, 10, 1, 0), (545, 1999, 272, 0), (545, 2000, 272, 0.99), (10_000, 20_000, 5000, 0.999), (10**6, 10**6, 16_384, 0.99998)],
+)
+def test_auto_follows_the_number_of_images_and_of_steps(images, steps, support, momentum):
+    config = pnnclr.fit_to(pnnclr.Config(), images, steps)
+    assert config.support_size == support
+    assert config.momentum == pytest.approx(momentum)
+    given = pnnclr.Config(support_size=7, momentum=0.5)
+    assert pnnclr.fit_to(given, images, steps) == given
+
+
+def test_without_momentum_there_is_no_second_network():
+    m = small_method("pnnclr", momentum=0.0)
+    assert not [name for name in m.state_dict() if "target" in name]
+    assert [name for name in small_method("pnnclr", momentum=0.9).state_dict() if "target" in name]
 
 
 def test_no_gradient_enters_the_target_network_or_the_positives():
@@ -222,7 +271,7 @@ def test_top_k_takes_each_of_the_k_closest_rows_and_no_other():
 
 
 def test_the_same_seed_and_step_give_the_same_noise_and_another_step_another():
-    m, batch = small_method("pnnclr", noise=0.3), noise_batch()
+    m, batch = small_method("pnnclr", noise=0.3, delay=0.0, ramp=0.0), noise_batch()
     same = [float(m(batch).loss.detach()) for _ in range(2)]
     later = type(batch)(batch.views, batch.rows, step=1, seed=0)
     assert same[0] == same[1] != float(m(later).loss.detach())

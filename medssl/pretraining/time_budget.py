@@ -1,0 +1,43 @@
+"""`--set train.minutes=30`: how many steps a budget of time holds on this machine."""
+
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from medssl.config import Config
+from medssl.errors import UserError
+from medssl.pretraining.fit_to_data import fit_to_data, training_rows
+from medssl.pretraining.trainer import Training, build_training
+from medssl.train.loop import fit
+from medssl.types import Reporter
+
+_WARM_UP, _TIMED = 6, 10  # the first steps are slower: memory is laid out, processes start
+
+
+def fit_to_minutes(reporter: Reporter, config: Config, job: Training) -> Config:
+    """The configuration with the number of steps that its `train.minutes` hold, by the median time of ten steps of a copy of the job.
+
+    Raises UserError with several processes, of which each would measure another speed.
+    """
+    minutes, images = config.train.minutes, len(training_rows(config, job.dataset))
+    assert minutes is not None
+    if job.team.size > 1:
+        raise UserError("train.minutes works with one process. Learn the number of steps with one process, and give it as train.steps.")
+    with TemporaryDirectory() as scratch:
+        seconds = _seconds_per_step(build_training(Path(scratch), fit_to_data(config, images, _WARM_UP + _TIMED), job.dataset, job.team))
+    steps = max(1, int(60 * minutes / seconds))
+    reporter.say(f"budget    {minutes:g} minutes are {steps} steps of {seconds:.3g} s")
+    return fit_to_data(config, images, steps)
+
+
+def _seconds_per_step(trial: Training) -> float:
+    ends: list[float] = []
+
+    def note_time(*_: object) -> bool:
+        ends.append(time.monotonic())  # the loop has waited for the device: it looks at the loss of each step
+        return False
+
+    fit(trial.method, trial.feed, trial.optimiser, trial.plan, on_step=note_time)
+    return median(later - earlier for earlier, later in pairwise(ends[_WARM_UP - 1 :]))
