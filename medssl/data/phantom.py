@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw, ImageFilter
 Plane = Float32[np.ndarray, "size size"]
 Finding = Literal["nodule", "interstitial"]
 
-_SEVERITY = 0.15, 0.5  # attenuation of an interstitial pattern's threads, from mild to severe
-_MESH = 0.08  # the width of one of its meshes; a lung is eight times as wide
+_SEVERITY = 0.25, 0.6  # attenuation of the threads of an interstitial pattern, from mild to severe
+_MESH = 0.1  # the width of one of its meshes; a lung is six times as wide
 _THREAD = 0.15  # how thick its threads are, against the spaces between them
 _WAVES = 12
 
@@ -132,7 +132,7 @@ def _nodules(a: Anatomy, patient_key: Sequence[int]) -> tuple[tuple[float, float
 
 
 def _mesh(u: np.ndarray, v: np.ndarray, patient_key: Sequence[int]) -> np.ndarray:
-    """Threads around meshes of about an eighth of a lung's width: where a sum of plane waves of one wavelength, with random directions and
+    """Threads around meshes of about a sixth of a lung's width: where a sum of plane waves of one wavelength, with random directions and
     phases, is near zero. Their mean is taken away: the lung is as dense as without them, or its brightness alone would tell."""
     draw = np.random.default_rng([*patient_key, 8])
     waves = np.zeros_like(u)

@@ -1,8 +1,9 @@
 """pNNCLR (authors' code): the method of `pnnclr.py` as its authors compute it (github.com/mb16biswas/pnnclr, commit 0b39f20).
 
-Four cross-entropies, gradient through the interpolated neighbour, which is not a unit vector, alpha 0.95 from the first step, no noise, both views'
-predictions pushed, the second half of the loss looking at a support set that already holds the first view's. Not copied: the support set of 10,000, where there are fewer images than twice that; the optimiser
-applied three times a step, and both networks starting from ImageNet weights. For comparisons; `pnnclr` is the one to train with.
+Four cross-entropies, gradient through the interpolated neighbour, which is not a unit vector, alpha 0.95 from the first step, no noise,
+both views' predictions pushed, the second half of the loss looking at a support set that already holds the first view's. Not copied: the
+optimiser applied three times a step, and both networks starting from ImageNet weights. The support set has their 10,000 rows where there
+are twice as many images. For comparisons; `pnnclr` is the one to train with.
 """
 
 from typing import Literal
@@ -14,7 +15,7 @@ from medssl.nn import Encoder
 
 TITLE = "pNNCLR (authors' code)"
 USES_LABELS = False
-fit_to = pnnclr.fit_to
+_ROWS = 10_000
 
 
 class Config(pnnclr.Config):
@@ -23,11 +24,18 @@ class Config(pnnclr.Config):
     noise: float = Field(default=0.0, ge=0)
     delay: pnnclr.Share = 0.0
     ramp: pnnclr.Share = 0.0
-    momentum: pnnclr.Share = 0.99
+    momentum: pnnclr.Share | Literal["auto"] = 0.99
     stop_gradient: bool = False
     renormalise: bool = False
     push: Literal["targets", "predictions"] = "predictions"
     terms: Literal[1, 4] = 4
+
+
+def fit_to(config: Config, images: int, steps: int) -> pnnclr.Config:
+    """As `pnnclr.fit_to`, with a support set of 10,000 rows at most."""
+    fitted = pnnclr.fit_to(config, images, steps)
+    assert fitted.support_size != "auto"
+    return fitted if config.support_size != "auto" else fitted.model_copy(update={"support_size": min(_ROWS, fitted.support_size)})
 
 
 def build(config: Config, encoder: Encoder) -> pnnclr.PNNCLR:

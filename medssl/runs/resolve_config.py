@@ -57,7 +57,8 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     """The values of the preset that suits the images, with `overrides` on top; and the source."""
     path = data or "phantom"
     origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
-    data_config = _resolve_data(merge(origin, overrides)["data"])
+    named = {"data": presets.load(preset).get("data", {})} if preset is not None else {}
+    data_config = _resolve_data(merge(merge(named, origin), overrides)["data"])
     source = list_source(data_config)
     windows = len(windows_hu(data_config.window))
     if preset is None:

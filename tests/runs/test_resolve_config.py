@@ -21,9 +21,9 @@ def method_of(preset, method=None, sets=()):
 def test_another_method_keeps_the_presets_sizes_and_has_its_own_paper_values():
     preset = method_of("chest_xray_cpu")
     other = method_of("chest_xray_cpu", "byol")
-    assert (preset.hidden, preset.width, preset.support_size) == (1024, 128, 512)
+    assert (preset.hidden, preset.width, preset.support_size) == (1024, 128, "auto")
     assert (other.name, other.hidden, other.width, other.momentum) == ("byol", 1024, 128, 0.996)
-    assert method_of("chest_xray_cpu", "nnclr").support_size == 512
+    assert method_of("chest_xray_cpu", "nnclr").width == 128
     assert method_of("chest_xray_cpu", "moco").temperature == 0.2, "temperature belongs to the method"
 
 
@@ -53,3 +53,15 @@ def test_a_users_own_preset_may_name_its_method_alone(tmp_path):
     own = tmp_path / "mine.yaml"
     own.write_text("method: pnnclr\n", "utf-8")
     assert method_of(str(own), "simclr").name == "simclr"
+
+
+def test_the_presets_own_settings_of_the_source_and_its_windows_are_those_that_list_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDSSL_CACHE", str(tmp_path))
+    preset = tmp_path / "own.yaml"
+    preset.write_text("data: {size: 64, window: [lung, bone], source: {name: phantom, patients: 4, size: 64, finding: interstitial}}\n")
+    config, source = resolve_config(Silent(), "phantom", str(preset), {})
+    assert len({record.patient for record in source.records}) == 4
+    assert {record.labels["label"] for record in source.records} == {"interstitial", "normal"}
+    assert config.data.channels == 2
+    config, source = resolve_config(Silent(), "phantom", str(preset), {"data": {"source": {"patients": 5}}})
+    assert len({record.patient for record in source.records}) == config.data.source.patients == 5
