@@ -1,0 +1,204 @@
+"""Ways of pretraining side by side, each on several data sets and from several seeds: the runs behind docs/pnnclr.md.
+
+    python pipelines/compare_pretraining.py pipelines/neighbours.yaml [--jobs 2] [--only DATA...] [--table]
+
+The YAML names the data sets (what --data names, a preset, settings), the variants (settings, or "random" and "pixels" for what has seen
+nothing), the labels and the seeds. Each encoder is frozen and scored as `medssl finetune` scores it, on the same draws of labels. A run is
+one line of the file of results, and what is in it is never run again: the script may be stopped at any time. --table prints what is
+there: the mean over the seeds, and the difference from the variant `against` with its 95 % interval (Student's t over the paired seeds).
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ALWAYS = {
+    "train.workers": "0",
+    "train.save_every_steps": "1000000",
+    "monitor.knn_every_epochs": "1000000",
+    "monitor.log_every_steps": "50",
+    "monitor.on_collapse": "warn",
+    "tracking.mlflow": "false",
+}
+IDENTITY = ("data", "variant", "seed", "settings")
+
+
+class Quiet:
+    """A reporter that says nothing."""
+
+    def say(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+    def progress(self, task: str, done: int, total: int, facts: Any = None) -> None: ...
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """One encoder, trained and scored. In a process of its own."""
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        network, watched = encoder(job, Path(scratch) / "run")
+        trained = time.monotonic()
+        scores = score(job, network)
+    seconds = {"pretrain": round(trained - began, 1), "score": round(time.monotonic() - trained, 1)}
+    facts = {key: job[key] for key in (*IDENTITY, "commit")}
+    return {**facts, "watched": watched, "seconds": seconds, "scores": scores}
+
+
+def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The frozen network of a job, and the last value of each number that was watched in its training."""
+    from medssl.encoder import artefact
+    from medssl.evaluate.models import Pixels
+
+    if job["settings"] == "pixels":
+        return Pixels(), {}
+    if job["settings"] == "random":
+        from medssl.runs.dataset import channel_statistics, prepare_dataset
+
+        config, source = configured(job, [])
+        found = prepare_dataset(source, config, Quiet())
+        mean, std = channel_statistics(found.store, found.pretraining)
+        return artefact.build_encoder(config.backbone.model_dump(), config.data.channels, config.data.size, mean, std, job["seed"]), {}
+    from medssl.commands.pretrain import pretrain
+
+    sets = [*job["set"], *(f"{key}={value}" for key, value in ALWAYS.items()), *job["settings"]]
+    pretrain(Quiet(), data=job["path"], preset=job["preset"], seed=job["seed"], out=folder, sets=sets)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    last = {key: value for row in rows for key, value in row.items()}
+    return artefact.load(folder)[0], last
+
+
+def configured(job: dict[str, Any], settings: list[str]) -> tuple[Any, Any]:
+    from medssl.config import parse_overrides
+    from medssl.runs.resolve_config import resolve_config
+
+    return resolve_config(Quiet(), job["path"], job["preset"], parse_overrides([*job["set"], *settings]))
+
+
+def score(job: dict[str, Any], network: Any) -> dict[str, float]:
+    """AUROC (area under the ROC curve, macro average) by mode and amount of labels, the mean over the draws."""
+    import torch
+
+    from medssl.config import Finetune
+    from medssl.data.split import parse_labels
+    from medssl.evaluate import task
+    from medssl.evaluate.experiment import Experiment, run_experiment
+    from medssl.runs.dataset import prepare_dataset
+
+    config, source = configured(job, [])
+    found = prepare_dataset(source, config, Quiet())
+    table = found.store.table
+    question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
+    scores = {}
+    for mode in job["modes"]:
+        settings = Finetune(mode=mode, draws=job["draws"], bootstraps=100)
+        request = Experiment(
+            found.store.images, table, question, {"pretrained": network}, parse_labels(job["labels"]), settings, 0, torch.device("cpu")
+        )
+        for row in run_experiment(request).results.document.summary:
+            if row.init == "pretrained":
+                scores[f"{mode} {row.labels}"] = round(row.auroc.mean, 5)
+    return scores
+
+
+def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str, Any]]:
+    """All runs of the study, seed by seed, so that a study that was stopped has whole comparisons."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
+    return [
+        {
+            "data": data,
+            "path": given["data"],
+            "preset": given["preset"],
+            "set": given.get("set", []),
+            "variant": name,
+            "settings": settings,
+            "seed": seed,
+            "labels": given.get("labels", study["labels"]),
+            "draws": study["draws"],
+            "modes": study["modes"],
+            "threads": threads,
+            "commit": commit,
+        }
+        for seed in range(study["seeds"])
+        for data, given in study["data"].items()
+        if not only or data in only
+        for name, settings in study["variants"].items()
+        if (settings != "pixels" or seed == 0)
+    ]
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether two jobs, or a job and a line of the results, are one."""
+    return all(a[key] == b[key] for key in IDENTITY)
+
+
+def table(study: dict[str, Any], lines: list[dict[str, Any]]) -> str:
+    """Markdown: for each data set a row a variant."""
+    import numpy as np
+    from scipy import stats
+
+    text = []
+    for data in study["data"]:
+        of = {
+            name: {line["seed"]: line["scores"] for line in lines if (line["data"], line["variant"]) == (data, name)}
+            for name in study["variants"]
+        }
+        of = {name: found for name, found in of.items() if found}
+        if not of:
+            continue
+        columns = list(next(iter(of.values()))[0])
+        text += [f"\n## {data}\n", f"| variant | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+        reference = of.get(study["against"], {})
+        for name, found in of.items():
+            cells = []
+            for column in columns:
+                cell = f"{np.mean([scores[column] for scores in found.values()]):.3f}"
+                both = sorted(found.keys() & reference.keys())
+                if name != study["against"] and len(both) > 1:
+                    difference = np.array([found[seed][column] - reference[seed][column] for seed in both])
+                    half = stats.t.ppf(0.975, len(both) - 1) * difference.std(ddof=1) / len(both) ** 0.5
+                    cell += f" ({difference.mean():+.3f} [{difference.mean() - half:+.3f}, {difference.mean() + half:+.3f}])"
+                cells.append(cell)
+            text.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time, each with its share of the cores")
+    parser.add_argument("--only", nargs="+", default=[], help="data sets")
+    parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
+    options = parser.parse_args()
+    study = yaml.safe_load(options.study.read_text("utf-8"))
+    results = Path(study["results"])
+    lines = [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.exists() else []
+    if not options.table:
+        wanted = jobs(study, options.only, max(1, (os.cpu_count() or 1) // options.jobs))
+        left = [job for job in wanted if not any(same(job, line) for line in lines)]
+        print(f"{len(wanted) - len(left)} of {len(wanted)} runs are there", flush=True)
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+            try:
+                for future in as_completed([pool.submit(run, job) for job in left]):
+                    lines.append(line := future.result())
+                    with results.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line) + "\n")
+                    print(line["data"], line["variant"], line["seed"], line["seconds"], line["scores"], flush=True)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    print(table(study, lines))
+
+
+if __name__ == "__main__":
+    main()
