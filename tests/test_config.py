@@ -14,7 +14,7 @@ def test_every_preset_is_complete_and_survives_being_written_and_read(preset, tm
     values = presets.load(preset)
     config = resolve(values)
     assert set(values) == set(Config.model_fields)
-    assert set(values["train"]) | {"steps", "workers", "max_bad_steps"} == set(type(config.train).model_fields)
+    assert set(values["train"]) | {"steps", "minutes", "workers", "max_bad_steps"} == set(type(config.train).model_fields)
     (tmp_path / "c.yaml").write_text(to_yaml(config))
     assert resolve(read_yaml(tmp_path / "c.yaml")) == config
 

@@ -31,8 +31,8 @@ def test_the_stem_leaves_small_images_their_resolution(size, stem, edge):
 
 @pytest.mark.parametrize("model", ["resnet18", "resnet50", "resnetv2_18", "regnety_002", "skresnet18"])
 def test_no_residual_branch_starts_at_zero_unless_it_is_asked_for(model):
-    def zeros(**options: bool) -> int:
-        network = timm.build(timm.Config(model=model, **options), 1, 32)
+    def zeros(zero_init_last: bool = False) -> int:
+        network = timm.build(timm.Config(model=model, zero_init_last=zero_init_last), 1, 32)
         return sum(not parameter.any() for name, parameter in network.named_parameters() if name.endswith("weight"))
 
     assert zeros() == 0

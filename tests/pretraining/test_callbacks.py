@@ -29,7 +29,8 @@ def job(pictures, small, reporter, tmp_path):
     """job(*sets, method=...): a pretraining of the small pictures, ready to run."""
 
     def make(*sets: str, method: str = "pnnclr") -> Training:
-        sizes = [item for item in small if method in ("pnnclr", "nnclr") or not item.startswith("method.")]
+        known = {"pnnclr": "method.", "nnclr": ("method.hidden", "method.width", "method.support_size")}.get(method, ())
+        sizes = [item for item in small if not item.startswith("method.") or item.startswith(known)]
         config, source = resolve_config(reporter(), str(pictures), None, flags_and_sets(method, None, "cpu", [*sizes, *QUICK, *sets]))
         folder = tmp_path / "run"
         folder.mkdir()
