@@ -101,7 +101,7 @@ def finish_label_axes(axes: "Axes", rows: Rows) -> None:
     if axes.get_ylim()[0] < 0.5:
         axes.axhline(0.5, **REFERENCE_LINE)
         axes.annotate(
-            "chance", (0.5, 0.5), (0, 3), ("axes fraction", "data"), textcoords="offset points", ha="center", color=MUTED, fontsize=8
+            "chance", (0.26, 0.5), (0, 3), ("axes fraction", "data"), textcoords="offset points", ha="center", color=MUTED, fontsize=8
         )
 
 
