@@ -1,6 +1,7 @@
 """The frame of every command: exit codes, one message without a traceback for errors of the user, and a home folder if there is none."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ def handle_errors() -> Iterator["Console"]:
     from medssl.console import Console
     from medssl.train.launch import read_launch
 
-    console = Console()
+    console, launch = Console(), None
     try:
         launch = read_launch()
         console = Console(launch.rank, launch.size)
@@ -35,6 +36,8 @@ def handle_errors() -> Iterator["Console"]:
         console.fail(str(error))
         raise typer.Exit(1) from None
     except Interrupted as stop:
+        if launch and launch.size > 1:  # torchrun sends SIGTERM to the others once one process has ended: the exit code stays this one's
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         console.warn(str(stop))
         raise typer.Exit(128 + stop.signal if stop.signal else 3) from None
     except KeyboardInterrupt:

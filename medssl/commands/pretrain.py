@@ -86,6 +86,7 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
     config, folder, team = job.config, job.folder, job.team
     tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, "data": job.dataset.store.card["fingerprint"]}
     with stop_flag() as stop, ExitStack() as stack:
+        stack.push(lambda kind, *_: team.wait() if kind is Interrupted else None)  # the first process has closed its tracker by then
         tracker = monitor = None
         if team.first:
             tracker = stack.enter_context(Tracker(folder, config, reporter.warn, step=job.start, tags=tags, stop=lambda: bool(stop)))
