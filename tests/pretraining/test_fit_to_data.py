@@ -47,6 +47,7 @@ def test_the_run_folder_holds_the_numbers_and_the_run_says_them(pictures, tmp_pa
     assert any(f"support_size {images // 2}, momentum 0" in line for line in lines.said)
 
 
+@pytest.mark.slow
 def test_minutes_become_steps_that_take_about_so_long(pictures, tmp_path, small, reporter):
     lines, sets = reporter(), [item for item in small if "train.steps" not in item]
     began = time.monotonic()
