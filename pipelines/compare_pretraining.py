@@ -2,10 +2,11 @@
 
     python pipelines/compare_pretraining.py pipelines/neighbours.yaml [--jobs 2] [--only DATA...] [--table]
 
-The YAML names the data sets (what --data names, a preset, settings), the variants (settings, or "random" and "pixels" for what has seen
-nothing), the labels and the seeds. Each encoder is frozen and scored as `medssl finetune` scores it, on the same draws of labels. A run is
-one line of the file of results, and what is in it is never run again: the script may be stopped at any time. --table prints what is
-there: the mean over the seeds, and the difference from the variant `against` with its 95 % interval (Student's t over the paired seeds).
+The YAML names the data sets (what --data names, a preset, settings), the variants, the labels and the seeds. A variant is a list of
+settings; with "random" among them the network is not trained, and "pixels" alone is no network. Each encoder is frozen and scored as
+`medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it is never run again:
+the script may be stopped at any time. --table prints what is there: the mean over the seeds, and the difference from the variant
+`against` with its 95 % interval (Student's t over the paired seeds).
 """
 
 import argparse
@@ -29,7 +30,7 @@ ALWAYS = {
     "monitor.on_collapse": "warn",
     "tracking.mlflow": "false",
 }
-IDENTITY = ("data", "variant", "seed", "settings")
+IDENTITY = ("data", "path", "preset", "set", "variant", "settings", "seed", "labels", "draws", "modes")  # what makes two runs one
 
 
 class Quiet:
@@ -60,12 +61,12 @@ def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
     from medssl.encoder import artefact
     from medssl.evaluate.models import Pixels
 
-    if job["settings"] == "pixels":
+    if job["settings"] == ["pixels"]:
         return Pixels(), {}
-    if job["settings"] == "random":
+    if "random" in job["settings"]:
         from medssl.runs.dataset import channel_statistics, prepare_dataset
 
-        config, source = configured(job, [])
+        config, source = configured(job, [item for item in job["settings"] if item != "random"])
         found = prepare_dataset(source, config, Quiet())
         mean, std = channel_statistics(found.store, found.pretraining)
         return artefact.build_encoder(config.backbone.model_dump(), config.data.channels, config.data.size, mean, std, job["seed"]), {}
@@ -133,7 +134,7 @@ def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str,
         for data, given in study["data"].items()
         if not only or data in only
         for name, settings in study["variants"].items()
-        if (settings != "pixels" or seed == 0)
+        if (settings != ["pixels"] or seed == 0)
     ]
 
 

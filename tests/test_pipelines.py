@@ -22,19 +22,19 @@ against: random
 data:
   phantom: {{data: phantom, preset: demo, set: [data.source.patients=30, data.source.size=64, train.steps=2, train.batch_size=4]}}
 variants:
-  pixels: pixels
-  random: random
+  pixels: [pixels]
+  random: [random]
   pnnclr: []
 """
 
 
-@pytest.mark.parametrize("name", ["methods", "neighbours"])
+@pytest.mark.parametrize("name", ["methods", "neighbours", "starts"])
 def test_every_variant_of_a_comparison_is_a_configuration(name):
     study = yaml.safe_load((PIPELINES / f"{name}.yaml").read_text("utf-8"))
     assert study["against"] in study["variants"]
     for data in study["data"].values():
         for settings in study["variants"].values():
-            sets = parse_overrides([*data["set"], *(settings if isinstance(settings, list) else [])])
+            sets = parse_overrides([*data["set"], *(item for item in settings if item not in ("random", "pixels"))])
             resolve(merge(presets.load(data["preset"]), sets))
 
 
