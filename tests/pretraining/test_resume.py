@@ -89,12 +89,12 @@ def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_
             time.sleep(0.02)
         asked = time.monotonic()
         process.send_signal(number)
-        said = process.communicate(timeout=120)[1].decode()
+        said = process.communicate(timeout=60)[1].decode()
     finally:
         process.kill()
         process.wait()
     assert process.returncode == code, said
-    assert time.monotonic() - asked < 8 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # other tests may have the cores
+    assert time.monotonic() - asked < 8
     step = checkpoint.load(folder)[0]["step"]
     assert step >= 5
     assert f"Stopped at step {step} of 4000. Go on with: medssl pretrain --resume {folder}" in said
