@@ -20,7 +20,7 @@ from medssl.config import Data
 from medssl.data.audit import write_audit
 from medssl.data.cache import private_folder
 from medssl.data.decode import ImagePreparer
-from medssl.data.store import SETTINGS, Chunk, Plan, ReusableImages, Store, make_plan, write_chunk, write_store
+from medssl.data.store import Chunk, Plan, ReusableImages, Store, changed_setting, make_plan, write_chunk, write_store
 from medssl.data.workers import run_in_workers
 from medssl.errors import UserError, count_reasons
 from medssl.types import Source
@@ -121,12 +121,9 @@ def join_chunks(plan: Plan) -> Store:
 
 def _check_settings(store: Store, data: Data) -> Store:
     """The store, where it was prepared with the settings of the configuration. Raises UserError otherwise."""
-    actual, configured = store.card["settings"], data.model_dump(mode="json")
-    if different := [name for name in SETTINGS if actual[name] != configured[name]]:
-        name = different[0]
-        raise UserError(
-            f"{store.path} was prepared with data.{name} = {actual[name]}, not {configured[name]}. Leave it out, or prepare again."
-        )
+    if changed := changed_setting(store.card["settings"], data):
+        name, prepared, configured = changed
+        raise UserError(f"{store.path} was prepared with data.{name} = {prepared}, not {configured}. Leave it out, or prepare again.")
     return store
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from medssl.config import Config
-from medssl.data.store import SETTINGS
+from medssl.data.store import changed_setting
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import refuse_leak
@@ -36,11 +36,9 @@ def load_initialisations(config: Config, encoder: Encoder, card: Mapping[str, An
 
 def check_same_preparation(card: Mapping[str, Any], config: Config, whose: str = "the encoder") -> None:
     """Raise UserError where an encoder was pretrained with other preparation settings."""
-    asked = config.data.model_dump(mode="json")
-    for key in SETTINGS:
-        old, new = card["config"]["data"][key], asked[key]
-        if old != new:
-            raise UserError(f"data.{key} is {new}, but {whose} was pretrained with {old}. Leave it as the encoder knows it.")
+    if changed := changed_setting(card["config"]["data"], config.data):
+        name, old, new = changed
+        raise UserError(f"data.{name} is {new}, but {whose} was pretrained with {old}. Leave it as the encoder knows it.")
 
 
 def random_initialisation(card: Mapping[str, Any], seed: int, draw: int) -> Encoder:
@@ -49,7 +47,7 @@ def random_initialisation(card: Mapping[str, Any], seed: int, draw: int) -> Enco
     are zero is nearly linear, and to have learned more than that says little."""
     mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
     own = int(np.random.SeedSequence((seed, _RANDOM, draw)).generate_state(1)[0])
-    backbone = {**card["backbone"], **({"zero_init_last": False} if "zero_init_last" in card["backbone"] else {})}
+    backbone = {name: value for name, value in card["backbone"].items() if name != "zero_init_last"}
     return artefact.build_encoder(backbone, card["channels"], card["size"], mean, std, own).eval()
 
 
