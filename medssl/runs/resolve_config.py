@@ -57,13 +57,14 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     """The values of the preset that suits the images, with `overrides` on top; and the source."""
     path = data or "phantom"
     origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
-    named = {"data": presets.load(preset).get("data", {})} if preset is not None else {}
-    data_config = _resolve_data(merge(merge(named, origin), overrides)["data"])
+    preset_values = {} if preset is None else presets.load(preset)
+    data_config = _resolve_data(merge(merge({"data": preset_values.get("data", {})}, origin), overrides)["data"])
     source = list_source(data_config)
     windows = len(windows_hu(data_config.window))
     if preset is None:
         look, device = peek(source, data_config), _device_type(overrides.get("device", "auto"))
         preset = presets.choose(1 if windows else look.channels, look.edge, device)
+        preset_values = presets.load(preset)
         kind = f"{windows} windows" if windows else "grey" if look.channels == 1 else "colour"
         reporter.say(f"preset    {preset} ({kind} pictures, about {look.edge} pixels, on {device})")
     if presets.gpu_preset(preset):
@@ -73,7 +74,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS}
-    preset_values = _drop_network_settings(presets.load(preset), overrides)
+    preset_values = _drop_network_settings(preset_values, overrides)
     return merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides), source
 
 
