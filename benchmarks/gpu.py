@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from medssl import plugins
+from medssl import methods, plugins
 from medssl.data.loader import Batches, Loader
 from medssl.encoder.artefact import build_encoder
 from medssl.train import optimisers
@@ -60,7 +60,7 @@ class Training:
         backbone = {"name": "timm", "model": case.model, "arguments": dict(case.arguments)}
         mean, std = torch.full((CHANNELS,), 0.5), torch.full((CHANNELS,), 0.25)
         module = plugins.find("methods", method)
-        config = module.fit_to(module.Config(hidden=2048, width=256, support_size=4096), IMAGES, 10**6)
+        config = methods.fit_to(module.Config(hidden=2048, width=256, support_size=4096), IMAGES, 10**6)
         self.method = module.build(config, build_encoder(backbone, CHANNELS, case.size, mean, std, 0)).to(device)
         self._optimiser = optimisers.make("adamw", self.method, 1e-3, 0.05)
         images = np.random.default_rng(0).integers(0, 256, (IMAGES, CHANNELS, case.size, case.size), np.uint8)

@@ -39,7 +39,6 @@ from medssl.nn import (
     Encoder,
     SupportSet,
     SupportSize,
-    fit_support_size,
     gather,
     info_nce,
     l2_normalize,
@@ -71,11 +70,6 @@ class Config(PluginConfig):
     mask_same_patient: bool = False
     hidden: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=2)
-
-
-def fit_to(config: Config, images: int, steps: int) -> Config:  # noqa: ARG001 - nothing here depends on the steps
-    """The configuration with a number for the queue's "auto", for a training on so many `images`."""
-    return config.model_copy(update={"support_size": fit_support_size(config.support_size, images)})
 
 
 class Settings(NamedTuple):
@@ -119,7 +113,7 @@ class MoCoV2(nn.Module):
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
         _, hidden, width = settings(config)
-        assert config.support_size != "auto", "fit_to says what auto is"
+        assert config.support_size != "auto", "methods.fit_to says what auto is"
         self.config = config
         self.encoder = encoder
         self.projector = mlp([encoder.num_features, hidden, width], norm=False)

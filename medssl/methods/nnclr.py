@@ -25,7 +25,6 @@ from medssl.nn import (
     SupportSet,
     SupportSize,
     excluded_pairs,
-    fit_support_size,
     gather,
     info_nce,
     l2_normalize,
@@ -53,17 +52,12 @@ class Config(PluginConfig):
     width: int = Field(default=256, ge=2)
 
 
-def fit_to(config: Config, images: int, steps: int) -> Config:  # noqa: ARG001 - nothing here depends on the steps
-    """The configuration with a number for the support set's "auto", for a training on so many `images`."""
-    return config.model_copy(update={"support_size": fit_support_size(config.support_size, images)})
-
-
 class NNCLR(nn.Module):
     """Two views to the loss of eq. 3; `after_update` pushes z1."""
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
-        assert config.support_size != "auto", "fit_to says what auto is"
+        assert config.support_size != "auto", "methods.fit_to says what auto is"
         self.config = config
         self.encoder = encoder
         self.projector = mlp([encoder.num_features, config.hidden, config.hidden, config.width], last_norm=True)

@@ -41,7 +41,6 @@ from medssl.nn import (
     SupportSet,
     SupportSize,
     excluded_pairs,
-    fit_support_size,
     gather,
     info_nce,
     l2_normalize,
@@ -63,7 +62,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class Config(PluginConfig):
     """The symbols stand above; `neighbours`, `clusters`, `mask_same_patient` and `cancel` are NNCLR's (`methods/nnclr.py`). `delay`: the
-    share of the training before neighbours count at all; `ramp`: the share over which r then rises to 1. "auto": see `fit_to`."""
+    share of the training before neighbours count at all; `ramp`: the share over which r then rises to 1. "auto": see `methods.fit_to`."""
 
     name: str = "pnnclr"
     alpha: Share | tuple[Share, Share] = (0.5, 1.0)
@@ -89,14 +88,14 @@ class Config(PluginConfig):
 Tags = Int[Tensor, "b 4"]
 
 
-def fit_to(config: Config, images: int, steps: int) -> Config:
-    """The configuration with numbers for "auto", for a training of so many `steps` on so many `images`.
+def fit_to(config: Config, images: int, steps: int) -> Config:  # noqa: ARG001 - the support set's size is `methods.fit_to`'s
+    """The configuration with a number for `momentum`, for a training of so many `steps`.
 
     The target network's random start keeps the weight m^steps: in 80 steps with m 0.99 it is most of the target (docs/pnnclr.md). So
     there is no target below 2000 steps, and from there on m is 1 - 20 / steps.
     """
     m = (0.0 if steps < 2000 else 1 - 20 / steps) if config.momentum == "auto" else config.momentum
-    return config.model_copy(update={"momentum": m, "support_size": fit_support_size(config.support_size, images)})
+    return config.model_copy(update={"momentum": m})
 
 
 def share_at(progress: Float[Tensor, ""], config: Config) -> Float[Tensor, ""]:
@@ -190,7 +189,7 @@ class PNNCLR(nn.Module):
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
-        assert config.support_size != "auto" and config.momentum != "auto", "fit_to says what auto is"
+        assert config.support_size != "auto" and config.momentum != "auto", "methods.fit_to says what auto is"
         self.config, self.momentum = config, config.momentum
         self.encoder = encoder
         self.projector = mlp([encoder.num_features, config.hidden, config.hidden, config.width], last_norm=True)

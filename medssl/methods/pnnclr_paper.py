@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from medssl.methods import pnnclr
-from medssl.nn import Encoder
+from medssl.nn import Encoder, fit_support_size
 
 TITLE = "pNNCLR (authors' code)"
 USES_LABELS = False
@@ -34,8 +34,7 @@ class Config(pnnclr.Config):
 def fit_to(config: Config, images: int, steps: int) -> pnnclr.Config:
     """As `pnnclr.fit_to`, with a support set of 10,000 rows at most."""
     fitted = pnnclr.fit_to(config, images, steps)
-    assert fitted.support_size != "auto"
-    return fitted if config.support_size != "auto" else fitted.model_copy(update={"support_size": min(_ROWS, fitted.support_size)})
+    return fitted.model_copy(update={"support_size": fit_support_size(images, _ROWS)}) if config.support_size == "auto" else fitted
 
 
 def build(config: Config, encoder: Encoder) -> pnnclr.PNNCLR:

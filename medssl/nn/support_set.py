@@ -23,9 +23,10 @@ _BLOCK = 4096  # rows of Q compared at once: 8 MB of scores for a batch of 512, 
 _GROUP = 16  # rows of which the largest score is kept; divides _BLOCK
 
 
-def fit_support_size(size: int | Literal["auto"], images: int) -> int:
-    """The number of rows; for "auto" half the training `images`, so that an image meets others and not its own past, at most 16,384."""
-    return min(_LARGEST, max(1, images // 2)) if size == "auto" else size
+def fit_support_size(images: int, largest: int = _LARGEST) -> int:
+    """The number of rows that "auto" means: half the training `images`, so that an image meets others and not its own past, at most
+    `largest`."""
+    return min(largest, max(1, images // 2))
 
 
 def tags_of(batch: Batch) -> Int[Tensor, "b 4"]:

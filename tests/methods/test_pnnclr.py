@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from small import noise_batch, shallow_encoder, small_method, train
 
+from medssl import methods
 from medssl.methods import pnnclr, pnnclr_paper
 from medssl.nn.randomness import generator
 from medssl.nn.support_set import SupportSet
@@ -166,11 +167,11 @@ def test_the_method_follows_the_progress_of_the_training_and_its_checkpoint_know
     [(2, 10, 1, 0), (545, 1999, 272, 0), (545, 2000, 272, 0.99), (10_000, 20_000, 5000, 0.999), (10**6, 10**6, 16_384, 0.99998)],
 )
 def test_auto_follows_the_number_of_images_and_of_steps(images, steps, support, momentum):
-    config = pnnclr.fit_to(pnnclr.Config(), images, steps)
+    config = methods.fit_to(pnnclr.Config(), images, steps)
     assert config.support_size == support
     assert config.momentum == pytest.approx(momentum)
     given = pnnclr.Config(support_size=7, momentum=0.5)
-    assert pnnclr.fit_to(given, images, steps) == given
+    assert methods.fit_to(given, images, steps) == given
 
 
 def test_without_momentum_there_is_no_second_network():
