@@ -204,12 +204,15 @@ class PNNCLR(nn.Module):
         views = torch.cat(batch.views)
         z = self.projector(self.encoder(views))
         p1, p2 = map(gather, l2_normalize(self.predictor(z)).chunk(2))
-        with torch.no_grad():
-            t = self.target_projector(self.target_encoder(views)) if self.momentum else z.detach()
-            t1, t2 = map(gather, l2_normalize(t).chunk(2))
+        t = self.target(views) if self.momentum else z
+        t1, t2 = map(gather, l2_normalize(t).chunk(2))
         random = generator(p1.device, batch.seed, batch.step, "pseudo neighbours")
         share = share_at(self.progress, self.config)
         return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random, share)
+
+    @torch.no_grad()
+    def target(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+        return self.target_projector(self.target_encoder(views))
 
     def after_update(self, step: Step, progress: float) -> None:
         assert step.push is not None
