@@ -12,6 +12,8 @@ from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto,
 from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
 from medssl.pretraining.time_budget import fit_to_minutes
 from medssl.pretraining.trainer import Training, build_training, restore, training_state
+from medssl.report import pretraining_page
+from medssl.report.run_files import REPORT
 from medssl.runs.dataset import prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
@@ -105,10 +107,13 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
             )
         if tracker and monitor:
             export_encoder(folder, config, job.dataset, job.method.encoder, monitor.last)
-            for name in ("views.png", "card.json", "encoder.safetensors"):
+            pretraining_page.copy_audit(job.dataset.store.path, folder)
+            pretraining_page.write_pretraining_page(folder, folder / REPORT)
+            for name in ("views.png", "card.json", "encoder.safetensors", REPORT):
                 tracker.log_artifact(folder / name)
         team.wait()
     reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
+    reporter.say(f"report    {folder / REPORT}")
     return folder
 
 

@@ -1,12 +1,14 @@
-"""`medssl report`: write the report of a fine-tuning run again, or compare several runs on one page."""
+"""`medssl report`: write the report of a run again, or compare several fine-tuning runs on one page."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from medssl.compare import Run, write_comparison
+from medssl.encoder.artefact import CARD
 from medssl.errors import UserError
 from medssl.evaluate.schema import RESULTS, read_results
 from medssl.finetuning.run_report import write_run_report
+from medssl.report.pretraining_page import write_pretraining_page
 from medssl.report.run_files import REPORT
 from medssl.train.loop import choose_device
 from medssl.types import Reporter
@@ -15,12 +17,18 @@ COMPARISON = "comparison.html"
 
 
 def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None, overwrite: bool = False) -> Path:
-    """Write the page of fine-tuning runs (their folders, or folders of them) and return its path.
+    """Write the page of a pretraining run, or of fine-tuning runs (their folders, or folders of them), and return its path.
 
     One run: its own report.html and figures/ again, or `out`. Several: comparison.html, in the folder of runs where one was named, else
     here. Raises UserError for a run without complete results, and for a page that exists; a run's own report is replaced, too, unless the
     new one would lack pictures because images or classifier are not there.
     """
+    if len(runs) == 1 and (runs[0] / CARD).is_file():
+        page = out or runs[0] / REPORT
+        _refuse_existing(page, overwrite or out is None)
+        write_pretraining_page(runs[0], page)
+        reporter.say(f"report    {page} (1 run)")
+        return page
     found = list(dict.fromkeys(run.resolve() for folder in runs for run in _runs(folder)))
     documents = {run: read_results(run) for run in found}
     if len(found) == 1:

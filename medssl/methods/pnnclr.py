@@ -211,7 +211,8 @@ class PNNCLR(nn.Module):
         return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random, share)
 
     @torch.no_grad()
-    def target(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    def target(self, views: Tensor) -> Tensor:
+        """Projections [n, d] of the target network, without gradient."""
         return self.target_projector(self.target_encoder(views))
 
     def after_update(self, step: Step, progress: float) -> None:

@@ -114,9 +114,9 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
         metrics=metrics,
         subgroups={by: list(rows) for by, rows in groupby(subgroups, lambda row: row.by)},
         site_probe=document.site_probe,
-        audit=_audit_sentences(audit) if audit else [],
-        counts=_audit_counts(audit) if audit else {},
-        provenance={part: list(_flat(facts[part])) for part in ("data", "encoder", "leak_check", "run") if facts.get(part)},
+        audit=audit_sentences(audit) if audit else [],
+        counts=audit_counts(audit) if audit else {},
+        provenance={part: list(flat_facts(facts[part])) for part in ("data", "encoder", "leak_check", "run") if facts.get(part)},
         command=document.run.command,
         curve={"wide": figure_svg(document, WIDE, "wide"), "narrow": figure_svg(document, NARROW, "narrow")},
         subgroup_figure={
@@ -188,26 +188,26 @@ def _difference_from_random(document: ResultsDocument, main: SummaryRow) -> str:
     return f", {size} than the same network from random initialisation; the interval of that difference ({interval}) {verdict}"
 
 
-def _audit_sentences(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+def audit_sentences(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The audit as pairs of heading and sentence, without the facts that are shown as bars."""
     from medssl.data.audit import audit_lines
 
     return [(heading, sentence) for heading, sentence in audit_lines(audit) if heading not in {*_COUNTED, "label"}]
 
 
-def _audit_counts(audit: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+def audit_counts(audit: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
     """How many images have each value, by the name of the fact."""
     return {name: audit[name] for name in _COUNTED if name in audit} | {
         f"label: {name}": counts for name, counts in audit["labels"].items()
     }
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flat_facts(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested facts as pairs of name and text; a long list as its length."""
     for key, item in value.items():
         name = f"{prefix}{key}".replace("_", " ")
         if isinstance(item, Mapping):
-            yield from _flat(item, f"{name}: ")
+            yield from flat_facts(item, f"{name}: ")
         elif isinstance(item, Sequence) and not isinstance(item, str):
             yield name, ", ".join(map(str, item)) if len(item) <= _MAX_ITEMS else f"{len(item):,} entries"
         else:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from medssl.commands import finetune as command
 from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
+from medssl.commands.report import report
 from medssl.config import Config
 from medssl.errors import UserError
 from medssl.evaluate.schema import LeakCheck
@@ -39,6 +40,17 @@ def test_the_pretraining_folder_explains_itself(runs):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 13))
     assert {"epoch", "loss", "lr", "images_per_second", "embedding_std", "knn", "rankme"} <= set(rows[-1])
+
+
+def test_a_pretraining_leaves_a_page_that_can_be_written_again_without_the_data(runs, reporter, tmp_path):
+    folder = runs[0] / "pretrain"
+    page = (folder / "report.html").read_text()
+    assert "Pretraining with " in page and "What to do next" in page and f"medssl finetune --encoder {folder} --labels 10pct" in page
+    assert "default-src 'none'" in page and "<script" not in page
+    assert " used of " in page, "the audit of the data"
+    assert list(runs[0].glob("mlartifacts/**/report.html"))
+    report(reporter(), runs=[folder], out=tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == page
 
 
 def test_patients_are_disjoint_and_counted(runs, pictures):
