@@ -30,7 +30,7 @@ from medssl.finetuning.initialisations import check_same_preparation, load_initi
 from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
 from medssl.report.run_files import FIGURES, REPORT
-from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
+from medssl.runs.dataset import PreparedDataset, data_tags, prepare_dataset, report_dataset
 from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
 from medssl.tracking.tracker import Tracker
@@ -81,7 +81,8 @@ def finetune(
             description = _describe(card, dataset, config, source.kind, command, leaks)
             inits = load_initialisations(config, network, card, test)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
-        tags = {"kind": "finetune", "mode": config.finetune.mode}
+        tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.column, "labels": config.finetune.labels}
+        tags |= data_tags(config, dataset)
         tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
         with _explain_stop(folder), tracking as tracker:
             result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))

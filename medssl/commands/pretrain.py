@@ -14,7 +14,7 @@ from medssl.pretraining.time_budget import fit_to_minutes
 from medssl.pretraining.trainer import Training, build_training, restore, training_state
 from medssl.report import pretraining_page
 from medssl.report.run_files import REPORT
-from medssl.runs.dataset import prepare_dataset, report_dataset
+from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
 from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result
@@ -86,7 +86,7 @@ def _open_folder(stack: ExitStack, reporter: Reporter, resume: Path | None, out:
 def train_and_export(reporter: Reporter, job: Training) -> Path:
     """Train to the end or to a stop signal. At the end the first process exports the encoder."""
     config, folder, team = job.config, job.folder, job.team
-    tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, "data": job.dataset.store.card["fingerprint"]}
+    tags = {"kind": "pretrain", "method": config.method.name, "preset": config.preset, **data_tags(config, job.dataset)}
     with stop_flag() as stop, ExitStack() as stack:
         stack.push(lambda kind, *_: team.wait() if kind is Interrupted else None)  # the first process has closed its tracker by then
         tracker = monitor = None

@@ -107,6 +107,12 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
         reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")
 
 
+def data_tags(config: Config, dataset: PreparedDataset) -> dict[str, str]:
+    """What a tracker says of the data: its name, without the folders above it, and its fingerprint."""
+    card = dataset.store.card
+    return {"dataset": Path(config.data.path).stem or card["source"], "data": card["fingerprint"]}
+
+
 def channel_statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation [C] of the training images in [0, 1], over at most 2000 evenly spaced images."""
     chosen = evenly_spaced(rows, _STATISTICS_ROWS)

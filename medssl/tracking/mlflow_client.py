@@ -110,7 +110,7 @@ class Session:
         return found[0].info.run_id if found else ""
 
     def send_params(self) -> None:
-        """Send the tags, and the parameters that MLflow does not have yet, as MLflow refuses to change a parameter."""
+        """Send the tags, the data set, and the parameters that MLflow does not have yet, as MLflow refuses to change a parameter."""
         from mlflow.entities import Param, RunTag
 
         known = self._client.get_run(self.run_id).data
@@ -121,6 +121,16 @@ class Session:
             params=[Param(key, text) for key, text in self._run.params.items() if key not in known.params],
             tags=[RunTag(key, text) for key, text in tags.items() if known.tags.get(key) != text],
         )
+        self._send_dataset()
+
+    def _send_dataset(self) -> None:
+        """The data set by its name and its fingerprint; MLflow keeps it once, however often it is sent."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        name, fingerprint = self._run.tags.get("dataset"), self._run.tags.get("data")
+        if name and fingerprint:
+            dataset = Dataset(name, fingerprint, source_type="medssl", source="{}")
+            self._client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", self._run.tags.get("kind", ""))])])
 
     def send_metrics(self) -> int:
         """Send the metrics of metrics.jsonl that MLflow lacks, and return their number. The rows are in the order of their steps.

@@ -17,6 +17,9 @@ from medssl.tracking.forwarder import Forwarder
 from medssl.tracking.jsonl import JsonLines, truncate_after
 from medssl.tracking.mlflow_client import Run, Session, public_params
 
+_NAMING_TAGS = ("kind", "mode", "method", "dataset", "label", "labels")
+_MAX_NAME = 200  # characters; MLflow takes 250
+
 
 class Tracker:
     """Metrics, figures and files of the run in `folder`. The end of the context ends the MLflow run with the right status.
@@ -87,7 +90,7 @@ def make_session(folder: Path, config: Config) -> Session:
     started = folder / "environment.json"
     run = Run(
         key=info.key,
-        name=folder.resolve().name,
+        name=_run_name(info.tags) or folder.resolve().name,
         experiment=config.tracking.experiment,
         params=public_params(config),
         tags=info.tags,
@@ -100,6 +103,11 @@ def make_session(folder: Path, config: Config) -> Session:
             mlflow_json.change(folder, run_id=run_id)
 
     return Session(run, folder, save_run_id)
+
+
+def _run_name(tags: Mapping[str, str]) -> str:
+    """ "finetune linear nih pneumonia 10pct": what the run is, by its tags; "" for a run that does not name its data."""
+    return " ".join(tags[key] for key in _NAMING_TAGS if tags.get(key))[:_MAX_NAME] if "dataset" in tags else ""
 
 
 def _milliseconds(moment: str) -> int:

@@ -104,6 +104,13 @@ def test_mlflow_holds_both_runs_nested_without_paths_or_users(runs, pictures):
     run_ids = {name: json.loads((runs[0] / name / "mlflow.json").read_text())["run_id"] for name in ("pretrain", "linear")}
     tags = dict(database.execute("select key, value from tags where run_uuid = ?", (run_ids["linear"],)).fetchall())
     assert tags["mlflow.parentRunId"] == run_ids["pretrain"]
+    names = dict(database.execute("select run_uuid, name from runs").fetchall())
+    data = pictures.stem
+    assert names[run_ids["pretrain"]] == f"pretrain pnnclr {data}"
+    assert names[run_ids["linear"]] == f"finetune linear {data} label 20pct,100pct"
+    (dataset,) = database.execute("select name, digest from datasets").fetchall()
+    assert dataset == (data, json.loads((runs[0] / "pretrain" / "card.json").read_text())["data"]["fingerprint"]), "one for all runs"
+    assert database.execute("select count(*) from inputs").fetchone() == (3,)
     metrics = {key for (key,) in database.execute("select distinct key from metrics where run_uuid = ?", (run_ids["pretrain"],))}
     assert {"loss", "knn", "embedding_std"} <= metrics
     everything = "\n".join(database.iterdump())
