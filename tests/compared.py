@@ -45,7 +45,7 @@ def a_document(drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", da
         "format": 2,
         "data": {"name": data, "fingerprint": f"print-{data}"},
         "encoder": {
-            "method": {"name": method, "title": TITLES[method], "uses_labels": False},
+            "method": {"name": method, "title": TITLES.get(method, method), "uses_labels": False},
             "backbone": {"name": "timm", "model": "resnet18"},
             "weights_sha256": f"sha-{method}-{data}",
         },

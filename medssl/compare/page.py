@@ -50,7 +50,8 @@ def render(runs: Sequence[Run]) -> str:
 
 def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
     """Three sentences: what was compared, how, and the result."""
-    encoders = list(dict.fromkeys(curve.name for comparison in comparisons for curve in comparison.curves if curve.number is not None))
+    curves = [curve for comparison in comparisons for curve in comparison.curves if curve.number is not None]
+    encoders = list({curve.number: curve.name for curve in reversed(curves)}.values())[::-1]
     data = list(dict.fromkeys(comparison.data for comparison in comparisons))
     fractions = {labels: share for comparison in comparisons for labels, share in comparison.shares().items()}
     labels = sorted(fractions, key=lambda name: fractions[name])
@@ -89,10 +90,10 @@ def _notes(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
             several = run.document.task.kind == "multilabel"
             why = "has a task of several labels" if several else "holds no predictions.parquet"
             notes.append(
-                f"{run.name} {why}: whether it was tested on the same test images as another run is not known, so it stands alone."
+                f"{run.title} {why}: whether it was tested on the same test images as another run is not known, so it stands alone."
             )
         if run.leaked:
-            notes.append(f"{run.name} was tested on {run.leaked:,} images that its pretraining had seen: its scores are too good.")
+            notes.append(f"{run.title} was tested on {run.leaked:,} images that its pretraining had seen: its scores are too good.")
     return notes
 
 
@@ -103,6 +104,7 @@ def _encoder(run: Run, comparisons: Sequence[Comparison]) -> Curve:
 def _provenance(run: Run) -> dict[str, str]:
     encoder, data, started = run.document.encoder, run.document.data, run.document.run
     facts = {
+        "run folder": run.path,
         "method": encoder.method.get("name"),
         "backbone": encoder.backbone.get("model", encoder.backbone.get("name")),
         "weights": encoder.weights_sha256,

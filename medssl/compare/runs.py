@@ -4,6 +4,7 @@ Runs are comparable if they were tested on the same images (of the same patients
 drawn in one chart and compared; runs with other test images are in other charts.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,12 +16,13 @@ from medssl.evaluate.predictions import Predictions, read_predictions
 from medssl.evaluate.schema import ResultsDocument, SummaryRow, TaskFacts
 from medssl.evaluate.stats.bootstrap import Resamples
 from medssl.evaluate.stats.metrics import Scores
-from medssl.report.formatting import init_name
+from medssl.report.formatting import init_name, short_amount
 from medssl.report.theme import MUTED, SeriesStyle, series_style
 
 OURS = "pretrained"
 BASELINES = {"random": SeriesStyle(MUTED, "x"), "pixels": SeriesStyle(MUTED, "+", dotted=True)}  # in the order of the page
 _SAME = 1e-9
+_TIME_OF_START = re.compile(r"\d{8}-\d{6}-")  # of a run folder that nobody has named
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,17 @@ class Run:
 
     @property
     def short_name(self) -> str:
-        """The name of the run without its mode, if it has only one: linear-pnnclr and full-pnnclr both test the encoder pnnclr."""
+        """The name of the run without its mode, if it has only one: linear-pnnclr and full-pnnclr both test the encoder pnnclr. "" for a
+        folder that was named by the time of its start, which says nothing of the encoder."""
+        if _TIME_OF_START.match(self.name):
+            return ""
         return self.name.removeprefix(f"{self.modes[0]}-") or self.name if len(self.modes) == 1 else self.name
+
+    @property
+    def title(self) -> str:
+        """What the run is: its data, label and method, and its folder where a person has named that."""
+        parts = self.data_name, self.document.task.column, self.method, self.name if self.short_name else ""
+        return " · ".join(dict.fromkeys(part for part in parts if part))
 
     @property
     def data_name(self) -> str:
@@ -191,16 +202,21 @@ def build_comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
 def _encoder_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
     """The name of each encoder, by (weights, init). Runs with the same method and short name have the same name on all data sets. If they
-    hold different encoders for the same test images, the name is the path of the run."""
+    hold different encoders for the same test images, the name is the path of the run, or a number where nobody has named the run."""
     weights: dict[tuple[Any, ...], set[str]] = {}
     for run in runs:
         for mode in run.modes:
             weights.setdefault((run.method, run.short_name, mode, run.test_set), set()).add(run.weights)
     ambiguous = any(len(different) > 1 for different in weights.values())
+    of_method: dict[str, list[str]] = {}  # its encoders without a name of their own
     names: dict[tuple[str, str], str] = {}
     for run in runs:
-        own = run.path if ambiguous else run.short_name
-        names.setdefault((run.weights, OURS), f"{run.method} · {own}" if run.method and run.method.lower() != own else run.method)
+        own = run.path if ambiguous and run.short_name else run.short_name
+        if not own:
+            unnamed = of_method.setdefault(run.method, [])
+            unnamed += [] if run.weights in unnamed else [run.weights]
+            own = f"encoder {unnamed.index(run.weights) + 1}" if ambiguous or not run.method else ""
+        names.setdefault((run.weights, OURS), " · ".join(part for part in (run.method, own) if part and part != run.method.lower()))
         names |= {(run.weights, init): init for init in run.inits if init not in {OURS, *BASELINES}}
     return names
 
@@ -228,11 +244,16 @@ def _curves(runs: Sequence[Run], mode: str, names: Mapping[tuple[str, str], str]
                 baselines = _add_baseline(baselines, Curve(init_name(init), run, init, None, by_labels))
             elif rows:
                 name = names[run.weights, init]
-                yield Curve(f"{name} ({run.name})" if name in used else name, run, init, numbers[name], by_labels)
+                again = f"{name} ({run.name if run.short_name else ', '.join(map(short_amount, by_labels))})"
+                yield Curve(again if name in used else name, run, init, numbers[name], by_labels)
                 used.add(name)
     for init in BASELINES:
         own = [curve for curve in baselines if curve.init == init]
-        yield from own if len(own) == 1 else (replace(curve, name=f"{curve.name} ({curve.run.short_name})") for curve in own)
+        yield from (
+            own
+            if len(own) == 1
+            else (replace(curve, name=f"{curve.name} ({curve.run.short_name or names[curve.run.weights, OURS]})") for curve in own)
+        )
 
 
 def _add_baseline(baselines: list[Curve], curve: Curve) -> list[Curve]:

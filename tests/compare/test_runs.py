@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from compared import FLAT, PATIENTS, RIGHT, with_changes, write_run
 
+from medssl.compare.page import render
 from medssl.compare.runs import build_comparisons
 
 ALMOST = np.array([0.1, 0.2, 0.1, 0.65, 0.8, 0.9, 0.7, 0.6])  # one of 16 pairs wrong: AUROC 0.9375
@@ -120,3 +121,24 @@ def test_the_raw_pixels_of_the_full_mode_are_drawn_with_it_although_they_are_lin
     rows = [{**row, "mode": "linear" if row["init"] == "pixels" else "full"} for row in full.document.to_dict()["summary"]]
     (comparison,) = build_comparisons([with_changes(full, {"summary": rows})])
     assert names(comparison)[1:] == ["random initialisation", "raw pixels"] and comparison.mode == "full"
+
+
+def test_a_folder_that_was_named_by_the_time_gives_no_name_to_its_encoder(run):
+    other = {**BASELINES, "random": {"10pct": [FLAT], "100pct": [ALMOST]}}
+    first = run("runs/20261128-194323-finetune-10pct-100pct", RIGHT, method="moco")
+    second = run("runs/20261128-195001-finetune-10pct-100pct", FLAT, method="simclr", baselines=other)
+    (comparison,) = build_comparisons([first, second])
+    assert names(comparison) == ["MoCo", "SimCLR", "random initialisation (MoCo)", "random initialisation (SimCLR)", "raw pixels"]
+    assert first.title == f"nih · {first.document.task.column} · MoCo"
+    assert run("nih/linear-a", RIGHT, method="moco").title.endswith(" · MoCo · linear-a")
+
+
+def test_two_unnamed_encoders_of_one_method_are_numbered_and_one_that_was_fine_tuned_twice_is_one(run):
+    first = run("runs/20261128-194323-finetune-10pct", RIGHT, fractions=("10pct",))
+    again = run("runs/20261128-195001-finetune-100pct", RIGHT, fractions=("100pct",))
+    other = with_changes(run("runs/20261128-200000-finetune-10pct", FLAT, fractions=("10pct",)), {"encoder": {"weights_sha256": "other"}})
+    (comparison,) = build_comparisons([first, again])
+    assert names(comparison)[:2] == ["pNNCLR", "pNNCLR (100%)"]
+    assert "1 encoder (pNNCLR)" in render([first, again])
+    (comparison,) = build_comparisons([first, other])
+    assert names(comparison)[:2] == ["pNNCLR · encoder 1", "pNNCLR · encoder 2"]

@@ -47,7 +47,8 @@ def test_the_page_opens_without_requests_and_console_messages_and_fits(page: Pat
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_comparison_opens_without_requests_and_console_messages_and_fits(browser: Browser, tmp_path: Path, width: int) -> None:
     baselines = {"random": {"10pct": [FLAT], "100pct": [FLAT]}, "pixels": {"10pct": [FLAT], "100pct": [FLAT]}}
-    runs = [write_run(tmp_path / "nih" / name, {"pretrained": {"10pct": [RIGHT]}, **baselines}, method=name) for name in ("moco", "simclr")]
+    methods = ("moco", "simclr", "nnclr", "pnnclr", "byol", "simsiam", "vicreg", "a_method_with_a_long_name")
+    runs = [write_run(tmp_path / "nih" / name, {"pretrained": {"10pct": [RIGHT]}, **baselines}, method=name) for name in methods]
     saved = {"mode": "linear", "versus": "random", "at": "100pct", "auroc": score(0.7), "margin": 0.01, "at_chance": False}
     runs = [with_changes(run, {"labels_saved": {**saved, "reached": None, "by_fraction": []}}) for run in runs]
     write_comparison(runs, tmp_path / "comparison.html")
