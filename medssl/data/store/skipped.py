@@ -1,5 +1,6 @@
 """Files and frames that are left out of a store: which reasons count as faults, how many faults are allowed, and the operator's list."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +70,7 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
     if used == 0:
         reasons = count_reasons(item.reason for item in skipped)
         raise UserError(f"No image of {plan.data.path or plan.source.root} can be used: {reasons}. {named}; check what --data names.")
-    if len(faults) > allowed * total:
+    if len(faults) > math.ceil(allowed * total):  # of fewer than a hundred images, too, one may be faulty
         raise UserError(
             f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
             f"{named}. Mend or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
