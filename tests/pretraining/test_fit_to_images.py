@@ -11,15 +11,18 @@ from PIL import Image
 
 from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
-from medssl.config import parse_overrides
+from medssl.config import Config, parse_overrides
 from medssl.errors import UserError
 from medssl.evaluate.schema import RESULTS
-from medssl.pretraining.fit_to_images import fit_to_images
+from medssl.pretraining.fit_to_images import describe_fitted_length, fit_to_images
+from medssl.pretraining.trainer import build_training
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.presets import folder as presets_folder
 from medssl.runs.resolve_config import resolve_config
 from medssl.runs.run_dir import is_finished, load_config
 from medssl.train import memory
+from medssl.train.launch import Launch
+from medssl.train.processes import Team
 
 # What is not tested here, made small: the network, the edge of the images, the length of the training
 TINY = [
@@ -54,26 +57,36 @@ def train(reporter, data: object, out: Path, *sets: str, preset: str | None = No
     return folder, load_config(folder), "\n".join(lines.said)
 
 
-def check_defaults(reporter, data: object, out: Path, preset: str) -> None:
-    _, config, said = train(reporter, data, out, preset=preset)
-    images = int(said.split(" images; run folder")[0].split()[-1])
+def check_fitted(config: Config, images: int, said: str) -> None:
     assert 2 <= config.train.batch_size <= images
     assert config.method.support_size == max(1, images // 2)
-    assert f"Support set of {images // 2} embeddings: half of the {images} training images." in said
+    assert f"Support set of {max(1, images // 2)} embeddings: half of the {images} training images." in said
     assert ("Batch size" in said) == (config.train.batch_size == images)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("number", [2, 30, 150, 800, 1800])
-def test_all_defaults_run_on_every_number_of_images_with_every_preset(number, preset, folder_of, tmp_path, reporter):
-    check_defaults(reporter, folder_of(number), tmp_path / "run", preset)
+def check_start(reporter, data: object, folder: Path, preset: str) -> None:
+    """The way of `pretrain` up to its first step."""
+    config, source = resolve_config(reporter(), str(data), preset, parse_overrides(TINY))
+    fitted = fit_to_images(config, prepare_dataset(source, config, reporter()), parse_overrides(TINY))
+    job = build_training(folder, fitted.config, fitted.dataset, Team(Launch()))
+    images = len(fitted.dataset.pretraining)
+    check_fitted(job.config, images, "\n".join([*fitted.sentences, *describe_fitted_length(fitted.config, job.config, images)]))
+    assert job.feed.steps_per_epoch == images // job.config.train.batch_size
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
-def test_all_defaults_run_on_phantoms_with_every_preset(preset, tmp_path, reporter):
-    check_defaults(reporter, "phantom", tmp_path / "run", preset)
+@pytest.mark.parametrize("data", [2, 30, 150, 800, 1800, "phantom"])
+def test_all_defaults_start_on_every_number_of_images_with_every_preset(data, preset, folder_of, tmp_path, reporter):
+    check_start(reporter, folder_of(data) if isinstance(data, int) else data, tmp_path, preset)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["chest_xray", "colour_cpu", "demo", "medmnist", "natural_cpu"])
+@pytest.mark.parametrize("data", [2, 30, 150, "phantom"])
+def test_all_defaults_train_on_few_images_and_on_phantoms(data, preset, folder_of, tmp_path, reporter):
+    _, config, said = train(reporter, folder_of(data) if isinstance(data, int) else data, tmp_path / "run", preset=preset)
+    check_fitted(config, int(said.split(" images; run folder")[0].split()[-1]), said)
 
 
 def test_thirty_pictures_run_without_any_setting_but_the_shortening_and_each_fitted_value_is_said(folder_of, tmp_path, reporter):

@@ -31,7 +31,6 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.fault("C5")
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_the_images_are_listed_without_a_table_that_cannot_be_used(case, tmp_path):
     content, said = UNUSABLE[case]
