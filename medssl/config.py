@@ -126,8 +126,8 @@ class Data(Frozen):
     label: str = ""
     leaks: Literal["refuse", "drop", "allow"] = "refuse"
     split_seed: int = Field(default=0, ge=0)
-    test_fraction: float = Field(default=0.2, gt=0, lt=1)
-    holdout_fraction: float = Field(default=0.1, gt=0, lt=0.5)
+    test_fraction: float = Field(default=0.2, ge=0, lt=1)
+    holdout_fraction: float = Field(default=0.1, ge=0, lt=0.5)
     max_bad_fraction: float = Field(default=0.01, ge=0, le=1)
     limits: Limits = Limits()
 

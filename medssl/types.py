@@ -41,8 +41,9 @@ class Record:
 class Source:
     """All records below one root, and what a person should know of how they were found.
 
-    `skipped` lists files that were seen and left out while listing, as (locator, reason code, detail). Neither notes nor
-    details name a file, a folder or a person: they are printed and stored.
+    `skipped` lists files that were seen and left out while listing, as (locator, reason code, detail). `table_error`: why the table beside
+    the images could not be used; the records are then those of the images alone. Neither notes nor details nor this error name a file, a
+    folder or a person: they are printed and stored.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Source:
     records: tuple[Record, ...]
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str, str], ...] = ()
+    table_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

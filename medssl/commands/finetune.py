@@ -23,6 +23,7 @@ from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
+from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import learnt_from_labels, refuse_leak
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
 from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
@@ -67,12 +68,15 @@ def finetune(
     config = _configure(card, origin, data, merge(flags, parse_overrides(sets)))
     fractions = parse_labels(config.finetune.labels)
     source = list_source(config.data)
+    if source.table_error:  # labels may be in it, and patients, who must not be both in training and in the test
+        raise UserError(f"{source.table_error}\nCorrect the table, or fine-tune without it: --set data.source.table=none")
     name = config.finetune.labels.replace(",", "-")
     with open_run(out, "finetune", name, overwrite, reporter.warn, lambda folder: _may_continue(folder, config)) as folder:
         with describe_run(folder, config, "finetune"):
             dataset = prepare_dataset(source, config, reporter, stratum=card["stratum"])
             columns = tasks.label_columns(dataset.store.table, config.data.label)
             question = tasks.define_task(dataset.store.table, columns, dataset.roles, config.finetune.ordered or ordinal(config.data.path))
+            plan_draws(question, fractions, config.finetune.draws, config.seed)  # refuses a fraction that cannot be drawn
             reporter.say(f"encoder   {origin}")
             report_dataset(dataset, source, reporter)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]

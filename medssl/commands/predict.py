@@ -20,7 +20,7 @@ from medssl.errors import UserError, count_reasons
 from medssl.evaluate import FAR, RESULTS, table_cells, table_columns
 from medssl.evaluate.models import Classifier, ClassifierCard, FeaturesWithThumbnail, Statistics, classifier_file, extract
 from medssl.files import write_atomically
-from medssl.runs.resolve_config import list_source
+from medssl.runs.resolve_config import list_source, warn_of_table
 from medssl.runs.run_dir import CONFIG, RUNS, newest_classifier
 from medssl.train.loop import choose_device
 from medssl.types import Reporter, Source
@@ -62,6 +62,7 @@ def predict(
     _check_out(out, data, overwrite)
     settings = _data_settings(card, data, parse_overrides(sets))
     source = _list_source(settings)
+    warn_of_table(reporter, source)
     _say_model(reporter, origin, card)
     store = _prepare_store(reporter, card, settings, source)
     prob, far = _predict_images(reporter, classifier, statistics, store, chosen_device)

@@ -8,8 +8,10 @@ from typing import Any
 from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.errors import Interrupted, UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
-from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_smallest_batch
+from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_micro_batch, with_smallest_batch
 from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
+from medssl.pretraining.fit_to_data import training_rows
+from medssl.pretraining.fit_to_images import describe_fitted_length, fit_to_images, is_given
 from medssl.pretraining.time_budget import fit_to_minutes
 from medssl.pretraining.trainer import Training, build_training, restore, training_state
 from medssl.report import pretraining_page
@@ -17,8 +19,8 @@ from medssl.report.run_files import REPORT
 from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
-from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result
-from medssl.runs.run_dir import describe_run, load_config, open_run, write_description
+from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result, warn_of_table
+from medssl.runs.run_dir import check_new_run, describe_run, load_config, open_run, write_description
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
@@ -45,21 +47,32 @@ def pretrain(
     Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess if another process has ended.
     """
     state, note = None, ""
+    given = flags_and_sets(method, seed, device, sets)
     sets, auto_batch_size = split_off_auto(sets)
     if resume is not None:
         state, note = checkpoint.load(resume)
         config = _resumed_config(resume, state, sets)
         source = list_source(config.data)
+        warn_of_table(reporter, source)
     else:
         config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
     with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
-        folder = team.broadcast_from_first(_open_folder(stack, reporter, resume, out, config, overwrite) if team.first else Path())
+        if team.first:
+            check_new_run(out, overwrite) if resume is None else stack.enter_context(lock_run_dir(resume, reporter.warn))
         with team.local_first():
             dataset = prepare_dataset(source, config, reporter)
+        sentences: list[str] = []
+        if state is None:
+            config, dataset, sentences = fit_to_images(config, dataset, given, team.size)
+        folder = team.broadcast_from_first(resume or (_open_folder(stack, reporter, out, config, overwrite) if team.first else Path()))
         start = state["step"] if state else 0
         if auto_batch_size:
             config = with_largest_batch(reporter, config, build_training(folder, with_smallest_batch(config), dataset, team))
         job = build_training(folder, config, dataset, team, start)
+        if state is None and not is_given(given, "train", "batch_size"):
+            config, more = with_micro_batch(config, job)
+            sentences += more
+            job = build_training(folder, config, dataset, team, start) if more else job
         with explain_out_of_memory(job):
             if config.train.minutes is not None:
                 job = build_training(folder, fit_to_minutes(reporter, config, job), dataset, team, start)
@@ -69,15 +82,13 @@ def pretrain(
                 write_description(folder, job.config, "pretrain")
             if team.first:
                 checkpoint.check_disk_space(folder, job.method)
-            _announce(reporter, job, source, [note, *job.notes])
+            sentences += describe_fitted_length(config, job.config, len(training_rows(config, dataset)))
+            _announce(reporter, job, source, [note, *job.notes], sentences)
             return train_and_export(reporter, job)
 
 
-def _open_folder(stack: ExitStack, reporter: Reporter, resume: Path | None, out: Path | None, config: Config, overwrite: bool) -> Path:
-    """The run folder, locked for this process until the stack is closed."""
-    if resume is not None:
-        stack.enter_context(lock_run_dir(resume, reporter.warn))
-        return resume
+def _open_folder(stack: ExitStack, reporter: Reporter, out: Path | None, config: Config, overwrite: bool) -> Path:
+    """A new run folder, locked for this process until the stack is closed."""
     folder = stack.enter_context(open_run(out, "pretrain", config.method.name, overwrite, reporter.warn))
     stack.enter_context(describe_run(folder, config, "pretrain"))
     return folder
@@ -147,8 +158,11 @@ def _resumed_config(folder: Path, state: dict[str, Any], sets: Sequence[str]) ->
     return config
 
 
-def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence[str]) -> None:
+def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence[str], sentences: Sequence[str]) -> None:
+    """`notes`: warnings; `sentences`: what was fitted to the images."""
     report_dataset(job.dataset, source, reporter)
+    for number, sentence in enumerate(sentences):
+        reporter.say(f"{'' if number else 'fitted':9} {sentence}")
     for note in filter(None, notes):
         reporter.warn(note)
     plan, config, team = job.plan, job.config, job.team

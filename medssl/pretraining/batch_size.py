@@ -1,4 +1,5 @@
-"""The largest batch that fits into memory: searched before a run with `--set train.batch_size=auto`, and after a run out of memory."""
+"""The largest batch that fits into memory: searched before a run with `--set train.batch_size=auto`, and after a run out of memory. On a
+CPU, the part of a preset's batch that fits."""
 
 import traceback
 from collections.abc import Iterator, Sequence
@@ -24,18 +25,17 @@ def split_off_auto(sets: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def with_smallest_batch(config: Config) -> Config:
-    """The configuration with the batch size of the first trial."""
-    return _with_batch_size(config, _SIZE_STEP)
+    """The configuration with the batch size of the first trial, of which the images must be as many as the batch that it has."""
+    return _with_batch_size(config, min(_SIZE_STEP, config.train.batch_size))
 
 
 def with_largest_batch(reporter: Reporter, config: Config, job: Training) -> Config:
     """The configuration with the largest batch whose step fits into memory. Trial steps on copies of the job's model measure the memory.
     A warning says what changes against the batch size of the preset, which the configuration has.
 
-    Raises UserError if no batch fits. Also raises UserError with several processes: one might run out of memory while the others wait.
+    Raises UserError if no batch fits. With several processes one might run out of memory while the others wait: `fit_to_images` refuses
+    that.
     """
-    if job.team.size > 1:
-        raise UserError(f"{AUTO} works with one process. Find the batch with one, then multiply it by the number of processes.")
     budget = memory.budget(job.plan.device)
     size, step_bytes = _find_largest(job, min(_LARGEST_SIZE, len(job.dataset.pretraining)), budget)
     if not size:
@@ -53,6 +53,27 @@ def with_largest_batch(reporter: Reporter, config: Config, job: Training) -> Con
 
 def _with_batch_size(config: Config, size: int) -> Config:
     return resolve(merge(config.model_dump(), {"train": {"batch_size": size}}))
+
+
+def with_micro_batch(config: Config, job: Training) -> tuple[Config, list[str]]:
+    """On a CPU, the configuration with a `train.micro_batch` if a whole batch takes more memory than is free, and a sentence that says so.
+    There the system would end the process without a word; a GPU raises an error, which `explain_out_of_memory` explains."""
+    views, device = 2 * config.train.batch_size // job.team.size, job.plan.device
+    if device.type != "cpu" or config.train.micro_batch is not None:
+        return config, []
+    image_bytes = memory.activation_bytes(job.method.encoder, config.data.channels, config.data.size)
+    free = memory.budget(device) // job.team.size
+    fits = views * image_bytes <= free
+    part = job.team.minimum(
+        views if fits else max(2, free // (2 * image_bytes) // 2 * 2)
+    )  # half of it: weights and losses need memory, too
+    if part >= views:
+        return config, []
+    sentence = (
+        f"train.micro_batch {part}: that many images pass through the network at once, for all {views} views of a batch would take "
+        f"{_format_gib(views * image_bytes)} of memory, and {_format_gib(free)} may be used. The loss is that of the whole batch."
+    )
+    return resolve(merge(config.model_dump(), {"train": {"micro_batch": part}})), [sentence]
 
 
 @contextmanager
@@ -88,6 +109,10 @@ def _remedies(job: Training, size: int) -> str:
 
 
 def _find_largest(job: Training, largest: int, budget: int) -> tuple[int, int]:
+    """The largest batch of at most `largest` images whose step fits into `budget` bytes, and its bytes; (0, 0) where none does."""
+    if largest < 2:
+        return 0, 0
+
     def measure(size: int) -> int:
         config = _with_batch_size(job.config, size)
 
@@ -97,7 +122,7 @@ def _find_largest(job: Training, largest: int, budget: int) -> tuple[int, int]:
 
         return memory.peak_bytes(step, job.plan.device)
 
-    return memory.largest_batch(measure, budget, max(_SIZE_STEP, largest), _SIZE_STEP)
+    return memory.largest_batch(measure, budget, largest, min(_SIZE_STEP, largest))
 
 
 def _format_gib(number: int) -> str:

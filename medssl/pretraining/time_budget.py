@@ -7,7 +7,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from medssl.config import Config
-from medssl.errors import UserError
 from medssl.pretraining.fit_to_data import fit_to_data, training_rows
 from medssl.pretraining.trainer import Training, build_training
 from medssl.train.loop import fit
@@ -17,14 +16,10 @@ _WARM_UP, _TIMED = 6, 10  # the first steps are slower: memory is laid out, proc
 
 
 def fit_to_minutes(reporter: Reporter, config: Config, job: Training) -> Config:
-    """The configuration with the number of steps that its `train.minutes` hold, by the median time of ten steps of a copy of the job.
-
-    Raises UserError with several processes, of which each would measure another speed.
-    """
+    """The configuration with the number of steps that its `train.minutes` hold, by the median time of ten steps of a copy of the job. With
+    several processes each would measure another speed: `fit_to_images` refuses that."""
     minutes, images = config.train.minutes, len(training_rows(config, job.dataset))
     assert minutes is not None
-    if job.team.size > 1:
-        raise UserError("train.minutes works with one process. Learn the number of steps with one process, and give it as train.steps.")
     with TemporaryDirectory() as scratch:
         seconds = _seconds_per_step(build_training(Path(scratch), fit_to_data(config, images, _WARM_UP + _TIMED), job.dataset, job.team))
     steps = max(1, int(60 * minutes / seconds))

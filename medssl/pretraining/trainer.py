@@ -1,5 +1,6 @@
 """Build the parts of a pretraining, check them, and make and restore the state of a checkpoint."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from medssl.config import Config, to_yaml
 from medssl.data.loader import Batches, Loader, workers_here
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
-from medssl.nn import Encoder, SupportSet
+from medssl.nn import Encoder
 from medssl.nn.sync_norm import synchronise_norms
 from medssl.pretraining.fit_to_data import fit_to_data, training_rows
 from medssl.runs.dataset import PreparedDataset, channel_statistics
@@ -48,7 +49,6 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     method = _build_method(config, dataset, rows, device)
     local_views = getattr(method, "local_views", None)
     feed, note = _build_feed(folder, config, dataset, team, rows, device, local_views, start)
-    _check_support_size(method, len(rows))
     if local_views and local_views.number:
         _check_crops(method.encoder, feed.batch(start).views[2])
     if team.size > 1:
@@ -106,18 +106,6 @@ def _build_feed(
     return Feed(loader, device, make_on_device, gpu_images), note
 
 
-def _check_support_size(method: torch.nn.Module, images: int) -> None:
-    """Raises UserError if a support set or queue is larger than the data: it would hold earlier embeddings of every image, and an image's
-    nearest neighbour, or a negative, would be the image itself."""
-    for part in method.modules():
-        if isinstance(part, SupportSet) and part.neighbours == "any" and len(part.rows) > images:
-            raise UserError(
-                f"The support set of {len(part.rows)} embeddings is larger than the {images} training images: an image would find itself "
-                f"in it. Make it smaller: --set method.support_size={max(1, images // 2)}; or, with nnclr and pnnclr, let images find "
-                "others only: --set method.neighbours=other_images."
-            )
-
-
 @torch.no_grad()
 def _check_crops(encoder: torch.nn.Module, crops: torch.Tensor) -> None:
     """Raises UserError if the network was built for one image size and fails on the method's smaller crops."""
@@ -136,6 +124,7 @@ def training_state(job: Training, done: int) -> dict[str, Any]:
     return {
         "step": done,
         "data": job.dataset.store.card["content"],
+        "rows": _digest_rows(job),
         "method": job.method.state_dict(),
         "optimiser": job.optimiser.state_dict(),
         "config": to_yaml(settings_of_result(job.config)),
@@ -145,7 +134,8 @@ def training_state(job: Training, done: int) -> dict[str, Any]:
 def restore(job: Training, state: dict[str, Any]) -> None:
     """Load the state of a checkpoint into the job. Raises UserError if the data has changed since the checkpoint, and for a checkpoint of
     another version of the method."""
-    if state["data"] != job.dataset.store.card["content"]:
+    rows = _digest_rows(job)
+    if state["data"] != job.dataset.store.card["content"] or state.get("rows", rows) != rows:  # earlier checkpoints have no rows
         raise UserError(f"The data of {job.folder} has changed since the checkpoint was written. Start a new run on it.")
     try:
         job.method.load_state_dict(state["method"], strict=True)
@@ -155,3 +145,8 @@ def restore(job: Training, state: dict[str, Any]) -> None:
             "Finish the run with that version, or start a new one."
         ) from None
     job.optimiser.load_state_dict(state["optimiser"])
+
+
+def _digest_rows(job: Training) -> str:
+    """A hash of the rows that are trained on. They change with the patients in a table, even if images and labels stay."""
+    return hashlib.sha256(job.dataset.pretraining.astype("<i8").tobytes()).hexdigest()

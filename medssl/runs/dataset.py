@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medssl.config import Config
+from medssl.config import Config, Data
 from medssl.data.cache import cache_folder
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, find_split
@@ -65,11 +65,16 @@ def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum:
     """
     store = prepare(source, config.data, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
     end_workers()  # each worker process uses about 150 MB, and a training takes days
+    return split_dataset(store, config.data, stratum)
+
+
+def split_dataset(store: Store, data: Data, stratum: str | None = None) -> PreparedDataset:
+    """The store, split by patients. `stratum`: as in `prepare_dataset`, and errors as there."""
     if stratum is None:
         columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
-        several = config.data.label and config.data.label not in columns  # a list of columns: none to stratify by
-        stratum = "" if several and "," in config.data.label else config.data.label or (columns[0] if len(columns) == 1 else "")
-    found = find_split(store, stratum, config.data, cache_folder())
+        several = data.label and data.label not in columns  # a list of columns: none to stratify by
+        stratum = "" if several and "," in data.label else data.label or (columns[0] if len(columns) == 1 else "")
+    found = find_split(store, stratum, data, cache_folder())
     return PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
 
 

@@ -1,12 +1,14 @@
 """The configuration for new data: a preset that suits the images, with the user's flags and --set settings on top."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from medssl import plugins
 from medssl.config import Config, Data, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.peek import peek
+from medssl.data.pseudonyms import describe_unknown_patients
 from medssl.data.store import SETTINGS, Store
 from medssl.errors import UserError
 from medssl.runs import presets
@@ -16,8 +18,18 @@ _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
 def list_source(data: Data) -> Source:
-    """The source, with all of its records, that the configuration names."""
-    return plugins.find("data.sources", data.source.name).build(data.source, data.path)
+    """The source, with all of its records, that the configuration names. A note says where patients are unknown."""
+    source = plugins.find("data.sources", data.source.name).build(data.source, data.path)
+    return replace(source, notes=(*source.notes, *describe_unknown_patients(source.records)))
+
+
+def warn_of_table(reporter: Reporter, source: Source) -> None:
+    """Warn if the table beside the images could not be used, with what that costs and what to do."""
+    if source.table_error:
+        reporter.warn(
+            f"{source.table_error}\nThe images are used without this table: the patients, labels and splits that it may hold are missing. "
+            "Correct the table or name its columns, or leave it out without this warning: --set data.source.table=none"
+        )
 
 
 def flags_and_sets(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:
@@ -60,6 +72,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     preset_values = {} if preset is None else presets.load(preset)
     data_config = _resolve_data(merge(merge({"data": preset_values.get("data", {})}, origin), overrides)["data"])
     source = list_source(data_config)
+    warn_of_table(reporter, source)
     windows = len(windows_hu(data_config.window))
     if preset is None:
         look, device = peek(source, data_config), _device_type(overrides.get("device", "auto"))

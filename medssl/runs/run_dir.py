@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from medssl import __version__
 from medssl.config import Config, resolve, to_yaml
@@ -22,6 +23,7 @@ from medssl.runs.lock import LOCK, lock_run_dir
 
 RUNS = Path("runs")
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+_OF_A_START = ("views.png", ENVIRONMENT, CONFIG)  # the files of a run that has not trained yet, in the order of deletion
 _PACKAGES = ("torch", "torchvision", "timm", "monai", "medmnist", "pydicom", "albumentations", "mlflow", "numpy", "scikit-learn", "pillow")
 
 
@@ -42,27 +44,56 @@ def open_run(
     """An empty run folder, locked for this process within the block: `out`, or `runs/<time>-<kind>-<name>`.
 
     `may_continue(folder)`: whether a folder with content may be used as it is. `overwrite`: replace the content of another run folder.
-    Raises UserError for any other folder with content, for a folder in use by another process, and for one that cannot be written.
+    A folder that the block leaves empty with an exception is deleted, if it is new. Raises UserError for any other folder with content, for
+    a folder in use by another process, and for one that cannot be written.
     """
     folder = out or _new_folder(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
-    if folder.exists() and not folder.is_dir():
+    is_new = not folder.exists()
+    if not is_new and not folder.is_dir():
         raise UserError(f"--out {folder} is a file. Name a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
-    with lock_run_dir(folder, warn):
-        if overwrite or not may_continue(folder):
-            _empty_folder(folder, overwrite)
-        yield folder
+    try:
+        with lock_run_dir(folder, warn):
+            if overwrite or not may_continue(folder):
+                _empty_folder(folder, overwrite)
+            yield folder
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it is not empty: the run has left something
+                folder.rmdir()
+        raise
 
 
-def _empty_folder(folder: Path, overwrite: bool) -> None:
+def check_new_run(out: Path | None, overwrite: bool) -> None:
+    """Raises UserError where `open_run` would refuse the folder `out`: for the folder's content, or where it cannot be written. The folder
+    is not made, and its content stays."""
+    folder = out or RUNS
+    if out is not None and out.exists():
+        _replaceable_content(out, overwrite)
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    try:
+        TemporaryDirectory(prefix=".medssl-", dir=existing).cleanup()
+    except OSError as error:
+        raise UserError(f"{cannot_write(folder, error)} Name another folder with --out.") from None
+
+
+def _replaceable_content(folder: Path, overwrite: bool) -> list[Path]:
+    """The content of a folder. Raises UserError where there is some and may not be replaced."""
+    if not folder.is_dir():
+        raise UserError(f"--out {folder} is a file. Name a folder.")
     content = [path for path in folder.iterdir() if path.name != LOCK]
     if content and not overwrite:
         raise UserError(f"The run folder {folder} exists and is not empty. Name another --out, or add --overwrite to replace it.")
     if content and folder / CONFIG not in content:
         raise UserError(f"{folder} is no run folder (it has no {CONFIG}), so --overwrite leaves it alone. Name another --out.")
+    return content
+
+
+def _empty_folder(folder: Path, overwrite: bool) -> None:
+    content = _replaceable_content(folder, overwrite)
     try:
         for path in sorted(content, key=_order_of_deletion):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -97,16 +128,16 @@ def write_description(folder: Path, config: Config, kind: str) -> None:
 
 @contextmanager
 def describe_run(folder: Path, config: Config, kind: str) -> Iterator[None]:
-    """Write the description of a run. If the block fails before any other file is written, the description is deleted again, so that the
-    next run can use the folder."""
+    """Write the description of a run. If the block fails before any other file than views.png is written, these are deleted again, so that
+    the next run can use the folder."""
     write_description(folder, config, kind)
     try:
         yield
     except BaseException:
         with suppress(OSError):
-            if {path.name for path in folder.iterdir()} <= {CONFIG, ENVIRONMENT, LOCK}:
-                (folder / ENVIRONMENT).unlink()
-                (folder / CONFIG).unlink()
+            if {path.name for path in folder.iterdir()} <= {*_OF_A_START, LOCK}:
+                for name in _OF_A_START:
+                    (folder / name).unlink(missing_ok=True)
         raise
 
 

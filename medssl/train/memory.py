@@ -4,9 +4,11 @@ import ctypes
 import gc
 import resource
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import torch
+from torch import nn
 
 _USABLE_SHARE = {"cuda": 0.9, "cpu": 0.7}  # of the free memory; fragmentation (GPU) and other processes (CPU) need the rest
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # versions 2 and 1
@@ -49,6 +51,28 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     before = _read_kilobytes(Path("/proc/self/status"), "VmRSS:")
     work()
     return max(0, _read_kilobytes(Path("/proc/self/status"), "VmHWM:") - before)
+
+
+def activation_bytes(encoder: nn.Module, channels: int, size: int) -> int:
+    """The memory in float32 that the forward pass of `encoder` keeps of each image [`channels`, `size`, `size`] for the backward pass.
+    Nothing is computed for that, on torch's device "meta"; 0 for a network that does not run there."""
+    copy = deepcopy(encoder).to("meta").train()
+    two, four = (_saved_bytes(copy, torch.empty(images, channels, size, size, device="meta")) for images in (2, 4))
+    return (four - two) // 2  # so the weights, which are saved once, do not count
+
+
+def _saved_bytes(network: nn.Module, images: torch.Tensor) -> int:
+    saved: dict[int, torch.Tensor] = {}  # the tensors, too, stay alive: the number of a storage may be given again
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        return saved.setdefault(tensor.untyped_storage()._cdata, tensor)
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network(images)
+    except RuntimeError:  # also NotImplementedError: the network looks at values, of which there are none
+        return 0
+    return sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
 
 
 def budget(device: torch.device) -> int:

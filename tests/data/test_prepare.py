@@ -155,7 +155,8 @@ def test_text_that_is_listed_as_a_picture_is_broken(make_source: MakeSource, cac
     source = make_source()
     (source.root / "doe_0.png").write_text("hello")
     with pytest.raises(UserError, match=r"1 of 5 .* not_an_image"):
-        prepare(source, Data(size=20, max_bad_fraction=0.1), cache)
+        prepare(source, Data(size=20, max_bad_fraction=0), cache)
+    assert len(prepare(source, Data(size=20, max_bad_fraction=0.01), cache).images) == 4, "one is always allowed, except by 0"
 
 
 def test_nothing_usable_is_told_with_the_reasons(make_source: MakeSource, cache: Path) -> None:

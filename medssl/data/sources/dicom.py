@@ -46,7 +46,7 @@ def build(config: Config, data: str) -> Source:
     The slices of a series are in their order in space.
 
     A labels.csv, or the only CSV or Parquet file in the folder, is joined by path. Files that are no images are in `skipped`, with a
-    reason. Raises UserError where there is no image, and for a faulty table.
+    reason. Raises UserError where there is no image, and for a faulty table that `config` describes.
     """
     root = walk.resolve_folder(data)
     found = list(walk.list_files(root))
@@ -59,8 +59,9 @@ def build(config: Config, data: str) -> Source:
         raise UserError(
             "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_notes_on_choices(skipped)])
         )
-    records, notes = join_table(headers.records, root, config, [locator for locator, _, _ in skipped])
-    return Source("dicom", root, tuple(records), (*headers.notes, *_notes_on_choices(skipped), *notes), skipped)
+    joined = join_table(headers.records, root, config, [locator for locator, _, _ in skipped])
+    notes = (*headers.notes, *_notes_on_choices(skipped), *joined.notes)
+    return Source("dicom", root, tuple(joined.records), notes, skipped, joined.error)
 
 
 def _notes_on_choices(skipped: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -43,7 +43,7 @@ def build(config: Config, data: str) -> Source:
     First-level folders are classes (label "label") where there are several and every image lies in one. Folders named train, val and test
     are splits; the classes are then one level below. Folders named like patient00012, DOE^JANE or 20240131, or far too many folders for
     classes, are patients. A labels.csv, or the only CSV or Parquet file beside the images, is joined by path. Raises UserError where there
-    is no image, and for a faulty table.
+    is no image, and for a faulty table that `config` describes.
     """
     root = walk.resolve_folder(data)
     locators, skipped, other_suffixes = [], [], Counter[str]()
@@ -63,9 +63,9 @@ def build(config: Config, data: str) -> Source:
             "folders of DICOM or NIfTI files, CSV or Parquet manifests and MedMNIST .npz files."
         )
     records, notes = _by_folders(locators, root, config.frames)
-    records, more = join_table(records, root, config, [item.locator for item in skipped])
+    joined = join_table(records, root, config, [item.locator for item in skipped])
     left_out = [f"other files left out: {counted_others}"] if other_suffixes.keys() - set(TABLE_SUFFIXES) else []
-    return Source("folder", root, tuple(records), (*notes, *more, *left_out), tuple(skipped))
+    return Source("folder", root, tuple(joined.records), (*notes, *joined.notes, *left_out), tuple(skipped), joined.error)
 
 
 def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[Record], list[str]]:

@@ -14,7 +14,7 @@ from medssl.config import Limits
 from medssl.data import walk
 from medssl.data.formats import nifti_header
 from medssl.data.frame_policy import FramePolicy, choose_frames
-from medssl.data.tables import JoinConfig, join_table, parse_split
+from medssl.data.tables import JoinConfig, Joined, join_table, parse_split
 from medssl.data.walk import are_patients
 from medssl.errors import ReadError, UserError
 from medssl.types import Record, Source
@@ -52,7 +52,8 @@ def build(config: Config, data: str) -> Source:
 
     The patient is a BIDS subject (sub-01), else the first-level folder where these folders are patients, else the file. A labels.csv, or
     the only CSV or Parquet file in the folder, is joined by path; its values replace these. Files that cannot be read are in `skipped`,
-    with a reason. Raises UserError where there is no volume, and for a faulty table.
+    with a reason. Raises UserError where there is no volume, and for a faulty table that
+    `config` describes.
     """
     path = Path(data).expanduser()
     if path.is_file():
@@ -75,11 +76,9 @@ def build(config: Config, data: str) -> Source:
             f"There is no NIfTI volume below {data}. Check --data. Files left out: {len(skipped)}{reasons and f' ({reasons})'}."
         )
     records = _records(headers, config)
-    notes = _notes(headers, records)
-    if path.is_dir():
-        records, more = join_table(records, root, config, [locator for locator, _, _ in skipped])
-        notes += more
-    return Source("nifti", root, tuple(records), tuple(notes), tuple(skipped))
+    joined = join_table(records, root, config, [locator for locator, _, _ in skipped]) if path.is_dir() else Joined(records, [])
+    notes = (*_notes(headers, records), *joined.notes)
+    return Source("nifti", root, tuple(joined.records), notes, tuple(skipped), joined.error)
 
 
 def _read_header(root: Path, locator: str, allowed: set[str] | None, limits: Limits) -> nifti_header.Header:

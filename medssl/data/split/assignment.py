@@ -25,10 +25,10 @@ def assign_roles(table: pd.DataFrame, label: str, seed: int, test_fraction: floa
     The splits that come with the data are kept, even if they separate the images of a patient (`leaks.find_leaks` reports that). Rows
     without a split count as train. Where no row is test, `test_fraction` of the labelled train patients become test (of all train patients
     where none has a label), stratified by the column `label:<label>`, or for label "" by all columns of 0 and 1. Patients who share a study
-    or equal pixels get one role; those who share one with a val patient stay in train.
+    or equal pixels get one role; those who share one with a val patient stay in train. With a `test_fraction` of 0 nobody becomes test.
     """
     roles = table["split"].replace("", "train").to_numpy(str).astype("<U5")
-    if "test" not in roles:
+    if "test" not in roles and test_fraction:
         groups = group_patients(table)
         candidates = (roles == "train") & ~np.isin(groups, groups[roles == "val"])
         drawn = _draw_part(_stratify(table, candidates, label, groups), test_fraction, ("test", seed))
@@ -39,9 +39,10 @@ def assign_roles(table: pd.DataFrame, label: str, seed: int, test_fraction: floa
 def choose_holdout(
     table: pd.DataFrame, roles: Shaped[np.ndarray, " rows"], label: str, seed: int, fraction: float
 ) -> Bool[np.ndarray, " rows"]:
-    """The rows for the monitor, which pretraining does not use: the val rows, or, if there are none, `fraction` of the train patients."""
+    """The rows for the monitor, which pretraining does not use: the val rows, or, if there are none, `fraction` of the train patients,
+    which may be 0."""
     holdout = roles == "val"
-    if not holdout.any():
+    if not holdout.any() and fraction:
         train, groups = roles == "train", group_patients(table)
         holdout = train & np.isin(groups, _draw_part(_stratify(table, train, label, groups), fraction, ("holdout", seed)))
     return holdout

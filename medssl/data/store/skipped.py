@@ -61,7 +61,8 @@ def write_private_list(plan: Plan, skipped: Sequence[Skipped]) -> None:
 
 
 def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
-    """Raises UserError where no image is usable, and where more files are faulty than `data.max_bad_fraction` allows. `used`: the number of
+    """Raises UserError where no image is usable, and where more files are faulty than `data.max_bad_fraction` allows; above 0 it
+    allows one at least. `used`: the number of
     usable images."""
     faults = [item.reason for item in skipped if item.fault]
     total, allowed = used + len(faults), plan.data.max_bad_fraction
@@ -69,7 +70,7 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
     if used == 0:
         reasons = count_reasons(item.reason for item in skipped)
         raise UserError(f"No image of {plan.data.path or plan.source.root} can be used: {reasons}. {named}; check what --data names.")
-    if len(faults) > allowed * total:
+    if len(faults) > max(allowed * total, allowed > 0):  # one faulty file stops no small data set
         raise UserError(
             f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
             f"{named}. Mend or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from medssl.data.tables.columns import TableConfig, normalise_name
 from medssl.data.tables.table import SUFFIXES, Row, Table, format_rows, merge_row, read_table
@@ -18,22 +19,49 @@ from medssl.types import Record
 _NAME = "the table beside the images"  # in messages; the name of the file may be a patient's name
 
 
+NO_TABLE = "none"
+
+
 class JoinConfig(TableConfig):
-    """`table`: the name of the table beside the images, where there are several and none is called labels.csv."""
+    """`table`: the name of the table beside the images, where there are several and none is called labels.csv; "none" uses no table."""
 
     table: str = ""
 
+    @property
+    def describes_table(self) -> bool:
+        """Whether the configuration names a table or its columns."""
+        return bool(self.table or self.columns or self.labels)
 
-def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str] = ()) -> tuple[list[Record], list[str]]:
-    """The records with the values of the table in the folder `root`, and notes for a person. Without a table the records are unchanged.
+
+class Joined(NamedTuple):
+    """`records` with the values of the table; `notes` for a person; `error`: why the table could not be used, "" otherwise."""
+
+    records: list[Record]
+    notes: list[str]
+    error: str = ""
+
+
+def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str] = ()) -> Joined:
+    """The records with the values of the table in the folder `root`. Without a table, or with one that cannot be used, they are unchanged.
 
     A table's values replace those of folders and headers, but a class folder and the table must agree. `left_out`: files that exist but
-    have no record; a table may list them. Raises UserError for rows that name a file outside the root, a missing file, or a file twice,
-    and for labels that contradict the class folders.
+    have no record; a table may list them. A table cannot be used, for instance, where it is damaged, where no column names the images,
+    where rows name a file outside the root, a missing file, or a file twice, and where labels contradict the class folders. Raises
+    UserError for that if the configuration describes the table: then it is no other file that happens to lie there.
     """
+    try:
+        return _join(records, root, config, left_out)
+    except UserError as error:
+        if config.describes_table:
+            raise
+        text = str(error)
+        return Joined(list(records), [], text[0].upper() + text[1:])
+
+
+def _join(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str]) -> Joined:
     file, notes = _find_table(root, config)
     if file is None:
-        return list(records), notes
+        return Joined(list(records), notes)
     table = read_table(file, config, _NAME)
     rows = locate_rows(table, root, lambda: {*(record.locator for record in records), *left_out})
     records = _check_class_folders(records, table, rows, notes)
@@ -41,7 +69,7 @@ def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_o
     if not described:
         raise UserError(f"{_NAME.capitalize()} lists none of the {len(records)} images found. Correct its paths or take it away.")
     notes.append(f"{_NAME} describes {described} of {len(records)} images")
-    return [merge_row(record, rows[record.locator]) if record.locator in rows else record for record in records], notes
+    return Joined([merge_row(record, rows[record.locator]) if record.locator in rows else record for record in records], notes)
 
 
 def locate_rows(table: Table, root: Path, files: Callable[[], Iterable[str]], skip_missing: bool | None = None) -> dict[str, Row]:
@@ -86,6 +114,8 @@ def locate_rows(table: Table, root: Path, files: Callable[[], Iterable[str]], sk
 
 def _find_table(root: Path, config: JoinConfig) -> tuple[Path | None, list[str]]:
     """The table beside the images, None where there is none or no single one, and a note for a person in the last case."""
+    if config.table == NO_TABLE:
+        return None, []
     if config.table:
         if not (root / config.table).is_file():
             raise UserError(f"There is no table {config.table!r} beside the images. Check data.source.table.")

@@ -191,7 +191,7 @@ def test_a_table_that_contradicts_the_class_folder_is_an_error_with_count_and_ro
     touch(tmp_path, "a/1.png", "a/2.png", "b/3.png")
     table(tmp_path, "path,label\na/1.png,a\na/2.png,b\nb/3.png,b\n")
     with pytest.raises(UserError, match=r"1 images.*: row 3\.$"):
-        build(tmp_path)
+        build(tmp_path, table="labels.csv")
 
 
 def test_spelling_differences_between_folder_and_table_are_no_contradiction_and_the_tables_word_stays(tmp_path):
@@ -204,7 +204,7 @@ def test_missing_files_are_counted_and_the_first_twenty_named(tmp_path):
     touch(tmp_path, "1.png")
     table(tmp_path, "file,label\n1.png,a\n" + "".join(f"gone{n}.png,b\n" for n in range(30)))
     with pytest.raises(UserError, match=r"lists 30 files that are not there") as error:
-        build(tmp_path)
+        build(tmp_path, table="labels.csv")
     assert "row 22 and 10 more" in str(error.value)
     assert "gone" not in str(error.value)
 
@@ -221,7 +221,7 @@ def test_a_bare_name_that_two_files_bear_is_not_guessed(tmp_path):
     touch(tmp_path, "a/1.png", "b/1.png", "b/2.png")
     table(tmp_path, "path,label\n1.png,x\n2.png,y\n")
     with pytest.raises(UserError, match=r"a name that several files.*: row 2\.$"):
-        build(tmp_path)
+        build(tmp_path, table="labels.csv")
 
 
 def test_of_several_tables_none_is_used_unless_named(tmp_path):
