@@ -30,7 +30,7 @@ import copy
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -211,7 +211,7 @@ class PNNCLR(nn.Module):
         return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random, share)
 
     @torch.no_grad()
-    def target(self, views: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
+    def target(self, views: Num[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         return self.target_projector(self.target_encoder(views))
 
     def after_update(self, step: Step, progress: float) -> None:
