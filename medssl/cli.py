@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from medssl import __version__
+from medssl.cli_options import Data, Device, Out, Overwrite, Seed, Set
 from medssl.exit_codes import handle_errors
 
 app = typer.Typer(
@@ -27,18 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Data = Annotated[
-    str | None,
-    typer.Option(metavar="PATH|NAME", help="A folder of images or DICOM files, a CSV or Parquet table, an .npz, medmnist:NAME or phantom."),
-]
-Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-NAME]")]
-Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Same seed, same data, same numbers.")]
-Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder where it exists.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, as in --set train.lr=1e-3. May be repeated.")
-]
 
 
 def main() -> None:
@@ -166,7 +155,8 @@ def finetune(
 @app.command()
 def predict(
     data: Annotated[
-        str, typer.Option(metavar="PATH|NAME", help="New images: whatever finetune takes, with labels or without, or one image.")
+        str,
+        typer.Option(metavar="PATH|NAME", help="New images: what finetune takes, with labels or without."),
     ],
     model: Annotated[
         str | None, typer.Option(metavar="PATH", help="A fine-tuning's run folder.  [default: the newest finished one]")

@@ -50,6 +50,8 @@ def pretrain(
         source = list_source(config.data)
     else:
         config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
+        if len(source.records) == 1:
+            raise UserError(f"{data} holds a single image, and pretraining compares images with each other. Name several with --data.")
     with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
         folder = team.broadcast_from_first(_open_folder(stack, reporter, resume, out, config, overwrite) if team.first else Path())
         with team.local_first():

@@ -55,8 +55,12 @@ def settings_of_result(config: Config) -> Config:
 
 def _merge_values(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[dict[str, Any], Source]:
     """The values of the preset that suits the images, with `overrides` on top; and the source."""
-    path = data or "phantom"
-    origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
+    if data is None:
+        raise UserError(
+            "Which images? Name them with --data, as in --data chestxray/ or --data scans.csv or --data medmnist:pneumoniamnist. "
+            "To try medssl without images of your own: --data phantom."
+        )
+    origin: dict[str, Any] = {"data": {"path": data, "source": {"name": detect(data)}}}
     preset_values = {} if preset is None else presets.load(preset)
     data_config = _resolve_data(merge(merge({"data": preset_values.get("data", {})}, origin), overrides)["data"])
     source = list_source(data_config)
