@@ -114,7 +114,7 @@ def pretrain(
 @app.command()
 def finetune(
     labels: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="10pct, or 1pct,10pct,100pct, or 50shot (patients a class), or all.")
+        str | None, typer.Option(metavar="AMOUNT", help="10pct (or 10% or 0.1), 1pct,10pct,100pct, 50shot (patients a class) or all.")
     ] = None,
     mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features), knn or full.")] = None,
     encoder: Annotated[

@@ -176,13 +176,22 @@ class Monitor(Frozen):
     on_collapse: Literal["stop", "warn"] = "stop"
 
 
+def _join_labels(labels: Any) -> Any:
+    """[1pct, 10pct] as "1pct,10pct", and the number 0.1 as text: YAML reads both so."""
+    parts = labels if isinstance(labels, list | tuple) else [labels]
+    return ",".join(str(part) for part in parts) if all(isinstance(part, str | int | float) for part in parts) else labels
+
+
+Labels = Annotated[str, BeforeValidator(_join_labels)]
+
+
 class Finetune(Frozen):
     """`versus`: encoders to compare with: a run folder, an encoder file, or a file with weights of a timm network. `ordered`: the classes
     have an order. `balance`: all classes have the same weight. `neighbours`: of the kNN. `steps` (equal at every fraction), `batch_size`,
     `lr`, `weight_decay`, `layer_decay` (the factor of the learning rate from each layer of a pretrained network to the layer before) and
     `early_stopping` (on a fifth of the drawn patients) are for --mode full."""
 
-    labels: str = "10pct"
+    labels: Labels = "10pct"
     mode: Literal["linear", "knn", "full"] = "linear"
     draws: int = Field(default=5, ge=1)
     versus: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
 from medssl.data.sources.medmnist import ordinal
-from medssl.data.split import parse_labels
+from medssl.data.split import canonical_labels, parse_labels
 from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
@@ -141,7 +141,7 @@ def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict
         where = {"path": load_config(run).data.path}
     config = resolve(merge(merge(values, {"data": where}), given))
     check_same_preparation(card, config)
-    return config
+    return resolve(merge(config.model_dump(), {"finetune": {"labels": canonical_labels(config.finetune.labels)}}))
 
 
 def _experiment(

@@ -15,8 +15,8 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from medssl.config import Config, Finetune, Frozen, merge, parse_overrides, resolve, resolve_part, to_yaml
-from medssl.data.split import LabelFraction, parse_labels
+from medssl.config import Config, Finetune, Frozen, Labels, merge, parse_overrides, resolve, resolve_part, to_yaml
+from medssl.data.split import LabelFraction, canonical_labels, parse_labels
 from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError, suggest
@@ -43,11 +43,6 @@ def _check_mode(name: str) -> str:
     if name not in known:
         raise ValueError(f"unknown mode {name!r}. {suggest(name, known)}")
     return name
-
-
-def _check_labels(text: str) -> str:
-    parse_labels(text)
-    return text
 
 
 def _check_settings(items: tuple[str, ...]) -> tuple[str, ...]:
@@ -89,7 +84,7 @@ class Study(Frozen):
     out: str
     data: dict[Name, DataSet] = Field(min_length=1)
     encoders: dict[Name, Encoder] = Field(min_length=1)
-    labels: Annotated[str, AfterValidator(_check_labels)] = "1pct,10pct,100pct"
+    labels: Annotated[Labels, AfterValidator(canonical_labels)] = "1pct,10pct,100pct"
     modes: tuple[Annotated[str, AfterValidator(_check_mode)], ...] = Field(default=("linear",), min_length=1)
     draws: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)

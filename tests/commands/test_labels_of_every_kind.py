@@ -62,7 +62,7 @@ def test_several_amounts_at_once_have_a_row_each_in_rising_order(encoder, small,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("labels", ["30pct", "3shot", "all", "100pct"])
+@pytest.mark.parametrize("labels", ["30%", "3shot", "all", "100pct"])
 def test_each_form_of_labels_alone_has_one_row_a_start(encoder, small, reporter, tmp_path, labels):
     found = amounts_scored(encoder, small, reporter, tmp_path / "out", labels, "multilabel", "knn")
-    assert found == ["100pct" if labels == "all" else labels]
+    assert found == [{"all": "100pct", "30%": "30pct"}.get(labels, labels)]
