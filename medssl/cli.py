@@ -84,6 +84,7 @@ def pretrain(
         str | None, typer.Option(metavar="NAME|FILE", help="A complete configuration.  [default: chosen by the data and the device]")
     ] = None,
     out: Out = None,
+    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="See all images so many times.  [default: the preset's]")] = None,
     seed: Seed = None,
     device: Device = None,
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on from the last checkpoint of this run.")] = None,
@@ -97,6 +98,7 @@ def pretrain(
     with handle_errors() as console:
         from medssl.commands.pretrain import pretrain as command
 
+        changes = (*(sets or ()), *((f"train.epochs={epochs}",) if epochs else ()))
         command(
             console,
             data=data,
@@ -107,7 +109,7 @@ def pretrain(
             device=device,
             resume=resume,
             overwrite=overwrite,
-            sets=sets or (),
+            sets=changes,
         )
 
 
@@ -176,16 +178,7 @@ def predict(
     with handle_errors() as console:
         from medssl.commands.predict import predict as command
 
-        command(
-            console,
-            data=data,
-            model=model,
-            out=out,
-            abstain_below=abstain_below,
-            device=device,
-            overwrite=overwrite,
-            sets=sets or (),
-        )
+        command(console, data=data, model=model, out=out, abstain_below=abstain_below, device=device, overwrite=overwrite, sets=sets or ())
 
 
 @app.command()
@@ -262,6 +255,21 @@ def doctor(
         healthy = command(console, data=data, burn_in=burn_in, as_json=as_json)
     if not healthy:
         raise typer.Exit(2)
+
+
+@app.command()
+def settings(
+    word: Annotated[str | None, typer.Argument(metavar="WORD", help="Only settings with this word in their name or meaning.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page in Markdown.")] = False,
+) -> None:
+    """List what --set can change: name, type or choices, default, meaning.
+
+    Example: medssl settings temperature
+    """
+    with handle_errors() as console:
+        from medssl.commands.settings import settings as command
+
+        command(console, word=word, markdown=markdown)
 
 
 @app.command()

@@ -78,7 +78,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS}
-    preset_values = _drop_network_settings(preset_values, overrides)
+    preset_values = _fit_length(_drop_network_settings(preset_values, overrides), overrides)
     return merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides), source
 
 
@@ -92,6 +92,18 @@ def _keep_sizes(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
     return {
         "method": {"name": of_user["name"], **{size: of_preset[size] for size in _SIZE_SETTINGS if size in of_preset and size in known}}
     }
+
+
+def _fit_length(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """The preset; where the user names a number of epochs, this is the length: without the preset's own length and least number of steps,
+    and with its share of warm-up."""
+    of_preset, epochs = preset.get("train", {}), _plugin_mapping(overrides.get("train")).get("epochs")
+    if not isinstance(epochs, int):
+        return preset
+    train = {key: value for key, value in of_preset.items() if key not in ("min_steps", "steps", "minutes")}
+    if "warmup_epochs" in train and "epochs" in train:
+        train["warmup_epochs"] *= epochs / train["epochs"]
+    return {**preset, "train": train}
 
 
 def _drop_network_settings(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
 
@@ -33,14 +35,22 @@ _CHEXPERT = ("Path", "Frontal/Lateral", "AP/PA")  # the columns after the last o
 
 
 class TableConfig(PluginConfig):
-    """`columns`: the column of a role (path, patient, study, site, split, label, sex, age, view, scanner) where its name does not show the
-    role, such as {patient: case_number}. `labels`: columns that are labels, besides those named label*. For CheXpert's tables,
-    `uncertain`: what a finding marked -1 counts as; `unmentioned`: what an empty cell counts as (negative, as in the paper)."""
+    """The options of a source with a table."""
 
-    columns: Mapping[str, str] = {}
-    labels: tuple[str, ...] = ()
-    uncertain: Literal["missing", "positive", "negative"] = "missing"
-    unmentioned: Literal["negative", "missing"] = "negative"
+    columns: Mapping[str, str] = Field(
+        default={},
+        description="The column of a role (path, patient, study, site, split, sex, age, view, scanner) whose name does not show it, as in "
+        "{patient: case_number}.",
+    )
+    labels: tuple[str, ...] = Field(
+        default=(), description="Columns that are read as labels; finetune's --label (data.label) does this by itself."
+    )
+    uncertain: Literal["missing", "positive", "negative"] = Field(
+        default="missing", description="What a finding marked -1 in CheXpert's tables counts as."
+    )
+    unmentioned: Literal["negative", "missing"] = Field(
+        default="negative", description="What an empty cell in CheXpert's tables counts as."
+    )
 
 
 @dataclass(frozen=True, slots=True)

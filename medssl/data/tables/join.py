@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from pydantic import Field
+
 from medssl.data.tables.columns import TableConfig, normalise_name
 from medssl.data.tables.table import SUFFIXES, Row, Table, format_rows, merge_row, read_table
 from medssl.data.walk import RootFolder
@@ -19,9 +21,9 @@ _NAME = "the table beside the images"  # in messages; the name of the file may b
 
 
 class JoinConfig(TableConfig):
-    """`table`: the name of the table beside the images, where there are several and none is called labels.csv."""
+    """The options of a source with a table beside the images."""
 
-    table: str = ""
+    table: str = Field(default="", description="The name of the table beside the images, where there are several.")
 
 
 def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str] = ()) -> tuple[list[Record], list[str]]:
