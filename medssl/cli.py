@@ -115,6 +115,9 @@ def pretrain(
 
 @app.command()
 def finetune(
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of labels, or several: A,B.  [default: the only one]")
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="10pct (or 10% or 0.1), 1pct,10pct,100pct, 50shot (patients a class) or all.")
     ] = None,
@@ -142,6 +145,7 @@ def finetune(
 
         command(
             console,
+            label=label,
             labels=labels,
             mode=mode,
             encoder=encoder,

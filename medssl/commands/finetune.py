@@ -29,6 +29,7 @@ from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
 from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
+from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
 from medssl.runs.resolve_config import list_source, settings_of_result
@@ -42,6 +43,7 @@ from medssl.views import executors
 def finetune(
     reporter: Reporter,
     *,
+    label: str | None = None,
     labels: str | None = None,
     mode: str | None = None,
     encoder: str | None = None,
@@ -53,7 +55,8 @@ def finetune(
     sets: Sequence[str] = (),
     cells: Path | None = None,
 ) -> Path:
-    """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
+    """Compare the encoder with a random one at the label fractions, and return the run folder with results and report. `label`: the label
+    column, or several with commas between; `labels`: the fractions.
 
     Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. `cells`: a folder in which finished
     classifiers are kept, and found again; without it they are kept in the run folder until the run has ended.
@@ -64,9 +67,10 @@ def finetune(
     network, card = artefact.load(origin)
     own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
+    sets = [*sets, *([f"data.label={json.dumps(label)}"] if label is not None else [])]
     config = _configure(card, origin, data, merge(flags, parse_overrides(sets)))
     fractions = parse_labels(config.finetune.labels)
-    source = list_source(config.data)
+    source = list_source(config.data, card["stratum"])
     name = config.finetune.labels.replace(",", "-")
     with open_run(out, "finetune", name, overwrite, reporter.warn, lambda folder: _may_continue(folder, config)) as folder:
         with describe_run(folder, config, "finetune"):
@@ -228,6 +232,7 @@ def _write_report(reporter: Reporter, folder: Path, document: ResultsDocument, d
 def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     """The table of AUROCs, a line for each fraction and initialisation."""
     test = document.task.test
+    reporter.say(f"predicts  {question_in_words(document.task)}")
     reporter.say(f"test      {test.n_labels} images of {test.n_patients} patients, never seen in pretraining or fitting")
     for row in document.summary:
         used, auroc = row.n_labels, row.auroc

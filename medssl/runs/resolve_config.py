@@ -15,9 +15,14 @@ from medssl.types import Reporter, Source
 _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
-def list_source(data: Data) -> Source:
-    """The source, with all of its records, that the configuration names."""
-    return plugins.find("data.sources", data.source.name).build(data.source, data.path)
+def list_source(data: Data, stratum: str = "") -> Source:
+    """The source, with all of its records, that the configuration names. A table's columns that `data.label` and `stratum` name are read as
+    labels; `stratum` is the label column that an earlier run split the patients by."""
+    settings, names = data.source, [*data.label.split(","), data.label, stratum]
+    if "labels" in type(settings).model_fields:
+        columns = dict.fromkeys([*settings.labels, *(name.strip() for name in names if name.strip())])
+        settings = settings.model_copy(update={"labels": tuple(columns)})
+    return plugins.find("data.sources", settings.name).build(settings, data.path)
 
 
 def flags_and_sets(method: str | None, seed: int | None, device: str | None, sets: Sequence[str]) -> dict[str, Any]:

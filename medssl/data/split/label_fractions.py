@@ -72,7 +72,7 @@ def draw_by_class(
     classes = patients_by_class(patients, labels)
     if len(np.unique(labels[labels != ""])) < 2:
         only = f"They all say {next(iter(classes))!r}." if classes else "There is none."
-        raise UserError(f"A classifier needs training labels of two classes. {only} --set data.label=COLUMN names another column.")
+        raise UserError(f"A classifier needs training labels of two classes. {only} --label COLUMN names another column.")
     _check_sizes(wanted, {name: len(of_class) for name, of_class in classes.items()})
     drawn: list[str] = []
     for of_class in classes.values():
