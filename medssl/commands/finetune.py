@@ -32,6 +32,7 @@ from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, prepare_dataset, report_dataset
+from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
 from medssl.tracking.tracker import Tracker
@@ -67,8 +68,9 @@ def finetune(
     network, card = artefact.load(origin)
     own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
-    sets = [*sets, *([f"data.label={json.dumps(label)}"] if label is not None else [])]
-    config = _configure(card, origin, data, merge(flags, parse_overrides(sets)))
+    choice = [f"data.label={json.dumps(label)}"] if label is not None else []
+    config = _configure(card, origin, data, merge(flags, parse_overrides([*sets, *choice])))
+    given = {"label": label, "labels": labels, "mode": mode, "encoder": origin, "data": data, "seed": seed, "device": device}
     fractions = parse_labels(config.finetune.labels)
     source = list_source(config.data, card["stratum"])
     name = config.finetune.labels.replace(",", "-")
@@ -81,13 +83,14 @@ def finetune(
             report_dataset(dataset, source, reporter)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
             leaks = _check_leaks(reporter, card, test, config)
-            command = _command(labels, mode, encoder, data, seed, device, sets)
+            # the report may leave this machine, so it has the last parts of paths only
+            command = command_line("finetune", {**given, "encoder": encoder and origin.name, "data": data and Path(data).name}, sets)
             description = _describe(card, dataset, config, source.kind, command, leaks)
             inits = load_initialisations(config, network, card, test)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode}
         tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
-        with _explain_stop(folder), tracking as tracker:
+        with _explain_stop(command_line("finetune", {**given, "out": folder}, sets)), tracking as tracker:
             result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))
             write_results(folder, config, dataset, card, experiment, result)
             tracker.log({"step": 0, **result.results.scores()})
@@ -97,6 +100,7 @@ def finetune(
             _write_report(reporter, folder, result.results.document, experiment.device)
             for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
                 tracker.log_artifact(file)
+        reporter.say(f"next      {predict_after_finetune(folder, config, origin)}")
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder
 
@@ -111,13 +115,12 @@ def _may_continue(folder: Path, config: Config) -> bool:
 
 
 @contextmanager
-def _explain_stop(folder: Path) -> Iterator[None]:
-    """Turns Ctrl-C in the block into an Interrupted that says how to go on."""
+def _explain_stop(command: str) -> Iterator[None]:
+    """Turns Ctrl-C in the block into an Interrupted that says with which command to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        text = f"Stopped. What has been fitted is kept; the same command goes on from there with --out {folder}."
-        raise Interrupted(text, signal.SIGINT) from None
+        raise Interrupted(f"Stopped. What has been fitted is kept. Go on with: {command}", signal.SIGINT) from None
 
 
 def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config) -> LeakCheck:
@@ -203,16 +206,6 @@ def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, ki
     )
 
 
-def _command(
-    labels: str | None, mode: str | None, encoder: str | None, data: str | None, seed: int | None, device: str | None, sets: Sequence[str]
-) -> str:
-    """The command that repeats this, with the last parts of paths only: the report may leave this machine."""
-    named = {"encoder": encoder and Path(encoder).name, "data": data and Path(data).name}
-    flags = {"labels": labels, "mode": mode, **named, "seed": seed, "device": device}
-    given = [f"--{name} {shlex.quote(str(value))}" for name, value in flags.items() if value is not None]
-    return " ".join(["medssl finetune", *given, *(f"--set {shlex.quote(item)}" for item in sets)])
-
-
 def _parent(origin: Path) -> Path | None:
     run = origin if origin.is_dir() else origin.parent
     return run if (run / "mlflow.json").is_file() else None
@@ -225,7 +218,7 @@ def _write_report(reporter: Reporter, folder: Path, document: ResultsDocument, d
     except Exception as error:  # a full disk, or whatever matplotlib raises
         missing = f"{REPORT} and {FIGURES}: {reason(error)}"
     if missing:
-        reporter.warn(f"{missing}\nThe results in {folder} are complete. `medssl report {folder}` writes the report again.")
+        reporter.warn(f"{missing}\nThe results are complete. Write the report again with: medssl report {shlex.quote(str(folder))}")
     reporter.say(f"report    {folder / REPORT}")
 
 

@@ -15,6 +15,7 @@ from medssl.pretraining.trainer import Training, build_training, restore, traini
 from medssl.runs.dataset import prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
+from medssl.runs.next_command import command_line, finetune_after_pretrain
 from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result
 from medssl.runs.run_dir import describe_run, load_config, open_run, write_description
 from medssl.tracking.tracker import Tracker
@@ -102,15 +103,18 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
         team.wait()  # a launcher ends all processes once one has ended: the state must be saved before
         if done < job.plan.total_steps:
             signal_number = on_step.signal or stop.signal
-            raise Interrupted(
-                f"Stopped at step {done} of {job.plan.total_steps}. Go on with: medssl pretrain --resume {folder}", signal_number
-            )
+            again = command_line("pretrain", {"resume": folder})
+            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: {again}", signal_number)
         if tracker and monitor:
             export_encoder(folder, config, job.dataset, job.method.encoder, monitor.last)
             for name in ("views.png", "card.json", "encoder.safetensors"):
                 tracker.log_artifact(folder / name)
         team.wait()
     reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
+    if following := finetune_after_pretrain(folder, config, job.dataset):
+        reporter.say(f"next      {following}")
+    else:
+        reporter.say("next      medssl finetune, on images with labels: a table beside them, or class folders (docs/data.md)")
     return folder
 
 
