@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The tests start many processes: the later ones find what the first has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo check test test-slow test-all methods bench bundle
+.PHONY: setup demo check test test-slow test-all methods settings-page bench bundle
 
 setup: .venv/.ready
 
@@ -34,6 +34,9 @@ test-all: test test-slow
 methods: .venv/.ready
 	$(BIN)/python tests/curves.py
 	$(BIN)/pytest tests/methods tests/contracts tests/test_planted_faults.py --write-methods
+
+settings-page: .venv/.ready
+	$(BIN)/medssl settings --markdown > docs/settings.md
 
 bench: .venv/.ready
 	$(BIN)/python benchmarks/bench.py

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from medssl import __version__
+from medssl.cli_options import Data, Device, Out, Overwrite, Seed, Set
 from medssl.exit_codes import handle_errors
 
 app = typer.Typer(
@@ -27,18 +28,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Data = Annotated[
-    str | None,
-    typer.Option(metavar="PATH|NAME", help="A folder of images or DICOM files, a CSV or Parquet table, an .npz, medmnist:NAME or phantom."),
-]
-Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-NAME]")]
-Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Same seed, same data, same numbers.")]
-Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder where it exists.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, as in --set train.lr=1e-3. May be repeated.")
-]
 
 
 def main() -> None:
@@ -95,6 +84,7 @@ def pretrain(
         str | None, typer.Option(metavar="NAME|FILE", help="A complete configuration.  [default: chosen by the data and the device]")
     ] = None,
     out: Out = None,
+    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="See all images so many times.  [default: the preset's]")] = None,
     seed: Seed = None,
     device: Device = None,
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on from the last checkpoint of this run.")] = None,
@@ -108,6 +98,7 @@ def pretrain(
     with handle_errors() as console:
         from medssl.commands.pretrain import pretrain as command
 
+        changes = (*(sets or ()), *((f"train.epochs={epochs}",) if epochs else ()))
         command(
             console,
             data=data,
@@ -118,14 +109,17 @@ def pretrain(
             device=device,
             resume=resume,
             overwrite=overwrite,
-            sets=sets or (),
+            sets=changes,
         )
 
 
 @app.command()
 def finetune(
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of labels, or several: A,B.  [default: the only one]")
+    ] = None,
     labels: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="10pct, or 1pct,10pct,100pct, or 50shot (patients a class), or all.")
+        str | None, typer.Option(metavar="AMOUNT", help="10pct (or 10% or 0.1), 1pct,10pct,100pct, 50shot (patients a class) or all.")
     ] = None,
     mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features), knn or full.")] = None,
     encoder: Annotated[
@@ -151,6 +145,7 @@ def finetune(
 
         command(
             console,
+            label=label,
             labels=labels,
             mode=mode,
             encoder=encoder,
@@ -166,7 +161,8 @@ def finetune(
 @app.command()
 def predict(
     data: Annotated[
-        str, typer.Option(metavar="PATH|NAME", help="New images: whatever finetune takes, with labels or without, or one image.")
+        str,
+        typer.Option(metavar="PATH|NAME", help="New images: what finetune takes, with labels or without."),
     ],
     model: Annotated[
         str | None, typer.Option(metavar="PATH", help="A fine-tuning's run folder.  [default: the newest finished one]")
@@ -186,16 +182,7 @@ def predict(
     with handle_errors() as console:
         from medssl.commands.predict import predict as command
 
-        command(
-            console,
-            data=data,
-            model=model,
-            out=out,
-            abstain_below=abstain_below,
-            device=device,
-            overwrite=overwrite,
-            sets=sets or (),
-        )
+        command(console, data=data, model=model, out=out, abstain_below=abstain_below, device=device, overwrite=overwrite, sets=sets or ())
 
 
 @app.command()
@@ -272,6 +259,21 @@ def doctor(
         healthy = command(console, data=data, burn_in=burn_in, as_json=as_json)
     if not healthy:
         raise typer.Exit(2)
+
+
+@app.command()
+def settings(
+    word: Annotated[str | None, typer.Argument(metavar="WORD", help="Only settings with this word in their name or meaning.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page in Markdown.")] = False,
+) -> None:
+    """List what --set can change: name, type or choices, default, meaning.
+
+    Example: medssl settings temperature
+    """
+    with handle_errors() as console:
+        from medssl.commands.settings import settings as command
+
+        command(console, word=word, markdown=markdown)
 
 
 @app.command()

@@ -47,6 +47,11 @@ def test_overrides_nest_and_change_one_option_of_a_plugin_or_the_plugin():
     assert parse_overrides(["data.size=64", "data.channels=3"]) == {"data": {"size": 64, "channels": 3}}
 
 
+@pytest.mark.parametrize(("text", "labels"), [("0.1", "0.1"), ("10%", "10%"), ("[1pct, 0.5]", "1pct,0.5"), ("1.0", "1.0")])
+def test_label_fractions_may_be_numbers_and_lists_in_a_setting(text, labels):
+    assert resolve(parse_overrides([f"finetune.labels={text}"])).finetune.labels == labels
+
+
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         Config().seed = 3

@@ -24,10 +24,16 @@ from medssl.errors import UserError, suggest
 
 class Config(PluginConfig):
     name: str = "timm"
-    model: str = "resnet18"
-    stem: Literal["auto", "small", "medium", "own"] = "auto"
-    zero_init_last: bool = False
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    model: str = Field(
+        default="resnet18", description="The name of the network in timm, such as resnet18, resnet50 or vit_small_patch16_224."
+    )
+    stem: Literal["auto", "small", "medium", "own"] = Field(
+        default="auto",
+        description="How the network begins: own (as in timm), small (no reduction, for images up to 64 pixels), medium (half as much); "
+        "auto chooses by the size.",
+    )
+    zero_init_last: bool = Field(default=False, description="Whether the residual branches of a ResNet start at zero.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="More arguments for timm's network, such as {drop_path_rate: 0.1}.")
 
 
 def build(config: Config, channels: int, size: int) -> nn.Module:

@@ -88,11 +88,13 @@ def audit_data(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, li
     from medssl.commands import prepare
     from medssl.data.detect import detect
     from medssl.data.store import Store
+    from medssl.runs.next_command import pretrain_after_prepare
 
     try:
         if detect(data) == "store":
             store = Store.open(Path(data).expanduser())
-            prepare.report_audit(store, data, None, reporter)
+            prepare.report_audit(store, reporter)
+            reporter.say(f"next      {pretrain_after_prepare(data, None, None, ())}")
         else:
             folder = prepare.prepare(reporter, data=data)
             assert folder is not None, "only a shard makes none"

@@ -18,7 +18,7 @@ from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
 from medssl.data.sources.medmnist import ordinal
-from medssl.data.split import parse_labels
+from medssl.data.split import canonical_labels, parse_labels
 from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
@@ -30,8 +30,10 @@ from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
 from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
+from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, data_tags, prepare_dataset, report_dataset
+from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
 from medssl.tracking.tracker import Tracker
@@ -43,6 +45,7 @@ from medssl.views import executors
 def finetune(
     reporter: Reporter,
     *,
+    label: str | None = None,
     labels: str | None = None,
     mode: str | None = None,
     encoder: str | None = None,
@@ -54,7 +57,8 @@ def finetune(
     sets: Sequence[str] = (),
     cells: Path | None = None,
 ) -> Path:
-    """Compare the encoder with a random one at the label fractions, and return the run folder with results and report.
+    """Compare the encoder with a random one at the label fractions, and return the run folder with results and report. `label`: the label
+    column, or several with commas between; `labels`: the fractions.
 
     Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. `cells`: a folder in which finished
     classifiers are kept, and found again; without it they are kept in the run folder until the run has ended.
@@ -65,9 +69,11 @@ def finetune(
     network, card = artefact.load(origin)
     own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
-    config = _configure(card, origin, data, merge(flags, parse_overrides(sets)))
+    choice = [f"data.label={json.dumps(label)}"] if label is not None else []
+    config = _configure(card, origin, data, merge(flags, parse_overrides([*sets, *choice])))
+    given = {"label": label, "labels": labels, "mode": mode, "encoder": origin, "data": data, "seed": seed, "device": device}
     fractions = parse_labels(config.finetune.labels)
-    source = list_source(config.data)
+    source = list_source(config.data, card["stratum"])
     if source.table_error:  # labels may be in it, and patients, who must not be both in training and in the test
         raise UserError(f"{source.table_error}\nCorrect the table, or fine-tune without it: --set data.source.table=none")
     name = config.finetune.labels.replace(",", "-")
@@ -81,14 +87,15 @@ def finetune(
             report_dataset(dataset, source, reporter)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
             leaks = _check_leaks(reporter, card, test, config)
-            command = _command(labels, mode, encoder, data, seed, device, sets)
+            # the report may leave this machine, so it has the last parts of paths only
+            command = command_line("finetune", {**given, "encoder": encoder and origin.name, "data": data and Path(data).name}, sets)
             description = _describe(card, dataset, config, source.kind, command, leaks)
             inits = load_initialisations(config, network, card, test)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.column, "labels": config.finetune.labels}
         tags |= data_tags(config, dataset)
         tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
-        with _explain_stop(folder), tracking as tracker:
+        with _explain_stop(command_line("finetune", {**given, "out": folder}, sets)), tracking as tracker:
             result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))
             write_results(folder, config, dataset, card, experiment, result)
             tracker.log({"step": 0, **result.results.scores()})
@@ -98,6 +105,7 @@ def finetune(
             _write_report(reporter, folder, result.results.document, experiment.device)
             for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
                 tracker.log_artifact(file)
+        reporter.say(f"next      {predict_after_finetune(folder, config, origin)}")
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder
 
@@ -112,13 +120,12 @@ def _may_continue(folder: Path, config: Config) -> bool:
 
 
 @contextmanager
-def _explain_stop(folder: Path) -> Iterator[None]:
-    """Turns Ctrl-C in the block into an Interrupted that says how to go on."""
+def _explain_stop(command: str) -> Iterator[None]:
+    """Turns Ctrl-C in the block into an Interrupted that says with which command to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        text = f"Stopped. What has been fitted is kept; the same command goes on from there with --out {folder}."
-        raise Interrupted(text, signal.SIGINT) from None
+        raise Interrupted(f"Stopped. What has been fitted is kept. Go on with: {command}", signal.SIGINT) from None
 
 
 def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config) -> LeakCheck:
@@ -146,7 +153,7 @@ def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict
         where = {"path": load_config(run).data.path}
     config = resolve(merge(merge(values, {"data": where}), given))
     check_same_preparation(card, config)
-    return config
+    return resolve(merge(config.model_dump(), {"finetune": {"labels": canonical_labels(config.finetune.labels)}}))
 
 
 def _experiment(
@@ -204,16 +211,6 @@ def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, ki
     )
 
 
-def _command(
-    labels: str | None, mode: str | None, encoder: str | None, data: str | None, seed: int | None, device: str | None, sets: Sequence[str]
-) -> str:
-    """The command that repeats this, with the last parts of paths only: the report may leave this machine."""
-    named = {"encoder": encoder and Path(encoder).name, "data": data and Path(data).name}
-    flags = {"labels": labels, "mode": mode, **named, "seed": seed, "device": device}
-    given = [f"--{name} {shlex.quote(str(value))}" for name, value in flags.items() if value is not None]
-    return " ".join(["medssl finetune", *given, *(f"--set {shlex.quote(item)}" for item in sets)])
-
-
 def _parent(origin: Path) -> Path | None:
     run = origin if origin.is_dir() else origin.parent
     return run if (run / "mlflow.json").is_file() else None
@@ -226,13 +223,14 @@ def _write_report(reporter: Reporter, folder: Path, document: ResultsDocument, d
     except Exception as error:  # a full disk, or whatever matplotlib raises
         missing = f"{REPORT} and {FIGURES}: {reason(error)}"
     if missing:
-        reporter.warn(f"{missing}\nThe results in {folder} are complete. `medssl report {folder}` writes the report again.")
+        reporter.warn(f"{missing}\nThe results are complete. Write the report again with: medssl report {shlex.quote(str(folder))}")
     reporter.say(f"report    {folder / REPORT}")
 
 
 def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     """The table of AUROCs, a line for each fraction and initialisation."""
     test = document.task.test
+    reporter.say(f"predicts  {question_in_words(document.task)}")
     reporter.say(f"test      {test.n_labels} images of {test.n_patients} patients, never seen in pretraining or fitting")
     for row in document.summary:
         used, auroc = row.n_labels, row.auroc

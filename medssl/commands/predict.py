@@ -12,7 +12,6 @@ from medssl.config import Data, merge, parse_overrides, resolve_part
 from medssl.data.cache import cache_folder, site_key
 from medssl.data.detect import detect
 from medssl.data.prepare import prepare
-from medssl.data.sources import manifest
 from medssl.data.store import SETTINGS, Store, contract, csv_text, first_difference, list_named_images
 from medssl.data.volume_slices import source_has_slices, store_has_slices
 from medssl.data.workers import end_workers
@@ -61,7 +60,7 @@ def predict(
     chosen_device = choose_device(device or "auto")
     _check_out(out, data, overwrite)
     settings = _data_settings(card, data, parse_overrides(sets))
-    source = _list_source(settings)
+    source = list_source(settings)
     warn_of_table(reporter, source)
     _say_model(reporter, origin, card)
     store = _prepare_store(reporter, card, settings, source)
@@ -95,7 +94,7 @@ def _data_settings(card: ClassifierCard, path: str, overrides: Mapping[str, Any]
     if others := sorted(overrides.keys() - {"data"}):
         raise UserError(f"predict takes settings of the data only, --set data....; {others[0]} belongs to finetune.")
     old = card.config["data"]
-    kind = "folder" if _is_one_image(path) else detect(path)
+    kind = detect(path)
     selection = {key: value for key, value in old["source"].items() if key in _SELECTION_OPTIONS and kind == old["source"]["name"]}
     values = {**old, "path": path, "source": {"name": kind, **selection}, "label": "", "max_bad_fraction": 1}
     settings = resolve_part(Data, merge({"data": values}, overrides)["data"], "data")
@@ -104,23 +103,6 @@ def _data_settings(card: ClassifierCard, path: str, overrides: Mapping[str, Any]
         name, trained, new = found
         raise UserError(f"{name} is {new}, but the classifier was trained with {trained}. Leave it out of --set.")
     return settings
-
-
-def _is_one_image(path: str) -> bool:
-    """Whether `path` is one image, a picture or a DICOM file, and no collection of images."""
-    try:
-        detect(path)
-    except UserError:
-        return Path(path).is_file()
-    return False
-
-
-def _list_source(settings: Data) -> Source:
-    if not _is_one_image(settings.path):
-        return list_source(settings)
-    file = Path(settings.path)
-    records, notes, skipped = manifest.list_images(file.parent.resolve(), [file.name], settings.limits)
-    return Source("folder", file.parent.resolve(), tuple(records), tuple(notes), tuple(skipped))
 
 
 def _prepare_store(reporter: Reporter, card: ClassifierCard, settings: Data, source: Source) -> Store:

@@ -10,6 +10,7 @@ from medssl.data.prepare import Shard, prepare_shard
 from medssl.data.prepare import prepare as prepare_store
 from medssl.data.store import Store, private_list
 from medssl.errors import Interrupted, UserError
+from medssl.runs.next_command import command_line, pretrain_after_prepare
 from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
 from medssl.types import Reporter
 
@@ -30,22 +31,25 @@ def prepare(
     share = Shard.parse(shard) if shard else None
     settings, source = resolve_data_config(reporter, data, preset, flags_and_sets(None, None, None, sets))
     if source.kind == "store":
-        raise UserError(f"{data} is prepared already: medssl pretrain --data {data}")
+        raise UserError(f"{data} is prepared already. Next: {pretrain_after_prepare(settings.path, preset, None, sets)}")
     progress = lambda done, total: reporter.progress("prepare", done, total)  # noqa: E731
     try:
         if share:
             records = prepare_shard(source, settings, cache_folder(), share, progress, out)
-            reporter.say(f"shard     {shard}: {records} images; when all shards are done, the same command without --shard joins them")
+            again = command_line("prepare", {"data": data, "preset": preset, "out": out}, sets)
+            reporter.say(f"shard     {shard}: {records} images; when all shards are done, the next command joins them")
+            reporter.say(f"next      {again}")
             return None
         store = prepare_store(source, settings, cache_folder(), progress, out)
     except KeyboardInterrupt:
         raise Interrupted("Stopped. What has been prepared is kept; the same command goes on from there.") from None
-    report_audit(store, settings.path, out, reporter)
+    report_audit(store, reporter)
+    reporter.say(f"next      {pretrain_after_prepare(settings.path, preset, out, sets)}")
     return store.path
 
 
-def report_audit(store: Store, path: str, out: Path | None, reporter: Reporter) -> None:
-    """Say the audit of a store, and where the store and its files are. `path`: what --data named."""
+def report_audit(store: Store, reporter: Reporter) -> None:
+    """Say the audit of a store, and where the store and its files are."""
     found = json.loads((store.path / "audit.json").read_text("utf-8"))
     for heading, sentence in audit_lines(found):
         say = reporter.warn if heading == "leak" else reporter.say
@@ -53,4 +57,3 @@ def report_audit(store: Store, path: str, out: Path | None, reporter: Reporter) 
     if found["images"]["skipped"]:
         reporter.say(f"left out  named in {private_list(cache_folder(), store.card['fingerprint'])}, which must not leave the site")
     reporter.say(f"store     {store.path} (audit.json, contact_sheet.png)")
-    reporter.say(f"next      medssl pretrain --data {out or path}")

@@ -19,6 +19,7 @@ from medssl.report.run_files import REPORT
 from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
+from medssl.runs.next_command import command_line, finetune_after_pretrain
 from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result, warn_of_table
 from medssl.runs.run_dir import check_new_run, describe_run, load_config, open_run, write_description
 from medssl.tracking.tracker import Tracker
@@ -56,6 +57,8 @@ def pretrain(
         warn_of_table(reporter, source)
     else:
         config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
+        if len(source.records) == 1:
+            raise UserError(f"{data} holds a single image, and pretraining compares images with each other. Name several with --data.")
     with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
         if team.first:
             check_new_run(out, overwrite) if resume is None else stack.enter_context(lock_run_dir(resume, reporter.warn))
@@ -113,9 +116,8 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
         team.wait()  # a launcher ends all processes once one has ended: the state must be saved before
         if done < job.plan.total_steps:
             signal_number = on_step.signal or stop.signal
-            raise Interrupted(
-                f"Stopped at step {done} of {job.plan.total_steps}. Go on with: medssl pretrain --resume {folder}", signal_number
-            )
+            again = command_line("pretrain", {"resume": folder})
+            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: {again}", signal_number)
         if tracker and monitor:
             export_encoder(folder, config, job.dataset, job.method.encoder, monitor.last)
             pretraining_page.copy_audit(job.dataset.store.path, folder)
@@ -125,6 +127,10 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
         team.wait()
     reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
     reporter.say(f"report    {folder / REPORT}")
+    if following := finetune_after_pretrain(folder, config, job.dataset):
+        reporter.say(f"next      {following}")
+    else:
+        reporter.say("next      medssl finetune, on images with labels: a table beside them, or class folders (docs/data.md)")
     return folder
 
 

@@ -72,7 +72,7 @@ def _result(comparisons: Sequence[Comparison], headline: str) -> str:
     ranked = [comparison for comparison in comparisons if headline in comparison.rankings]
     if not ranked:
         return "No two of these runs can be ranked: they were not tested on the same images, or hold no predictions."
-    best = [f"{curve.name} in {c.data} ({mode_name(c.mode)})" for c in ranked if (curve := c.best(headline))]
+    best = [f"{curve.name} by {mode_name(c.mode)} in {c.data}" for c in ranked if (curve := c.best(headline))]
     start, open_ = f"With {label_amounts(headline)}", len(ranked) - len(best)
     if not best:
         return f"{start} the intervals do not show which is best{'' if open_ == 1 else f', in any of {open_} charts'}."

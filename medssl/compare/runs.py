@@ -16,7 +16,7 @@ from medssl.evaluate.predictions import Predictions, read_predictions
 from medssl.evaluate.schema import ResultsDocument, SummaryRow, TaskFacts
 from medssl.evaluate.stats.bootstrap import Resamples
 from medssl.evaluate.stats.metrics import Scores
-from medssl.report.formatting import init_name, short_amount
+from medssl.report.formatting import data_and_label, init_name, short_amount
 from medssl.report.theme import MUTED, SeriesStyle, series_style
 
 OURS = "pretrained"
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def data_name(self) -> str:
-        return self.document.data.name or self.document.task.column
+        return data_and_label(self.document)
 
     @property
     def weights(self) -> str:

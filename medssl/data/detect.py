@@ -5,7 +5,7 @@ from pathlib import Path
 from medssl import plugins
 from medssl.errors import UserError
 
-_FIRST, _LAST = ("phantom", "medmnist", "manifest"), ("dicom", "folder")  # special sources first: "folder" recognises any folder
+_FIRST, _LAST = ("phantom", "medmnist", "manifest"), ("dicom", "folder", "image_file")  # "folder" recognises any folder
 
 
 def detect(data: str) -> str:
@@ -25,6 +25,6 @@ def detect(data: str) -> str:
     if not exists:
         raise UserError(f"The data {data!r} does not exist. Check --data; current folder: {Path.cwd()}. Without data, try --data phantom.")
     raise UserError(
-        f"The file {data} is no data set. Give a folder of images, DICOM or NIfTI files, one NIfTI file, a .csv or .parquet manifest, "
-        "a MedMNIST .npz file, medmnist:NAME, or phantom."
+        f"The file {data} is neither an image nor a list of images. Name a folder of images, one image file (DICOM, NIfTI, PNG, JPEG, "
+        "TIFF, BMP), a .csv or .parquet table, a MedMNIST .npz file, medmnist:NAME, or phantom."
     )

@@ -55,7 +55,7 @@ def label_columns(table: pd.DataFrame, wanted: str = "") -> list[str]:
         return [wanted]
     chosen = [name.strip() for name in wanted.split(",")] if wanted else known
     if not wanted and len(known) > 1 and not all(_is_finding(table, name) for name in known):
-        raise UserError(f"The data has {len(known)} label columns: {', '.join(known)}. Choose one with --set data.label=NAME.")
+        raise UserError(f"The data has {len(known)} label columns: {', '.join(known)}. Choose one with --label NAME.")
     for name in chosen:
         if name not in known:
             raise UserError(f"There is no label column {name!r}. {suggest(name, known)}")
@@ -106,7 +106,7 @@ def define_task(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, 
     if not len(pool) or not len(test):
         raise UserError(
             f"Of {int(labelled.sum())} images with a label in {named!r}, {len(pool)} are for training and {len(test)} for the test. "
-            "Both need some: choose another column with --set data.label=NAME, or another --set data.test_fraction."
+            "Both need some: choose another column with --label NAME, or another --set data.test_fraction."
         )
     for column, said in zip(columns, text.T, strict=True):
         _refuse_missing(column, said[pool], said[test])

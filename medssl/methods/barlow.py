@@ -33,11 +33,11 @@ USES_LABELS = False
 
 
 class Config(PluginConfig):
-    """`hidden`: the width of all three layers of the projector, that of the embeddings too. `redundancy`: lambda."""
-
     name: str = "barlow"
-    redundancy: float = Field(default=0.005, ge=0)
-    hidden: int = Field(default=8192, ge=2)
+    redundancy: float = Field(
+        default=0.005, ge=0, description="The weight lambda of the term against correlations between different dimensions."
+    )
+    hidden: int = Field(default=8192, ge=2, description="The width of all three layers of the projector, and of the embeddings.")
 
 
 @no_autocast

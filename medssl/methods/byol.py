@@ -30,12 +30,12 @@ USES_LABELS = False
 
 
 class Config(PluginConfig):
-    """`momentum`: the target's at the start of training."""
-
     name: str = "byol"
-    momentum: float = Field(default=0.996, ge=0, le=1)
-    hidden: int = Field(default=4096, ge=1)
-    width: int = Field(default=256, ge=2)
+    momentum: float = Field(
+        default=0.996, ge=0, le=1, description="The momentum of the target network at the start of the training; it rises to 1."
+    )
+    hidden: int = Field(default=4096, ge=1, description="The width of the hidden layers of the projector and the predictor.")
+    width: int = Field(default=256, ge=2, description="The width of the embeddings.")
 
 
 def byol_loss(q1: Float[Tensor, "b d"], q2: Float[Tensor, "b d"], t1: Float[Tensor, "b d"], t2: Float[Tensor, "b d"]) -> Float[Tensor, ""]:

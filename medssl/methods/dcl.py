@@ -33,15 +33,17 @@ USES_LABELS = False
 
 
 class Config(PluginConfig):
-    """`weighted`: DCLW, with `sigma`. `mask_same_patient`: other images of the patient, in either view, are no negatives."""
-
     name: str = "dcl"
-    temperature: float = Field(default=0.1, gt=0)
-    weighted: bool = False
-    sigma: float = Field(default=0.5, gt=0)
-    mask_same_patient: bool = False
-    hidden: int = Field(default=2048, ge=1)
-    width: int = Field(default=128, ge=2)
+    temperature: float = Field(
+        default=0.1, gt=0, description="The temperature of the loss: a lower one gives more weight to the most similar images."
+    )
+    weighted: bool = Field(default=False, description="Whether positive pairs have weights (DCLW).")
+    sigma: float = Field(default=0.5, gt=0, description="The sharpness of these weights.")
+    mask_same_patient: bool = Field(
+        default=False, description="Whether other images of the same patient in the batch are left out of the negatives."
+    )
+    hidden: int = Field(default=2048, ge=1, description="The width of the hidden layer of the projector.")
+    width: int = Field(default=128, ge=2, description="The width of the embeddings.")
 
 
 def pair_weights(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], sigma: float) -> Float[Tensor, " b"]:

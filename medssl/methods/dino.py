@@ -42,24 +42,28 @@ Temperature = Annotated[float, Field(gt=0)]
 
 
 class Config(PluginConfig):
-    """`temperature`: the student's; `teacher_temperature`: at first, and from the share `teacher_warmup` of training on. `local_edge`: a
-    local crop's, as a share of a whole view's. `local_area`, `whole_area`: shares of the image's area; with `local_crops` 0 the recipe's
-    own area holds."""
-
     name: str = "dino"
-    temperature: Temperature = 0.1
-    teacher_temperature: tuple[Temperature, Temperature] = (0.04, 0.07)
-    teacher_warmup: Share = 0.1
-    momentum: Share = 0.996
-    centre_momentum: Share = 0.9
-    local_crops: int = Field(default=6, ge=0)
-    local_edge: float = Field(default=96 / 224, gt=0, le=1)
-    local_area: PositiveShareRange = (0.05, 0.4)
-    whole_area: PositiveShareRange = (0.4, 1.0)
-    head_norm: bool = True
-    hidden: int = Field(default=2048, ge=1)
-    bottleneck: int = Field(default=256, ge=2)
-    prototypes: int = Field(default=4096, ge=2)
+    temperature: Temperature = Field(default=0.1, description="The temperature of the student.")
+    teacher_temperature: tuple[Temperature, Temperature] = Field(
+        default=(0.04, 0.07), description="The temperature of the teacher at the start, and after its warm-up."
+    )
+    teacher_warmup: Share = Field(default=0.1, description="The share of the training in which the teacher's temperature rises.")
+    momentum: Share = Field(default=0.996, description="The momentum of the teacher at the start of the training; it rises to 1.")
+    centre_momentum: Share = Field(default=0.9, description="The momentum of the centre of the teacher's outputs.")
+    local_crops: int = Field(
+        default=6, ge=0, description="The number of small views of each image; with 0 there are only the two whole views."
+    )
+    local_edge: float = Field(default=96 / 224, gt=0, le=1, description="The edge of a small view, as a share of a whole view's edge.")
+    local_area: PositiveShareRange = Field(
+        default=(0.05, 0.4), description="The range of the share of the image's area that a small view shows."
+    )
+    whole_area: PositiveShareRange = Field(
+        default=(0.4, 1.0), description="The range of that share for a whole view; without small views that of the recipe is used."
+    )
+    head_norm: bool = Field(default=True, description="Whether the head has batch normalisation.")
+    hidden: int = Field(default=2048, ge=1, description="The width of the hidden layers of the head.")
+    bottleneck: int = Field(default=256, ge=2, description="The width of the layer before the prototypes.")
+    prototypes: int = Field(default=4096, ge=2, description="The number of prototypes, which are the outputs of the head.")
 
 
 @no_autocast

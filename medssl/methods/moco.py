@@ -57,19 +57,24 @@ USES_LABELS = False
 
 
 class Config(PluginConfig):
-    """`momentum`, `hidden`, `width`: None for the version's own (`PAPER`). v2 only: `support_size`, and `symmetric`, L averaged over both
-    directions with both views' keys pushed. `mask_same_patient`: other images of the patient are no negatives; nor, in the queue, are the
-    image's own earlier keys."""
-
     name: str = "moco"
-    version: Literal["v2", "v3"] = "v2"
-    temperature: float = Field(default=0.2, gt=0)
-    momentum: float | None = Field(default=None, ge=0, le=1)
-    support_size: SupportSize = "auto"
-    symmetric: bool = False
-    mask_same_patient: bool = False
-    hidden: int | None = Field(default=None, ge=1)
-    width: int | None = Field(default=None, ge=2)
+    version: Literal["v2", "v3"] = Field(default="v2", description="The version of MoCo: v2 with a queue of negatives, or v3 without one.")
+    temperature: float = Field(
+        default=0.2, gt=0, description="The temperature of the loss: a lower one gives more weight to the most similar images."
+    )
+    momentum: float | None = Field(default=None, ge=0, le=1, description="The momentum of the key network; null is the version's own.")
+    support_size: SupportSize = Field(
+        default="auto", description="The number of earlier keys in the queue (v2); auto is half of the training images, at most 16,384."
+    )
+    symmetric: bool = Field(
+        default=False, description="Whether the loss is averaged over both directions, with the keys of both views in the queue (v2)."
+    )
+    mask_same_patient: bool = Field(
+        default=False,
+        description="Whether other images of the same patient, and the image's own earlier keys, are left out of the negatives.",
+    )
+    hidden: int | None = Field(default=None, ge=1, description="The width of the hidden layers; null is the version's own.")
+    width: int | None = Field(default=None, ge=2, description="The width of the embeddings; null is the version's own.")
 
 
 class Settings(NamedTuple):

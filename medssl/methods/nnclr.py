@@ -38,18 +38,35 @@ USES_LABELS = False
 
 
 class Config(PluginConfig):
-    """`neighbours` and `clusters`: see `SupportSet`. `mask_same_patient`: other images of the patient are no negatives. `cancel`: how many
-    likely false negatives of each image are none (`nn.negatives.likely_false_negatives`)."""
-
     name: str = "nnclr"
-    temperature: float = Field(default=0.1, gt=0)
-    support_size: SupportSize = "auto"
-    neighbours: Neighbours = "any"
-    clusters: int = Field(default=0, ge=0)
-    mask_same_patient: bool = False
-    cancel: int = Field(default=0, ge=0)
-    hidden: int = Field(default=2048, ge=1)
-    width: int = Field(default=256, ge=2)
+    temperature: float = Field(
+        default=0.1, gt=0, description="The temperature of the loss: a lower one gives more weight to the most similar images."
+    )
+    support_size: SupportSize = Field(
+        default="auto",
+        description="The number of earlier embeddings in the support set; auto is half of the training images, at most 16,384.",
+    )
+    neighbours: Neighbours = Field(
+        default="any",
+        description="Which embeddings can be a neighbour: any, other_images (not the image's own), other_patients, or same_patient "
+        "(another image of the patient, where there is one).",
+    )
+    clusters: int = Field(
+        default=0,
+        ge=0,
+        description="With K above 0 the support set has K clusters, and new rows replace the oldest of the largest cluster: rare images "
+        "stay.",
+    )
+    mask_same_patient: bool = Field(
+        default=False, description="Whether other images of the same patient in the batch are left out of the negatives."
+    )
+    cancel: int = Field(
+        default=0,
+        ge=0,
+        description="How many of the most similar images of the batch are left out of the negatives, as they may be of the same class.",
+    )
+    hidden: int = Field(default=2048, ge=1, description="The width of the hidden layers of the projector and the predictor.")
+    width: int = Field(default=256, ge=2, description="The width of the embeddings.")
 
 
 class NNCLR(nn.Module):

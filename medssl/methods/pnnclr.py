@@ -30,7 +30,7 @@ import copy
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -61,28 +61,53 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(PluginConfig):
-    """The symbols stand above; `neighbours`, `clusters`, `mask_same_patient` and `cancel` are NNCLR's (`methods/nnclr.py`). `delay`: the
-    share of the training before neighbours count at all; `ramp`: the share over which r then rises to 1. "auto": see `methods.fit_to`."""
-
     name: str = "pnnclr"
-    alpha: Share | tuple[Share, Share] = (0.5, 1.0)
-    noise: float = Field(default=0.1, ge=0)
-    top_k: int = Field(default=1, ge=1)
-    temperature: float = Field(default=0.1, gt=0)
-    delay: Share = 0.2
-    ramp: Share = 0.6
-    momentum: Share | Literal["auto"] = "auto"
-    support_size: SupportSize = "auto"
-    neighbours: Neighbours = "any"
-    clusters: int = Field(default=0, ge=0)
-    mask_same_patient: bool = False
-    cancel: int = Field(default=0, ge=0)
-    hidden: int = Field(default=2048, ge=1)
-    width: int = Field(default=256, ge=2)
-    stop_gradient: bool = True
-    renormalise: bool = True
-    push: Literal["targets", "predictions"] = "targets"
-    terms: Literal[1, 4] = 1
+    alpha: Share | tuple[Share, Share] = Field(
+        default=(0.5, 1.0), description="How far a pseudo neighbour lies on the way to the neighbour, from 0 to 1: a number, or a range."
+    )
+    noise: float = Field(default=0.1, ge=0, description="The length of its random step on the sphere, in radians.")
+    top_k: int = Field(default=1, ge=1, description="The neighbour is one of so many nearest embeddings.")
+    temperature: float = Field(
+        default=0.1, gt=0, description="The temperature of the loss: a lower one gives more weight to the most similar images."
+    )
+    delay: Share = Field(default=0.2, description="The share of the training before neighbours are used.")
+    ramp: Share = Field(default=0.6, description="The share of the training over which they then gain their full influence.")
+    momentum: Share | Literal["auto"] = Field(
+        default="auto", description="The momentum of the target network; 0 is no target network, auto chooses by the number of steps."
+    )
+    support_size: SupportSize = Field(
+        default="auto",
+        description="The number of earlier embeddings in the support set; auto is half of the training images, at most 16,384.",
+    )
+    neighbours: Neighbours = Field(
+        default="any",
+        description="Which embeddings can be a neighbour: any, other_images (not the image's own), other_patients, or same_patient "
+        "(another image of the patient, where there is one).",
+    )
+    clusters: int = Field(
+        default=0,
+        ge=0,
+        description="With K above 0 the support set has K clusters, and new rows replace the oldest of the largest cluster: rare images "
+        "stay.",
+    )
+    mask_same_patient: bool = Field(
+        default=False, description="Whether other images of the same patient in the batch are left out of the negatives."
+    )
+    cancel: int = Field(
+        default=0,
+        ge=0,
+        description="How many of the most similar images of the batch are left out of the negatives, as they may be of the same class.",
+    )
+    hidden: int = Field(default=2048, ge=1, description="The width of the hidden layers of the projector and the predictor.")
+    width: int = Field(default=256, ge=2, description="The width of the embeddings.")
+    stop_gradient: bool = Field(default=True, description="Whether the gradient stops at pseudo neighbours.")
+    renormalise: bool = Field(default=True, description="Whether pseudo neighbours get length 1 again.")
+    push: Literal["targets", "predictions"] = Field(
+        default="targets", description="What the support set holds: projections of the target network, or predictions."
+    )
+    terms: Literal[1, 4] = Field(
+        default=1, description="The number of terms of the loss that are averaged: 1 as in NNCLR, 4 as in the authors' code."
+    )
 
 
 Tags = Int[Tensor, "b 4"]

@@ -29,13 +29,15 @@ USES_LABELS = False
 
 
 class Config(PluginConfig):
-    """`mask_same_patient`: other images of the patient, in either view, are no negatives."""
-
     name: str = "simclr"
-    temperature: float = Field(default=0.1, gt=0)
-    mask_same_patient: bool = False
-    hidden: int = Field(default=2048, ge=1)
-    width: int = Field(default=128, ge=2)
+    temperature: float = Field(
+        default=0.1, gt=0, description="The temperature of the loss: a lower one gives more weight to the most similar images."
+    )
+    mask_same_patient: bool = Field(
+        default=False, description="Whether other images of the same patient in the batch are left out of the negatives."
+    )
+    hidden: int = Field(default=2048, ge=1, description="The width of the hidden layer of the projector.")
+    width: int = Field(default=128, ge=2, description="The width of the embeddings.")
 
 
 @no_autocast

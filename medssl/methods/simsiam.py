@@ -31,11 +31,9 @@ USES_LABELS = False
 
 
 class Config(PluginConfig):
-    """`hidden`: of the projector, and the width of its output."""
-
     name: str = "simsiam"
-    hidden: int = Field(default=2048, ge=2)
-    bottleneck: int = Field(default=512, ge=1)
+    hidden: int = Field(default=2048, ge=2, description="The width of the layers of the projector, and of the embeddings.")
+    bottleneck: int = Field(default=512, ge=1, description="The width of the hidden layer of the predictor.")
 
 
 def simsiam_loss(

@@ -26,10 +26,8 @@ USES_LABELS = True
 
 
 class Config(PluginConfig):
-    """`label_smoothing`: the share eps of the target that all classes have in equal parts."""
-
     name: str = "supervised"
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="The share of the target that is spread equally over all classes.")
 
 
 class Supervised(nn.Module):

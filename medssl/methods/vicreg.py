@@ -36,13 +36,11 @@ EPS = 1e-4
 
 
 class Config(PluginConfig):
-    """`hidden`: the width of all three layers of the expander, that of the embeddings too. The others are the weights of the terms."""
-
     name: str = "vicreg"
-    invariance: float = Field(default=25.0, ge=0)
-    variance: float = Field(default=25.0, ge=0)
-    covariance: float = Field(default=1.0, ge=0)
-    hidden: int = Field(default=8192, ge=2)
+    invariance: float = Field(default=25.0, ge=0, description="The weight of the distance between the two views.")
+    variance: float = Field(default=25.0, ge=0, description="The weight of the term that keeps the spread of each dimension.")
+    covariance: float = Field(default=1.0, ge=0, description="The weight of the term against correlations between dimensions.")
+    hidden: int = Field(default=8192, ge=2, description="The width of all three layers of the projector, and of the embeddings.")
 
 
 def v(Z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:

@@ -1,5 +1,6 @@
 """The collapse alarm: it warns once for each likely cause, and ends a run that does not recover."""
 
+import shlex
 from pathlib import Path
 
 from medssl.config import Monitor
@@ -42,7 +43,7 @@ class Alarm:
             self._reporter.warn(f"Alarm at step {done}. {cause.text}")
 
     def _how_to_continue(self) -> str:
-        command = f"medssl pretrain --resume {self._folder} --set monitor.on_collapse=warn"
+        command = f"medssl pretrain --resume {shlex.quote(str(self._folder))} --set monitor.on_collapse=warn"
         try:
             state, _ = checkpoint.load(self._folder)
         except UserError:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from medssl.evaluate import Range, Score, SummaryRow
+from medssl.evaluate import Range, ResultsDocument, Score, SummaryRow, TaskFacts
 
 INITS = {"pretrained": "pretrained", "random": "random initialisation", "pixels": "raw pixels"}
 MODES = {"linear": "linear probe", "full": "full fine-tuning", "knn": "nearest neighbours"}
+UNNAMED = "label"  # the column of class folders and of tables that call it so
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -48,6 +49,22 @@ def format_range(counts: Range) -> str:
 def join_words(words: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def question_in_words(task: TaskFacts) -> str:
+    """What a classifier predicts: "sex (f or m)", "the label (normal or sick)", "which of Effusion and Mass an image shows"."""
+    names = [entry.name for entry in task.classes]
+    if task.kind == "multilabel":
+        return f"which of {join_words(names)} an image shows"
+    return f"{'the label' if task.column == UNNAMED else task.column} ({', '.join(names[:-1])} or {names[-1]})"
+
+
+def data_and_label(document: ResultsDocument) -> str:
+    """The names of the data set and of its label column: "nih (sex)"."""
+    task = document.task
+    label = f"{len(task.classes)} labels" if task.kind == "multilabel" else "" if task.column == UNNAMED else task.column
+    name = document.data.name
+    return f"{name} ({label})" if name and label else name or task.column
 
 
 def short_amount(labels: str) -> str:

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl.evaluate.label_draws import headline_fraction
-from medssl.evaluate.schema import EncoderFacts, LeakCheck, ResultsDocument, SummaryRow, TaskFacts
+from medssl.evaluate.schema import EncoderFacts, LeakCheck, ResultsDocument, SummaryRow
 from medssl.files import write_atomically
 from medssl.report.figures import NARROW, WIDE, figure_svg, headline_subgroups, subgroups_svg
 from medssl.report.formatting import (
+    data_and_label,
     format_difference_interval,
     format_interval,
     format_range,
     format_score,
-    join_words,
     label_amounts,
+    question_in_words,
     series_name,
 )
 from medssl.report.rendering import render_template
@@ -102,7 +103,7 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
         "report.html.j2",
         document=document,
         task=document.task,
-        name=document.data.name or document.task.column,
+        name=data_and_label(document),
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
         sentences=_sentences(document, headline),
         fractions={labels: [(series_name(row, summary), row) for row in summary if row.labels == labels] for labels in fractions},
@@ -141,8 +142,8 @@ def _sentences(document: ResultsDocument, headline: str) -> list[str]:
     score = f"{format_score(main.auroc.mean)} ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
     return [
         _pretraining_sentence(document.encoder),
-        f"Then {_TRAINED[main.mode]} with {label_amounts(*dict.fromkeys(row.labels for row in summary))}{repeated} to tell "
-        f"{_classes(task)}, and each classifier was scored once on {tested} {_test_exposure(document.leak_check)}.",
+        f"Then {_TRAINED[main.mode]} with {label_amounts(*dict.fromkeys(row.labels for row in summary))}{repeated} to predict "
+        f"{question_in_words(task)}; each classifier was scored once on {tested} {_test_exposure(document.leak_check)}.",
         f"With {label_amounts(headline)} ({format_range(main.n_labels)} images) the encoder reached an AUROC of {score}"
         f"{_difference_from_random(document, main)}.",
     ]
@@ -158,13 +159,6 @@ def _pretraining_sentence(encoder: EncoderFacts) -> str:
     how = f" with {method.get('title', method['name'])}" if method else ""
     without = ", without looking at a label" if "uses_labels" in method else ""
     return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}."
-
-
-def _classes(task: TaskFacts) -> str:
-    names = [entry.name for entry in task.classes]
-    if task.kind == "multilabel":
-        return f"which of {join_words(names)} an image shows"
-    return f"{names[1]} from {names[0]}" if len(names) == 2 else f"{join_words(names)} apart"
 
 
 def _test_exposure(leak_check: LeakCheck | None) -> str:

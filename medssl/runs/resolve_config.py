@@ -17,9 +17,17 @@ from medssl.types import Reporter, Source
 _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
-def list_source(data: Data) -> Source:
-    """The source, with all of its records, that the configuration names. A note says where patients are unknown."""
-    source = plugins.find("data.sources", data.source.name).build(data.source, data.path)
+def list_source(data: Data, stratum: str = "") -> Source:
+    """The source, with all of its records, that the configuration names. A note says where patients are unknown.
+
+    A table's columns that `data.label` and `stratum` name are read as labels; `stratum` is the label column that an earlier run split the
+    patients by.
+    """
+    settings, names = data.source, [*data.label.split(","), data.label, stratum]
+    if "labels" in type(settings).model_fields:
+        columns = dict.fromkeys([*settings.labels, *(name.strip() for name in names if name.strip())])
+        settings = settings.model_copy(update={"labels": tuple(columns)})
+    source = plugins.find("data.sources", settings.name).build(settings, data.path)
     return replace(source, notes=(*source.notes, *describe_unknown_patients(source.records)))
 
 
@@ -67,8 +75,12 @@ def settings_of_result(config: Config) -> Config:
 
 def _merge_values(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[dict[str, Any], Source]:
     """The values of the preset that suits the images, with `overrides` on top; and the source."""
-    path = data or "phantom"
-    origin: dict[str, Any] = {"data": {"path": path, "source": {"name": detect(path)}}}
+    if data is None:
+        raise UserError(
+            "Which images? Name them with --data, as in --data chestxray/ or --data scans.csv or --data medmnist:pneumoniamnist. "
+            "To try medssl without images of your own: --data phantom."
+        )
+    origin: dict[str, Any] = {"data": {"path": data, "source": {"name": detect(data)}}}
     preset_values = {} if preset is None else presets.load(preset)
     data_config = _resolve_data(merge(merge({"data": preset_values.get("data", {})}, origin), overrides)["data"])
     source = list_source(data_config)
@@ -87,7 +99,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS}
-    preset_values = _drop_network_settings(preset_values, overrides)
+    preset_values = _fit_length(_drop_network_settings(preset_values, overrides), overrides)
     return merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides), source
 
 
@@ -101,6 +113,18 @@ def _keep_sizes(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
     return {
         "method": {"name": of_user["name"], **{size: of_preset[size] for size in _SIZE_SETTINGS if size in of_preset and size in known}}
     }
+
+
+def _fit_length(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """The preset; where the user names a number of epochs, this is the length: without the preset's own length and least number of steps,
+    and with its share of warm-up."""
+    of_preset, epochs = preset.get("train", {}), _plugin_mapping(overrides.get("train")).get("epochs")
+    if not isinstance(epochs, int):
+        return preset
+    train = {key: value for key, value in of_preset.items() if key not in ("min_steps", "steps", "minutes")}
+    if "warmup_epochs" in train and "epochs" in train:
+        train["warmup_epochs"] *= epochs / train["epochs"]
+    return {**preset, "train": train}
 
 
 def _drop_network_settings(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

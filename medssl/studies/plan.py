@@ -15,8 +15,8 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from medssl.config import Config, Finetune, Frozen, merge, parse_overrides, resolve, resolve_part, to_yaml
-from medssl.data.split import LabelFraction, parse_labels
+from medssl.config import Config, Finetune, Frozen, Labels, full_names, merge, parse_overrides, resolve, resolve_part, to_yaml
+from medssl.data.split import LabelFraction, canonical_labels, parse_labels
 from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError, suggest
@@ -45,14 +45,9 @@ def _check_mode(name: str) -> str:
     return name
 
 
-def _check_labels(text: str) -> str:
-    parse_labels(text)
-    return text
-
-
 def _check_settings(items: tuple[str, ...]) -> tuple[str, ...]:
     parse_overrides(items)
-    return items
+    return tuple(full_names(items))
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
@@ -60,20 +55,23 @@ Settings = Annotated[tuple[str, ...], AfterValidator(_check_settings)]
 
 
 class DataSet(Frozen):
-    """A data set. `path`: the value of --data. `set`: settings for this data set only, such as data.label=pneumonia."""
+    """A data set of a study."""
 
-    path: str
-    set: Settings = ()
+    path: str = Field(description="The images, as --data names them.")
+    set: Settings = Field(default=(), description="Settings for this data set only, such as data.label=pneumonia.")
 
 
 class Encoder(Frozen):
-    """An encoder. `encoder`: a finished pretraining run or an encoder file, either one for all data sets, or one for each data set by its
-    name. Without `encoder`, an encoder is pretrained on each data set, with `method`, `preset` and `set` as in `medssl pretrain`."""
+    """An encoder of a study: a finished one, or one that is pretrained on each data set with `method`, `preset` and `set`."""
 
-    encoder: str | dict[Name, str] | None = None
-    method: str | None = None
-    preset: str | None = None
-    set: Settings = ()
+    encoder: str | dict[Name, str] | None = Field(
+        default=None,
+        description="A finished pretraining run or an encoder file for all data sets, or one for each by its name; without it an encoder "
+        "is pretrained.",
+    )
+    method: str | None = Field(default=None, description="The method of its pretraining.")
+    preset: str | None = Field(default=None, description="The preset of its pretraining.")
+    set: Settings = Field(default=(), description="Settings of its pretraining.")
 
     @model_validator(mode="after")
     def _check_encoder(self) -> "Encoder":
@@ -83,18 +81,21 @@ class Encoder(Frozen):
 
 
 class Study(Frozen):
-    """The content of a study's file. `out`: the folder of the study. `draws`: the number of label draws of each fraction, see
-    `medssl.evaluate.experiment`. `set`: settings for all pretrainings and fine-tunings. Relative paths start at the current folder."""
+    """The content of a study's file. Relative paths start at the current folder."""
 
-    out: str
-    data: dict[Name, DataSet] = Field(min_length=1)
-    encoders: dict[Name, Encoder] = Field(min_length=1)
-    labels: Annotated[str, AfterValidator(_check_labels)] = "1pct,10pct,100pct"
-    modes: tuple[Annotated[str, AfterValidator(_check_mode)], ...] = Field(default=("linear",), min_length=1)
-    draws: int = Field(default=5, ge=1)
-    seed: int = Field(default=0, ge=0)
-    device: str = "auto"
-    set: Settings = ()
+    out: str = Field(description="The folder of the study.")
+    data: dict[Name, DataSet] = Field(min_length=1, description="The data sets by name.")
+    encoders: dict[Name, Encoder] = Field(min_length=1, description="The encoders by name.")
+    labels: Annotated[Labels, AfterValidator(canonical_labels)] = Field(
+        default="1pct,10pct,100pct", description="The label fractions, as --labels names them."
+    )
+    modes: tuple[Annotated[str, AfterValidator(_check_mode)], ...] = Field(
+        default=("linear",), min_length=1, description="What is fitted: linear, knn, full."
+    )
+    draws: int = Field(default=5, ge=1, description="How many times the labelled patients are drawn at each fraction.")
+    seed: int = Field(default=0, ge=0, description="The seed of all random choices.")
+    device: str = Field(default="auto", description="The device: auto, cpu, cuda or cuda:N.")
+    set: Settings = Field(default=(), description="Settings of all pretrainings and fine-tunings.")
 
 
 @dataclass(frozen=True)

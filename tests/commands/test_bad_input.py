@@ -33,6 +33,12 @@ def picture(path, size=24):
 
 
 CASES = {
+    "a pretraining without data": (["pretrain"], ["--data chestxray/", "--data phantom"]),
+    "a preparation without data": (["prepare"], ["--data chestxray/", "--data phantom"]),
+    "a pretraining on one picture": (
+        ["pretrain", "--data", "good/00.png"],
+        ["good/00.png holds a single image", "Name several"],
+    ),
     "no such folder": (["pretrain", "--data", "nowhere"], ["nowhere"]),
     "no image in the folder": (["pretrain", "--data", "empty"], ["empty"]),
     "only text named .png": (["pretrain", "--data", "text"], ["not_an_image"]),

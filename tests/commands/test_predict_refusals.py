@@ -26,7 +26,7 @@ REFUSED = {
     "no setting at all": (("--data", "ward", "--set", "data=3"), ("configuration is wrong", "data")),
     "no data": (("--data", "nowhere"), ("nowhere", "does not exist")),
     "an empty folder": (("--data", "empty"), ("no image below empty",)),
-    "text": (("--data", "text.txt"), ("No image of text.txt can be used", "not_an_image")),
+    "text": (("--data", "text.txt"), ("text.txt is neither an image nor a list of images",)),
     "a folder for the table": (("--data", "ward", "--out", "ward"), ("ward exists", "--out")),
     "a table among the images": (("--data", "ward", "--out", "ward/p.csv"), ("ward/p.csv", "table of labels", "--out")),
     "a table in no folder": (("--data", "ward", "--out", "gone/p.csv"), ("gone/p.csv", "--out")),

@@ -49,15 +49,15 @@ def runs(tmp_path_factory):
 
 def test_three_sentences_say_what_was_compared_and_what_was_found(runs):
     shown = " ".join(Page(render(runs)).shown.split())
-    assert "3 runs of 2 encoders (MoCo · a and SimCLR · b) on 2 data sets (nih and lung) are compared." in shown
+    assert "3 runs of 2 encoders (MoCo · a and SimCLR · b) on 2 data sets (nih (finding) and lung (finding)) are compared." in shown
     assert (
         "Each classifier (linear probe) was trained with 10% and 100% of the labels and scored once on test images that neither its"
         in shown
     )
-    assert "8 images of 6 patients in nih and 8 images of 6 patients in lung." in shown
+    assert "8 images of 6 patients in nih (finding) and 8 images of 6 patients in lung (finding)." in shown
     assert (
-        "With 10% of the labels these are better than all others: MoCo · a in nih (linear probe); in 1 of 2 charts the intervals do"
-        in shown
+        "With 10% of the labels these are better than all others: MoCo · a by linear probe in nih (finding); "
+        "in 1 of 2 charts the intervals do" in shown
     )
 
 

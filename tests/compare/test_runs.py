@@ -80,7 +80,7 @@ def test_an_encoder_that_has_seen_test_images_is_never_best(run):
 def test_other_test_patients_stand_apart_and_are_ranked_by_nothing(run):
     others = np.array([f"other-{patient}" for patient in PATIENTS])
     first, second = build_comparisons([run("a/linear-a", FLAT, baselines={}), run("b/linear-b", RIGHT, baselines={}, patients=others)])
-    assert (first.data, second.data) == ("nih, test set 1", "nih, test set 2")
+    assert (first.data, second.data) == ("nih (finding), test set 1", "nih (finding), test set 2")
     assert not first.rankings and not second.rankings
 
 
@@ -100,9 +100,9 @@ def test_an_encoder_has_one_number_on_all_data_sets_and_in_all_modes(run):
     ]
     comparisons = build_comparisons(runs)
     assert [(comparison.data, comparison.mode) for comparison in comparisons] == [
-        ("nih", "linear"),
-        ("nih", "full"),
-        ("pneumonia", "linear"),
+        ("nih (finding)", "linear"),
+        ("nih (finding)", "full"),
+        ("pneumonia (finding)", "linear"),
     ]
     assert {(curve.name, curve.number) for comparison in comparisons for curve in comparison.curves if curve.number is not None} == {
         ("SimCLR · b", 0),

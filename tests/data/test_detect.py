@@ -40,9 +40,3 @@ def test_exactly_one_source_claims_an_image_folder_besides_none_claims_nonsense(
 def test_what_does_not_exist_is_a_user_error_that_says_so(data):
     with pytest.raises(UserError, match="does not exist"):
         detect(data)
-
-
-def test_a_single_picture_is_no_data_set(tmp_path):
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a\.png is no data set"):
-        detect(str(tmp_path / "a.png"))

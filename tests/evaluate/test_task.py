@@ -76,7 +76,7 @@ def test_the_only_label_column_needs_no_name_and_a_wrong_name_gets_the_nearest()
     assert label_columns(table) == label_columns(table, "finding") == ["finding"]
     with pytest.raises(UserError, match=r"no label column 'findin'.*Did you mean 'finding'"):
         label_columns(table, "findin")
-    with pytest.raises(UserError, match=r"2 label columns: finding, view.*data\.label"):
+    with pytest.raises(UserError, match=r"2 label columns: finding, view.*--label"):
         label_columns(table.assign(**{"label:view": "PA"}))
     with pytest.raises(UserError, match="no labels"):
         label_columns(table.drop(columns="label:finding"))

@@ -47,11 +47,24 @@ def with_hostile_text() -> dict[str, Any]:
     return document
 
 
+@pytest.mark.parametrize(
+    ("column", "predicted", "title"),
+    [("sex", "to predict sex (normal or sick);", "nih (sex)"), ("label", "to predict the label (normal or sick);", "nih")],
+)
+def test_the_page_names_the_label_column_and_its_classes(column: str, predicted: str, title: str) -> None:
+    document = a_document()
+    document["task"]["column"] = column
+    shown = " ".join(Page(render(document)).shown.split())
+    assert predicted in shown
+    assert f"Label efficiency: {title} An encoder" in shown
+    assert f"an image with {column} sick gets a higher score than an image with {column} normal" in shown
+
+
 def test_foreign_text_is_shown_and_never_run() -> None:
     shown_page = Page(render(with_hostile_text()))
     assert not {"script", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in shown_page.elements}
     assert not [name for _, attributes in shown_page.elements for name in attributes if name.startswith("on")]
-    assert f"to tell {SCRIPT} from normal" in shown_page.shown
+    assert f"(normal or {SCRIPT})" in shown_page.shown
     assert "{{ 7 * 7 }}" in shown_page.shown
     drawn = Page(figure_svg(to_results(with_hostile_text()), WIDE, "x"))
     assert f"{SCRIPT}$x^2$-->" in drawn.shown and "script" not in {tag for tag, _ in drawn.elements}
@@ -84,7 +97,7 @@ def test_three_sentences_say_what_was_done_with_the_numbers_of_the_document() ->
     assert (
         "An encoder (resnet18) was pretrained with pNNCLR on 1,549 different images of 368 patients, without looking at a label." in shown
     )
-    assert "trained with 1%, 10% and 100% of the labels, in up to 5 draws of patients, to tell sick from normal" in shown
+    assert "trained with 1%, 10% and 100% of the labels, in up to 5 draws of patients, to predict finding (normal or sick)" in shown
     assert "scored once on 150 images of 102 patients that neither its pretraining nor its fine-tuning had seen." in shown
     assert "With 10% of the labels (58 to 66 images) the encoder reached an AUROC of 0.823 (95% interval 0.773 to 0.863)" in shown
     assert "0.163 more than the same network from random initialisation" in shown and "(+0.050 to +0.270) does not include zero" in shown
@@ -178,7 +191,7 @@ def test_each_row_says_its_own_number_of_draws() -> None:
 
 def test_a_single_fraction_is_drawn_as_dots_and_named_without_a_list() -> None:
     shown = Page(render(a_document(("100pct",)))).shown
-    assert "trained with 100% of the labels to tell" in shown
+    assert "trained with 100% of the labels to predict" in shown
     assert "logarithmic" not in shown
 
 
@@ -188,7 +201,7 @@ def test_more_than_two_classes_and_few_facts_still_make_a_page() -> None:
     for section in ("data", "encoder", "leak_check", "run"):
         del document[section]
     shown = Page(render(document)).shown
-    assert "to tell normal, sick and very sick apart" in shown
+    assert "to predict finding (normal, sick or very sick)" in shown
     assert "An encoder was pretrained." in shown
 
 

@@ -43,6 +43,19 @@ def test_another_network_gets_neither_stem_nor_arguments_of_the_presets_network(
     assert backbone("backbone.stem=small").arguments == {"channels": [32, 64, 128, 256]}
 
 
+def test_a_number_of_epochs_is_the_length_whatever_the_presets_own_with_its_share_of_warm_up(tmp_path):
+    def train(*sets, preset="chest_xray_cpu"):
+        return resolve_config(Silent(), "phantom", preset, flags_and_sets(None, None, None, [*SMALL, *sets]))[0].train
+
+    assert (train().epochs, train().min_steps, train().warmup_epochs) == (120, 500, 12)
+    for asked in ("train.epochs=5", "epochs=5"):
+        assert (train(asked).epochs, train(asked).min_steps, train(asked).warmup_epochs) == (5, 0, 0.5)
+    assert train("epochs=5", "min_steps=7").min_steps == 7
+    (own := tmp_path / "mine.yaml").write_text("train: {steps: 9}\n", "utf-8")
+    assert train("epochs=5", preset=str(own)).steps is None
+    assert train(preset=str(own)).steps == 9
+
+
 @pytest.mark.parametrize("wrong", ["method=5", "method=nnclrr", "method.widht=3"])
 def test_a_wrong_method_is_the_users_error(wrong):
     with pytest.raises(UserError):

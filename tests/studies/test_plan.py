@@ -98,6 +98,11 @@ def test_what_is_wrong_in_the_yaml_is_named_with_the_remedy(read, case):
         assert text in str(error.value), str(error.value)
 
 
+@pytest.mark.parametrize("labels", ["1%, 50%, all", "[0.01, 50%, 1.0]", "1pct,50pct,100pct"])
+def test_label_fractions_are_saved_in_one_spelling(read, labels):
+    assert read("1pct,10pct,50pct,100pct", labels).labels == "1pct,50pct,100pct"
+
+
 def test_a_study_goes_on_as_it_was_and_says_what_differs(read, tmp_path):
     (tmp_path / "runs" / "study").mkdir(parents=True)
     save_study(read())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
@@ -34,14 +35,16 @@ _NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.5", "1
 
 
 class Config(PluginConfig):
-    """`window`: header (the file's VOI LUT or first window, else a window for its modality), percentile (of the frame), none (the range of
-    the stored bits), or windows in HU for CT, which give one channel each. `non_finite`: a frame of floating-point numbers that holds NaN
-    or infinity is left out (skip), or these pixels become 0 (zero)."""
-
     name: str = "dicom"
-    window: Window = "header"
-    non_finite: Literal["skip", "zero"] = "skip"
-    limits: Limits = Limits()
+    window: Window = Field(
+        default="header",
+        description="How grey values are scaled, as data.window; header is the file's VOI LUT or first window, else a window for its "
+        "modality.",
+    )
+    non_finite: Literal["skip", "zero"] = Field(
+        default="skip", description="A frame with NaN or infinite values is left out, or these values become 0."
+    )
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 class _File(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
+from pydantic import Field
 
 from medssl.config import Limits, PluginConfig, Window, windows_hu
 from medssl.data.formats import LastOpened, channels_first, nifti_header
@@ -22,14 +23,16 @@ from medssl.types import Decoded
 
 
 class Config(PluginConfig):
-    """`window`: header and percentile both mean the 0.5th and 99.5th percentile of the volume, as NIfTI states no window; none means the
-    range of the stored integers; windows in HU, for CT, give one channel each. `non_finite`: a volume that holds NaN or infinity is left
-    out (skip), or these voxels become 0 (zero)."""
-
     name: str = "nifti"
-    window: Window = "header"
-    non_finite: Literal["skip", "zero"] = "skip"
-    limits: Limits = Limits()
+    window: Window = Field(
+        default="header",
+        description="How grey values are scaled, as data.window; header is percentile 0.5 to 99.5 of the volume, as NIfTI files state no "
+        "window.",
+    )
+    non_finite: Literal["skip", "zero"] = Field(
+        default="skip", description="A volume with NaN or infinite values is left out, or these values become 0."
+    )
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 class Volume(NamedTuple):

@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
+from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
 from medssl.data.formats import LastOpened, channels_first, open_regular_file
@@ -26,10 +27,8 @@ _LARGEST_VALUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 
 class Config(PluginConfig):
-    """Options of the npz reader: it has none beside the limits."""
-
     name: str = "npz"
-    limits: Limits = Limits()
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 class Images(NamedTuple):

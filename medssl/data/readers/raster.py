@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
 from medssl.data.formats import channels_first, open_regular_file, png, sixteen_bit
@@ -21,10 +22,8 @@ _FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+
 
 
 class Config(PluginConfig):
-    """Options of the raster reader: it has none beside the limits."""
-
     name: str = "raster"
-    limits: Limits = Limits()
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 class Reader:

@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pydantic import Field
+
 from medssl.config import Limits
 from medssl.data import walk
 from medssl.data.dicom import header, series
@@ -22,14 +24,15 @@ _SAMPLE = 50
 
 
 class Config(JoinConfig):
-    """`frames`: which frames of a file become images: all, first, middle, every_N. `derived`: whether localizers, saved screens and images
-    computed from others are kept. `burned_in`: whether images are kept whose header states that they show text."""
-
     name: str = "dicom"
-    frames: FramePolicy = "all"
-    derived: Literal["skip", "keep"] = "skip"
-    burned_in: Literal["skip", "keep"] = "skip"
-    limits: Limits = Limits()
+    frames: FramePolicy = Field(
+        default="all", description="Which frames of a file become images: all, first, middle or every_N, such as every_5."
+    )
+    derived: Literal["skip", "keep"] = Field(
+        default="skip", description="Whether localizers, saved screens and images computed from others are kept."
+    )
+    burned_in: Literal["skip", "keep"] = Field(default="skip", description="Whether images are kept whose header says that they show text.")
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 def recognises(data: str) -> bool:

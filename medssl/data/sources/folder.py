@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from pydantic import Field
+
 from medssl.data import walk
 from medssl.data.formats import picture_pages
 from medssl.data.frame_policy import FramePolicy, choose_frames
@@ -26,10 +28,10 @@ _NAMED_SUFFIXES = re.compile(
 
 
 class Config(JoinConfig):
-    """`frames`: which pages of a TIFF file become images: all, first, middle or every_N, such as every_5."""
-
     name: str = "folder"
-    frames: FramePolicy = "all"
+    frames: FramePolicy = Field(
+        default="all", description="Which pages of a TIFF file become images: all, first, middle or every_N, such as every_5."
+    )
 
 
 def recognises(data: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pydantic import Field
+
 from medssl.config import Limits
 from medssl.data import walk
 from medssl.data.dicom import series
@@ -22,11 +24,12 @@ Listing = tuple[Sequence[Record], Sequence[str], Sequence[tuple[str, str, str]]]
 
 
 class Config(TableConfig):
-    """`missing`: whether rows whose file does not exist are an error or are left out, as for a data set that was downloaded in part."""
-
     name: str = "manifest"
-    missing: Literal["error", "skip"] = "error"
-    limits: Limits = Limits()
+    missing: Literal["error", "skip"] = Field(
+        default="error",
+        description="Whether rows whose file does not exist are an error or are left out, as for data that was downloaded in part.",
+    )
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 def recognises(data: str) -> bool:

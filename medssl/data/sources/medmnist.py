@@ -40,12 +40,11 @@ _CAVEATS = {  # published leaks between the official splits
 
 
 class Config(PluginConfig):
-    """`slices`: which slices of a volume become images: all, first, middle or every_N, such as every_4. `max_label_bytes`: a larger label
-    array is refused before it is unpacked."""
-
     name: str = "medmnist"
-    slices: FramePolicy = "all"
-    max_label_bytes: int = Field(default=2**28, gt=0)
+    slices: FramePolicy = Field(
+        default="all", description="Which slices of a volume become images: all, first, middle or every_N, such as every_5."
+    )
+    max_label_bytes: int = Field(default=2**28, gt=0, description="The most bytes that the array of labels may have when it is unpacked.")
 
 
 class Official(NamedTuple):

@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from pydantic import Field
+
 from medssl.config import Limits
 from medssl.data import walk
 from medssl.data.formats import nifti_header
@@ -27,13 +29,14 @@ _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")  # BIDS 1.10, "Filesystem
 
 
 class Config(JoinConfig):
-    """`volumes`: which volumes of a file become images: all, or the first of a time series. `slices`: which slices of a volume do: all,
-    first, middle or every_N, such as every_5."""
-
     name: str = "nifti"
-    volumes: Literal["all", "first"] = "all"
-    slices: FramePolicy = "all"
-    limits: Limits = Limits()
+    volumes: Literal["all", "first"] = Field(
+        default="all", description="Which volumes of a file become images: all, or the first of a time series."
+    )
+    slices: FramePolicy = Field(
+        default="all", description="Which slices of a volume become images: all, first, middle or every_N, such as every_5."
+    )
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 def recognises(data: str) -> bool:

@@ -32,16 +32,21 @@ _NORMAL = "normal"
 
 
 class Config(PluginConfig):
-    """`size`: edge of the images in pixels. `prevalence`: share of the patients with the finding. `variation`: how much position, turn,
-    zoom and exposure differ from image to image; from 1 on, windows are set by eye, and the tube's voltage differs, too."""
-
     name: str = "phantom"
-    patients: int = Field(default=200, ge=4)
-    size: int = Field(default=256, ge=64, le=2048)
-    prevalence: float = Field(default=0.4, gt=0, lt=1)
-    finding: Finding = "nodule"
-    variation: float = Field(default=1.0, ge=0, le=4)
-    seed: int = Field(default=0, ge=0)
+    patients: int = Field(default=200, ge=4, description="The number of patients.")
+    size: int = Field(default=256, ge=64, le=2048, description="The edge of the images in pixels.")
+    prevalence: float = Field(default=0.4, gt=0, lt=1, description="The share of the patients with the finding.")
+    finding: Finding = Field(
+        default="nodule", description="The finding: nodule is a small shadow somewhere, interstitial a texture all over the lungs."
+    )
+    variation: float = Field(
+        default=1.0,
+        ge=0,
+        le=4,
+        description="How much position, turn, zoom and exposure differ from image to image; from 1 on the window and the tube's voltage "
+        "differ, too.",
+    )
+    seed: int = Field(default=0, ge=0, description="The seed of the drawing.")
 
 
 @dataclass(frozen=True, slots=True)

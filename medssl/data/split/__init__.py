@@ -2,7 +2,7 @@
 
 from medssl.data.split.assignment import assign_roles, choose_holdout
 from medssl.data.split.cached import Split, find_split
-from medssl.data.split.label_fractions import LabelFraction, draw_by_class, parse_labels
+from medssl.data.split.label_fractions import LabelFraction, canonical_labels, draw_by_class, parse_labels
 from medssl.data.split.leaks import Leaks, find_leaks
 from medssl.data.split.multilabel import draw_multilabel
 
@@ -11,6 +11,7 @@ __all__ = [
     "Leaks",
     "Split",
     "assign_roles",
+    "canonical_labels",
     "choose_holdout",
     "draw_by_class",
     "draw_multilabel",

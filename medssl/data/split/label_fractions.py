@@ -16,7 +16,7 @@ from jaxtyping import Int, Shaped
 from medssl.data.split.assignment import patients_by_class, rank_patients
 from medssl.errors import UserError
 
-_EXAMPLES = "Write for instance 10pct, a list such as 1pct,10pct,100pct, 50shot (patients of each class) or all."
+_EXAMPLES = "Write for instance 10pct (also 10% or 0.1), a list such as 1pct,10pct,100pct, 50shot (patients of each class) or all."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,26 @@ class LabelFraction:
 
 
 def parse_labels(text: str) -> list[LabelFraction]:
-    """The fractions that the option --labels names, in its order, each once. Raises UserError, with examples, for other text."""
+    """The fractions that the option --labels names, in its order, each once. Raises UserError, with examples, for other text.
+
+    >>> [str(fraction) for fraction in parse_labels("10%, 0.1, 1.0, 50shot")]
+    ['10pct', '100pct', '50shot']
+    """
     return list(dict.fromkeys(_parse_part(part.strip(), text) for part in text.split(",")))
+
+
+def canonical_labels(text: str) -> str:
+    """The same fractions in one spelling: "1pct,100pct" for "1%, all". Raises UserError as `parse_labels`."""
+    return ",".join(map(str, parse_labels(text)))
 
 
 def _parse_part(part: str, text: str) -> LabelFraction:
     if part == "all":
         return LabelFraction(share=Fraction(1))
-    if (match := re.fullmatch(r"(\d+(?:\.\d+)?)pct", part, re.ASCII)) and 0 < Fraction(match[1]) <= 100:
+    if (match := re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:pct|%)", part, re.ASCII)) and 0 < Fraction(match[1]) <= 100:
         return LabelFraction(share=Fraction(match[1]) / 100)
+    if (match := re.fullmatch(r"\d*\.\d+", part, re.ASCII)) and 0 < Fraction(match[0]) <= 1:
+        return LabelFraction(share=Fraction(match[0]))
     if (match := re.fullmatch(r"(\d+)shot", part, re.ASCII)) and int(match[1]) > 0:
         return LabelFraction(shots=int(match[1]))
     raise UserError(f"--labels {text}: {part!r} is no label fraction. {_EXAMPLES}")
@@ -61,7 +72,7 @@ def draw_by_class(
     classes = patients_by_class(patients, labels)
     if len(np.unique(labels[labels != ""])) < 2:
         only = f"They all say {next(iter(classes))!r}." if classes else "There is none."
-        raise UserError(f"A classifier needs training labels of two classes. {only} --set data.label=COLUMN names another column.")
+        raise UserError(f"A classifier needs training labels of two classes. {only} --label COLUMN names another column.")
     _check_sizes(wanted, {name: len(of_class) for name, of_class in classes.items()})
     drawn: list[str] = []
     for of_class in classes.values():

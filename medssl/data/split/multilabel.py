@@ -90,5 +90,5 @@ def _check_shots(wanted: LabelFraction, names: Sequence[str], patient_has: Patie
     if (wanted.shots or 0) > counts[scarce]:
         raise UserError(
             f"--labels {wanted}: of {scarce!r} there are {counts[scarce]} labelled training patients. The largest that works is "
-            f"{counts[scarce]}shot; or leave that label out with --set data.label=NAME,NAME."
+            f"{counts[scarce]}shot; or leave that label out with --label NAME,NAME."
         )

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
 
@@ -33,14 +35,23 @@ _CHEXPERT = ("Path", "Frontal/Lateral", "AP/PA")  # the columns after the last o
 
 
 class TableConfig(PluginConfig):
-    """`columns`: the column of a role (path, patient, study, site, split, label, sex, age, view, scanner) where its name does not show the
-    role, such as {patient: case_number}. `labels`: columns that are labels, besides those named label*. For CheXpert's tables,
-    `uncertain`: what a finding marked -1 counts as; `unmentioned`: what an empty cell counts as (negative, as in the paper)."""
+    """The options of a source with a table."""
 
-    columns: Mapping[str, str] = {}
-    labels: tuple[str, ...] = ()
-    uncertain: Literal["missing", "positive", "negative"] = "missing"
-    unmentioned: Literal["negative", "missing"] = "negative"
+    columns: Mapping[str, str] = Field(
+        default={},
+        description="The column of a role (path, patient, study, site, split, sex, age, view, scanner) whose name does not show it, as in "
+        "{patient: case_number}.",
+    )
+    labels: tuple[str, ...] = Field(
+        default=(),
+        description="More columns that are read as labels; those of data.label (finetune --label) always are.",
+    )
+    uncertain: Literal["missing", "positive", "negative"] = Field(
+        default="missing", description="What a finding marked -1 in CheXpert's tables counts as."
+    )
+    unmentioned: Literal["negative", "missing"] = Field(
+        default="negative", description="What an empty cell in CheXpert's tables counts as."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +75,25 @@ def parse_split(name: str) -> str | None:
 
 
 def find_columns(header: list[str], config: TableConfig, name: str) -> Columns:
-    """The roles of the columns of the table `name`. Raises UserError where the configuration names an unknown role or a missing column, and
-    where several columns could have one role."""
+    """The roles of the columns of the table `name`. Where several columns could be the label, all are labels under their own names.
+
+    Raises UserError where the configuration names an unknown role or a missing column, and where several columns could have another role.
+    """
     for role in config.columns:
         if role not in _NAMES:
             raise UserError(f"columns: {role!r} is no role of a column. {suggest(role, _NAMES)}")
-    roles = {}
+    roles, labels = {}, {column: header.index(column) for column in config.labels if column in header}
     for role in _NAMES:
-        column = config.columns.get(role) or _find_column(header, role, config, name)
-        if column:
-            roles[role] = _position(header, column, name)
-    labels = {column: _position(header, column, name) for column in config.labels}
+        columns = [config.columns[role]] if role in config.columns else _find_candidates(header, role, config)
+        if len(columns) > 1 and role == "label":
+            labels |= {column: header.index(column) for column in columns}
+        elif len(columns) > 1:
+            raise UserError(
+                f"{name}: the columns {', '.join(columns)} could all be the {role}. "
+                f"Say which with --set data.source.columns.{role}={columns[0]}"
+            )
+        elif columns:
+            roles[role] = _position(header, columns[0], name)
     labels |= {column: n for n, column in enumerate(header) if normalise_name(column).startswith("label") and n not in roles.values()}
     findings = header.index(_CHEXPERT[-1]) + 1 if set(_CHEXPERT) <= set(header) else len(header)
     marked = {column: n for n, column in enumerate(header) if n >= findings and n not in {*roles.values(), *labels.values()}}
@@ -87,14 +106,8 @@ def _position(header: list[str], column: str, name: str) -> int:
     return header.index(column)
 
 
-def _find_column(header: list[str], role: str, config: TableConfig, name: str) -> str | None:
-    """The column whose name shows the role, None where there is none. Raises UserError where several could be it."""
-    configured = {*config.columns.values(), *config.labels}
-    candidates = [column for column in header if normalise_name(column) in _NAMES[role].split() and column not in configured]
+def _find_candidates(header: list[str], role: str, config: TableConfig) -> list[str]:
+    """The columns whose names show the role; only the one that is called like the role, where there is one."""
+    candidates = [column for column in header if normalise_name(column) in _NAMES[role].split() and column not in config.columns.values()]
     exact = [column for column in candidates if normalise_name(column) == role]
-    if len(candidates) > 1 and len(exact) != 1:
-        raise UserError(
-            f"{name}: the columns {', '.join(candidates)} could all be the {role}. "
-            f"Say which with --set data.source.columns.{role}={candidates[0]}"
-        )
-    return (exact or candidates or [None])[0]
+    return exact if len(exact) == 1 else candidates

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import Field
+
 from medssl.data.tables.columns import TableConfig, normalise_name
 from medssl.data.tables.table import SUFFIXES, Row, Table, format_rows, merge_row, read_table
 from medssl.data.walk import RootFolder
@@ -23,9 +25,9 @@ NO_TABLE = "none"
 
 
 class JoinConfig(TableConfig):
-    """`table`: the name of the table beside the images, where there are several and none is called labels.csv; "none" uses no table."""
+    """The options of a source with a table beside the images."""
 
-    table: str = ""
+    table: str = Field(default="", description="The name of the table beside the images, where there are several; none: use no table.")
 
     @property
     def describes_table(self) -> bool:

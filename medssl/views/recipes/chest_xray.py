@@ -39,25 +39,31 @@ from medssl.views.operations import (
 
 
 class Config(PluginConfig):
-    """Units as in `views/operations.py`; an operation with p 0 is left out."""
-
     name: str = "chest_xray"
-    crop_area: PositiveShareRange = (0.3, 1.0)
-    crop_aspect: PositiveRange = (3 / 4, 4 / 3)
-    flip_p: Share = 0.5
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 10
-    rotation_p: Share = 0.5
-    brightness: Share = 0.15
-    contrast: Share = 0.25
-    brightness_contrast_p: Share = 0.8
-    gamma: PositiveRange = (0.75, 1.33)
-    gamma_p: Share = 0.5
-    blur_sigma: PositiveShareRange = (0.0005, 0.005)
-    blur_p: Share = 0.2
-    noise_std: ShareRange = (0.0, 0.03)
-    noise_p: Share = 0.2
-    cutout_side: ShareRange = (0.1, 0.3)
-    cutout_p: Share = 0.0
+    crop_area: PositiveShareRange = Field(default=(0.3, 1.0), description="The range of the share of the image's area that a view shows.")
+    crop_aspect: PositiveRange = Field(default=(3 / 4, 4 / 3), description="The range of the shape of that part, as width / height.")
+    flip_p: Share = Field(default=0.5, description="The probability of a mirror image, left for right.")
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = Field(
+        default=10, description="The largest rotation in degrees, to either side."
+    )
+    rotation_p: Share = Field(default=0.5, description="The probability of a rotation.")
+    brightness: Share = Field(default=0.15, description="The largest change of brightness, as a share of the full range.")
+    contrast: Share = Field(default=0.25, description="The largest change of contrast, as a share of the contrast.")
+    brightness_contrast_p: Share = Field(default=0.8, description="The probability of a change of brightness and contrast.")
+    gamma: PositiveRange = Field(default=(0.75, 1.33), description="The range of the exponent of the grey values.")
+    gamma_p: Share = Field(default=0.5, description="The probability of such an exponent.")
+    blur_sigma: PositiveShareRange = Field(
+        default=(0.0005, 0.005), description="The range of the standard deviation of the blur, as a share of the view's edge."
+    )
+    blur_p: Share = Field(default=0.2, description="The probability of a blur.")
+    noise_std: ShareRange = Field(
+        default=(0.0, 0.03), description="The range of the standard deviation of the noise, as a share of the full range."
+    )
+    noise_p: Share = Field(default=0.2, description="The probability of noise.")
+    cutout_side: ShareRange = Field(
+        default=(0.1, 0.3), description="The range of the edge of the square that is blackened, as a share of the view's edge."
+    )
+    cutout_p: Share = Field(default=0.0, description="The probability of a blackened square.")
 
 
 def build(config: Config) -> tuple[Operation, ...]:

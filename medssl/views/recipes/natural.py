@@ -25,20 +25,22 @@ from medssl.views.operations import (
 
 
 class Config(PluginConfig):
-    """Units as in `views/operations.py`; an operation with p 0 is left out."""
-
     name: str = "natural"
-    crop_area: PositiveShareRange = (0.2, 1.0)
-    crop_aspect: PositiveRange = (3 / 4, 4 / 3)
-    flip_p: Share = 0.5
-    brightness: Share = 0.4
-    contrast: Share = 0.4
-    saturation: Share = 0.4
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    jitter_p: Share = 0.8
-    greyscale_p: Share = 0.2
-    blur_sigma: PositiveShareRange = (0.1 / 224, 2 / 224)
-    blur_p: Share = 0.0
+    crop_area: PositiveShareRange = Field(default=(0.2, 1.0), description="The range of the share of the image's area that a view shows.")
+    crop_aspect: PositiveRange = Field(default=(3 / 4, 4 / 3), description="The range of the shape of that part, as width / height.")
+    flip_p: Share = Field(default=0.5, description="The probability of a mirror image, left for right.")
+    brightness: Share = Field(default=0.4, description="The largest change of brightness, as a share of the brightness.")
+    contrast: Share = Field(default=0.4, description="The largest change of contrast, as a share of the contrast.")
+    saturation: Share = Field(default=0.4, description="The largest change of saturation, as a share of the saturation.")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.1, description="The largest turn of the hue, as a share of the circle of colours."
+    )
+    jitter_p: Share = Field(default=0.8, description="The probability of these four changes.")
+    greyscale_p: Share = Field(default=0.2, description="The probability of a view without colours.")
+    blur_sigma: PositiveShareRange = Field(
+        default=(0.1 / 224, 2 / 224), description="The range of the standard deviation of the blur, as a share of the view's edge."
+    )
+    blur_p: Share = Field(default=0.0, description="The probability of a blur.")
 
 
 def build(config: Config) -> tuple[Operation, ...]:

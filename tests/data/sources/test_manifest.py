@@ -57,6 +57,15 @@ def test_mapped_columns_and_named_labels_are_used(root):
     assert source.records[0].labels == {"label": "x", "label_b": "y", "grade": "3"}
 
 
+def test_columns_that_could_all_be_the_label_are_labels_under_their_own_names(root):
+    assert build(root, "path,class,target,other\n1.png,a,b,c\n").records[0].labels == {"class": "a", "target": "b"}
+
+
+def test_a_column_that_is_named_as_a_label_is_one_beside_its_role_and_a_missing_one_is_none(root):
+    record = build(root, "path,diagnosis,sex\n1.png,a,f\n", labels=["sex", "diagnosis", "gone"]).records[0]
+    assert (record.labels, record.extra) == ({"label": "a", "diagnosis": "a", "sex": "f"}, {"sex": "f"})
+
+
 def test_an_empty_label_is_no_label(root):
     assert [dict(record.labels) for record in build(root, "path,label\n1.png,\n2.png,a\n").records] == [{}, {"label": "a"}]
 
@@ -108,7 +117,7 @@ def test_a_path_outside_the_root_is_refused_with_its_row(root, cell):
         ("path,patient\n1.png,p\n2.png,\n", r"row 3: the patient is empty"),
         ("path,split\n1.png,holdout\n", r"row 2: the split is unknown.*train, val or test"),
         ("picture,label\n1.png,a\n", r"no column names the images; it has 'picture', 'label'"),
-        ("path,class,target\n1.png,a,b\n", r"class, target could all be the label.*columns\.label=class"),
+        ("path,pid,subject\n1.png,a,b\n", r"pid, subject could all be the patient.*columns\.patient=pid"),
         ("path,label\n", r"no rows"),
         ("", r"no column names the images; it has none"),
         ("path\n1.png\ngone.png\n", r"1 files that are not there.*missing=skip: row 3\.$"),

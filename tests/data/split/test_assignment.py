@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl.data.split import assign_roles, choose_holdout, draw_by_class, parse_labels
+from medssl.data.split import assign_roles, canonical_labels, choose_holdout, draw_by_class, parse_labels
 from medssl.errors import UserError
 
 SEEDS = range(25)
@@ -192,7 +192,35 @@ def test_fractions_are_read_in_order_and_each_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["10percent", "10%", "10", "0pct", "101pct", "-1pct", "0shot", "1.5shot", "", "1pct,,10pct", "1e1pct", "\u0661pct"]
+    ("text", "one_spelling"),
+    [("10%", "10pct"), ("1%,10%,100%", "1pct,10pct,100pct"), ("0.1", "10pct"), (".025, 1.0", "2.5pct,100pct"), ("2.5 %", "2.5pct")],
+)
+def test_a_share_may_be_written_as_percent_or_as_a_number(text: str, one_spelling: str) -> None:
+    assert canonical_labels(text) == one_spelling
+    assert parse_labels(text) == parse_labels(one_spelling)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10percent",
+        "10",
+        "1",
+        "1.1",
+        "0.0",
+        "-0.1",
+        "0pct",
+        "0%",
+        "101%",
+        "101pct",
+        "-1pct",
+        "0shot",
+        "1.5shot",
+        "",
+        "1pct,,10pct",
+        "1e1pct",
+        "\u0661pct",
+    ],
 )
 def test_anything_else_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UserError, match="10pct"):

@@ -1,0 +1,61 @@
+"""What every configuration is built from: closed, frozen models, and the choice of a plug-in by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from medssl import plugins
+from medssl.errors import suggest
+
+
+class Frozen(BaseModel):
+    """The base of every configuration: immutable, no unknown keys, defaults validated too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class PluginConfig(Frozen):
+    """The base of every plug-in's `Config`."""
+
+    name: str = Field(description="The name of the plug-in, which is that of its file.")
+
+
+def _choose_plugin(kind: str, value: Any) -> PluginConfig:
+    """The `Config` of one plug-in of `kind`, from its name or from a mapping with `name`."""
+    if isinstance(value, PluginConfig):
+        return value
+    options = {"name": value} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
+    if "name" not in options:
+        raise ValueError(f"needs a name; known: {', '.join(plugins.names(kind))}")
+    model = plugins.find(kind, str(options["name"])).Config
+    try:
+        return model(**options)
+    except ValidationError as error:
+        raise ValueError("; ".join(explain(model, e) for e in error.errors())) from None
+
+
+def plugin_kind(metadata: list[Any]) -> str:
+    """The kind of plug-in that a field with this metadata chooses, such as "methods"; "" for any other field."""
+    return next((each.func.args[0] for each in metadata if isinstance(each, BeforeValidator) and isinstance(each.func, partial)), "")
+
+
+SourceChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "data.sources"))]
+RecipeChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "views.recipes"))]
+BackboneChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "backbones"))]
+MethodChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "methods"))]
+
+
+def explain(model: type[BaseModel], error: Any) -> str:
+    """A validation error as a sentence that begins with the key."""
+    where = [str(part) for part in error["loc"]]
+    key = ".".join(where)
+    if error["type"] == "extra_forbidden":
+        for part in where[:-1]:
+            model = cast(type[BaseModel], model.model_fields[part].annotation)
+        return f"{key}: unknown key. {suggest(where[-1], model.model_fields)}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}" if error["type"] == "value_error" else f"{key}: {message} (given: {error['input']!r})"

@@ -1,0 +1,71 @@
+"""One image file of any kind that medssl reads, found by its content: DICOM with any name, PNG, JPEG, TIFF, BMP, or NIfTI.
+
+Every frame, page or slice of the file is an image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from medssl import plugins
+from medssl.config import Limits, PluginConfig
+from medssl.data.dicom import series
+from medssl.data.formats import nifti_header, picture_pages
+from medssl.data.sources import nifti
+from medssl.errors import ReadError, UserError
+from medssl.types import Record, Source
+
+_READERS = ("dicom", "raster", "nifti")
+_HEAD_BYTES = 4096  # enough for every reader to recognise its files
+
+
+class Config(PluginConfig):
+    name: str = "image_file"
+    limits: Limits = Field(default=Limits(), description="Limits above which the file is refused.")
+
+
+def recognises(data: str) -> bool:
+    """A file that begins like an image, whatever its name."""
+    try:
+        return _find_reader(Path(data).expanduser()) != ""
+    except (OSError, ValueError, RuntimeError):  # no such file, a name that is no path, "~name" where no user has this name
+        return False
+
+
+def build(config: Config, data: str) -> Source:
+    """Lists the images of the file. Raises UserError where it has none that can be used."""
+    file = Path(data).expanduser()
+    if not file.is_file():
+        raise UserError(f"The file {data} does not exist. Check --data; current folder: {Path.cwd()}.")
+    root, notes = file.parent.resolve(), ()
+    try:
+        match _find_reader(file):
+            case "dicom":
+                found = series.list_frames(root, [file.name], config.limits)
+                records, notes = found.records, found.notes
+                reason = "".join(f"{reason}: {detail}" for _, reason, detail in found.skipped)
+            case "nifti":
+                header = nifti_header.read(file, config.limits)
+                records, reason = tuple(nifti.slices(Record(file.name, "nifti"), header, header.volumes, "all")), ""
+            case "raster":
+                pages = picture_pages(file)
+                named = file.name if len(pages) > 1 else None
+                records, reason = tuple(Record(file.name, "raster", page, series=named) for page in pages), ""
+            case _:
+                records, reason = (), "it begins like no image"
+    except ReadError as error:
+        records, reason = (), str(error)
+    if not records:
+        raise UserError(f"{data} holds no image that can be used ({reason}). Name another file, or a folder of images.")
+    return Source("image_file", root, records, notes)
+
+
+def _find_reader(file: Path) -> str:
+    """The name of the reader that recognises the beginning of a file, "" where none does."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    return next((name for name in _READERS if plugins.find("data.readers", name).recognises(head)), "")
