@@ -25,6 +25,7 @@ from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import learnt_from_labels, refuse_leak
+from medssl.evaluate.results import Results
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
 from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
 from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
@@ -38,7 +39,7 @@ from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
-from medssl.types import Reporter
+from medssl.types import Reporter, Source
 from medssl.views import executors
 
 
@@ -73,9 +74,7 @@ def finetune(
     config = _configure(card, origin, data, merge(flags, parse_overrides([*sets, *choice])))
     given = {"label": label, "labels": labels, "mode": mode, "encoder": origin, "data": data, "seed": seed, "device": device}
     fractions = parse_labels(config.finetune.labels)
-    source = list_source(config.data, card["stratum"])
-    if source.table_error:  # labels may be in it, and patients, who must not be both in training and in the test
-        raise UserError(f"{source.table_error}\nCorrect the table, or fine-tune without it: --set data.source.table=none")
+    source = _list_labelled_source(config, card)
     name = config.finetune.labels.replace(",", "-")
     with open_run(out, "finetune", name, overwrite, reporter.warn, lambda folder: _may_continue(folder, config)) as folder:
         with describe_run(folder, config, "finetune"):
@@ -98,16 +97,30 @@ def finetune(
         with _explain_stop(command_line("finetune", {**given, "out": folder}, sets)), tracking as tracker:
             result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))
             write_results(folder, config, dataset, card, experiment, result)
-            tracker.log({"step": 0, **result.results.scores()})
-            for file in RESULT_FILES:
-                tracker.log_artifact(folder / file)
-            _summary(reporter, result.results.document)
-            _write_report(reporter, folder, result.results.document, experiment.device)
-            for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
-                tracker.log_artifact(file)
+            _publish(reporter, tracker, folder, result.results, experiment.device)
         reporter.say(f"next      {predict_after_finetune(folder, config, origin)}")
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder
+
+
+def _list_labelled_source(config: Config, card: dict[str, Any]) -> Source:
+    """The source, with the labels of its table. Raises UserError for a table that cannot be used: labels may be in it, and patients, who
+    must not be both in training and in the test."""
+    source = list_source(config.data, card["stratum"])
+    if source.table_error:
+        raise UserError(f"{source.table_error}\nCorrect the table, or fine-tune without it: --set data.source.table=none")
+    return source
+
+
+def _publish(reporter: Reporter, tracker: Tracker, folder: Path, results: Results, device: torch.device) -> None:
+    """Say the results, write the report, and send both to the tracker."""
+    tracker.log({"step": 0, **results.scores()})
+    for file in RESULT_FILES:
+        tracker.log_artifact(folder / file)
+    _summary(reporter, results.document)
+    _write_report(reporter, folder, results.document, device)
+    for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
+        tracker.log_artifact(file)
 
 
 def _may_continue(folder: Path, config: Config) -> bool:

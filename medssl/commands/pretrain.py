@@ -47,18 +47,14 @@ def pretrain(
 
     Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess if another process has ended.
     """
-    state, note = None, ""
     given = flags_and_sets(method, seed, device, sets)
     sets, auto_batch_size = split_off_auto(sets)
     if resume is not None:
         state, note = checkpoint.load(resume)
-        config = _resumed_config(resume, state, sets)
-        source = list_source(config.data)
-        warn_of_table(reporter, source)
+        config, source = _resume(reporter, resume, state, sets)
     else:
-        config, source = resolve_config(reporter, data, preset, flags_and_sets(method, seed, device, sets))
-        if len(source.records) == 1:
-            raise UserError(f"{data} holds a single image, and pretraining compares images with each other. Name several with --data.")
+        state, note = None, ""
+        config, source = _start(reporter, data, preset, flags_and_sets(method, seed, device, sets))
     with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
         if team.first:
             check_new_run(out, overwrite) if resume is None else stack.enter_context(lock_run_dir(resume, reporter.warn))
@@ -88,6 +84,20 @@ def pretrain(
             sentences += describe_fitted_length(config, job.config, len(training_rows(config, dataset)))
             _announce(reporter, job, source, [note, *job.notes], sentences)
             return train_and_export(reporter, job)
+
+
+def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
+    config, source = resolve_config(reporter, data, preset, overrides)
+    if len(source.records) == 1:
+        raise UserError(f"{data} holds a single image, and pretraining compares images with each other. Name several with --data.")
+    return config, source
+
+
+def _resume(reporter: Reporter, folder: Path, state: dict[str, Any], sets: Sequence[str]) -> tuple[Config, Source]:
+    config = _resumed_config(folder, state, sets)
+    source = list_source(config.data)
+    warn_of_table(reporter, source)
+    return config, source
 
 
 def _open_folder(stack: ExitStack, reporter: Reporter, out: Path | None, config: Config, overwrite: bool) -> Path:

@@ -82,8 +82,7 @@ def test_all_defaults_start_on_every_number_of_images_with_every_preset(data, pr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["chest_xray", "colour_cpu", "demo", "medmnist", "natural_cpu"])
-@pytest.mark.parametrize("data", [2, 30, 150, "phantom"])
+@pytest.mark.parametrize(("data", "preset"), [(2, "chest_xray"), (30, "medmnist"), (150, "colour_cpu"), ("phantom", "demo")])
 def test_all_defaults_train_on_few_images_and_on_phantoms(data, preset, folder_of, tmp_path, reporter):
     _, config, said = train(reporter, folder_of(data) if isinstance(data, int) else data, tmp_path / "run", preset=preset)
     check_fitted(config, int(said.split(" images; run folder")[0].split()[-1]), said)
@@ -217,7 +216,7 @@ def test_a_training_where_all_images_are_for_the_test_is_refused_in_words(folder
         fit_to_images(config, nobody, {"data": {"test_fraction": 0.2, "holdout_fraction": 0.1}})
 
 
-@pytest.mark.parametrize("number", [9, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 3, 4, 6, 13, 30))])
+@pytest.mark.parametrize("number", [9, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 4, 30))])
 def test_fine_tuning_with_all_defaults_then_gives_results_or_one_message(number, tmp_path, reporter):
     data = write_pictures(tmp_path / "data", number, classes=2)
     folder, *_ = train(reporter, data, tmp_path / "run")
