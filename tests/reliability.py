@@ -11,7 +11,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/explanation/reliability.md"
-_HEAD = """# Reliability
+_HEAD = """---
+hide: [toc]
+---
+
+# Reliability
 
 medssl was tested with faults of files, tables, splits, runs and servers. This table lists each fault, what medssl does, and the tests
 that show it. *Left out* means that the file is not used, is counted, and is listed with the reason code that follows.

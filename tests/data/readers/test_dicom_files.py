@@ -114,7 +114,7 @@ def page(outcomes: list[Outcome]) -> str:
     """The page, as Markdown."""
     counts = Counter("read" if not any(o.left_out) else "left out" if all(o.left_out) else "read in part" for o in outcomes)
     lines = [
-        "# Decoding of 90 DICOM files",
+        "---\nhide: [toc]\n---\n\n# Decoding of 90 DICOM files",
         "",
         "medssl was tested with 90 real DICOM files of many kinds. This table says for each file whether medssl reads it, or why it is "
         "left out. The stored numbers of each frame, before any window, are compared with the digest of pydicom's array in "
