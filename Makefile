@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The tests start many processes: the later ones find what the first has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo check test test-slow test-all methods settings-page bench bundle
+.PHONY: setup demo check test test-slow test-all methods settings-page docs bench bundle
 
 setup: .venv/.ready
 
@@ -38,10 +38,15 @@ methods: .venv/.ready
 settings-page: .venv/.ready
 	$(BIN)/medssl settings --markdown > docs/settings.md
 
+# The documentation as a site that opens from a folder: site/index.html.
+docs: .venv/.ready
+	$(BIN)/python tests/commands_page.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: .venv/.ready
 	$(BIN)/python benchmarks/bench.py
 
-# One archive for a machine without a network: docs/hospital.md. With the images that are in this machine's Docker.
+# One archive for a machine without a network: docs/how_to/gpu_server.md. With the images that are in this machine's Docker.
 bundle:
 	PYTHON=$(PYTHON) docker/bundle.sh dist/medssl-bundle.tar
 

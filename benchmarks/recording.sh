@@ -1,7 +1,7 @@
 #!/bin/bash
-# What docs/killed_and_resumed.txt shows: a training that is killed, stopped and resumed, as a terminal shows it.
+# What docs/reference/killed_and_resumed.txt shows: a training that is killed, stopped and resumed, as a terminal shows it.
 #
-#   TERM=dumb script --quiet --command benchmarks/recording.sh docs/killed_and_resumed.txt
+#   TERM=dumb script --quiet --command benchmarks/recording.sh docs/reference/killed_and_resumed.txt
 #
 # medssl must be on the path. Phantoms, 64 pixels; a minute on two cores.
 

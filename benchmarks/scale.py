@@ -1,4 +1,4 @@
-"""What grows with the number of images and with the size of the model: the measured numbers of docs/scale.md.
+"""What grows with the number of images and with the size of the model: the measured numbers of docs/explanation/scale.md.
 
     python benchmarks/scale.py [--files 20000] [--rows 100000 300000 1000000] [--pairs 10000 20000 40000] [--megabytes 400]
 

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Everything for a machine without a network, in one archive: wheels by hash, container images, presets, templates, the docs as HTML.
+# Everything for a machine without a network, in one archive: wheels by hash, container images, presets, templates, the documentation as a site.
 #
 #   docker/bundle.sh ARCHIVE.tar      (`make bundle`: dist/medssl-bundle.tar)
 #
 # PYTHON   the Python it is for (default: python3), 3.11 to 3.13; the target machine needs the same version, and the same kind of processor
 # TAG      the tag of the images medssl, medssl-mlflow and medssl-database (default: latest); what Docker here does not have stays out
 #
-# On the other machine: tar xf ARCHIVE.tar && medssl-bundle/install.sh FOLDER. What is in it and what to do: docs/hospital.md
+# On the other machine: tar xf ARCHIVE.tar && medssl-bundle/install.sh FOLDER. What is in it and what to do: docs/how_to/gpu_server.md
 set -euo pipefail
 
 archive=$(realpath -m "${1:?usage: docker/bundle.sh ARCHIVE.tar}")
@@ -23,7 +23,7 @@ tools=$work/tools/bin/python
 pip() { "$tools" -m pip --disable-pip-version-check "$@"; }
 
 "$tools" docker/wheels.py "$bundle/wheels" .
-"$tools" docker/wheels.py "$work/build" hatchling markdown-it-py
+"$tools" docker/wheels.py "$work/build" hatchling mkdocs-material
 pip install --quiet --no-index --no-deps --require-hashes --find-links "$work/build" -r "$work/build/requirements.lock"
 pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir "$bundle/wheels" .
 mv "$bundle/wheels/requirements.lock" "$bundle/requirements.lock"
@@ -33,7 +33,7 @@ for wheel in "$bundle"/wheels/medssl-*.whl; do
 done
 "$tools" -c 'import sys; print("%d.%d" % sys.version_info[:2])' >"$bundle/python-version"
 
-"$tools" docker/bundle/pages.py . "$bundle/docs"
+NO_MKDOCS_2_WARNING=1 "$tools" -m mkdocs build --quiet --strict --site-dir "$bundle/docs"
 cp -r configs "$bundle/presets"
 mkdir "$bundle/docker"
 cp -r docker/compose.yaml docker/compose.gpu.yaml docker/tracking.sh docker/slurm docker/kubernetes docker/apptainer "$bundle/docker/"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The image, the tracking stack and the archive, built and tried with a private Docker Engine: no registry, no engine of the machine's own.
 # As root on Debian 12; Debian's and Python's packages are fetched (WHEELS: those of Python from a folder). 22 minutes on two cores that
-# were not idle; keep 60 GB of disk free. Ends with the number of failed checks; what was seen last: docs/docker_verified.md
+# were not idle; keep 60 GB of disk free. Ends with the number of failed checks; what was seen last: docs/reference/docker_verified.md
 #
 #   docker/verify.sh [PART...]      image, tracking, bundle (default: all three), again (a second build from nothing, compared)
 #

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,19 @@ class Browser:
             self._rest += part
         message, _, self._rest = self._rest.partition(b"\0")
         return json.loads(message)
+
+    def search(self, page: Path, word: str) -> list[str]:
+        """The addresses that the search of the documentation's site finds for a word, best first; none after ten seconds."""
+        target = self.ask("Target.createTarget", url=f"{page.as_uri()}?q={word}")["targetId"]
+        session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        asked = "[...document.querySelectorAll('a.md-search-result__link')].map(link => link.href)"
+        deadline = time.monotonic() + 10
+        found: list[str] = []
+        while not found and time.monotonic() < deadline:
+            time.sleep(0.1)
+            found = self.ask("Runtime.evaluate", session, expression=asked, returnByValue=True)["result"]["value"]
+        self.ask("Target.closeTarget", targetId=target)
+        return found
 
     def visit(
         self, page: Path, *, width: int, height: int = 900, dark: bool = False, picture: Path | None = None, paper: Path | None = None

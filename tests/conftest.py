@@ -29,7 +29,7 @@ _properties: defaultdict[str, dict[str, object]] = defaultdict(dict)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-docs", action="store_true", help="write docs/reliability.md and docs/dicom_files.md from the tests")
+    parser.addoption("--write-docs", action="store_true", help="write the pages reliability.md and dicom_files.md in docs from the tests")
     parser.addoption("--write-methods", action="store_true", help="write docs/methods.md from the tests")
 
 

@@ -17,11 +17,11 @@ verify_bundle() {
     du -sh ./* | sed 's/^/     /'
     say "installed without a network"
     check "there is none (so that the next lines say something)" sh -c '! unshare --net python3 -c "import socket; socket.create_connection((\"127.0.0.1\", 18731), 2)"'
-    cp docs/README.html "$work/page"
-    printf X | dd of=docs/README.html bs=1 seek=100 conv=notrunc status=none
+    cp docs/index.html "$work/page"
+    printf X | dd of=docs/index.html bs=1 seek=100 conv=notrunc status=none
     check "a changed byte is refused, and nothing installed" sh -c \
         '! ./install.sh "$1/place" >"$1/said" 2>&1; cat "$1/said"; grep -q damaged "$1/said" && [ ! -e "$1/place" ]' _ "$work"
-    mv "$work/page" docs/README.html
+    mv "$work/page" docs/index.html
     check "installs" timed "installed" offline env -i PATH="$PATH" HOME="$work" PYTHON="${PYTHON:-python3.11}" ./install.sh "$work/place"
     du -sh "$work/place" | sed 's/^/     /'
     check "pretrains" timed "pretrain" offline env -i PATH=/usr/bin:/bin HOME="$work/home" "$work/place/bin/medssl" pretrain --data phantom --preset demo \

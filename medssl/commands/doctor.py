@@ -110,7 +110,7 @@ def audit_data(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, li
     leaks = audit["duplicates"]["leaks"]
     return audit, [
         make_result("images", seen, warning=warning if faults else ""),
-        make_result("leaks", " ".join(leaks) or "none", warning="See data.leaks in docs/data.md." if leaks else ""),
+        make_result("leaks", " ".join(leaks) or "none", warning="See data.leaks in docs/explanation/splits_and_leaks.md." if leaks else ""),
     ]
 
 

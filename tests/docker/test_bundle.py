@@ -1,9 +1,8 @@
-"""The archive's installer on an archive of one small wheel, and the docs as HTML."""
+"""The archive's installer on an archive of one small wheel."""
 
 import hashlib
 import importlib.util
 import os
-import re
 import subprocess
 import sys
 import zipfile
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 PYTHON = str(Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}"))
 
 
@@ -100,17 +98,3 @@ def test_another_python_than_the_wheels_are_for_is_named(bundle):
     done = install(bundle)
     assert done.returncode == 2
     assert "the wheels here are for Python 3.99" in done.stderr
-
-
-def test_the_docs_become_pages_without_scripts_whose_links_lead_to_pages(script, tmp_path):
-    script("bundle/pages.py").main(ROOT, tmp_path)
-    assert {"README.html", "SECURITY.html", "docs/hospital.html", "docs/data.html"} <= {
-        str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*.html")
-    }
-    assert 'href="docs/data.html"' in tmp_path.joinpath("README.html").read_text("utf-8")
-    for page in tmp_path.rglob("*.html"):
-        text = page.read_text("utf-8")
-        assert "<script" not in text
-        assert "default-src 'none'" in text
-        links = re.findall(r'href="([^"#:]+\.html)', text)
-        assert not [link for link in links if not (page.parent / link).is_file()], page

@@ -20,7 +20,7 @@ from medssl.tracking.tracker import Tracker
 pytestmark = pytest.mark.slow
 
 ROWS = 200
-LIMITS = {"FINISHED": 10, "FAILED": 10, "KILLED": 3}  # seconds, docs/tracking.md
+LIMITS = {"FINISHED": 10, "FAILED": 10, "KILLED": 3}  # seconds
 CASES = {
     "refuses the connection": "FINISHED",
     "accepts and never answers": "FINISHED",
