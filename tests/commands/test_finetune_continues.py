@@ -94,7 +94,7 @@ def test_results_are_complete_and_tracked_where_the_pictures_fail_and_the_report
         patch.setattr(gradcam, "grad_cam", fails)
         finetune(said, **given(encoder, out, "tracking.mlflow=true"))
     warning = "\n".join(said.warned)
-    assert "RuntimeError: planted fault" in warning and f"`medssl report {out}` writes the report again" in warning
+    assert "RuntimeError: planted fault" in warning and f"Write the report again with: medssl report {out}" in warning
     assert {path.name for path in out.iterdir()} >= {"predictions.parquet", "splits.json", "classifier.json", "results.json", "report.html"}
     assert not (out / "cells").exists()
     names = {path.name for path in (out / "figures").iterdir()}
