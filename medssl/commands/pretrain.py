@@ -140,7 +140,7 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
     if following := finetune_after_pretrain(folder, config, job.dataset):
         reporter.say(f"next      {following}")
     else:
-        reporter.say("next      medssl finetune, on images with labels: a table beside them, or class folders (docs/data.md)")
+        reporter.say("next      medssl finetune, on images with labels: a table beside them, or class folders (docs/how_to/table.md)")
     return folder
 
 
