@@ -19,6 +19,7 @@ from medssl.data.detect import detect
 from medssl.data.loader import workers_here
 from medssl.data.sources.medmnist import ordinal
 from medssl.data.split import canonical_labels, parse_labels
+from medssl.data.tables.join import REMEDY
 from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
@@ -108,7 +109,7 @@ def _list_labelled_source(config: Config, card: dict[str, Any]) -> Source:
     must not be both in training and in the test."""
     source = list_source(config.data, card["stratum"])
     if source.table_error:
-        raise UserError(f"{source.table_error}\nCorrect the table, or fine-tune without it: --set data.source.table=none")
+        raise UserError(f"{source.table_error}\n{REMEDY}")
     return source
 
 

@@ -67,7 +67,7 @@ class Run:
     @property
     def title(self) -> str:
         """What the run is: its data, label and method, and its folder where a person has named that."""
-        parts = self.data_name, self.document.task.column, self.method, self.name if self.short_name else ""
+        parts = self.data_name, self.method, self.name if self.short_name else ""
         return " · ".join(dict.fromkeys(part for part in parts if part))
 
     @property

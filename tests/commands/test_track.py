@@ -29,12 +29,15 @@ def client_of(runs):
     return MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}")
 
 
+FOLDERS = {"pretrain": "z-pretrain", "finetune": "a-finetune"}
+
+
 def runs_of(runs):
-    """{name: run} of a store; a name stands for one run only."""
+    """{name of the folder: run} of a store; a name in MLflow stands for one run only."""
     client = client_of(runs)
     found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert len({run.info.run_name for run in found}) == len(found)
-    return {run.info.run_name: run for run in found}
+    return {FOLDERS[run.data.tags["kind"]] if "dataset" in run.data.tags else run.info.run_name: run for run in found}
 
 
 def rows_of(database):
@@ -84,12 +87,12 @@ def test_parameters_tags_files_and_status_are_those_of_a_run_that_was_tracked(ru
     found = runs_of(folder)
     below, above = found["a-finetune"], found["z-pretrain"]
     assert (above.info.status, below.info.status) == ("FINISHED", "FINISHED")
-    assert above.data.tags["kind"] == "pretrain"
+    assert above.info.run_name == f"pretrain pnnclr {pictures.stem}"
     assert below.data.tags["mlflow.parentRunId"] == above.info.run_id
     assert (above.data.params["method.width"], above.data.params["train.steps"]) == ("16", "12")
     client = client_of(folder)
     files = {name: {item.path for item in client.list_artifacts(run.info.run_id)} for name, run in found.items()}
-    assert files["z-pretrain"] == {"views.png", "neighbours.png", "card.json", "encoder.safetensors"}
+    assert files["z-pretrain"] == {"views.png", "neighbours.png", "card.json", "encoder.safetensors", "report.html"}
     assert files["a-finetune"] == {"results.json", "splits.json", "report.html", "figures"}
     sent = folder / "mlartifacts" / above.info.run_id / "artifacts" / "encoder.safetensors"
     assert sent.read_bytes() == (folder / "z-pretrain" / "encoder.safetensors").read_bytes()

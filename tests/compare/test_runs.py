@@ -129,7 +129,7 @@ def test_a_folder_that_was_named_by_the_time_gives_no_name_to_its_encoder(run):
     second = run("runs/20261128-195001-finetune-10pct-100pct", FLAT, method="simclr", baselines=other)
     (comparison,) = build_comparisons([first, second])
     assert names(comparison) == ["MoCo", "SimCLR", "random initialisation (MoCo)", "random initialisation (SimCLR)", "raw pixels"]
-    assert first.title == f"nih · {first.document.task.column} · MoCo"
+    assert first.title == "nih (finding) · MoCo"
     assert run("nih/linear-a", RIGHT, method="moco").title.endswith(" · MoCo · linear-a")
 
 

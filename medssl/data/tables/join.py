@@ -22,6 +22,7 @@ _NAME = "the table beside the images"  # in messages; the name of the file may b
 
 
 NO_TABLE = "none"
+REMEDY = "Correct the table, or go on without it: --set data.source.table=none"
 
 
 class JoinConfig(TableConfig):
@@ -54,10 +55,11 @@ def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_o
     try:
         return _join(records, root, config, left_out)
     except UserError as error:
-        if config.describes_table:
-            raise
         text = str(error)
-        return Joined(list(records), [], text[0].upper() + text[1:])
+        text = text[0].upper() + text[1:]
+        if config.describes_table:
+            raise UserError(f"{text}\n{REMEDY}") from None
+        return Joined(list(records), [], text)
 
 
 def _join(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str]) -> Joined:
