@@ -1,12 +1,18 @@
 """Draws the pictures of README and docs, from phantoms and from a finished demo.
 
-    python docs/pictures/draw.py [--demo runs/demo]
+    medssl demo 2>&1 | tee runs/demo.txt && python docs/pictures/draw.py --demo runs/demo --terminal runs/demo.txt
 
-Without --demo the numbers of the label-efficiency curve are those of demo.json, which a run with --demo has written.
+Without options the numbers of the curve are those of demo.json, and the terminal's text that of terminal.txt, which the last run with the
+options has written. The picture of the report is a photograph of the demo's page by Chromium: demo.json keeps a digest of the templates
+of the page at that time, by which a test sees that the picture has become old.
 """
 
 import argparse
+import hashlib
+import io
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +20,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.console import Console
 from sphere import BLUE, GREEN, GREY, ORANGE, draw_sphere
 
+import medssl.report
 from medssl.config import resolve
 from medssl.data.phantom import radiograph
 from medssl.runs import presets
@@ -31,6 +39,7 @@ SERIES = {
 }
 _STYLE: dict[Any, Any] = {"svg.hashsalt": "medssl", "font.family": ["DejaVu Sans"], "font.size": 9, "axes.edgecolor": "#d9dde2"}
 _SIZE = 96  # pixels of a phantom
+_TERMINAL_WIDTH = 112
 
 
 def save_demo(run: Path) -> None:
@@ -42,7 +51,33 @@ def save_demo(run: Path) -> None:
         if row["init"] in SERIES
     ]
     test = {key: document["task"]["test"][key] for key in ("n_labels", "n_patients")}
-    (FOLDER / "demo.json").write_text(json.dumps({"rows": rows, "test": test}, indent=1) + "\n", "utf-8")
+    facts = {"rows": rows, "test": test, "templates": digest_of_templates()}
+    (FOLDER / "demo.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    photograph(run / "finetune" / "report.html", FOLDER / "report.png")
+
+
+def digest_of_templates() -> str:
+    """Changes with the templates of the report's page."""
+    files = sorted((Path(medssl.report.__file__).parent / "templates").iterdir())
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
+
+
+def photograph(page: Path, picture: Path) -> None:
+    """The top of a page, as Chromium shows it."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("The picture of the report needs Chromium.")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=1", "--window-size=1280,1000"]
+    subprocess.run([program, *flags, f"--screenshot={picture}", page.resolve().as_uri()], check=True, capture_output=True)
+
+
+def draw_terminal() -> str:
+    """The text of a terminal in which the demo ran, as SVG."""
+    console = Console(record=True, width=_TERMINAL_WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    for line in (FOLDER / "terminal.txt").read_text("utf-8").splitlines():
+        style = "bold green" if line.startswith("$") else "bold" if "pretrained  AUROC" in line else None
+        console.print(line, style=style, highlight=False, soft_wrap=False, markup=False)
+    return console.export_svg(title="medssl", unique_id="medssl")
 
 
 def draw_hero() -> Figure:
@@ -118,10 +153,14 @@ def _demo() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the pictures of README and docs.")
     parser.add_argument("--demo", type=Path, help="the folder of a finished demo, whose numbers are to be shown")
+    parser.add_argument("--terminal", type=Path, help="what the demo printed")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
     if options.demo:
         save_demo(options.demo)
+    if options.terminal:
+        (FOLDER / "terminal.txt").write_text("$ medssl demo\n" + options.terminal.read_text("utf-8"), "utf-8")
+    (options.out / "terminal.svg").write_text(draw_terminal(), "utf-8")
     with mpl.rc_context(_STYLE):
         draw_hero().savefig(options.out / "hero.png", dpi=150, metadata={"Software": None})
     with mpl.rc_context(_STYLE | {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11}):
