@@ -12,6 +12,7 @@ from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto,
 from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
 from medssl.pretraining.fit_to_data import training_rows
 from medssl.pretraining.fit_to_images import describe_fitted_length, fit_to_images, is_given
+from medssl.pretraining.lengthen import check_longer, is_complete, lengthen, with_length_of
 from medssl.pretraining.time_budget import fit_to_minutes
 from medssl.pretraining.trainer import Training, build_training, restore, training_state
 from medssl.report import pretraining_page
@@ -21,7 +22,7 @@ from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
 from medssl.runs.next_command import command_line, finetune_after_pretrain
 from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result, warn_of_table
-from medssl.runs.run_dir import check_new_run, describe_run, load_config, open_run, write_description
+from medssl.runs.run_dir import CONFIG, check_new_run, describe_run, load_config, open_run, write_config, write_description
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
@@ -76,7 +77,7 @@ def pretrain(
             if config.train.minutes is not None:
                 job = build_training(folder, fit_to_minutes(reporter, config, job), dataset, team, start)
             if state is not None:
-                restore(job, state)
+                _restore(job, state)
             elif team.first:
                 write_description(folder, job.config, "pretrain")
             if team.first:
@@ -98,6 +99,14 @@ def _resume(reporter: Reporter, folder: Path, state: dict[str, Any], sets: Seque
     source = list_source(config.data)
     warn_of_table(reporter, source)
     return config, source
+
+
+def _restore(job: Training, state: dict[str, Any]) -> None:
+    """Continue from the checkpoint; a new length is written to config.yaml, so that a later resume knows it."""
+    check_longer(job.folder, job.config, state["step"])
+    restore(job, state)
+    if job.team.first and load_config(job.folder).train.steps != job.config.train.steps:
+        write_config(job.folder, job.config, "pretrain")
 
 
 def _open_folder(stack: ExitStack, reporter: Reporter, out: Path | None, config: Config, overwrite: bool) -> Path:
@@ -130,6 +139,8 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
             raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: {again}", signal_number)
         if tracker and monitor:
             export_encoder(folder, config, job.dataset, job.method.encoder, monitor.last)
+            if not config.train.keep_optimiser:
+                checkpoint.save_alone(folder, training_state(job, done, optimiser=False), reporter.warn)
             pretraining_page.copy_audit(job.dataset.store.path, folder)
             pretraining_page.write_pretraining_page(folder, folder / REPORT)
             for name in ("views.png", "card.json", "encoder.safetensors", REPORT):
@@ -160,16 +171,18 @@ def _interruptible(batches: Iterator[Batch] | Any, stop: StopFlag) -> Iterator[B
 
 def _resumed_config(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config:
     """The configuration of the run, with `sets` on top. They may change the data's path, the device, the workers, saving, tracking and
-    what happens on a collapse."""
-    if (folder / "encoder.safetensors").is_file():
-        raise UserError(f"The run in {folder} is finished: there is nothing to resume.")
+    what happens on a collapse; of a finished run also its length."""
     load_config(folder)
-    config = resolve(merge(read_yaml(folder / "config.yaml"), parse_overrides(sets)))
-    if settings_of_result(config) != settings_of_result(resolve(parse_yaml(state["config"], "the checkpoint"))):
+    overrides = parse_overrides(sets)
+    config, before = resolve(merge(read_yaml(folder / CONFIG), overrides)), resolve(parse_yaml(state["config"], "the checkpoint"))
+    if is_complete(state, before):
+        config = lengthen(folder, config, state["step"], overrides)
+        before = with_length_of(before, config)
+    if settings_of_result(config) != settings_of_result(before):
         raise UserError(
             f"The configuration is not the one that {folder} was started with (config.yaml or --set). Only "
-            "data.path, device, tracking, train.workers, train.save_every_steps, train.compile and monitor.on_collapse may differ. Start a "
-            "new run for anything else."
+            "data.path, device, tracking, train.workers, train.save_every_steps, train.keep_optimiser, train.compile and "
+            "monitor.on_collapse may differ, and the length of a finished run. Start a new run for anything else."
         )
     return config
 

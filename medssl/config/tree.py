@@ -114,6 +114,10 @@ class Train(Frozen):
         default="auto", description="The precision of the arithmetic; auto is bf16 where the device is fast in it."
     )
     save_every_steps: int = Field(default=200, ge=1, description="The steps between two checkpoints.")
+    keep_optimiser: bool = Field(
+        default=False,
+        description="Whether the checkpoint of a finished run keeps the optimiser's state, which is as large as two networks.",
+    )
     workers: int = Field(default=-1, ge=-1, description="The processes that load images; -1 chooses by the cores of the machine.")
     max_bad_steps: int = Field(
         default=10, ge=1, description="After so many steps in a row with a loss or gradient that is not finite, the training stops."

@@ -119,14 +119,14 @@ def _check_crops(encoder: torch.nn.Module, crops: torch.Tensor) -> None:
         ) from None
 
 
-def training_state(job: Training, done: int) -> dict[str, Any]:
-    """The content of a checkpoint after `done` steps."""
+def training_state(job: Training, done: int, optimiser: bool = True) -> dict[str, Any]:
+    """The content of a checkpoint after `done` steps, with or without the state of the optimiser."""
     return {
         "step": done,
         "data": job.dataset.store.card["content"],
         "rows": _digest_rows(job),
         "method": job.method.state_dict(),
-        "optimiser": job.optimiser.state_dict(),
+        **({"optimiser": job.optimiser.state_dict()} if optimiser else {}),
         "config": to_yaml(settings_of_result(job.config)),
     }
 
@@ -144,7 +144,8 @@ def restore(job: Training, state: dict[str, Any]) -> None:
             f"The checkpoint in {job.folder} was written by another version of medssl, whose {job.config.method.name} had other parts. "
             "Finish the run with that version, or start a new one."
         ) from None
-    job.optimiser.load_state_dict(state["optimiser"])
+    if "optimiser" in state:  # a finished run that is made longer starts with a new optimiser
+        job.optimiser.load_state_dict(state["optimiser"])
 
 
 def _digest_rows(job: Training) -> str:

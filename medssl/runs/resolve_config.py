@@ -67,7 +67,7 @@ def settings_of_result(config: Config) -> Config:
         "data": {"path": ""},
         "device": "auto",
         "tracking": Tracking().model_dump(),
-        "train": {"workers": -1, "save_every_steps": 1, "compile": False},
+        "train": {"workers": -1, "save_every_steps": 1, "keep_optimiser": False, "compile": False},
         "monitor": {"on_collapse": "stop"},
     }
     return resolve(merge(config.model_dump(), free))

@@ -112,9 +112,14 @@ def _order_of_deletion(path: Path) -> int:
     return {CARD: 0, classifier_file.CARD: 0, RESULTS: 0, CONFIG: 2}.get(path.name, 1)
 
 
-def write_description(folder: Path, config: Config, kind: str) -> None:
-    """Write config.yaml, complete and resolved, and environment.json."""
+def write_config(folder: Path, config: Config, kind: str) -> None:
+    """Write config.yaml, complete and resolved."""
     write_atomically(folder / CONFIG, f"# medssl {kind}\n{to_yaml(config)}".encode())
+
+
+def write_description(folder: Path, config: Config, kind: str) -> None:
+    """Write config.yaml and environment.json."""
+    write_config(folder, config, kind)
     environment = {
         "kind": kind,
         "started": now(),

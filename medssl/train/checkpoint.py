@@ -54,6 +54,15 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         ) from None
 
 
+def save_alone(folder: Path, state: dict[str, Any], warn: Callable[[str], None]) -> None:
+    """Write `state` as the only checkpoint of a finished run. Where it cannot be written, this warns, and the earlier ones stay."""
+    try:
+        save(folder, state)
+        (folder / PREVIOUS).unlink(missing_ok=True)
+    except (CheckpointError, OSError) as error:
+        warn(f"{error} The run is finished; its checkpoints keep the state of the optimiser.")
+
+
 def load(folder: Path) -> tuple[dict[str, Any], str]:
     """The newest complete checkpoint of a run folder, and a note on damaged checkpoints ("" if none is damaged).
 
