@@ -17,13 +17,14 @@
 
 A hard neighbour that belongs to another class is a false positive; a point on the way to it is less of one, and another point every
 time. Q is looked up first; t1 is pushed after the update, then the target follows: theta' <- m theta' + (1 - m) theta. With m 0 the
-target would be the online network itself: there is none then, and t is the online projection without gradient.
+target would be the online network itself: there is none then, and t is the online projection.
 
-Deviations from the authors' code, each with a switch, all thrown in `pnnclr_paper.py`: no gradient flows through pseudo neighbours
-(`stop_gradient`), they are unit vectors again (`renormalise`), target projections are pushed, not predictions (`push`), L has the
-one term of NNCLR's eq. 3 (`terms`), where theirs averages four: pnn(a) b', b pnn(a)', pnn(b) a', a pnn(b)'; and, as measured in
-docs/pnnclr.md, neighbours are trusted little by little (`delay`, `ramp`), and short trainings have no target network (`momentum`). With
-alpha 1, no noise, no delay and m 0 this is NNCLR.
+Deviations from the authors' code, each with a switch, all thrown in `pnnclr_paper.py`: pseudo neighbours are unit vectors again
+(`renormalise`), target projections are pushed, not predictions (`push`), L has the one term of NNCLR's eq. 3 (`terms`), where theirs
+averages four: pnn(a) b', b pnn(a)', pnn(b) a', a pnn(b)'; and, as measured in docs/pnnclr.md, neighbours are trusted little by little
+(`delay`, `ramp`), and short trainings have no target network (`momentum`). As in their code, gradient flows through pseudo neighbours
+to x (`stop_gradient`): without a target network both views are then drawn together and pushed away from the others. With alpha 1 nothing
+of x is left in pnn(x): with no noise, no delay and m 0 this is NNCLR.
 """
 
 import copy
@@ -100,7 +101,7 @@ class Config(PluginConfig):
     )
     hidden: int = Field(default=2048, ge=1, description="The width of the hidden layers of the projector and the predictor.")
     width: int = Field(default=256, ge=2, description="The width of the embeddings.")
-    stop_gradient: bool = Field(default=True, description="Whether the gradient stops at pseudo neighbours.")
+    stop_gradient: bool = Field(default=False, description="Whether the gradient stops at pseudo neighbours.")
     renormalise: bool = Field(default=True, description="Whether pseudo neighbours get length 1 again.")
     push: Literal["targets", "predictions"] = Field(
         default="targets", description="What the support set holds: projections of the target network, or predictions."

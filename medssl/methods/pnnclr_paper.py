@@ -25,7 +25,6 @@ class Config(pnnclr.Config):
     delay: pnnclr.Share = 0.0
     ramp: pnnclr.Share = 0.0
     momentum: pnnclr.Share | Literal["auto"] = 0.99
-    stop_gradient: bool = False
     renormalise: bool = False
     push: Literal["targets", "predictions"] = "predictions"
     terms: Literal[1, 4] = 4

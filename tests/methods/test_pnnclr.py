@@ -112,16 +112,16 @@ def test_the_default_loss_equals_the_sum_written_out_in_float64(agrees):
     assert torch.equal(step.push.values, t1), "the target projections of view 1 are pushed"
 
 
-@pytest.mark.parametrize("options", [{}, {"terms": 4, "stop_gradient": False, "renormalise": False}])
-def test_the_gradient_of_the_loss_is_that_of_finite_differences(options):
-    t1, t2, Q = random_unit(4, 6, seed=1), random_unit(4, 6, seed=2), holding(random_unit(10, 6, seed=3))
-    config = pnnclr.Config(temperature=0.3, **options)
+@pytest.mark.parametrize("options", [{}, {"terms": 4, "renormalise": False}])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_gradient_of_the_loss_is_that_of_finite_differences(options, share):
+    Q, config = holding(random_unit(10, 6, seed=3)), pnnclr.Config(temperature=0.3, **options)
 
-    def loss(p1: torch.Tensor, p2: torch.Tensor) -> torch.Tensor:
-        return pnnclr.pnnclr_loss(unit(p1), unit(p2), t1, t2, tags(4), Q, config, generator("cpu", 0)).loss
+    def loss(*embeddings: torch.Tensor) -> torch.Tensor:
+        return pnnclr.pnnclr_loss(*map(unit, embeddings), tags(4), Q, config, generator("cpu", 0), share).loss
 
-    raw = [torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (4, 5)]
-    assert torch.autograd.gradcheck(loss, raw)
+    raw = [torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (4, 5, 6, 7)]
+    assert torch.autograd.gradcheck(loss, raw), "into predictions and, through pseudo neighbours, into projections"
 
 
 def test_with_alpha_one_no_noise_and_momentum_zero_it_is_nnclr(agrees):
@@ -180,15 +180,36 @@ def test_without_momentum_there_is_no_second_network():
     assert [name for name in small_method("pnnclr", momentum=0.9).state_dict() if "target" in name]
 
 
-def test_no_gradient_enters_the_target_network_or_the_positives():
-    m = small_method("pnnclr")
+def test_no_gradient_enters_the_target_network():
+    m = small_method("pnnclr", momentum=0.9)
     m(noise_batch()).loss.backward()
     assert all(p.grad is None for name, p in m.named_parameters() if name.startswith("target_"))
     assert all(p.grad is not None for name, p in m.named_parameters() if not name.startswith("target_"))
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_gradient_flows_through_the_positives_unless_it_is_stopped_and_never_through_a_hard_neighbour(stop):
     t, p = random_unit(4, 8).requires_grad_(), random_unit(4, 8, seed=1).requires_grad_()
-    pnnclr.pair_loss(p, t, tags(4), holding(random_unit(10, 8)), pnnclr.Config(), generator("cpu", 0))[0].backward()
-    assert t.grad is None
-    assert p.grad is not None
+    Q, config = holding(random_unit(10, 8)), pnnclr.Config(stop_gradient=stop, noise=0)
+
+    def gradients(alpha: float) -> list[torch.Tensor | None]:
+        loss = pnnclr.pair_loss(p, t, tags(4), Q, config.model_copy(update={"alpha": alpha}), generator("cpu", 0))[0]
+        return list(torch.autograd.grad(loss, (t, p), allow_unused=True))
+
+    of_t, of_p = gradients(0.5)
+    assert of_p is not None and (of_t is None) == stop
+    if not stop:
+        of_t = gradients(1.0)[0]
+        assert of_t is not None and float(of_t.abs().max()) < 1e-12, "with alpha 1 the positive is the row of Q alone"
+
+
+def test_without_a_target_network_the_projections_of_both_views_learn():
+    def of_the_projector(**options: object) -> torch.Tensor:
+        m = small_method("pnnclr", momentum=0.0, delay=1.0, **options)
+        m(noise_batch()).loss.backward()
+        return next(m.projector.parameters()).grad
+
+    assert not torch.allclose(of_the_projector(), of_the_projector(stop_gradient=True))
 
 
 def test_a_forward_pass_changes_neither_support_set_nor_target():

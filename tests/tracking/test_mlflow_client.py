@@ -21,7 +21,7 @@ def test_public_params_leave_out_the_data_path_and_every_absolute_path():
     assert params["train.lr"] == "0.5"
     assert params["method.name"] == "pnnclr"
     assert params["backbone.arguments.depth"] == "3"
-    assert params["method.stop_gradient"] == "true"
+    assert params["method.stop_gradient"] == "false"
 
 
 @pytest.mark.parametrize("who", ["user:secret@", "user:se@secret@", ":secret@", "secret@"])
