@@ -65,6 +65,16 @@ def test_killed_at_three_random_steps_and_resumed_with_other_workers_the_weights
     assert rows == list(range(1, 41)), "each step is told once"
 
 
+@pytest.fixture
+def terminal():
+    """The signals of a process that a terminal has started: where the tests run under nohup, a process inherits that SIGHUP is ignored,
+    and medssl leaves it so."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.fault("R3")
 @pytest.mark.parametrize(
     ("number", "code"),
