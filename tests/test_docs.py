@@ -165,6 +165,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 30
@@ -172,6 +173,7 @@ def test_the_site_loads_nothing_from_the_network(site: Path) -> None:
     assert not [page for page in pages if loaded.search(page.read_text("utf-8"))]
 
 
+@pytest.mark.slow
 def test_files_outside_docs_are_in_the_site_and_the_links_lead_there(site: Path) -> None:
     text = (site / "explanation/scale.html").read_text("utf-8")
     assert 'href="../repository/benchmarks/results/scale.html"' in text
@@ -179,6 +181,7 @@ def test_files_outside_docs_are_in_the_site_and_the_links_lead_there(site: Path)
     assert (site / "repository/docker/slurm/pretrain.sbatch").read_bytes() == (ROOT / "docker/slurm/pretrain.sbatch").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_pages_open_from_a_folder_and_the_search_finds(site: Path, width: int) -> None:
     program = chromium()

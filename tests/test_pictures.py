@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import medssl.report
@@ -15,6 +16,7 @@ PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 TOLERANCE = 2  # of 255, on average: another processor may round another way, a moved line differs by more
 
 
+@pytest.mark.slow
 def test_the_pictures_are_drawn_from_the_present_phantoms_views_and_numbers(tmp_path):
     subprocess.run([sys.executable, PICTURES / "draw.py", "--out", tmp_path], check=True)
     drawn, kept = (np.asarray(Image.open(folder / "hero.png").convert("L"), dtype=float) for folder in (tmp_path, PICTURES))

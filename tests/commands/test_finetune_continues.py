@@ -83,6 +83,7 @@ def test_a_fine_tuning_that_was_killed_goes_on_and_fits_nothing_twice(encoder, r
         finetune(reporter(), mode="full", **given(encoder, out, quiet))
 
 
+@pytest.mark.slow
 def test_results_are_complete_and_tracked_where_the_pictures_fail_and_the_report_is_made_later(encoder, reporter, tmp_path, monkeypatch):
     """First Grad-CAM fails, then the disk is full under the figures, then nothing."""
     out, said = tmp_path / "run", reporter()
@@ -112,6 +113,7 @@ def test_results_are_complete_and_tracked_where_the_pictures_fail_and_the_report
     assert 'id="grad-cam"' in (out / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_of_two_fine_tunings_that_may_both_overwrite_a_folder_one_is_refused_from_the_start(encoder, reporter, tmp_path):
     out, quiet = tmp_path / "run", "tracking.mlflow=false"
     line = [sys.executable, "-c", WAITS, str(encoder[0]), str(out), *encoder[1], quiet]

@@ -13,6 +13,7 @@ from medssl.errors import UserError
 from medssl.evaluate.schema import read_results
 from medssl.finetuning import run_report
 
+pytestmark = pytest.mark.slow
 PARTS = {"performance", "features", "neighbours", "grad-cam"}
 
 

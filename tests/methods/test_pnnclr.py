@@ -113,12 +113,11 @@ def test_the_default_loss_equals_the_sum_written_out_in_float64(agrees):
 
 
 @pytest.mark.parametrize("options", [{}, {"terms": 4, "renormalise": False}])
-@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_the_gradient_of_the_loss_is_that_of_finite_differences(options, share):
+def test_the_gradient_of_the_loss_is_that_of_finite_differences(options):
     Q, config = holding(random_unit(10, 6, seed=3)), pnnclr.Config(temperature=0.3, **options)
 
     def loss(*embeddings: torch.Tensor) -> torch.Tensor:
-        return pnnclr.pnnclr_loss(*map(unit, embeddings), tags(4), Q, config, generator("cpu", 0), share).loss
+        return pnnclr.pnnclr_loss(*map(unit, embeddings), tags(4), Q, config, generator("cpu", 0), 0.4).loss
 
     raw = [torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (4, 5, 6, 7)]
     assert torch.autograd.gradcheck(loss, raw), "into predictions and, through pseudo neighbours, into projections"

@@ -164,6 +164,7 @@ def test_all_given_values_that_cannot_be_are_refused_at_once_and_nothing_is_writ
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_refused_start_leaves_an_earlier_run_as_it_was(folder_of, tmp_path, reporter):
     folder, *_ = train(reporter, folder_of(30), tmp_path / "run")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -179,6 +180,7 @@ def test_what_is_refused_while_the_network_is_built_leaves_no_folder_either(fold
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_largest_batch_of_fewer_than_eight_images_is_all_of_them(folder_of, tmp_path, reporter):
     _, config, _ = train(reporter, folder_of(5), tmp_path / "run", "train.batch_size=auto")
     assert config.train.batch_size == 3
@@ -231,6 +233,7 @@ def test_fine_tuning_with_all_defaults_then_gives_results_or_one_message(number,
         assert (out / RESULTS).is_file()
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_larger_than_the_memory_goes_through_the_network_in_parts(folder_of, tmp_path, reporter, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda _: 2**20)
     _, config, said = train(reporter, folder_of(30), tmp_path / "run", "train.precision=fp32")

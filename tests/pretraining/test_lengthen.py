@@ -50,6 +50,7 @@ def test_a_finished_run_goes_on_to_more_steps_with_the_learning_rate_of_the_long
     assert [row["lr"] for row in rows[DONE:]] == [row["lr"] for row in rows_of(whole)[DONE:]]
 
 
+@pytest.mark.slow
 def test_epochs_say_the_new_length_by_the_number_of_images(finished, reporter):
     config = read_yaml(finished / "config.yaml")
     images = json.loads((finished / "card.json").read_text())["pretraining"]["pixels"]
@@ -57,6 +58,7 @@ def test_epochs_say_the_new_length_by_the_number_of_images(finished, reporter):
     assert checkpoint.load(finished)[0]["step"] == 9 * (len(images) // config["train"]["batch_size"])
 
 
+@pytest.mark.slow
 def test_a_longer_run_that_was_killed_goes_on_to_the_new_length_without_being_told_again(finished, reporter, monkeypatch):
     def die(*_, **__):
         raise RuntimeError("killed")

@@ -42,6 +42,7 @@ def test_the_edge_of_local_views_is_the_multiple_of_8_next_to_its_share(size: in
     assert make(TEXTURE, (0, 0, 0, 2)).shape == (1, edge, edge)
 
 
+@pytest.mark.slow
 def test_each_kind_of_view_shows_its_own_shares_of_the_image_whatever_the_recipe_says(executor: executors.Executor) -> None:
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint16) * 300, (200, 200))
     where = np.stack([ramp, ramp.T, ramp])  # channel 0 tells the column, channel 1 the row
