@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,7 +40,7 @@ SERIES = {
 }
 _STYLE: dict[Any, Any] = {"svg.hashsalt": "medssl", "font.family": ["DejaVu Sans"], "font.size": 9, "axes.edgecolor": "#d9dde2"}
 _SIZE = 96  # pixels of a phantom
-_TERMINAL_WIDTH = 112
+_TERMINAL_WIDTH = 124
 
 
 def save_demo(run: Path) -> None:
@@ -79,7 +80,8 @@ def draw_terminal() -> str:
     for line in (FOLDER / "terminal.txt").read_text("utf-8").splitlines():
         style = "bold green" if line.startswith("$") else "bold" if "pretrained  AUROC" in line else None
         console.print(line, style=style, highlight=False, soft_wrap=False, markup=False)
-    return console.export_svg(title="medssl", unique_id="medssl")
+    svg = console.export_svg(title="medssl", unique_id="medssl")
+    return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # a font of a web site: the picture asks for none
 
 
 def draw_hero() -> Figure:
