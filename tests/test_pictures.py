@@ -23,7 +23,7 @@ def test_the_pictures_are_drawn_from_the_present_phantoms_views_and_numbers(tmp_
     assert drawn.shape == kept.shape
     difference = np.abs(drawn - kept)
     assert difference.mean() < TOLERANCE, "run: python docs/pictures/draw.py"
-    for name in ("sphere.svg", "terminal.svg"):
+    for name in ("sphere.svg", "terminal.svg", "badges.svg"):
         assert (tmp_path / name).read_text() == (PICTURES / name).read_text(), "run: python docs/pictures/draw.py"
 
 

@@ -77,7 +77,9 @@ def photograph(page: Path, picture: Path) -> None:
 def draw_terminal() -> str:
     """The text of a terminal in which the demo ran, as SVG."""
     console = Console(record=True, width=_TERMINAL_WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    for line in (FOLDER / "terminal.txt").read_text("utf-8").splitlines():
+    lines = (FOLDER / "terminal.txt").read_text("utf-8").splitlines()
+    progress = [line for line in lines if line.startswith("pretrain  ")]
+    for line in (line for line in lines if line not in progress[1:-1]):  # of the progress the first and the last line
         style = "bold green" if line.startswith("$") else "bold" if "pretrained  AUROC" in line else None
         console.print(line, style=style, highlight=False, soft_wrap=False, markup=False)
     svg = console.export_svg(title="medssl", unique_id="medssl")
@@ -105,6 +107,20 @@ def draw_hero() -> Figure:
         figure.axes[-1].text(x, y, text, color=colour, fontsize=11, fontweight="bold")
     _curve(figure.add_axes((0.755, 0.19, 0.235, 0.57)))
     return figure
+
+
+def draw_badges() -> str:
+    """Licence, versions of Python and need of a network, as one SVG without a request to a web site."""
+    parts, x = [], 0
+    for name, value, colour in (("licence", "Apache-2.0", BLUE), ("python", "3.11 to 3.13", BLUE), ("network", "not needed", GREEN)):
+        left, right = 7 * len(name) + 12, 7 * len(value) + 12
+        parts.append(
+            f'<rect x="{x}" width="{left}" height="20" fill="#555"/><rect x="{x + left}" width="{right}" height="20" fill="{colour}"/>'
+            f'<text x="{x + left / 2}" y="14">{name}</text><text x="{x + left + right / 2}" y="14">{value}</text>'
+        )
+        x += left + right + 6
+    style = 'fill="#fff" font-family="DejaVu Sans,Verdana,sans-serif" font-size="11" text-anchor="middle"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" width="{x}" height="20"><g {style}>{"".join(parts)}</g></svg>\n'
 
 
 def draw_sphere_alone() -> Figure:
@@ -165,6 +181,7 @@ def main() -> None:
     if options.terminal:
         (FOLDER / "terminal.txt").write_text("$ medssl demo\n" + options.terminal.read_text("utf-8"), "utf-8")
     (options.out / "terminal.svg").write_text(draw_terminal(), "utf-8")
+    (options.out / "badges.svg").write_text(draw_badges(), "utf-8")
     with mpl.rc_context(_STYLE):
         draw_hero().savefig(options.out / "hero.png", dpi=150, metadata={"Software": None})
     with mpl.rc_context(_STYLE | {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11}):
