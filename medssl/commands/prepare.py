@@ -56,4 +56,7 @@ def report_audit(store: Store, reporter: Reporter) -> None:
         say(f"{heading:9} {sentence}")
     if found["images"]["skipped"]:
         reporter.say(f"left out  named in {private_list(cache_folder(), store.card['fingerprint'])}, which must not leave the site")
+    settings = store.card["settings"]
+    colours = {1: "grey", 3: "colour"}.get(settings["channels"], f"{settings['channels']} channels")
+    reporter.say(f"stored as {settings['size']} x {settings['size']} pixels, {colours}, window {settings['window']}")
     reporter.say(f"store     {store.path} (audit.json, contact_sheet.png)")

@@ -117,6 +117,8 @@ def test_it_says_what_was_found_and_leaves_store_audit_and_contact_sheet(calm) -
     store = store_in(cache)
     for sentence in ("897 used of 900 found (folder)", "3 left out: truncated (a fault)", "label: normal 449, sick 448", f"{store}"):
         assert sentence in done.stdout
+    settings = json.loads((store / "card.json").read_text())["settings"]
+    assert f"stored as {settings['size']} x {settings['size']} pixels, grey, window {settings['window']}\n" in done.stdout
     assert json.loads((store / "audit.json").read_text())["images"] == {"found": 900, "used": 897, "skipped": {"truncated": 3}}
     with Image.open(store / "contact_sheet.png") as sheet:
         assert sheet.size[0] == 8 * 128
