@@ -194,7 +194,7 @@ def table(study: dict[str, Any], lines: list[dict[str, Any]], against: str) -> s
 
 
 def difference(runs: dict[int, Any], reference: dict[int, Any], column: str) -> str:
-    """The mean difference and its 95 % interval, over seeds and test patients, where there are two seeds at least.
+    """The mean difference and its 95 % interval, over seeds and test patients; of one seed over the patients alone, which is said.
 
     The squared standard error is the sum of two: the variance of the seeds' differences over their number, and the variance of the mean
     difference over the resamples of the patients. Student's t has the degrees of freedom of Welch and Satterthwaite (1946).
@@ -212,15 +212,16 @@ def difference(runs: dict[int, Any], reference: dict[int, Any], column: str) -> 
         return ""
     number = len(pairs)
     gains = np.array([x["scores"][column] - y["scores"][column] for x, y in pairs])
-    if number < 2:
-        return f" ({gains.mean():+.3f})"
-    of_seeds, of_patients = gains.var(ddof=1) / number, 0.0
-    if all("resamples" in run for pair in pairs for run in pair):
+    of_seeds, of_patients = gains.var(ddof=1) / number if number > 1 else 0.0, 0.0
+    if resampled := all("resamples" in run for pair in pairs for run in pair):
         of_patients = np.var(np.mean([np.subtract(x["resamples"][column], y["resamples"][column]) for x, y in pairs], axis=0), ddof=1)
+    if number < 2 and not resampled:
+        return f" ({gains.mean():+.3f})"
     error2 = of_seeds + of_patients
     freedom = error2**2 / (of_seeds**2 / (number - 1) + of_patients**2 / (RESAMPLES - 1)) if of_seeds else RESAMPLES - 1
     half = stats.t.ppf(0.975, freedom) * error2**0.5
-    return f" ({gains.mean():+.3f} [{gains.mean() - half:+.3f}, {gains.mean() + half:+.3f}])"
+    over = "" if number > 1 else " over patients"
+    return f" ({gains.mean():+.3f} [{gains.mean() - half:+.3f}, {gains.mean() + half:+.3f}]{over})"
 
 
 def main() -> None:

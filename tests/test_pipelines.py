@@ -117,7 +117,6 @@ def test_an_interval_over_patients_alone_is_that_of_the_resamples(compare):
 def test_both_spreads_make_an_interval_wider_than_either(compare):
     random = np.random.default_rng(1)
     a, b = (0.8 + 0.03 * random.standard_normal((3, 200)) for _ in range(2))
-    flat = np.full((3, 200), 0.5)
 
     def width(scores, of_a, of_b):
         _, low, high = limits(compare.difference(runs(scores, of_a), runs([0.7] * 3, of_b), "x"))
@@ -125,7 +124,9 @@ def test_both_spreads_make_an_interval_wider_than_either(compare):
 
     # Beside the seeds alone, Student's t has more degrees of freedom where the patients are counted, too: a smaller factor.
     assert width([0.9, 0.8, 0.85], a, b) > width([0.85] * 3, a, b) > 0
-    assert compare.difference(runs([0.9], flat[:1]), runs([0.7], flat[:1]), "x") == " (+0.200)"
+    half = stats.t.ppf(0.975, 199) * np.std(a[0] - b[0], ddof=1)
+    text = compare.difference(runs([0.9], a[:1]), runs([0.7], b[:1]), "x")
+    assert text.endswith(" over patients)") and limits(text) == pytest.approx([0.2, 0.2 - half, 0.2 + half], abs=6e-4)
 
 
 @pytest.mark.slow
