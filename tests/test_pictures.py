@@ -16,10 +16,15 @@ PICTURES = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 TOLERANCE = 2  # of 255, on average: another processor may round another way, a moved line differs by more
 
 
+def grey(picture: Path) -> np.ndarray:
+    with Image.open(picture) as image:
+        return np.asarray(image.convert("L"), dtype=float)
+
+
 @pytest.mark.slow
 def test_the_pictures_are_drawn_from_the_present_phantoms_views_and_numbers(tmp_path):
     subprocess.run([sys.executable, PICTURES / "draw.py", "--out", tmp_path], check=True)
-    drawn, kept = (np.asarray(Image.open(folder / "hero.png").convert("L"), dtype=float) for folder in (tmp_path, PICTURES))
+    drawn, kept = (grey(folder / "hero.png") for folder in (tmp_path, PICTURES))
     assert drawn.shape == kept.shape
     difference = np.abs(drawn - kept)
     assert difference.mean() < TOLERANCE, "run: python docs/pictures/draw.py"
@@ -32,4 +37,5 @@ def test_the_photograph_of_the_report_is_of_the_present_page():
     now = hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()
     kept = json.loads((PICTURES / "demo.json").read_text())
     assert kept["templates"] == now, "run the demo, then the command at the head of docs/pictures/draw.py"
-    assert Image.open(PICTURES / "report.png").size == (1280, 1000)
+    with Image.open(PICTURES / "report.png") as picture:
+        assert picture.size == (1280, 1000)

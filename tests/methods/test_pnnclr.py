@@ -116,8 +116,8 @@ def test_the_default_loss_equals_the_sum_written_out_in_float64(agrees):
 def test_the_gradient_of_the_loss_is_that_of_finite_differences(options):
     Q, config = holding(random_unit(10, 6, seed=3)), pnnclr.Config(temperature=0.3, **options)
 
-    def loss(*embeddings: torch.Tensor) -> torch.Tensor:
-        return pnnclr.pnnclr_loss(*map(unit, embeddings), tags(4), Q, config, generator("cpu", 0), 0.4).loss
+    def loss(p1: torch.Tensor, p2: torch.Tensor, t1: torch.Tensor, t2: torch.Tensor) -> torch.Tensor:
+        return pnnclr.pnnclr_loss(unit(p1), unit(p2), unit(t1), unit(t2), tags(4), Q, config, generator("cpu", 0), 0.4).loss
 
     raw = [torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (4, 5, 6, 7)]
     assert torch.autograd.gradcheck(loss, raw), "into predictions and, through pseudo neighbours, into projections"
@@ -203,12 +203,12 @@ def test_gradient_flows_through_the_positives_unless_it_is_stopped_and_never_thr
 
 
 def test_without_a_target_network_the_projections_of_both_views_learn():
-    def of_the_projector(**options: object) -> torch.Tensor:
-        m = small_method("pnnclr", momentum=0.0, delay=1.0, **options)
+    def of_the_projector(stop: bool) -> torch.Tensor:
+        m = small_method("pnnclr", momentum=0.0, delay=1.0, stop_gradient=stop)
         m(noise_batch()).loss.backward()
         return next(m.projector.parameters()).grad
 
-    assert not torch.allclose(of_the_projector(), of_the_projector(stop_gradient=True))
+    assert not torch.allclose(of_the_projector(False), of_the_projector(True))
 
 
 def test_a_forward_pass_changes_neither_support_set_nor_target():
