@@ -42,6 +42,7 @@ _FIXED_SETTINGS = (
     "train.lr=1e-30",  # so small that the weights stay the same
     "method.noise=0",
     "method.alpha=0",
+    "method.stop_gradient=true",  # the gradients of expected.json are those of the predictions alone
 )
 _ENDLESS = ("train.steps=1000000", "train.warmup_epochs=0", "method.momentum=0")  # as the demo trains, until the clock ends the training
 
