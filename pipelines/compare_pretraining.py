@@ -67,7 +67,7 @@ def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
 
     if job["settings"] == ["pixels"]:
         return Pixels(), {}
-    if job["settings"][:1] and job["settings"][0].startswith("weights="):
+    if fixed(job["settings"]):
         return enlarged(job), {}
     if "random" in job["settings"]:
         from medssl.runs.dataset import channel_statistics, prepare_dataset

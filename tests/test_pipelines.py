@@ -1,6 +1,5 @@
 """pipelines/: the settings that the studies name exist, and a comparison of ways of pretraining goes on where it was stopped."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -36,12 +35,8 @@ variants:
 
 
 @pytest.fixture(scope="module")
-def compare():
-    spec = importlib.util.spec_from_file_location("compare_pretraining", PIPELINES / "compare_pretraining.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def compare(script):
+    return script("pipelines/compare_pretraining.py")
 
 
 @pytest.mark.parametrize("name", ["methods", "neighbours", "starts", "study"])

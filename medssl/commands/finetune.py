@@ -34,7 +34,7 @@ from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
-from medssl.runs.dataset import PreparedDataset, data_tags, prepare_dataset, report_dataset
+from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset
 from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
@@ -208,7 +208,7 @@ def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, ki
     return RunDescription(
         audit=json.loads(audit.read_text("utf-8")) if audit.is_file() else None,
         data=DataFacts(
-            name=Path(config.data.path).stem or kind,
+            name=data_name(config, dataset),
             source=kind,
             **{key: dataset.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")},
         ),

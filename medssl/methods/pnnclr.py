@@ -35,12 +35,10 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from medssl.config import PluginConfig
+from medssl.methods import nnclr
 from medssl.nn import (
     Encoder,
-    Neighbours,
     SupportSet,
-    SupportSize,
     excluded_pairs,
     gather,
     info_nce,
@@ -61,46 +59,20 @@ USES_LABELS = False
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Config(PluginConfig):
+class Config(nnclr.Config):
+    """NNCLR's settings, and those of pseudo neighbours and the target network."""
+
     name: str = "pnnclr"
     alpha: Share | tuple[Share, Share] = Field(
         default=(0.5, 1.0), description="How far a pseudo neighbour lies on the way to the neighbour, from 0 to 1: a number, or a range."
     )
     noise: float = Field(default=0.1, ge=0, description="The length of its random step on the sphere, in radians.")
     top_k: int = Field(default=1, ge=1, description="The neighbour is one of so many nearest embeddings.")
-    temperature: float = Field(
-        default=0.1, gt=0, description="The temperature of the loss: a lower one gives more weight to the most similar images."
-    )
     delay: Share = Field(default=0.2, description="The share of the training before neighbours are used.")
     ramp: Share = Field(default=0.6, description="The share of the training over which they then gain their full influence.")
     momentum: Share | Literal["auto"] = Field(
         default="auto", description="The momentum of the target network; 0 is no target network, auto chooses by the number of steps."
     )
-    support_size: SupportSize = Field(
-        default="auto",
-        description="The number of earlier embeddings in the support set; auto is half of the training images, at most 16,384.",
-    )
-    neighbours: Neighbours = Field(
-        default="any",
-        description="Which embeddings can be a neighbour: any, other_images (not the image's own), other_patients, or same_patient "
-        "(another image of the patient, where there is one).",
-    )
-    clusters: int = Field(
-        default=0,
-        ge=0,
-        description="With K above 0 the support set has K clusters, and new rows replace the oldest of the largest cluster: rare images "
-        "stay.",
-    )
-    mask_same_patient: bool = Field(
-        default=False, description="Whether other images of the same patient in the batch are left out of the negatives."
-    )
-    cancel: int = Field(
-        default=0,
-        ge=0,
-        description="How many of the most similar images of the batch are left out of the negatives, as they may be of the same class.",
-    )
-    hidden: int = Field(default=2048, ge=1, description="The width of the hidden layers of the projector and the predictor.")
-    width: int = Field(default=256, ge=2, description="The width of the embeddings.")
     stop_gradient: bool = Field(default=False, description="Whether the gradient stops at pseudo neighbours.")
     renormalise: bool = Field(default=True, description="Whether pseudo neighbours get length 1 again.")
     push: Literal["targets", "predictions"] = Field(

@@ -6,7 +6,6 @@ script, and without a request: the two pictures are inside the page.
 
 import base64
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,8 @@ def copy_audit(store: Path, run: Path) -> None:
         write_atomically(run / AUDIT, (store / AUDIT).read_bytes())
 
 
-def write_pretraining_page(run: Path, path: Path) -> None:
-    """Write the page of a finished pretraining in the folder `run`; the whole file or none.
+def write_pretraining_page(run: Path, path: Path, next_command: str) -> None:
+    """Write the page of a finished pretraining in the folder `run`; the whole file or none. `next_command`: what the page advises.
 
     Raises UserError where the run has no card of an encoder, which means that it is not finished.
     """
@@ -59,7 +58,7 @@ def write_pretraining_page(run: Path, path: Path) -> None:
     if card is None:
         raise UserError(f"The pretraining in {run} is not finished: it has no {CARD}. Go on with: medssl pretrain --resume {run}")
     rows = jsonl.read(run / METRICS)
-    write_atomically(path, render(card, rows, _read_json(run / AUDIT), _pictures(run), next_command(run)).encode())
+    write_atomically(path, render(card, rows, _read_json(run / AUDIT), _pictures(run), next_command).encode())
 
 
 def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None, pictures: Mapping[str, str], command: str) -> str:
@@ -85,11 +84,6 @@ def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None,
         command=command,
         provenance={part: list(flat_facts(card[part])) for part in ("data", "preparation", "provenance", "config") if part in card},
     )
-
-
-def next_command(run: Path) -> str:
-    """The command that trains a classifier on the encoder of the run."""
-    return shlex.join(["medssl", "finetune", "--encoder", str(run), "--labels", "10pct"])
 
 
 def draw_curves(rows: Rows) -> dict[str, Chart]:

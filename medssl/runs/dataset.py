@@ -112,10 +112,14 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
         reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")
 
 
+def data_name(config: Config, dataset: PreparedDataset) -> str:
+    """The name of the data, without the folders above it."""
+    return Path(config.data.path).stem or dataset.store.card["source"]
+
+
 def data_tags(config: Config, dataset: PreparedDataset) -> dict[str, str]:
-    """What a tracker says of the data: its name, without the folders above it, and its fingerprint."""
-    card = dataset.store.card
-    return {"dataset": Path(config.data.path).stem or card["source"], "data": card["fingerprint"]}
+    """What a tracker says of the data: its name and its fingerprint."""
+    return {"dataset": data_name(config, dataset), "data": dataset.store.card["fingerprint"]}
 
 
 def channel_statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:

@@ -27,6 +27,11 @@ def pretrain_after_prepare(data: str, preset: str | None, out: Path | None, sets
     return command_line("pretrain", {"data": out or data, "preset": preset}, kept)
 
 
+def finetune_in_report(folder: Path) -> str:
+    """The fine-tuning that the report of a pretraining advises, which is written without the data."""
+    return command_line("finetune", {"encoder": folder, "labels": _FEW_LABELS})
+
+
 def finetune_after_pretrain(folder: Path, config: Config, dataset: PreparedDataset) -> str:
     """The fine-tuning of a pretraining's encoder on the same data, with a tenth of the labels where that is enough; "" where the data has
     no labels. All other settings are in the encoder's card."""

@@ -1,10 +1,9 @@
 """The whole page, with every picture, in a browser: it requests nothing, logs nothing, and fits a telephone."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, chromium
+from browser import Browser
 from compared import FLAT, RIGHT, with_changes, write_run
 from pages import SCRIPT, a_document, picture_inputs, score, to_results, with_everything
 
@@ -21,15 +20,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     write_report(to_results(document), path, draw_pictures(*picture_inputs(), seed=0))
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = chromium()
-    if program is None:
-        pytest.skip("needs Chromium (Debian: apt-get install --no-install-recommends chromium)")
-    with Browser(program) as started:
-        yield started
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -1,16 +1,16 @@
 """The page of a pretraining: made from the run folder alone, with what is there."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, chromium
+from browser import Browser
 from PIL import Image
 
 from medssl.errors import UserError
-from medssl.report.pretraining_page import format_duration, next_command, write_pretraining_page
+from medssl.report.pretraining_page import format_duration, write_pretraining_page
+from medssl.runs.next_command import finetune_in_report
 
 SCRIPT = "<script>alert(1)</script>"
 CARD: dict[str, Any] = {
@@ -37,7 +37,7 @@ def a_run(folder: Path, card: Any = CARD, rows: Any = ROWS, pictures: bool = Tru
 
 
 def page_of(run: Path) -> str:
-    write_pretraining_page(run, run / "report.html")
+    write_pretraining_page(run, run / "report.html", finetune_in_report(run))
     return (run / "report.html").read_text("utf-8")
 
 
@@ -72,25 +72,16 @@ def test_what_a_run_does_not_have_is_left_out(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_refused_with_the_command_that_goes_on(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not finished.*medssl pretrain --resume"):
-        write_pretraining_page(tmp_path, tmp_path / "report.html")
+        write_pretraining_page(tmp_path, tmp_path / "report.html", "medssl")
 
 
 def test_the_next_command_can_be_pasted_for_a_folder_with_spaces() -> None:
-    assert next_command(Path("my runs/a (1)")) == "medssl finetune --encoder 'my runs/a (1)' --labels 10pct"
+    assert finetune_in_report(Path("my runs/a (1)")) == "medssl finetune --encoder 'my runs/a (1)' --labels 10pct"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 seconds"), (119.4, "119 seconds"), (756, "12.6 minutes"), (12_600, "3.5 hours")])
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = chromium()
-    if program is None:
-        pytest.skip("needs Chromium (Debian: apt-get install --no-install-recommends chromium)")
-    with Browser(program) as started:
-        yield started
 
 
 @pytest.mark.parametrize("width", [1280, 390])
