@@ -89,7 +89,8 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     warn_of_table(reporter, source)
     windows = len(windows_hu(data_config.window))
     if preset is None:
-        preset, modality = _choose_preset(reporter, source, data_config, _device_type(overrides.get("device", "auto")))
+        device, given = _device_type(overrides.get("device", "auto")), "modality" in _plugin_mapping(overrides.get("data"))
+        preset, modality = _choose_preset(reporter, source, data_config, device, modality_is_given=given)
         if modality != data_config.modality:
             origin["data"]["modality"], source = modality, keep_modality(source, modality)
         preset_values = presets.load(preset)
@@ -107,7 +108,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     return values, source
 
 
-def _choose_preset(reporter: Reporter, source: Source, data: Data, device: str) -> tuple[str, str]:
+def _choose_preset(reporter: Reporter, source: Source, data: Data, device: str, *, modality_is_given: bool) -> tuple[str, str]:
     """The preset that suits the images, and the value of `data.modality` that the preset needs. Both are said, with the reason."""
     look, windows = peek(source, data), len(windows_hu(data.window))
     counts = look.modalities
@@ -121,17 +122,18 @@ def _choose_preset(reporter: Reporter, source: Source, data: Data, device: str) 
     if look.channels == 3 or len(kinds) < 2 or source.kind == "store":
         return preset, data.modality
     read = "" if sum(counts.values()) >= len(source.records) else " among the images that were looked at"
-    text = f"Several modalities: {format_counts(Counter(counts))}{read}. The preset is that of most images."
+    reason = "A window in HU is for CT." if windows else "The preset is that of most images."
+    text = f"Several modalities: {format_counts(Counter(counts))}{read}. {reason}"
     if not preset.startswith("ct"):
         reporter.warn(text)
-    elif any(record.reader == "dicom" for record in source.records):
+    elif not modality_is_given and any(record.reader == "dicom" for record in source.records):
         reporter.warn(
             f"{text} Only the CT is used, as a window in HU fits no other image. To use all images, name another preset: "
             f"--preset {'chest_xray_cpu' if device == 'cpu' else 'chest_xray'}"
         )
         return preset, "CT"
     else:
-        reporter.warn(f"{text} All images get the window in HU. Keep CT and other images in folders of their own.")
+        reporter.warn(f"{text} All images get the window in HU, which fits CT only. Keep CT and other images in folders of their own.")
     return preset, data.modality
 
 

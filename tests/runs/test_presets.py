@@ -140,6 +140,9 @@ def test_of_ct_and_radiographs_in_one_folder_the_ct_is_used_if_most_images_are_c
     config, source = resolve_config(said, str(root), None, CPU)
     assert (config.preset, config.data.modality, len(source.records)) == ("ct_cpu", "CT", 3)
     assert any("Several modalities: CT 3, CR 2. The preset is that of most images. Only the CT is used" in text for text in said.warned)
+    for asked, number in (("all", 5), ("CR,CT", 5), ("CR", 2)):
+        config, source = resolve_config(reporter(), str(root), None, parse_overrides(["device=cpu", f"data.modality={asked}"]))
+        assert (config.data.modality, len(source.records)) == (asked, number), "what was given is not changed"
     config, source = resolve_config(reporter(), str(root), "chest_xray_cpu", CPU)
     assert (config.data.modality, len(source.records)) == ("all", 5), "the user's preset takes all"
     write_dicoms(root, "DX", 2)
@@ -147,6 +150,10 @@ def test_of_ct_and_radiographs_in_one_folder_the_ct_is_used_if_most_images_are_c
     config, source = resolve_config(said, str(root), None, CPU)
     assert (config.preset, config.data.modality, len(source.records)) == ("chest_xray_cpu", "all", 7)
     assert any("CT 3, CR 2, DX 2. The preset is that of most images." in text for text in said.warned)
+    said = reporter()
+    config, source = resolve_config(said, str(root), None, parse_overrides(["device=cpu", "data.window=[lung,bone]"]))
+    assert (config.preset, config.data.channels, len(source.records)) == ("ct_cpu", 2, 3)
+    assert any("A window in HU is for CT. Only the CT is used" in text for text in said.warned)
 
 
 def test_a_mixture_runs_to_the_store_with_the_other_images_counted(tmp_path, reporter):
