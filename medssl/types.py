@@ -58,12 +58,14 @@ class Source:
 class Decoded:
     """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored.
 
-    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say.
+    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say. `modality`: the
+    code that DICOM has for it (CT, MR, DX, ...), where CT means values in HU; "" for formats that know of no modality.
     """
 
     pixels: np.ndarray
     bits: int
     spacing_mm: tuple[float, float] | None = None
+    modality: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,3 @@ def test_label_fractions_may_be_numbers_and_lists_in_a_setting(text, labels):
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         Config().seed = 3
-
-
-def test_the_preset_follows_channels_size_and_device():
-    assert presets.choose(1, 224, "cpu") == "chest_xray_cpu"
-    assert presets.choose(1, 1024, "cuda") == "chest_xray"
-    assert presets.choose(1, 28, "cuda") == "medmnist"
-    assert presets.choose(3, 32, "cpu") == "natural_cpu"
-    assert presets.choose(3, 512, "cuda") == "colour"
-    assert presets.gpu_preset("chest_xray_cpu") == "chest_xray"
-    assert presets.gpu_preset("chest_xray") == ""

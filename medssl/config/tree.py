@@ -36,6 +36,10 @@ class Data(Frozen):
     path: str = Field(default="", description="The images, as --data names them.")
     source: SourceChoice = Field(default="folder", description="How the images are found; --data chooses this by itself.")
     size: int = Field(default=224, ge=16, le=1024, description="The edge of the prepared square images in pixels.")
+    modality: str = Field(
+        default="all",
+        description="Which DICOM images are used, by the modality in their header: all, or codes with commas between, such as CT or CR,DX.",
+    )
     channels: int = Field(default=1, ge=1, le=4, description="The channels of the prepared images: 1 for grey, 3 for colour.")
     spacing_mm: float | None = Field(
         default=None, gt=0, description="The edge of a prepared pixel in mm, the same for all images; without it each image is fitted."

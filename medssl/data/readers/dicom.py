@@ -78,7 +78,7 @@ class Reader:
                 header = functional_groups.merge_frame_groups(file.header, index)
                 image = intensity.pixels(stored, header, self._config.window, self._config.non_finite)
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
-                return Decoded(image, bits, functional_groups.spacing_mm(header))
+                return Decoded(image, bits, functional_groups.spacing_mm(header), intensity.modality(header))
 
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""

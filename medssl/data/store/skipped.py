@@ -13,7 +13,10 @@ from medssl.errors import ReadError, UserError, count_reasons
 from medssl.types import Record
 
 # Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
-EXPECTED_REASONS = ("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "empty_slice", "linked_folder", "missing_decoder")
+EXPECTED_REASONS = (
+    *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
+    "missing_decoder",
+)
 _BY_SUFFIX = ("raster",)  # readers of files that were selected by their suffix: there "not_an_image" is a fault
 
 
