@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from medssl import __version__
-from medssl.cli_options import Data, Device, Out, Overwrite, Seed, Set
+from medssl.cli_options import Data, DemoOut, Device, Out, Overwrite, Seed, Set
 from medssl.exit_codes import handle_errors
 
 app = typer.Typer(
@@ -228,7 +228,7 @@ def study(
 
 
 @app.command()
-def demo(out: Out = None, overwrite: Overwrite = False) -> None:
+def demo(out: DemoOut = None, overwrite: Overwrite = False) -> None:
     """Show the whole way on synthetic radiographs. Needs no data, no network, and a few minutes.
 
     Example: medssl demo --out runs/demo

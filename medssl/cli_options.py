@@ -11,7 +11,10 @@ Data = Annotated[
         metavar="PATH|NAME", help="A folder of images, one image file, a CSV or Parquet table, an .npz, medmnist:NAME or phantom."
     ),
 ]
-Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-NAME]")]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-KIND-NAME]")]
+DemoOut = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The folder of both runs, pretrain/ and finetune/.  [default: runs/demo]")
+]
 Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Same seed, same data, same numbers.")]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder where it exists.")]

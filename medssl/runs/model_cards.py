@@ -17,6 +17,7 @@ from medssl.evaluate import EncoderFacts, Kind
 from medssl.evaluate.models import Classifier, ClassifierCard, Statistics, TrainingFacts, classifier_file
 from medssl.nn import Encoder
 from medssl.runs.dataset import PreparedDataset
+from medssl.runs.next_command import advised_labels
 from medssl.runs.run_dir import now
 
 _HASH_CHARACTERS = 16
@@ -50,6 +51,7 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
             "patients": sorted({key[:_HASH_CHARACTERS] for key in table["patient"]}),
             "pixels": sorted({key[:_HASH_CHARACTERS] for key in table["pixel_hash"]}),
         },
+        "advised_labels": advised_labels(config, dataset),
         "config": _config_without_path(config),
         "facts": {key: value for key, value in facts.items() if value == value},
         "provenance": {"medssl": __version__, "torch": torch.__version__, "finished": now(), "run": folder.name},
