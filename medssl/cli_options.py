@@ -15,9 +15,9 @@ Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder
 DemoOut = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="The folder of both runs, pretrain/ and finetune/.  [default: runs/demo]")
 ]
-Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Same seed, same data, same numbers.")]
+Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="The same seed and data give the same numbers.")]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder where it exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder if it exists.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, as in --set train.lr=1e-3. `medssl settings` lists them."),

@@ -90,7 +90,7 @@ def pretrain(
 def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
     config, source = resolve_config(reporter, data, preset, overrides)
     if len(source.records) == 1:
-        raise UserError(f"{data} holds a single image, and pretraining compares images with each other. Name several with --data.")
+        raise UserError(f"{data} has a single image, but pretraining compares images with each other. Name several images with --data.")
     return config, source
 
 
@@ -136,7 +136,7 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
         if done < job.plan.total_steps:
             signal_number = on_step.signal or stop.signal
             again = command_line("pretrain", {"resume": folder})
-            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: {again}", signal_number)
+            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Continue with: {again}", signal_number)
         if tracker and monitor:
             export_encoder(folder, config, job.dataset, job.method.encoder, monitor.last)
             if not config.train.keep_optimiser:

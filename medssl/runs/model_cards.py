@@ -26,9 +26,9 @@ INTENDED_USE = (
     "images: treat them as you treat the data they come from."
 )
 PREDICTIONS_USE = (
-    "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: no "
-    "decision on a patient may rest on it. The weights may hold traces of single training images: treat them as you treat the data they "
-    "come from."
+    "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: do "
+    "not base a decision about a patient on it. The weights may hold traces of single training images: treat them as you treat the data "
+    "they come from."
 )
 
 
