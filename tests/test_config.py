@@ -29,7 +29,7 @@ def test_every_wrong_key_is_told_at_once_with_its_nearest_name():
 
 def test_numbers_in_scientific_notation_are_numbers_and_a_key_stands_once():
     assert parse_yaml("lr: 1e-3\nn: 2.5E2", "x") == {"lr": 0.001, "n": 250.0}
-    with pytest.raises(UserError, match=r"'lr' stands twice, line 1"):
+    with pytest.raises(UserError, match=r"'lr' occurs twice, line 1"):
         parse_yaml("lr: 1\nlr: 2", "x")
 
 

@@ -139,7 +139,7 @@ def _explain_stop(command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Stopped. What has been fitted is kept. Go on with: {command}", signal.SIGINT) from None
+        raise Interrupted(f"Stopped. The fitted classifiers are kept. Continue with: {command}", signal.SIGINT) from None
 
 
 def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config) -> LeakCheck:
@@ -148,7 +148,7 @@ def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, c
     reporter.say(f"leaks     {leaks.leaked} of {leaks.images} test images, of {leaks.patients} patients, were seen in pretraining")
     if learnt_from_labels(card):
         reporter.warn(
-            "the encoder was pretrained with the labels of its images: its scores rest on those labels, too, not only on the labels drawn"
+            "the encoder was pretrained with the labels of its images: its scores depend on all of them, not only on the drawn labels"
         )
     if leaks.leaked:
         reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
@@ -163,7 +163,7 @@ def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict
     else:
         run = origin if origin.is_dir() else origin.parent
         if not (run / "config.yaml").is_file():
-            raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
+            raise UserError(f"{origin} does not name its images. Name the data with --data.")
         where = {"path": load_config(run).data.path}
     config = resolve(merge(merge(values, {"data": where}), given))
     check_same_preparation(card, config)

@@ -71,7 +71,7 @@ def _result(comparisons: Sequence[Comparison], headline: str) -> str:
     """Which encoders are better than all others at the fraction `headline`, if the intervals show a difference."""
     ranked = [comparison for comparison in comparisons if headline in comparison.rankings]
     if not ranked:
-        return "No two of these runs can be ranked: they were not tested on the same images, or hold no predictions."
+        return "No two of these runs can be ranked: they were not tested on the same images, or have no predictions."
     best = [f"{curve.name} by {mode_name(c.mode)} in {c.data}" for c in ranked if (curve := c.best(headline))]
     start, open_ = f"With {label_amounts(headline)}", len(ranked) - len(best)
     if not best:
@@ -90,7 +90,7 @@ def _notes(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
             several = run.document.task.kind == "multilabel"
             why = "has a task of several labels" if several else "holds no predictions.parquet"
             notes.append(
-                f"{run.title} {why}: whether it was tested on the same test images as another run is not known, so it stands alone."
+                f"{run.title} {why}: whether it was tested on the same test images as another run is not known, so it is not compared."
             )
         if run.leaked:
             notes.append(f"{run.title} was tested on {run.leaked:,} images that its pretraining had seen: its scores are too good.")

@@ -269,7 +269,7 @@ def read_results(run: Path) -> ResultsDocument:
     """A run's results.json. Raises UserError that names the run where it is missing, damaged or of another format."""
     path = run / RESULTS
     if not path.is_file():
-        raise UserError(f"{run} holds no {RESULTS}: it is no finished fine-tuning. Name another run, or run `medssl finetune` again.")
+        raise UserError(f"{run} holds no {RESULTS}: the fine-tuning is not finished. Name another run, or run `medssl finetune` again.")
     try:
         values = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
@@ -281,7 +281,7 @@ def read_results(run: Path) -> ResultsDocument:
         document = ResultsDocument.model_validate(values)
     except ValidationError as error:
         wrong = "\n".join(f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UserError(f"{path} is not whole. Fine-tune again, or leave that run out.\n{wrong}") from None
+        raise UserError(f"{path} is not complete. Fine-tune again, or leave that run out.\n{wrong}") from None
     if not document.summary:
         raise UserError(f"{path} holds no score. Fine-tune again, or leave that run out.")
     return document

@@ -60,7 +60,7 @@ def label_columns(table: pd.DataFrame, wanted: str = "") -> list[str]:
         if name not in known:
             raise UserError(f"There is no label column {name!r}. {suggest(name, known)}")
         if len(chosen) > 1 and not _is_finding(table, name):
-            raise UserError(f"Label column {name!r} says more than 0 and 1, so it cannot be learnt beside others. Choose it alone.")
+            raise UserError(f"Label column {name!r} has values other than 0 and 1, so it is no finding. Choose it alone.")
     return chosen
 
 
@@ -136,5 +136,5 @@ def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:
         for name in sorted(set(side.tolist()) - set(other.tolist()) - {""}):
             raise UserError(
                 f"No {what} image has the class {name!r} of {column!r}, which {int((side == name).sum())} others have. Every class needs "
-                "patients on both sides: join it with another class, leave it out, or change --set data.test_fraction."
+                "training patients and test patients: combine it with another class, leave it out, or change --set data.test_fraction."
             )

@@ -52,7 +52,7 @@ def fit_to_images(config: Config, dataset: PreparedDataset, given: Mapping[str, 
         by = f" for {processes} processes" if processes > 1 else ""
         sentences.append(f"Batch size {changes['train']['batch_size']}: there are {images} training images{by}.")
     if "monitor" in changes:
-        sentences.append(f"A collapse of the embeddings is a warning and no end: {images} images are too few to be sure of one.")
+        sentences.append(f"A collapse of the embeddings is only a warning: {images} images are too few to be sure of one.")
     return Fitted(resolve(merge(config.model_dump(), changes)), dataset, sentences)
 
 
@@ -78,7 +78,7 @@ def _count_images(config: Config, dataset: PreparedDataset) -> tuple[int, list[s
     test, held_out = int((dataset.roles == "test").sum()), int(dataset.holdout.sum())
     return images, [
         f"Of {len(dataset.roles)} images {images} is left to train on, and two are needed: {test} are for the test (data.test_fraction="
-        f"{config.data.test_fraction:g}, or the data's own split), {held_out} are held out (data.holdout_fraction="
+        f"{config.data.test_fraction:g}, or the data's own split), {held_out} are in the hold-out (data.holdout_fraction="
         f"{config.data.holdout_fraction:g}). Name more data, or lower these shares; 0 is none."
     ]
 

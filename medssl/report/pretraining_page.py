@@ -56,7 +56,7 @@ def write_pretraining_page(run: Path, path: Path, next_command: str) -> None:
     """
     card = _read_json(run / CARD)
     if card is None:
-        raise UserError(f"The pretraining in {run} is not finished: it has no {CARD}. Go on with: medssl pretrain --resume {run}")
+        raise UserError(f"The pretraining in {run} is not finished: it has no {CARD}. Continue with: medssl pretrain --resume {run}")
     rows = jsonl.read(run / METRICS)
     write_atomically(path, render(card, rows, _read_json(run / AUDIT), _pictures(run), next_command).encode())
 

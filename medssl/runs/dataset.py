@@ -84,10 +84,10 @@ def open_store_of_run(run: Path, fingerprint: str) -> Store:
     data = load_config(run).data
     path = Path(data.path) if data.source.name == "store" else cache_folder() / "stores" / fingerprint
     if not path.is_dir():
-        raise UserError(f"The prepared images are not there: {path}. Name the cache that holds them with MEDSSL_CACHE.")
+        raise UserError(f"The prepared images are not there: {path}. Name the right cache with MEDSSL_CACHE.")
     store = Store.open(path)
     if store.card["fingerprint"] != fingerprint:
-        raise UserError(f"{path} holds other images than those of the run.")
+        raise UserError(f"{path} has other images than the run.")
     return store
 
 

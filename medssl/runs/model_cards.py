@@ -17,6 +17,7 @@ from medssl.evaluate import EncoderFacts, Kind
 from medssl.evaluate.models import Classifier, ClassifierCard, Statistics, TrainingFacts, classifier_file
 from medssl.nn import Encoder
 from medssl.runs.dataset import PreparedDataset
+from medssl.runs.next_command import advised_labels
 from medssl.runs.run_dir import now
 
 _HASH_CHARACTERS = 16
@@ -25,9 +26,9 @@ INTENDED_USE = (
     "images: treat them as you treat the data they come from."
 )
 PREDICTIONS_USE = (
-    "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: no "
-    "decision on a patient may rest on it. The weights may hold traces of single training images: treat them as you treat the data they "
-    "come from."
+    "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: do "
+    "not base a decision about a patient on it. The weights may hold traces of single training images: treat them as you treat the data "
+    "they come from."
 )
 
 
@@ -50,6 +51,7 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
             "patients": sorted({key[:_HASH_CHARACTERS] for key in table["patient"]}),
             "pixels": sorted({key[:_HASH_CHARACTERS] for key in table["pixel_hash"]}),
         },
+        "advised_labels": advised_labels(config, dataset),
         "config": _config_without_path(config),
         "facts": {key: value for key, value in facts.items() if value == value},
         "provenance": {"medssl": __version__, "torch": torch.__version__, "finished": now(), "run": folder.name},

@@ -37,7 +37,7 @@ def test_preparing_pretraining_and_predicting_go_on_with_a_warning_and_fine_tuni
     predict(lines[2], data=semicolons, model=str(model.folder), out=tmp_path / "table.csv")
     for said in lines[:3]:
         check_warned(said)
-    with pytest.raises(UserError, match=r"semicolons(?s:.*)Correct the table, or go on without it: --set data\.source\.table=none"):
+    with pytest.raises(UserError, match=r"semicolons(?s:.*)Correct the table, or continue without it: --set data\.source\.table=none"):
         finetune(lines[3], encoder=str(run), out=tmp_path / "tuned")
     assert not (tmp_path / "tuned").exists()
     pretrain(lines[4], data=semicolons, out=tmp_path / "silent", sets=[*sets, IGNORE])

@@ -100,7 +100,7 @@ def test_columns_of_0_and_1_are_one_question_of_several_labels_and_what_is_not_k
 
 def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> None:
     table = several_labels(mass="10-1", view="2011")
-    with pytest.raises(UserError, match="Label column 'view' says more than 0 and 1"):
+    with pytest.raises(UserError, match="Label column 'view' has values other than 0 and 1"):
         label_columns(table, "mass,view")
     assert label_columns(table, "view") == ["view"]
 

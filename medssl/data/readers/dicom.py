@@ -190,7 +190,7 @@ def _check_frame(file: _File, index: int) -> None:
     if not 0 <= index < frames:
         raise ReadError(f"bad_header: frame {index} of {frames}")
     if file.syntax.is_encapsulated:
-        with _raise_as("undecodable", "the compressed frames cannot be told apart"):
+        with _raise_as("undecodable", "the compressed frames cannot be separated"):
             codestream.check_size(file.stream, file.pixels.start, file.header, index)
         return
     share = 2 / 3 if file.header.PhotometricInterpretation == "YBR_FULL_422" else 1  # two neighbouring pixels share their colour

@@ -61,8 +61,8 @@ def build(config: Config, data: str) -> Source:
     if not locators:
         problems = f", {len(skipped)} that cannot be opened ({_format_counts(item.reason for item in skipped)})" if skipped else ""
         raise UserError(
-            f"There is no image below {data}; it holds {counted_others}{problems}. Understood are PNG, JPEG, TIFF and BMP files, "
-            "folders of DICOM or NIfTI files, CSV or Parquet manifests and MedMNIST .npz files."
+            f"There is no image below {data}; it has {counted_others}{problems}. medssl reads PNG, JPEG, TIFF and BMP files, "
+            "folders of DICOM or NIfTI files, CSV or Parquet tables, and MedMNIST .npz files."
         )
     records, notes = _by_folders(locators, root, config.frames)
     joined = join_table(records, root, config, [item.locator for item in skipped])
@@ -94,7 +94,7 @@ def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[
     if len(names) < 2:
         return records, notes
     if "" in names:
-        return records, [*notes, "no classes from the folders: some images lie outside them"]
+        return records, [*notes, "no classes from the folders: some images are outside them"]
     records = [replace(record, labels={"label": parts[0]}) for record, parts in zip(records, folders, strict=True)]
     return records, [*notes, "classes from the folders: " + _format_counts(record.labels["label"] for record in records)]
 

@@ -76,5 +76,5 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
     if len(faults) > max(allowed * total, allowed > 0):  # one faulty file stops no small data set
         raise UserError(
             f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
-            f"{named}. Mend or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+            f"{named}. Repair or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
         )

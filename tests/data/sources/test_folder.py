@@ -117,7 +117,7 @@ def test_a_tiff_whose_pages_cannot_be_followed_is_one_record(tmp_path, damage):
 def test_messages_name_no_file_or_folder_below_the_root(tmp_path):
     touch(tmp_path, "DOE^JANE/scan.doe", "DOE^JANE/b.doe", "DOE^JANE/a.txt")
     os.mkfifo(tmp_path / "DOE^JANE/DOE.png")
-    with pytest.raises(UserError, match=r"it holds 2 of other kinds, 1 \.txt, 1 that cannot be opened \(not_a_file 1\)") as error:
+    with pytest.raises(UserError, match=r"it has 2 of other kinds, 1 \.txt, 1 that cannot be opened \(not_a_file 1\)") as error:
         build(tmp_path)
     assert "doe" not in str(error.value).lower()
     touch(tmp_path, "DOE^JANE/1.png", "train/2.png")
@@ -140,7 +140,7 @@ def test_images_beside_class_folders_leave_all_unlabelled_and_the_notes_say_so(t
     touch(tmp_path, "a/1.png", "b/2.png", "3.png")
     source = build(tmp_path)
     assert all(not record.labels for record in source.records)
-    assert any("lie outside them" in note for note in source.notes)
+    assert any("are outside them" in note for note in source.notes)
 
 
 def test_split_folders_give_the_split_and_the_next_level_the_class(tmp_path):
