@@ -22,7 +22,8 @@ class Record:
 
     `locator` is the file's path relative to the source's root (POSIX form); `index` the frame, page, slice or row inside it.
     Identities are those of the source, in the clear; the store replaces them by keyed hashes. Images of one `series` (slices of
-    a volume, frames of a cine) follow each other in their order in space.
+    a volume, frames of a cine) follow each other in their order in space. `patient_from`: "data" where a table, a header or a published
+    form of names states the patient, "names" where it is guessed from names of folders, "itself" where the file or volume stands for it.
     """
 
     locator: str
@@ -35,6 +36,7 @@ class Record:
     site: str | None = None
     split: str | None = None
     extra: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    patient_from: str = "data"
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[s
     labels = sorted(fractions, key=lambda name: fractions[name])
     modes = join_words([mode_name(mode) for mode in dict.fromkeys(comparison.mode for comparison in comparisons)])
     tests = {comparison.data: comparison.task.test for comparison in comparisons}
-    images = join_words([f"{test.n_labels:,} images of {test.n_patients:,} patients in {name}" for name, test in tests.items()])
+    origins = {comparison.data: comparison.curves[0].run.document.data.origin for comparison in comparisons}
+    images = join_words([f"{origins[name].count(test.n_labels, test.n_patients)} in {name}" for name, test in tests.items()])
     unseen = "neither its pretraining nor its fine-tuning had seen" if all(map(_leak_free, runs)) else "its fine-tuning had not seen"
     return [
         f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({join_words(encoders)}) on "
@@ -92,6 +93,8 @@ def _notes(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
             notes.append(
                 f"{run.title} {why}: whether it was tested on the same test images as another run is not known, so it is not compared."
             )
+        if warning := run.document.interval.warning:
+            notes.append(f"{run.title}: {warning}")
         if run.leaked:
             notes.append(f"{run.title} was tested on {run.leaked:,} images that its pretraining had seen: its scores are too good.")
     return notes

@@ -6,6 +6,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medssl.data.patients import PatientOrigin
 from medssl.errors import UserError
 from medssl.evaluate.task import Kind
 
@@ -68,11 +69,12 @@ class TaskFacts(_Part):
 
 
 class IntervalFacts(_Part):
-    """How the intervals were made: their level, the number of resamples, and what was resampled."""
+    """How the intervals were made: level, number of resamples, and what was resampled. `warning`: why they must not be trusted, or ""."""
 
     level: float
     bootstraps: int
     over: str
+    warning: str = ""
 
 
 class CellRow(_Part):
@@ -188,15 +190,20 @@ class SiteProbe(_Part):
 
 
 class DataFacts(_Facts):
-    """The data set: its name, and what the store's card says."""
+    """The data set: its name, and what the store's card says. `patients`: where they come from, as `PatientOrigin`."""
 
     name: str = ""
     source: str = ""
     fingerprint: str = ""
+    patients: dict[str, Any] = {}
+
+    @property
+    def origin(self) -> PatientOrigin:
+        return PatientOrigin.by({"patients": self.patients})
 
 
 class EncoderFacts(_Facts):
-    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" that were seen."""
+    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" seen; `patients`: their origin."""
 
     method: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
@@ -204,6 +211,7 @@ class EncoderFacts(_Facts):
     facts: dict[str, Any] = {}
     provenance: dict[str, str] = {}
     pretraining: dict[str, int] = {}
+    patients: dict[str, Any] = {}
 
 
 class RunFacts(_Facts):

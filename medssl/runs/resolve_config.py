@@ -9,8 +9,8 @@ from medssl import plugins
 from medssl.config import Config, Data, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.modality import format_counts, keep_modality
+from medssl.data.patients import PatientOrigin, without_shared_ids
 from medssl.data.peek import peek
-from medssl.data.pseudonyms import describe_unknown_patients
 from medssl.data.store import SETTINGS, Store
 from medssl.errors import UserError
 from medssl.runs import presets
@@ -20,7 +20,7 @@ _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
 def list_source(data: Data, stratum: str = "") -> Source:
-    """The source, with all of its records, that the configuration names. A note says where patients are unknown.
+    """The source, with all of its records, that the configuration names. Notes say where patients are unknown or guessed.
 
     A table's columns that `data.label` and `stratum` name are read as labels; `stratum` is the label column that an earlier run split the
     patients by.
@@ -29,8 +29,9 @@ def list_source(data: Data, stratum: str = "") -> Source:
     if "labels" in type(settings).model_fields:
         columns = dict.fromkeys([*settings.labels, *(name.strip() for name in names if name.strip())])
         settings = settings.model_copy(update={"labels": tuple(columns)})
-    source = keep_modality(plugins.find("data.sources", settings.name).build(settings, data.path), data.modality)
-    return replace(source, notes=(*source.notes, *describe_unknown_patients(source.records)))
+    source = plugins.find("data.sources", settings.name).build(settings, data.path)
+    source = without_shared_ids(keep_modality(source, data.modality))
+    return replace(source, notes=(*source.notes, *PatientOrigin.of(source.records).sentences()))
 
 
 def warn_of_table(reporter: Reporter, source: Source) -> None:

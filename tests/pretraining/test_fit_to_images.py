@@ -97,8 +97,10 @@ def test_all_defaults_train_on_few_images_and_on_phantoms(data, preset, folder_o
 def test_thirty_pictures_run_without_any_setting_but_the_shortening_and_each_fitted_value_is_said(folder_of, tmp_path, reporter):
     _, config, said = train(reporter, folder_of(30), tmp_path / "run")
     assert config.preset.startswith("medmnist")
-    assert (config.train.batch_size, config.method.support_size) == (22, 11)
-    assert "Batch size 22: there are 22 training images." in said
+    assert (config.train.batch_size, config.method.support_size) == (18, 9)
+    assert "Batch size 18: there are 18 training images." in said
+    assert "No image has a label yet: 12 of 30 patients are kept from the training" in said
+    assert config.data.holdout_fraction == 0.25, "a resumed run and a fine-tuning read it in config.yaml"
     assert "split     train 24 images / 24 patients, test 6 images / 6 patients" in said
 
 
@@ -146,17 +148,26 @@ def test_a_share_that_is_not_given_yields_to_the_training(number, sets, roles, s
     assert any(text.startswith(sentence) for text in fitted.sentences)
 
 
+@pytest.mark.parametrize(("classes", "sets", "held_out"), [(1, [], 6), (1, ["data.holdout_fraction=0.1"], 2), (2, [], 2)])
+def test_more_patients_are_held_out_where_labels_may_come_later_and_nobody_said_how_many(classes, sets, held_out, tmp_path, reporter):
+    data = write_pictures(tmp_path / "data", 30, classes)
+    config, source = resolve_config(reporter(), str(data), "medmnist_cpu", parse_overrides([*TINY, *sets]))
+    fitted = fit_to_images(config, prepare_dataset(source, config, reporter()), parse_overrides(sets))
+    assert int(fitted.dataset.holdout.sum()) == held_out
+    assert any("No image has a label yet" in text for text in fitted.sentences) == (held_out == 6)
+
+
 def test_values_of_a_preset_of_ones_own_are_fitted_as_those_of_any_preset(folder_of, tmp_path, reporter):
     own = (presets_folder() / "medmnist_cpu.yaml").read_text().replace("support_size: auto", "support_size: 4096\n  top_k: 30")
     (tmp_path / "own.yaml").write_text(own)
     _, config, _ = train(reporter, folder_of(30), tmp_path / "run", preset=str(tmp_path / "own.yaml"))
-    assert (config.train.batch_size, config.method.support_size, config.method.top_k) == (22, 11, 11)
+    assert (config.train.batch_size, config.method.support_size, config.method.top_k) == (18, 9, 9)
 
 
 IMPOSSIBLE = {
     "data.test_fraction=0.99": "Of 30 images 1 is left to train on, and two are needed: 29 are for the test (data.test_fraction=0.99",
-    "train.batch_size=50": "A batch of 50 cannot be filled from 27 training images.",
-    "method.support_size=40": "The support set of 40 embeddings is larger than the 27 training images",
+    "train.batch_size=50": "A batch of 50 cannot be filled from 22 training images.",
+    "method.support_size=40": "The support set of 40 embeddings is larger than the 22 training images",
     "method.top_k=41": "method.top_k=41 is more than the 40 embeddings",
 }
 
@@ -195,10 +206,10 @@ def test_the_largest_batch_of_fewer_than_eight_images_is_all_of_them(folder_of, 
 @pytest.mark.parametrize(
     ("processes", "sets", "batch", "refused"),
     [
-        (5, [], 20, ""),
-        (1, [], 22, ""),
+        (5, [], 15, ""),
+        (1, [], 18, ""),
         (3, ["train.batch_size=7"], None, "A batch of 7 cannot be shared evenly by 3 processes. Use --set train.batch_size=9."),
-        (30, [], None, "30 processes cannot share 22 training images."),
+        (30, [], None, "30 processes cannot share 18 training images."),
         (2, ["train.batch_size=auto"], None, "train.batch_size=auto works with one process."),
         (2, ["train.minutes=1"], None, "train.minutes works with one process."),
     ],

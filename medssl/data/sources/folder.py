@@ -15,7 +15,7 @@ from medssl.data.formats import picture_pages
 from medssl.data.frame_policy import FramePolicy, choose_frames
 from medssl.data.tables import SUFFIXES as TABLE_SUFFIXES
 from medssl.data.tables import JoinConfig, join_table, parse_split
-from medssl.data.walk import are_patients
+from medssl.data.walk import are_patients, name_a_person
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -90,11 +90,16 @@ def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[
     names = {parts[0] if parts else "" for parts in folders}
     if "" not in names and are_patients(names, len(locators)):
         notes.append(f"{len(names)} folders taken as patients")
-        return [replace(record, patient=parts[0]) for record, parts in zip(records, folders, strict=True)], notes
+        return [replace(record, patient=parts[0], patient_from="names") for record, parts in zip(records, folders, strict=True)], notes
     if len(names) < 2:
         return records, notes
     if "" in names:
         return records, [*notes, "no classes from the folders: some images are outside them"]
+    if name_a_person(names):
+        return records, [
+            *notes,
+            "no classes and no patients from the folders: too few or not all of them are named like a person",
+        ]
     records = [replace(record, labels={"label": parts[0]}) for record, parts in zip(records, folders, strict=True)]
     return records, [*notes, "classes from the folders: " + _format_counts(record.labels["label"] for record in records)]
 

@@ -71,6 +71,7 @@ def merge_row(record: Record, row: Row) -> Record:
         record,
         labels={**record.labels, **values.labels},
         patient=values.patient or record.patient,
+        patient_from="data" if values.patient else record.patient_from,
         study=values.study or record.study,
         site=values.site or record.site,
         split=values.split or record.split,

@@ -49,9 +49,10 @@ def test_class_folders_are_the_first_level_however_deep_the_images_lie(tmp_path)
 @pytest.mark.parametrize(
     "names",
     [
-        ["DOE^JANE", "others"],
-        ["1234", "5678"],
-        ["study 20240131", "b"],
+        ["DOE^JANE", "ROE^RICHARD", "others"],
+        ["1234", "5678", "9012"],
+        ["MRN_012345", "MRN_012346", "MRN_012347"],
+        ["study 20240131", "b", "study 20240201"],
         [f"p{n}" for n in range(11)],
     ],
 )
@@ -61,6 +62,29 @@ def test_folders_that_bear_names_or_numbers_of_people_or_are_too_many_are_patien
     assert {(record.locator.split("/")[0] == record.patient, len(record.labels)) for record in source.records} == {(True, 0)}
     assert f"{len(names)} folders taken as patients" in source.notes
     assert not [name for name in names for note in source.notes if name in note]
+
+
+@pytest.mark.parametrize("names", [["DOE^JANE", "rest"], ["1234", "5678"], ["study 20240131", "chest", "hand", "knee"]])
+def test_a_name_or_number_of_a_person_is_no_class_and_two_folders_are_not_all_patients(tmp_path, names):
+    touch(tmp_path, *(f"{name}/{n}.png" for name in names for n in range(3)))
+    source = build(tmp_path)
+    assert {(record.patient, len(record.labels)) for record in source.records} == {(None, 0)}
+    assert not [name for name in names for note in source.notes if name in note]
+
+
+@pytest.mark.parametrize("names", [["covid_2020", "normal_2019"], ["2019nCoV", "healthy"], ["stage1", "stage2"], ["case_1", "control_1"]])
+def test_digits_in_the_name_of_a_class_make_no_patient_of_it(tmp_path, names):
+    touch(tmp_path, *(f"{name}/{n}.png" for name in names for n in range(9)))
+    records = build(tmp_path).records
+    assert {record.labels["label"] for record in records} == set(names)
+    assert {record.patient for record in records} == {None}
+
+
+def test_patients_from_folders_are_a_guess_and_those_of_a_table_are_stated(tmp_path):
+    touch(tmp_path, *(f"patient_{n}/{n}.png" for n in range(4)))
+    assert {record.patient_from for record in build(tmp_path).records} == {"names"}
+    table(tmp_path, "path,patient\n" + "".join(f"patient_{n}/{n}.png,{n}\n" for n in range(4)))
+    assert {record.patient_from for record in build(tmp_path).records} == {"data"}
 
 
 def test_ten_folders_with_short_numbers_are_classes(tmp_path):
