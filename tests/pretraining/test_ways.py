@@ -52,6 +52,6 @@ def test_a_compiled_encoder_gives_the_losses_of_the_plain_one(pictures, small, r
         pretrain(reporter(), data=str(pictures), out=tmp_path / name, sets=sets)
     (first, *later), (expected, *others) = losses(tmp_path / "true"), losses(tmp_path / "false")
     assert first == pytest.approx(expected, rel=1e-4)
-    assert later == pytest.approx(others, rel=0.05)  # rounding grows from step to step: 0.008 was seen at the third; the loss falls by a third
+    assert later == pytest.approx(others, rel=0.05)  # rounding grows: 0.008 was seen; the loss falls by a third
     plain, compiled = (checkpoint.load(tmp_path / name)[0]["method"] for name in ("false", "true"))
     assert plain.keys() == compiled.keys(), "checkpoints do not say whether they were compiled"
