@@ -147,7 +147,9 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
     patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}
     who = "" if dataset.origin.all_unknown else " / {} patients"
     counts = [f"{role} {len(found)} images{who.format(len(set(found)))}" for role, found in patients.items() if len(found)]
-    reporter.say("split     " + ", ".join(counts))
+    drawn_here = (dataset.roles == "test").any() and "test" not in table["split"].to_numpy(str)
+    by = f" (split by {dataset.origin.instead})" if dataset.origin.all_unknown and drawn_here else ""
+    reporter.say("split     " + ", ".join(counts) + by)
     if dataset.drawn_anew:
         reporter.say(f"          {dataset.drawn_anew}")
     for sentence in (*dataset.cautions, *dataset.leaks.sentences()):

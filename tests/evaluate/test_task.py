@@ -120,7 +120,11 @@ def test_a_test_with_fewer_than_ten_patients_or_five_of_a_class_is_told(patients
 
 
 def test_of_several_labels_patients_with_and_without_each_are_counted() -> None:
-    rows = {"patient": [f"p{n}" for n in range(80)], "label:a": ["0", "0", "1", "1"] * 20, "label:b": ["1", "0", *["0", "1"] * 9, *["0", "0"] * 30]}
+    rows = {
+        "patient": [f"p{n}" for n in range(80)],
+        "label:a": ["0", "0", "1", "1"] * 20,
+        "label:b": ["1", "0", *["0", "1"] * 9, *["0", "0"] * 30],
+    }
     table = pd.DataFrame({**rows, "pixel_hash": rows["patient"]})
     roles = np.array(["test", "train"] * 40)
     assert "(b 1)" in few_test_patients(define_task(table, ["a", "b"], roles))
