@@ -154,6 +154,10 @@ def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, c
         reporter.warn(
             "the encoder was pretrained with the labels of its images: its scores depend on all of them, not only on the drawn labels"
         )
+    if PatientOrigin.by(card.get("data", {})).all_unknown and not origin.all_unknown:
+        reporter.warn(
+            "the encoder was pretrained without knowing patients: whether it has seen other images of the test patients cannot be told"
+        )
     if leaks.leaked:
         reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
     return leaks
@@ -253,7 +257,8 @@ def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     reporter.say(f"predicts  {question_in_words(document.task)}")
     tested = document.data.origin.count(test.n_labels, test.n_patients)
     leaked = document.leak_check is not None and document.leak_check.leaked
-    reporter.say(f"test      {tested}" + ("" if leaked else "; none of these images was seen in pretraining or fitting"))
+    unseen = "; none of these images was seen" if document.data.origin.all_unknown else ", never seen"
+    reporter.say(f"test      {tested}" + ("" if leaked else f"{unseen} in pretraining or fitting"))
     if warning:
         reporter.warn(warning)
     for row in document.summary:

@@ -13,7 +13,7 @@ from medssl.config import Config, Data
 from medssl.data.cache import cache_folder
 from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
-from medssl.data.split import Leaks, Seen, find_split, find_unseen_split, serves
+from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves
 from medssl.data.store import Store
 from medssl.data.workers import end_workers
 from medssl.errors import UserError
@@ -28,7 +28,8 @@ _STATISTICS_ROWS = 2000
 class PreparedDataset:
     """A store and its split. `roles`: "train", "val" or "test" of each row, "" for rows that `data.leaks` leaves out. `holdout`: the rows
     that are held out to evaluate the encoder during pretraining. `stratum`: the label column of the split. `leaks`: the leaks that were
-    found before rows were left out. `drawn_anew`: a sentence where the test is not that of the encoder's pretraining."""
+    found before rows were left out. `drawn_anew`: a sentence where the test is not that of the encoder's pretraining.
+    `cautions`: sentences where the test is not what was asked for."""
 
     store: Store
     roles: np.ndarray
@@ -36,6 +37,7 @@ class PreparedDataset:
     stratum: str
     leaks: Leaks
     drawn_anew: str = ""
+    cautions: tuple[str, ...] = ()
 
     @property
     def pretraining(self) -> np.ndarray:
@@ -85,7 +87,8 @@ def split_dataset(store: Store, data: Data, stratum: str | None = None) -> Prepa
         several = data.label and data.label not in columns  # a list of columns: none to stratify by
         stratum = "" if several and "," in data.label else data.label or (columns[0] if len(columns) == 1 else "")
     found = find_split(store, stratum, data, cache_folder())
-    return PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
+    dataset = PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
+    return _with_cautions(dataset, [stratum] if stratum else [], data)
 
 
 def with_unseen_test(dataset: PreparedDataset, columns: Sequence[str], data: Data, card: Mapping[str, Any]) -> PreparedDataset:
@@ -107,7 +110,13 @@ def with_unseen_test(dataset: PreparedDataset, columns: Sequence[str], data: Dat
         f"the test is drawn anew: the encoder has not seen {unseen} {dataset.origin.units}, and those with a label are tested, up to "
         f"{data.test_fraction:.0%} of each class"
     )
-    return replace(dataset, roles=found.roles, holdout=found.holdout, leaks=found.leaks, drawn_anew=sentence)
+    anew = replace(dataset, roles=found.roles, holdout=found.holdout, leaks=found.leaks, drawn_anew=sentence)
+    return _with_cautions(anew, columns, data)
+
+
+def _with_cautions(dataset: PreparedDataset, columns: Sequence[str], data: Data) -> PreparedDataset:
+    table, origin = dataset.store.table, dataset.origin
+    return replace(dataset, cautions=tuple(describe_test(table, columns, dataset.roles, data.test_fraction, origin.units)))
 
 
 def open_store_of_run(run: Path, fingerprint: str) -> Store:
@@ -138,10 +147,12 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
     patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}
     who = "" if dataset.origin.all_unknown else " / {} patients"
     counts = [f"{role} {len(found)} images{who.format(len(set(found)))}" for role, found in patients.items() if len(found)]
-    reporter.say("split     " + ", ".join(counts))
+    drawn_here = (dataset.roles == "test").any() and "test" not in table["split"].to_numpy(str)
+    by = f" (split by {dataset.origin.instead})" if dataset.origin.all_unknown and drawn_here else ""
+    reporter.say("split     " + ", ".join(counts) + by)
     if dataset.drawn_anew:
         reporter.say(f"          {dataset.drawn_anew}")
-    for sentence in dataset.leaks.sentences():
+    for sentence in (*dataset.cautions, *dataset.leaks.sentences()):
         reporter.warn(sentence)
     if out := int((dataset.roles == "").sum()):
         reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")

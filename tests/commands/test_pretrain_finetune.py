@@ -187,6 +187,15 @@ def test_the_report_opens_offline(runs):
 
 
 @pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize(("before", "now", "warned"), [(1, 0, True), (1, 1, False), (0, 0, False)])
+def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_is_said(reporter, before, now, warned):
+    card = {"data": {"patients": {"unknown": before}}, "pretraining": {"patients": [], "pixels": []}}
+    said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
+    command._check_leaks(said, card, test, Config(), PatientOrigin(unknown=now))
+    assert any("pretrained without knowing patients" in text for text in said.warned) == warned
+    assert ("unknown patients" in said.said[0]) == bool(now)
+
+
 def test_a_fine_tuning_warns_where_its_encoder_was_pretrained_with_labels_and_only_there(reporter, labels):
     card = {"method": {"uses_labels": labels}, "pretraining": {"patients": [], "pixels": []}}
     said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})

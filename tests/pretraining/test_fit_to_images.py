@@ -101,7 +101,7 @@ def test_thirty_pictures_run_without_any_setting_but_the_shortening_and_each_fit
     assert "Batch size 18: there are 18 training images." in said
     assert "No image has a label yet: 12 of 30 patients are kept from the training" in said
     assert config.data.holdout_fraction == 0.25, "a resumed run and a fine-tuning read it in config.yaml"
-    assert "split     train 24 images / 24 patients, test 6 images / 6 patients" in said
+    assert "split     train 24 images, test 6 images (split by image)" in said
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_the_set_of_breastmnist_runs_by_its_own_split(tmp_path, reporter):
     _, config, said = train(reporter, tmp_path / "breast.npz", tmp_path / "run")
     assert config.method.support_size == 273
     assert config.train.batch_size in (128, 256), "the preset's"
-    assert "split     train 546 images / 546 patients, val 78 images / 78 patients, test 156" in said
+    assert "split     train 546 images, val 78 images, test 156 images" in said
 
 
 def test_two_images_have_neither_test_part_nor_hold_out_and_a_resumed_run_keeps_that(folder_of, tmp_path, reporter):

@@ -6,7 +6,7 @@ from medssl.data.split.label_fractions import LabelFraction, canonical_labels, d
 from medssl.data.split.leaks import Leaks, find_leaks
 from medssl.data.split.multilabel import draw_multilabel
 from medssl.data.split.seen import HASH_LETTERS, Seen
-from medssl.data.split.shares import ClassShare, class_shares, serves
+from medssl.data.split.shares import ClassShare, class_shares, describe_test, serves
 
 __all__ = [
     "HASH_LETTERS",
@@ -19,6 +19,7 @@ __all__ = [
     "canonical_labels",
     "choose_holdout",
     "class_shares",
+    "describe_test",
     "draw_by_class",
     "draw_multilabel",
     "find_leaks",

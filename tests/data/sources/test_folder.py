@@ -75,9 +75,7 @@ def test_a_name_or_number_of_a_person_is_no_class_and_two_folders_are_not_all_pa
 @pytest.mark.parametrize("names", [["covid_2020", "normal_2019"], ["2019nCoV", "healthy"], ["stage1", "stage2"], ["case_1", "control_1"]])
 def test_digits_in_the_name_of_a_class_make_no_patient_of_it(tmp_path, names):
     touch(tmp_path, *(f"{name}/{n}.png" for name in names for n in range(9)))
-    records = build(tmp_path).records
-    assert {record.labels["label"] for record in records} == set(names)
-    assert {record.patient for record in records} == {None}
+    assert {(record.labels["label"], record.patient) for record in build(tmp_path).records} == {(name, None) for name in names}
 
 
 def test_patients_from_folders_are_a_guess_and_those_of_a_table_are_stated(tmp_path):
