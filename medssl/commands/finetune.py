@@ -39,6 +39,7 @@ from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_d
 from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
+from medssl.runs.to_label import name_unseen
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
 from medssl.types import Reporter, Source
@@ -84,7 +85,7 @@ def finetune(
             columns = tasks.label_columns(dataset.store.table, config.data.label)
             dataset = with_unseen_test(dataset, columns, config.data, card)
             if config.data.leaks != "allow":
-                refuse_untestable(card, dataset.store.table, columns, dataset.roles)
+                refuse_untestable(card, dataset.store.table, columns, dataset.roles, lambda: name_unseen(dataset, source, card))
             question = tasks.define_task(dataset.store.table, columns, dataset.roles, config.finetune.ordered or ordinal(config.data.path))
             plan_draws(question, fractions, config.finetune.draws, config.seed)  # refuses a fraction that cannot be drawn
             reporter.say(f"encoder   {origin}")

@@ -23,6 +23,7 @@ from medssl.runs.model_cards import export_encoder
 from medssl.runs.next_command import command_line, finetune_after_pretrain
 from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result, warn_of_table
 from medssl.runs.run_dir import CONFIG, check_new_run, describe_run, load_config, open_run, write_config, write_description
+from medssl.runs.to_label import has_labels, write_list
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
@@ -187,6 +188,9 @@ def _resumed_config(folder: Path, state: dict[str, Any], sets: Sequence[str]) ->
 def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence[str], sentences: Sequence[str]) -> None:
     """`notes`: warnings; `sentences`: what was fitted to the images."""
     report_dataset(job.dataset, source, reporter)
+    kept = (job.dataset.roles == "test") | job.dataset.holdout
+    if job.team.first and not has_labels(job.dataset).any() and (path := write_list(job.dataset, source, kept)):
+        reporter.say(f"          the images that are kept for a later test are named in {path}: label some of them, too")
     for number, sentence in enumerate(sentences):
         reporter.say(f"{'' if number else 'fitted':9} {sentence}")
     for note in filter(None, notes):

@@ -1,6 +1,6 @@
 """Was the encoder pretrained on what it is tested on? And is there anything that it can be tested on?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,13 @@ def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool
     return LeakCheck(patients=len(set(patients)), images=len(test_table), leaked=leaked)
 
 
-def refuse_untestable(card: Mapping[str, Any], table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray) -> None:
+def refuse_untestable(
+    card: Mapping[str, Any], table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, name_files: Callable[[], str] = str
+) -> None:
     """Raise UserError where the test lacks a class of the label columns `columns` because the encoder has seen the patients who have it.
 
     `roles`: of a split whose test was drawn among the unseen patients. The message says what to do, with the number of unseen patients
-    without a label.
+    without a label; `name_files` says where the files of these patients are named.
     """
     seen = Seen.by(card, table).rows
     missing = [share for share in class_shares(table, columns, roles) if share.patients > 1 and not share.tested]
@@ -57,11 +59,9 @@ def refuse_untestable(card: Mapping[str, Any], table: pd.DataFrame, columns: Seq
     labelled = (table[[f"label:{column}" for column in columns]].to_numpy(str) != "").any(axis=1)
     patients = table["patient"].to_numpy(str)
     unlabelled = set(patients[~seen]) - set(patients[seen | labelled])
-    ways = (
-        [f"Label images of more patients that the encoder has not seen: this data has {len(unlabelled)} without a label"]
-        if unlabelled
-        else []
-    )
+    ways = []
+    if unlabelled:
+        ways.append(f"Label images of patients whom it has not seen: this data has {len(unlabelled)} without a label{name_files()}")
     ways += [
         f"{'or add' if ways else 'Add'} images of new patients with these labels",
         "or pretrain again now that the labels are there, which holds out test patients of every class",

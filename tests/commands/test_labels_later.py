@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,12 +45,15 @@ def archive(small, reporter, tmp_path_factory):
     write_pictures(root / "images", range(80))
     said = reporter()
     pretrain(said, data=str(root / "images"), out=root / "encoder", sets=[*small, *QUIET])
-    return root, said
+    (listed,) = (text for text in said.said if "kept for a later test are named in" in text)
+    names = Path(listed.split(" named in ")[1].split(": label")[0]).read_text().split()
+    assert len(names) == 1 + 32, "a head, and two of five images"
+    return root
 
 
 def fine_tune(archive, data, out, small, reporter):
     said = reporter()
-    finetune(said, encoder=str(archive[0] / "encoder"), data=str(data), labels="all", mode="knn", out=out, sets=[*small, *QUIET])
+    finetune(said, encoder=str(archive / "encoder"), data=str(data), labels="all", mode="knn", out=out, sets=[*small, *QUIET])
     return json.loads((out / "results.json").read_text()), said
 
 
@@ -60,7 +64,7 @@ def test_labels_that_come_after_the_pretraining_can_be_fine_tuned_on_without_a_l
     if variant == "another site":
         write_pictures(data, range(200, 240))
     else:
-        shutil.copytree(archive[0] / "images", data)
+        shutil.copytree(archive / "images", data)
     if variant == "new images":
         write_pictures(data, range(100, 130))
     numbers = {"some patients": range(40), "new images": [*range(20), *range(100, 120)], "another site": range(200, 240)}
@@ -79,7 +83,7 @@ def test_labels_that_come_after_the_pretraining_can_be_fine_tuned_on_without_a_l
 @pytest.mark.slow
 def test_where_every_patient_was_seen_the_message_names_a_way_that_works(archive, small, reporter, tmp_path):
     data = tmp_path / "images"
-    shutil.copytree(archive[0] / "images", data)
+    shutil.copytree(archive / "images", data)
     write_table(data, range(80), "label", patient=16)  # the table says now that sixteen pictures each are of one patient
     with pytest.raises(UserError, match=r"The test would lack .*pretrain again now that the labels are there"):
         fine_tune(archive, data, tmp_path / "out", small, reporter)
