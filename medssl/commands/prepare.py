@@ -40,7 +40,7 @@ def prepare(
             reporter.say(f"shard     {shard}: {records} images; when all shards are done, the next command joins them")
             reporter.say(f"next      {again}")
             return None
-        store = prepare_store(source, settings, cache_folder(), progress, out)
+        store = prepare_store(source, settings, cache_folder(), progress, out, on_wait=reporter.say)
     except KeyboardInterrupt:
         raise Interrupted("Stopped. What has been prepared is kept; the same command goes on from there.") from None
     report_audit(store, reporter)

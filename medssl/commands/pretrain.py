@@ -60,7 +60,7 @@ def pretrain(
         if team.first:
             check_new_run(out, overwrite) if resume is None else stack.enter_context(lock_run_dir(resume, reporter.warn))
         with team.local_first():
-            dataset = prepare_dataset(source, config, reporter)
+            dataset = prepare_dataset(source, config, reporter, retry=team.first and resume is None)
         sentences: list[str] = []
         if state is None:
             config, dataset, sentences = fit_to_images(config, dataset, given, team.size)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.formats import channels_first, open_regular_file, png, sixteen_bit
+from medssl.data.formats import channels_first, open_regular_file, png, raise_if_of_the_machine, sixteen_bit
 from medssl.data.intensity import by_percentile
 from medssl.errors import ReadError
 from medssl.types import Decoded
@@ -37,8 +37,8 @@ class Reader:
     def read(self, path: Path, index: int = 0) -> Decoded:
         """Page `index` of a file (0 unless it is a TIFF of many pages).
 
-        Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, no_such_page, truncated, short_data,
-        undecodable, and for float pictures non_finite and constant.
+        Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, too_much_memory, no_such_page, truncated,
+        short_data, undecodable, and for float pictures non_finite and constant.
         """
         with open_regular_file(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF, odd TIFF tags, and Pillow's size limit: `_check` has our own limit
@@ -57,6 +57,7 @@ class Reader:
             except ReadError:
                 raise
             except Exception as error:  # a damaged file makes Pillow's plugins raise any exception
+                raise_if_of_the_machine(error)
                 reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
                 raise ReadError(f"{reason}: the picture's data is damaged ({type(error).__name__})") from error
 
@@ -67,6 +68,10 @@ class Reader:
             raise ReadError(f"no_such_page: page {index}") from None
         if picture.width * picture.height > self._limits.max_pixels:
             raise ReadError(f"too_many_pixels: {picture.width} x {picture.height}, the limit is {self._limits.max_pixels}")
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The file itself."""
+        return (path,)
 
 
 def build(config: Config) -> Reader:
