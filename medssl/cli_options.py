@@ -12,7 +12,7 @@ Data = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-NAME]")]
-Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Same seed, same data, same numbers.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=4294967295, metavar="N", help="Same seed, same data, same numbers.")]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder where it exists.")]
 Set = Annotated[

@@ -31,7 +31,7 @@ def prepare(
     share = Shard.parse(shard) if shard else None
     settings, source = resolve_data_config(reporter, data, preset, flags_and_sets(None, None, None, sets))
     if source.kind == "store":
-        raise UserError(f"{data} is prepared already. Next: {pretrain_after_prepare(settings.path, preset, None, sets)}")
+        raise UserError(f"{data} is prepared already. Next: {pretrain_after_prepare(data or '', preset, None, sets)}")
     progress = lambda done, total: reporter.progress("prepare", done, total)  # noqa: E731
     try:
         if share:
@@ -44,7 +44,7 @@ def prepare(
     except KeyboardInterrupt:
         raise Interrupted("Stopped. What has been prepared is kept; the same command goes on from there.") from None
     report_audit(store, reporter)
-    reporter.say(f"next      {pretrain_after_prepare(settings.path, preset, out, sets)}")
+    reporter.say(f"next      {pretrain_after_prepare(data or '', preset, out, sets)}")
     return store.path
 
 

@@ -9,6 +9,7 @@ import torch
 
 from medssl.config import Config, Data
 from medssl.data.cache import cache_folder
+from medssl.data.names import readable
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, find_split
 from medssl.data.store import Store
@@ -118,7 +119,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
 
 def data_name(config: Config, dataset: PreparedDataset) -> str:
     """The name of the data, without the folders above it."""
-    return Path(config.data.path).stem or dataset.store.card["source"]
+    return readable(Path(config.data.path).stem) or dataset.store.card["source"]
 
 
 def data_tags(config: Config, dataset: PreparedDataset) -> dict[str, str]:

@@ -5,6 +5,8 @@ The format is found by a file's content, and other formats are not opened. The s
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +43,9 @@ class Reader:
         short_data, undecodable, and for float pictures non_finite and constant.
         """
         with open_regular_file(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged EXIF, odd TIFF tags, and Pillow's size limit: `_check` has our own limit
+            warnings.simplefilter("ignore")  # of damaged EXIF, and odd TIFF tags
             try:
-                with Image.open(file, formats=_FORMATS) as picture:
+                with _without_size_limit(), Image.open(file, formats=_FORMATS) as picture:
                     self._check(picture, index)
                     picture.load()
                     png.check_length(picture, file)
@@ -52,8 +54,6 @@ class Reader:
                     return _decode(ImageOps.exif_transpose(picture))
             except UnidentifiedImageError as error:
                 raise ReadError("not_an_image: neither PNG, JPEG, TIFF nor BMP") from error
-            except Image.DecompressionBombError as error:
-                raise ReadError("too_many_pixels: more than twice what Pillow opens") from error
             except ReadError:
                 raise
             except Exception as error:  # a damaged file makes Pillow's plugins raise any exception
@@ -82,6 +82,16 @@ def build(config: Config) -> Reader:
 def recognises(head: bytes) -> bool:
     """Whether a file that starts with these bytes is a PNG, JPEG, TIFF or BMP."""
     return head.startswith(_FIRST_BYTES)
+
+
+@contextmanager
+def _without_size_limit() -> Iterator[None]:
+    """Within the block Pillow opens pictures of any size: the limit is that of the configuration."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _decode(picture: Image.Image) -> Decoded:

@@ -11,6 +11,7 @@ from medssl.data.pseudonyms import pseudonym, pseudonymize
 from medssl.data.store.plan import Plan
 from medssl.data.store.store import Store
 from medssl.data.store.writer import csv_text, write_private
+from medssl.data.walk import FOLLOW_LINKS
 from medssl.errors import ReadError, UserError, count_reasons
 from medssl.types import Record
 
@@ -87,4 +88,5 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
         raise UserError(
             f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
             f"{named}. Mend or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+            + (f" Links that lead out of the data folder are among them. {FOLLOW_LINKS}" if "outside_root" in faults else "")
         )
