@@ -44,8 +44,8 @@ def open_run(
     """An empty run folder, locked for this process within the block: `out`, or `runs/<time>-<kind>-<name>`.
 
     `may_continue(folder)`: whether a folder with content may be used as it is. `overwrite`: replace the content of another run folder.
-    Folders that the block leaves empty with an exception are deleted, if they are new, `runs`, too. Raises UserError for any other folder with content, for
-    a folder in use by another process, and for one that cannot be written.
+    New folders that the block leaves empty with an exception are deleted, also `runs`. Raises UserError for any other folder with content,
+    for a folder in use by another process, and for one that cannot be written.
     """
     folder = out or _new_folder(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
     new = [place for place in (folder, *folder.parents) if not place.exists()]

@@ -40,8 +40,8 @@ def test_folders_of_an_old_archive_are_prepared_and_its_files_named_in_their_own
     for number in range(8):
         folder = tmp_path / "data" / os.fsdecode(("Gesund", "Lungenödem")[number % 2].encode("latin-1"))
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / os.fsdecode(f"Müller_{number}.png".encode("latin-1"))
-        Image.fromarray(rng.integers(0, 256, (20, 20), np.uint8)).save(file)
+        Image.fromarray(rng.integers(0, 256, (20, 20), np.uint8)).save(folder / os.fsdecode(f"Müller_{number}.png".encode("latin-1")))
+    (file,) = (tmp_path / "data").rglob("*_7.png")
     file.write_bytes(file.read_bytes()[:100])
     data = Data(path=str(tmp_path / "data"), source="folder", size=20)
     source = list_source(data)
