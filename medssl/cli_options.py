@@ -15,7 +15,7 @@ Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder
 DemoOut = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="The folder of both runs, pretrain/ and finetune/.  [default: runs/demo]")
 ]
-Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="The same seed and data give the same numbers.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=4294967295, metavar="N", help="The same seed and data give the same numbers.")]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder if it exists.")]
 Set = Annotated[

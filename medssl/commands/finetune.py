@@ -17,6 +17,7 @@ from medssl import plugins
 from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
+from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.sources.medmnist import ordinal
 from medssl.data.split import canonical_labels, parse_labels
@@ -37,7 +38,7 @@ from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset, with_unseen_test
 from medssl.runs.next_command import command_line, predict_after_finetune
-from medssl.runs.resolve_config import list_source, settings_of_result
+from medssl.runs.resolve_config import absolute_path, check_place, list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
 from medssl.runs.to_label import name_unseen
 from medssl.tracking.tracker import Tracker
@@ -93,7 +94,9 @@ def finetune(
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
             leaks = _check_leaks(reporter, card, test, config, dataset.origin)
             # the report may leave this machine, so it has the last parts of paths only
-            command = command_line("finetune", {**given, "encoder": encoder and origin.name, "data": data and Path(data).name}, sets)
+            command = command_line(
+                "finetune", {**given, "encoder": encoder and origin.name, "data": data and readable(Path(data).name)}, sets
+            )
             description = _describe(card, dataset, config, source.kind, command, leaks)
             inits = load_initialisations(config, network, card, test)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
@@ -168,13 +171,14 @@ def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict
     """The pretraining's configuration, from its card, with the data's path and the flags over it."""
     values = dict(card["config"])
     if data is not None:
-        where = {"path": data, "source": {"name": detect(data)}}
+        where = {"path": absolute_path(data), "source": {"name": detect(data)}}
     else:
         run = origin if origin.is_dir() else origin.parent
         if not (run / "config.yaml").is_file():
             raise UserError(f"{origin} does not name its images. Name the data with --data.")
         where = {"path": load_config(run).data.path}
     config = resolve(merge(merge(values, {"data": where}), given))
+    check_place(config.data, origin)
     check_same_preparation(card, config)
     return resolve(merge(config.model_dump(), {"finetune": {"labels": canonical_labels(config.finetune.labels)}}))
 

@@ -31,7 +31,7 @@ def prepare(
     share = Shard.parse(shard) if shard else None
     settings, source = resolve_data_config(reporter, data, preset, flags_and_sets(None, None, None, sets))
     if source.kind == "store":
-        raise UserError(f"{data} is prepared already. Next: {pretrain_after_prepare(settings.path, preset, None, sets)}")
+        raise UserError(f"{data} is prepared already. Next: {pretrain_after_prepare(data or '', preset, None, sets)}")
     progress = lambda done, total: reporter.progress("prepare", done, total)  # noqa: E731
     try:
         if share:
@@ -40,11 +40,11 @@ def prepare(
             reporter.say(f"shard     {shard}: {records} images; when all shards are done, the next command joins them")
             reporter.say(f"next      {again}")
             return None
-        store = prepare_store(source, settings, cache_folder(), progress, out)
+        store = prepare_store(source, settings, cache_folder(), progress, out, on_wait=reporter.say)
     except KeyboardInterrupt:
         raise Interrupted("Stopped. The prepared images are kept, and the same command continues with the others.") from None
     report_audit(store, reporter)
-    reporter.say(f"next      {pretrain_after_prepare(settings.path, preset, out, sets)}")
+    reporter.say(f"next      {pretrain_after_prepare(data or '', preset, out, sets)}")
     return store.path
 
 

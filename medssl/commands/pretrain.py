@@ -1,11 +1,11 @@
 """`medssl pretrain`: from images to an encoder in a run folder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from medssl.config import Config, merge, parse_overrides, resolve
+from medssl.config import Config, merge, resolve
 from medssl.errors import Interrupted, UserError
 from medssl.plain_yaml import parse_yaml, read_yaml
 from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_micro_batch, with_smallest_batch
@@ -14,14 +14,22 @@ from medssl.pretraining.fit_to_data import training_rows
 from medssl.pretraining.fit_to_images import describe_fitted_length, fit_to_images, is_given
 from medssl.pretraining.lengthen import check_longer, is_complete, lengthen, with_length_of
 from medssl.pretraining.time_budget import fit_to_minutes
-from medssl.pretraining.trainer import Training, build_training, restore, training_state
+from medssl.pretraining.trainer import Training, build_training, check_same_images, restore, training_state
 from medssl.report import pretraining_page
 from medssl.report.run_files import REPORT
 from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
 from medssl.runs.next_command import command_line, finetune_after_pretrain
-from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result, warn_of_table
+from medssl.runs.resolve_config import (
+    absolute_path,
+    check_place,
+    flags_and_sets,
+    list_source,
+    resolve_config,
+    settings_of_result,
+    warn_of_table,
+)
 from medssl.runs.run_dir import CONFIG, check_new_run, describe_run, load_config, open_run, write_config, write_description
 from medssl.runs.to_label import has_labels, write_list
 from medssl.tracking.tracker import Tracker
@@ -51,19 +59,23 @@ def pretrain(
     """
     given = flags_and_sets(method, seed, device, sets)
     sets, auto_batch_size = split_off_auto(sets)
+    overrides = flags_and_sets(method, seed, device, sets)
     if resume is not None:
+        _refuse_beside_resume(resume, {"--preset": preset, "--out": out})
         state, note = checkpoint.load(resume)
-        config, source = _resume(reporter, resume, state, sets)
+        config, source = _resume(reporter, resume, state, data, overrides)
     else:
         state, note = None, ""
-        config, source = _start(reporter, data, preset, flags_and_sets(method, seed, device, sets))
+        config, source = _start(reporter, data, preset, overrides)
     with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
         if team.first:
             check_new_run(out, overwrite) if resume is None else stack.enter_context(lock_run_dir(resume, reporter.warn))
         with team.local_first():
-            dataset = prepare_dataset(source, config, reporter)
+            dataset = prepare_dataset(source, config, reporter, retry=team.first and resume is None)
         sentences: list[str] = []
-        if state is None:
+        if state is not None:
+            check_same_images(resume or Path(), dataset, state)
+        else:
             config, dataset, sentences = fit_to_images(config, dataset, given, team.size)
         folder = team.broadcast_from_first(resume or (_open_folder(stack, reporter, out, config, overwrite) if team.first else Path()))
         start = state["step"] if state else 0
@@ -88,6 +100,12 @@ def pretrain(
             return train_and_export(reporter, job)
 
 
+def _refuse_beside_resume(folder: Path, flags: Mapping[str, object]) -> None:
+    """Raises UserError for flags that a run which goes on cannot follow."""
+    if given := [flag for flag, value in flags.items() if value is not None]:
+        raise UserError(f"--resume goes on in {folder} with the settings of that run. Leave out {' and '.join(given)}.")
+
+
 def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
     config, source = resolve_config(reporter, data, preset, overrides)
     if len(source.records) == 1:
@@ -95,18 +113,23 @@ def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: 
     return config, source
 
 
-def _resume(reporter: Reporter, folder: Path, state: dict[str, Any], sets: Sequence[str]) -> tuple[Config, Source]:
-    config = _resumed_config(folder, state, sets)
+def _resume(reporter: Reporter, folder: Path, state: dict[str, Any], data: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
+    """The configuration of the run, and its images. `data`: where they are now, if they have been moved."""
+    moved = {} if data is None else {"data": {"path": absolute_path(data)}}
+    config = _resumed_config(folder, state, merge(moved, overrides))
+    check_place(config.data, folder)
     source = list_source(config.data)
     warn_of_table(reporter, source)
     return config, source
 
 
 def _restore(job: Training, state: dict[str, Any]) -> None:
-    """Continue from the checkpoint; a new length is written to config.yaml, so that a later resume knows it."""
+    """Continue from the checkpoint. A new length and a new place of the images are written to config.yaml, so that a later resume knows
+    them."""
     check_longer(job.folder, job.config, state["step"])
     restore(job, state)
-    if job.team.first and load_config(job.folder).train.steps != job.config.train.steps:
+    before = load_config(job.folder) if job.team.first else job.config
+    if (before.train.steps, before.data.path) != (job.config.train.steps, job.config.data.path):
         write_config(job.folder, job.config, "pretrain")
 
 
@@ -167,20 +190,19 @@ def _interruptible(batches: Iterator[Batch] | Any, stop: StopFlag) -> Iterator[B
         yield batch
 
 
-def _resumed_config(folder: Path, state: dict[str, Any], sets: Sequence[str]) -> Config:
-    """The configuration of the run, with `sets` on top. They may change the data's path, the device, the workers, saving, tracking and
+def _resumed_config(folder: Path, state: dict[str, Any], overrides: dict[str, Any]) -> Config:
+    """The configuration of the run, with `overrides` on top. They may change the data's path, the device, the workers, saving, tracking and
     what happens on a collapse; of a finished run also its length."""
     load_config(folder)
-    overrides = parse_overrides(sets)
     config, before = resolve(merge(read_yaml(folder / CONFIG), overrides)), resolve(parse_yaml(state["config"], "the checkpoint"))
     if is_complete(state, before):
         config = lengthen(folder, config, state["step"], overrides)
         before = with_length_of(before, config)
     if settings_of_result(config) != settings_of_result(before):
         raise UserError(
-            f"The configuration is not the one that {folder} was started with (config.yaml or --set). Only "
-            "data.path, device, tracking, train.workers, train.save_every_steps, train.keep_optimiser, train.compile and "
-            "monitor.on_collapse may differ, and the length of a finished run. Start a new run for anything else."
+            f"The configuration is not the one that {folder} was started with (config.yaml, a flag or --set). Only "
+            "data.path (--data), data.follow_links, device, tracking, train.workers, train.save_every_steps, train.keep_optimiser, "
+            "train.compile and monitor.on_collapse may differ, and the length of a finished run. Start a new run for anything else."
         )
     return config
 

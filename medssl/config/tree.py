@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from medssl.config.base import BackboneChoice, Frozen, MethodChoice, RecipeChoice, SourceChoice
 from medssl.config.windows import Window
 
+MAX_SEED = 2**32 - 1  # the largest that scikit-learn takes
+
 
 class Limits(Frozen):
     """Limits above which a file is refused, as it may be hostile or broken."""
@@ -35,6 +37,10 @@ class Data(Frozen):
 
     path: str = Field(default="", description="The images, as --data names them.")
     source: SourceChoice = Field(default="folder", description="How the images are found; --data chooses this by itself.")
+    follow_links: bool = Field(
+        default=False,
+        description="Whether links that lead out of the data folder are followed, as in the caches of model hubs, in DVC and on clusters.",
+    )
     size: int = Field(default=224, ge=16, le=1024, description="The edge of the prepared square images in pixels.")
     modality: str = Field(
         default="all",
@@ -198,5 +204,5 @@ class Config(Frozen):
     finetune: Finetune = Field(default=Finetune(), description="The fine-tuning.")
     tracking: Tracking = Field(default=Tracking(), description="Tracking in MLflow.")
     preset: str = Field(default="", description="The name of the preset that the settings come from (--preset).")
-    seed: int = Field(default=0, ge=0, description="The seed of all random choices but the split (--seed).")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The seed of all random choices but the split (--seed).")
     device: str = Field(default="auto", description="The device (--device): cpu, cuda or cuda:N; auto is CUDA where there is a GPU.")

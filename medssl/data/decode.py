@@ -14,11 +14,14 @@ from medssl.types import Decoded, Record
 
 
 class Reader(Protocol):
-    """The type that `build` of every module in data/readers returns. `version` changes when the decoded pixels change."""
+    """The type that `build` of every module in data/readers returns. `version` changes when the decoded pixels change. `files`: those
+    whose bytes decide what `read` returns for a path."""
 
     version: str
 
     def read(self, path: Path, index: int = 0) -> Decoded: ...
+
+    def files(self, path: Path) -> tuple[Path, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,3 @@ def reader_config(name: str, data: Data) -> PluginConfig:
 def build_reader(name: str, data: Data) -> Reader:
     """The reader of that name with the data's options."""
     return plugins.find("data.readers", name).build(reader_config(name, data))
-
-
-def file_path(record: Record) -> str:
-    """The path of the record's file: its locator, without the key of the array for an .npz file."""
-    return record.locator.rpartition("#")[0] if record.reader == "npz" else record.locator

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medssl import plugins
+from medssl.data.walk import following_links
 from medssl.errors import UserError
 
 _FIRST, _LAST = ("phantom", "medmnist", "manifest"), ("dicom", "folder", "image_file")  # "folder" recognises any folder
@@ -17,9 +18,10 @@ def detect(data: str) -> str:
     others = [name for name in names if name not in (*_FIRST, *_LAST)]
     try:
         exists = bool(data) and Path(data).expanduser().exists()
-        for name in (*_FIRST, *others, *_LAST) if data else ():
-            if plugins.find("data.sources", name).recognises(data):
-                return name
+        with following_links(True):  # only to see what kind of data it is
+            for name in (*_FIRST, *others, *_LAST) if data else ():
+                if plugins.find("data.sources", name).recognises(data):
+                    return name
     except RuntimeError:  # "~name" where no user has this name
         exists = False
     if not exists:

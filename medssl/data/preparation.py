@@ -11,6 +11,7 @@ was measured and is not used: its mode "area" differs from a box filter by up to
 """
 
 import importlib
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from medssl.config import Data, Transform
+from medssl.data.formats import raise_if_of_the_machine
 from medssl.errors import ReadError, UserError, suggest
 from medssl.types import Decoded
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 VERSION = "2"
 Spacing = tuple[float, float]
+_TRIAL_EDGE = 512  # of the artificial image, so that windows and kernels fit into it
 _LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as in Pillow's mode L
 
 # Array transforms of monai.transforms that are deterministic, open no files and take no code as arguments
@@ -38,25 +41,48 @@ ALLOWED = tuple(f"monai.transforms.{name}" for name in _NAMES.split())
 
 
 class Preparation:
-    """The preparation with the size, channels, spacing and transforms of `data`. Raises UserError for a transform that is not allowed."""
+    """The preparation with the size, channels, spacing and transforms of `data`. Raises UserError for a transform that is not allowed or
+    does not take its arguments."""
 
     def __init__(self, data: Data) -> None:
         self._size, self._channels, self._spacing_mm = data.size, data.channels, data.spacing_mm
-        self._before = [_transform(step) for step in data.transforms]
+        self._before = [(step.name, _transform(step)) for step in data.transforms]
 
     def __call__(self, decoded: Decoded) -> np.ndarray:
         """uint8 [channels, size, size], or uint16 where the source stores more than 8 bits.
 
         An 8-bit image that already has this shape keeps its values. Raises ReadError no_spacing where `data.spacing_mm` is set and the
-        image states no spacing, bad_channels where the image's channels cannot be converted.
+        image states no spacing, bad_channels where the image's channels cannot be converted, failed_transform where one of
+        `data.transforms` raises an error for this image.
         """
         image = decoded.pixels
-        for transform in self._before:
-            image = np.asarray(transform(image), np.float32)
+        for name, transform in self._before:
+            try:
+                image = np.asarray(transform(image), np.float32)
+            except Exception as error:  # each transform of MONAI raises its own kinds
+                raise_if_of_the_machine(error)
+                raise ReadError(f"failed_transform: {name} cannot be applied ({type(error).__name__})") from error
         for step in steps(self._size, self._channels, decoded.spacing_mm, self._spacing_mm):
             image = step(image)
         largest, dtype = (65535, np.uint16) if decoded.bits > 8 else (255, np.uint8)
         return np.rint(np.clip(image, 0, 1) * largest).astype(dtype)
+
+
+def check_transforms(data: Data) -> None:
+    """Builds the transforms of `data` and applies each to an artificial image of one channel, before workers do so for every image.
+
+    Raises UserError for a transform that is not allowed, that does not take its arguments, or that fails on that image.
+    """
+    image = np.random.default_rng(0).random((1, _TRIAL_EDGE, _TRIAL_EDGE), np.float32)
+    for step in data.transforms:
+        transform = _transform(step)
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                image = np.asarray(transform(image), np.float32)
+        except Exception as error:
+            raise _wrong_arguments(step, error) from None
+        if image.ndim != 3:
+            raise UserError(f"data.transforms: {step.name} makes an array of {image.ndim} axes, not [channels, rows, columns].")
 
 
 def steps(
@@ -124,12 +150,18 @@ def pad_or_crop(image: Float32[np.ndarray, "c h w"], size: int) -> Float32[np.nd
 
 
 def _transform(step: Transform) -> Callable[[Any], Any]:
-    """The MONAI transform that a step names. Raises UserError where the transform is not allowed or does not take the arguments."""
+    """The MONAI transform that a step names. Raises UserError where the transform is not allowed or does not take the arguments: MONAI
+    raises many kinds of exceptions for those."""
     if step.name not in ALLOWED:
         raise UserError(f"data.transforms: {step.name!r} is not among the transforms that are allowed. {suggest(step.name, ALLOWED)}")
     module, _, name = step.name.rpartition(".")
-    arguments = step.model_extra or {}
+    kind = getattr(importlib.import_module(module), name)
     try:
-        return getattr(importlib.import_module(module), name)(**arguments)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"data.transforms: {step.name} does not take {arguments}: {error}") from None
+        return kind(**(step.model_extra or {}))
+    except Exception as error:
+        raise _wrong_arguments(step, error) from None
+
+
+def _wrong_arguments(step: Transform, error: Exception) -> UserError:
+    reason = str(error).strip() or type(error).__name__
+    return UserError(f"data.transforms: {step.name} does not take {step.model_extra or {}}: {reason}")

@@ -5,11 +5,12 @@ the work.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -19,16 +20,37 @@ import pyarrow as pa
 from medssl.config import Data
 from medssl.data.audit import write_audit
 from medssl.data.cache import private_folder
-from medssl.data.decode import ImagePreparer
+from medssl.data.decode import ImagePreparer, PreparedImage
 from medssl.data.patients import PatientOrigin
-from medssl.data.store import Chunk, Plan, ReusableImages, Store, changed_setting, make_plan, write_chunk, write_store
+from medssl.data.preparation import check_transforms
+from medssl.data.store import (
+    PASSING_REASONS,
+    Chunk,
+    DamagedChunk,
+    Plan,
+    ReusableImages,
+    Store,
+    changed_setting,
+    check_space,
+    lock_store,
+    make_plan,
+    read_chunk,
+    records_to_try,
+    rows_to_try,
+    write_chunk,
+    write_store,
+)
 from medssl.data.workers import run_in_workers
-from medssl.errors import UserError, count_reasons
-from medssl.types import Source
+from medssl.errors import ReadError, UserError, count_reasons
+from medssl.types import Record, Source
 
 _DAY_SECONDS = 86400
 _CHUNKS_DAYS = 30
 OnProgress = Callable[[int, int], None]
+
+
+def _quiet(*_: object) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +69,51 @@ class Shard:
         raise UserError(f"--shard {text}: write which share of how many, from 1, as in 3/16.")
 
 
-def prepare(source: Source, data: Data, cache: Path, on_progress: OnProgress | None = None, out: Path | None = None) -> Store:
+def prepare(
+    source: Source,
+    data: Data,
+    cache: Path,
+    on_progress: OnProgress = _quiet,
+    out: Path | None = None,
+    *,
+    retry: bool = True,
+    on_wait: Callable[[str], None] = _quiet,
+) -> Store:
     """The store of that source, in <cache>/stores/<fingerprint> or in `out`. It is made where it is missing, damaged or of other data.
 
-    `on_progress(done, total)` is called with numbers of records. Raises UserError where no image is usable, too many files are faulty
-    (`data.max_bad_fraction`), a decoder is not installed, the disk has too little space, a folder cannot be written, or `out` holds
-    anything but a store of the same source.
+    `on_progress(done, total)` is called with numbers of records. `retry`: whether images that an earlier preparation has left out for a
+    reason of the machine (a file that could not be opened, a time limit) are tried again; the store is made again where one of them can be
+    used now. Several processes may prepare the same data at once: one does the work, and `on_wait` tells the others that they wait.
+
+    Raises UserError where no image is usable, too many files are faulty (`data.max_bad_fraction`), a transform of `data` fails, a decoder
+    is not installed, the disk has too little space, a folder cannot be written, or `out` holds anything but a store of the same source.
     """
     if source.kind == "store":
         return _check_settings(Store.open(source.root), data)
     plan = make_plan(source, data, cache, out)
     if not out:
         _remove_old_work(plan.path.parent)
-    if (store := plan.existing_store()) is not None:
-        return _state_patients(store, source)
+    return _state_patients(_find_or_make(plan, on_progress, retry, on_wait), source)
+
+
+def _find_or_make(plan: Plan, on_progress: OnProgress, retry: bool, on_wait: Callable[[str], None]) -> Store:
+    found = plan.existing_store()
+    if found is not None and not (retry and records_to_try(plan, found)):
+        return found
     try:
-        decode_chunks(plan, plan.chunks, on_progress)
-        return join_chunks(plan)
+        private_folder(plan.path.parent)
+        with lock_store(plan.path, on_wait):
+            found = plan.existing_store()  # another process may have made the store meanwhile
+            if found is not None and not (retry and _any_is_mended(plan, records_to_try(plan, found))):
+                return found
+            return _make_store(plan, on_progress)
     except (OSError, pa.ArrowException) as error:
-        if (store := plan.existing_store()) is not None:
-            return store  # another process has completed the store and deleted the chunks
+        if found is not None or (found := plan.existing_store()) is not None:
+            return found  # a folder that can only be read; or, on a drive without locks, another process was faster
         raise _cannot_write(plan, error) from error
 
 
-def prepare_shard(
-    source: Source, data: Data, cache: Path, shard: Shard, on_progress: OnProgress | None = None, out: Path | None = None
-) -> int:
+def prepare_shard(source: Source, data: Data, cache: Path, shard: Shard, on_progress: OnProgress = _quiet, out: Path | None = None) -> int:
     """Decodes one share of the images into chunks beside the store. `prepare` then decodes what is missing and joins all chunks.
 
     Returns the number of records of the share. Raises UserError as `prepare` does.
@@ -83,41 +124,91 @@ def prepare_shard(
     try:
         return decode_chunks(plan, plan.chunks[shard.number - 1 :: shard.count], on_progress)
     except (OSError, pa.ArrowException) as error:
+        if plan.existing_store() is not None:
+            return 0  # another process has joined all chunks and deleted them
         raise _cannot_write(plan, error) from error
 
 
-def decode_chunks(plan: Plan, chunks: Sequence[Chunk], on_progress: OnProgress | None) -> int:
-    """Writes the files of those `chunks` that are missing. Images in an earlier store are copied from there. Returns the number of records
-    in all `chunks`."""
+def decode_chunks(plan: Plan, chunks: Sequence[Chunk], on_progress: OnProgress) -> int:
+    """Writes the files of those `chunks` that are missing or damaged, or that left out images for a reason that may have passed. Images in
+    an earlier store are copied from there. Returns the number of records in all `chunks`."""
     if plan.data.missing_decoder == "stop":
         _check_decoders([detail for _, reason, detail in plan.source.skipped if reason == "missing_decoder"])
     private_folder(plan.chunk_folder)
-    missing = [chunk for chunk in chunks if not chunk.file.is_file()]
+    rows = {chunk.file: rows_to_try(chunk.file, PASSING_REASONS) for chunk in chunks}
+    missing = [chunk for chunk in chunks if rows[chunk.file] != []]
     total, remaining = (sum(len(chunk.records) for chunk in group) for group in (chunks, missing))
-    report = on_progress or (lambda _done, _total: None)
-    report(done := total - remaining, total)
+    on_progress(done := total - remaining, total)
+    if not missing:
+        return total
+    check_transforms(plan.data)
+    _check_space(plan, remaining, 1)
     reusable = ReusableImages(plan.path.parent, plan.place, plan.site)
-    to_decode = (record for chunk in missing for record, made in zip(chunk.records, chunk.made, strict=True) if made not in reusable)
-    images = run_in_workers(ImagePreparer, (plan.source.root, plan.data), to_decode, plan.data.limits, group_by=attrgetter("locator"))
+    to_decode = [[n for n in _rows(chunk, rows[chunk.file]) if chunk.made[n] not in reusable] for chunk in missing]
+    images = _decode(plan, (chunk.records[n] for chunk, numbers in zip(missing, to_decode, strict=True) for n in numbers))
     with contextlib.closing(images):
-        for chunk in missing:
+        for chunk, numbers in zip(missing, to_decode, strict=True):
+            kept = read_chunk(chunk.file, plan.data) if rows[chunk.file] else []
             outcomes = []
-            for made in chunk.made:
-                outcomes.append(reusable.load(made) if made in reusable else next(images))
-                report(done := done + 1, total)
+            for n, made in enumerate(chunk.made):
+                outcomes.append(next(images) if n in numbers else reusable.load(made) if made in reusable else kept[n])
+                on_progress(done := done + 1, total)
             write_chunk(chunk.file, outcomes)
+            remaining -= len(chunk.records)
+            if any(isinstance(outcome, PreparedImage) and outcome.bits > 8 for outcome in outcomes):
+                _check_space(plan, remaining, 2)
     return total
 
 
 def join_chunks(plan: Plan) -> Store:
-    """Joins all chunks into the store, in a temporary folder that gets the store's name once it is complete. Then deletes the chunks."""
+    """Joins all chunks into the store, in a temporary folder that gets the store's name once it is complete. Then deletes the chunks.
+    Raises DamagedChunk for a chunk that does not hold what was written."""
     with _temporary_folder(plan.path) as folder:
         write_store(plan, folder)
         write_audit(Store.open(folder), plan.source)
-        shutil.rmtree(plan.path, ignore_errors=True)  # a store that is damaged, of other data, or made with another key
+        shutil.rmtree(
+            plan.path, ignore_errors=True
+        )  # a store that is damaged, of other data, made with another key, or without some images
         folder.rename(plan.path)
     shutil.rmtree(plan.chunk_folder, ignore_errors=True)
     return Store.open(plan.path)
+
+
+def _make_store(plan: Plan, on_progress: OnProgress) -> Store:
+    """Decodes what is missing, and joins all chunks. A damaged chunk is decoded again; damaged once more, it is an error of the disk."""
+    damaged: set[Path] = set()
+    while True:
+        decode_chunks(plan, plan.chunks, on_progress)
+        try:
+            return join_chunks(plan)
+        except DamagedChunk as error:
+            if error.file in damaged:
+                raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
+            damaged.add(error.file)
+            error.file.unlink()
+
+
+def _decode(plan: Plan, records: Iterable[Record]) -> Generator[PreparedImage | ReadError]:
+    """The prepared image of each record, or why it has none. The images of a file go to one worker."""
+    return run_in_workers(ImagePreparer, (plan.source.root, plan.data), records, plan.data.limits, group_by=attrgetter("locator"))
+
+
+def _any_is_mended(plan: Plan, records: Sequence[Record]) -> bool:
+    """Whether at least one of these records has another outcome now than a reason that may pass."""
+    with contextlib.closing(_decode(plan, records)) as outcomes:
+        return any(not isinstance(outcome, ReadError) or outcome.reason not in PASSING_REASONS for outcome in outcomes)
+
+
+def _rows(chunk: Chunk, found: Sequence[int] | None) -> Sequence[int]:
+    """The rows of a chunk that are decoded: all where nothing was `found` on the disk."""
+    return range(len(chunk.records)) if found is None else found
+
+
+def _check_space(plan: Plan, remaining: int, bytes_each: int) -> None:
+    """Raises UserError where the disk has too little space for the chunks of `remaining` records and for the store, with so many bytes for
+    each pixel and channel."""
+    pixels = plan.data.channels * plan.data.size**2
+    check_space(plan.path.parent, (remaining + len(plan.source.records)) * pixels * bytes_each)
 
 
 def _check_settings(store: Store, data: Data) -> Store:
@@ -136,8 +227,7 @@ def _state_patients(store: Store, source: Source) -> Store:
 
 def _cannot_write(plan: Plan, error: Exception) -> UserError:
     reason = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-    remedy = "Name another folder with MEDSSL_CACHE or --out; a damaged chunk is made again once it is deleted."
-    return UserError(f"The store {plan.path} cannot be written: {reason}. {remedy}")
+    return UserError(f"The store {plan.path} cannot be written: {reason}. Name another folder with MEDSSL_CACHE or --out.")
 
 
 @contextlib.contextmanager

@@ -21,8 +21,9 @@ class Pseudonyms:
 
 
 def pseudonym(site: bytes, kind: str, value: str) -> str:
-    """The keyed hash of a value, 32 hex characters. `site`: the site's key. The same value of another `kind` has another hash."""
-    return hmac.new(site, f"{kind}\0{value}".encode(), "sha256").hexdigest()[:32]
+    """The keyed hash of a value, 32 hex characters. `site`: the site's key. The same value of another `kind` has another hash. A value may
+    be the name of a file with bytes that are no UTF-8."""
+    return hmac.new(site, f"{kind}\0{value}".encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:32]
 
 
 def pseudonymize(record: Record, site: bytes) -> Pseudonyms:

@@ -3,12 +3,19 @@
 import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
+from medssl.data.names import readable
 from medssl.errors import UserError
 
+FOLLOW_LINKS = "Follow them, if you trust where they lead: --set data.follow_links=true"
+_NO_FILE = "not_a_file", "a dangling link, pipe, socket or device"
+_links: ContextVar["Links | None"] = ContextVar("links", default=None)
 _PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
 # DOE^JANE, as names are written in DICOM; the number of a patient or an examination, or a date. No year within a name: covid_2020
 _PERSON = re.compile(r"\^|\d{6}|^\d{4,}$|^[A-Za-z]{1,3}[-_ ]?\d{5,}$")
@@ -32,64 +39,138 @@ def resolve_folder(data: str) -> Path:
     return root.resolve()
 
 
+@dataclass
+class Links:
+    """What is done about links that leave the data folder. `follow`: whether their targets are listed and opened; `left_out`: how many
+    were found and not followed."""
+
+    follow: bool
+    left_out: int = 0
+
+    def note(self) -> str:
+        """A sentence for a person on the links that were not followed; "" where there are none."""
+        return f"{self.left_out} links lead out of the data folder and are not followed. {FOLLOW_LINKS}" if self.left_out else ""
+
+
+@contextmanager
+def following_links(follow: bool) -> Iterator[Links]:
+    """The decision on links for everything that is listed within the block. It is the user's, not that of a source, and so no source passes
+    it on."""
+    links = Links(follow)
+    token = _links.set(links)
+    try:
+        yield links
+    finally:
+        _links.reset(token)
+
+
 def list_files(root: Path) -> Iterator[FoundFile]:
     """All entries below `root` (resolved) that are no folders, sorted within each folder. Hidden entries are left out.
 
-    Links to files are followed if their targets are inside the root. Links to folders are not followed.
+    Links to files are followed if their targets are inside the root; links to folders are not. Within `following_links(True)` links that
+    leave the root are followed, too. Each folder is listed once, so a loop of links ends.
     """
-    yield from _scan(root, "", root)
+    return _Walk(root, _links.get() or Links(follow=False)).entries(root, "", outside=False)
 
 
-def _scan(folder: Path, prefix: str, root: Path) -> Iterator[FoundFile]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        yield FoundFile(prefix.rstrip("/"), "unreadable", str(error.strerror))
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            continue
-        locator = prefix + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _scan(folder / entry.name, locator + "/", root)
-        else:
-            yield FoundFile(locator, *_problem(entry, root))
+class _Walk:
+    """One listing of the folder `root`."""
 
+    def __init__(self, root: Path, links: Links) -> None:
+        self._root, self._links = root, links
+        self._listed = {root}  # folders outside the root that have been listed, and the root
 
-def _problem(entry: os.DirEntry[str], root: Path) -> tuple[str, str]:
-    if entry.is_symlink():
+    def entries(self, folder: Path, prefix: str, outside: bool) -> Iterator[FoundFile]:
+        """The files below `folder` (resolved), whose locators begin with `prefix`. `outside`: whether the folder is not below the root."""
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            yield FoundFile(prefix.rstrip("/"), "unreadable", str(error.strerror))
+            return
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            locator = prefix + entry.name
+            if entry.is_symlink():
+                yield from self._linked(entry, locator)
+            elif not entry.is_dir(follow_symlinks=False):
+                yield FoundFile(locator) if entry.is_file() else FoundFile(locator, *_NO_FILE)
+            elif outside:
+                yield from self._folder_outside(folder / entry.name, locator)
+            else:
+                yield from self.entries(folder / entry.name, locator + "/", outside=False)
+
+    def _linked(self, entry: os.DirEntry[str], locator: str) -> Iterator[FoundFile]:
         target = Path(entry.path).resolve()
-        if not target.is_relative_to(root):
-            return "outside_root", "a link that leaves the data folder"
-        if target.is_dir():
-            return "linked_folder", "links to folders are not followed"
-    return ("", "") if entry.is_file() else ("not_a_file", "a dangling link, pipe, socket or device")
+        inside = target.is_relative_to(self._root)
+        if not inside and not self._links.follow:
+            self._links.left_out += 1
+            yield FoundFile(locator, "outside_root", "a link that leaves the data folder")
+        elif not target.is_dir():
+            yield FoundFile(locator) if entry.is_file() else FoundFile(locator, *_NO_FILE)
+        elif inside:
+            yield FoundFile(locator, "linked_folder", "links to folders inside the data folder are not followed")
+        else:
+            yield from self._folder_outside(target, locator)
+
+    def _folder_outside(self, folder: Path, locator: str) -> Iterator[FoundFile]:
+        """The files of a folder (resolved) outside the root, unless it has been listed or holds the root."""
+        if folder in self._listed or self._root.is_relative_to(folder):
+            yield FoundFile(locator, "linked_folder", "a folder that is listed at another place, or that holds the data folder")
+        else:
+            self._listed.add(folder)
+            yield from self.entries(folder, locator + "/", outside=True)
 
 
 class RootFolder:
-    """A folder (resolved) in which paths are searched that must not leave it. Each subfolder is resolved once for all its files."""
+    """A folder (resolved) in which paths are searched that must not leave it. Each subfolder is resolved once for all its files. Within
+    `following_links(True)` a link in the folder may lead to a file outside."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._links = _links.get() or Links(follow=False)
         self._folders: dict[str, Path] = {}
+        self._spellings: dict[Path, dict[str, str]] = {}
 
     def locator(self, cell: str) -> str | None:
-        """The path, relative to the root and with "/", of the regular file that `cell` names; None where there is none.
+        """The path, relative to the root and with "/", of the regular file that `cell` names; None where there is none. Where no file is
+        spelt so, one whose name is the same text in another Unicode form (NFD) or encoding (Latin-1) is found.
 
         Raises ValueError where the file is outside the root, also where a link leads outside.
         """
-        folder, _, name = str(self.path / cell.replace("\\", "/")).rpartition("/")
+        path = cell.replace("\\", "/")
+        found = self._locator(path)
+        return found if found or path.isascii() else self._locator(self._spelt_on_disk(path))
+
+    def _locator(self, path: str) -> str | None:
+        written = str(self.path / path)
+        folder, _, name = written.rpartition("/")
         if folder not in self._folders:
             self._folders[folder] = Path(folder).resolve()
         file = self._folders[folder] / name
         try:
             target = file.resolve() if file.is_symlink() or name == ".." else file
-            if not target.is_relative_to(self.path) or not file.is_relative_to(self.path):
-                raise ValueError(cell)
-            return file.relative_to(self.path).as_posix() if S_ISREG(target.stat().st_mode) else None
+            if target.is_relative_to(self.path) and file.is_relative_to(self.path):
+                return file.relative_to(self.path).as_posix() if S_ISREG(target.stat().st_mode) else None
+            within = Path(written).is_relative_to(self.path) and ".." not in Path(written).parts
+            if not within or not self._links.follow:
+                self._links.left_out += within
+                raise ValueError(path)
+            return Path(written).relative_to(self.path).as_posix() if S_ISREG(target.stat().st_mode) else None
         except OSError:
             return None
+
+    def _spelt_on_disk(self, path: str) -> str:
+        """The path with each part as the folder spells it, as far as its folders are there."""
+        folder, parts = self.path, path.split("/")
+        for number, part in enumerate(parts):
+            if folder not in self._spellings:
+                listed = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names are all that is needed
+                self._spellings[folder] = {readable(name): name for name in listed if not name.isascii()}
+            parts[number] = self._spellings[folder].get(readable(part), part)
+            folder = folder / parts[number]
+        return "/".join(parts)
 
 
 def are_patients(names: Collection[str], images: int) -> bool:

@@ -124,19 +124,25 @@ def training_state(job: Training, done: int, optimiser: bool = True) -> dict[str
     return {
         "step": done,
         "data": job.dataset.store.card["content"],
-        "rows": _digest_rows(job),
+        "rows": _digest_rows(job.dataset),
         "method": job.method.state_dict(),
         **({"optimiser": job.optimiser.state_dict()} if optimiser else {}),
         "config": to_yaml(settings_of_result(job.config)),
     }
 
 
+def check_same_images(folder: Path, dataset: PreparedDataset, state: dict[str, Any]) -> None:
+    """Raises UserError unless the images, labels and training patients are those of the checkpoint `state` of the run in `folder`."""
+    rows = _digest_rows(dataset)
+    if state["data"] != dataset.store.card["content"] or state.get("rows", rows) != rows:  # earlier checkpoints have no rows
+        raise UserError(
+            f"The data of {folder} has changed since the checkpoint was written: there are other images, labels or patients. Name the "
+            "images of the run with --data, or start a new run on these."
+        )
+
+
 def restore(job: Training, state: dict[str, Any]) -> None:
-    """Load the state of a checkpoint into the job. Raises UserError if the data has changed since the checkpoint, and for a checkpoint of
-    another version of the method."""
-    rows = _digest_rows(job)
-    if state["data"] != job.dataset.store.card["content"] or state.get("rows", rows) != rows:  # earlier checkpoints have no rows
-        raise UserError(f"The data of {job.folder} has changed since the checkpoint was written. Start a new run on it.")
+    """Load the state of a checkpoint into the job. Raises UserError for a checkpoint of another version of the method."""
     try:
         job.method.load_state_dict(state["method"], strict=True)
     except RuntimeError:
@@ -148,6 +154,6 @@ def restore(job: Training, state: dict[str, Any]) -> None:
         job.optimiser.load_state_dict(state["optimiser"])
 
 
-def _digest_rows(job: Training) -> str:
+def _digest_rows(dataset: PreparedDataset) -> str:
     """A hash of the rows that are trained on. They change with the patients in a table, even if images and labels stay."""
-    return hashlib.sha256(job.dataset.pretraining.astype("<i8").tobytes()).hexdigest()
+    return hashlib.sha256(dataset.pretraining.astype("<i8").tobytes()).hexdigest()

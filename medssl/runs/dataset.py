@@ -11,6 +11,7 @@ import torch
 
 from medssl.config import Config, Data
 from medssl.data.cache import cache_folder
+from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves
@@ -69,12 +70,16 @@ class PreparedDataset:
         return self.store.table[f"label:{self.stratum}"].to_numpy(str).tolist() if self.stratum else [""] * len(self.roles)
 
 
-def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum: str | None = None) -> PreparedDataset:
-    """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by.
+def prepare_dataset(
+    source: Source, config: Config, reporter: Reporter, stratum: str | None = None, *, retry: bool = True
+) -> PreparedDataset:
+    """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by. `retry`:
+    whether images are tried again that could not be read at an earlier time; a run that goes on needs the same images as before.
 
     Raises UserError if the split that comes with the data leaks and `data.leaks` does not say what to do.
     """
-    store = prepare(source, config.data, cache_folder(), lambda done, total: reporter.progress("prepare", done, total))
+    progress = lambda done, total: reporter.progress("prepare", done, total)  # noqa: E731
+    store = prepare(source, config.data, cache_folder(), progress, retry=retry, on_wait=reporter.say)
     end_workers()  # each worker process uses about 150 MB, and a training takes days
     return split_dataset(store, config.data, stratum)
 
@@ -160,7 +165,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
 
 def data_name(config: Config, dataset: PreparedDataset) -> str:
     """The name of the data, without the folders above it."""
-    return Path(config.data.path).stem or dataset.store.card["source"]
+    return readable(Path(config.data.path).stem) or dataset.store.card["source"]
 
 
 def data_tags(config: Config, dataset: PreparedDataset) -> dict[str, str]:

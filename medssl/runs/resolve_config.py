@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from medssl import plugins
-from medssl.config import Config, Data, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
+from medssl.config import Config, Data, Limits, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.modality import format_counts, keep_modality
+from medssl.data.names import readable_source
 from medssl.data.patients import PatientOrigin, without_shared_ids
 from medssl.data.peek import peek
 from medssl.data.store import SETTINGS, Store
+from medssl.data.walk import following_links
 from medssl.errors import UserError
 from medssl.runs import presets
 from medssl.types import Reporter, Source
@@ -20,7 +23,8 @@ _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
 def list_source(data: Data, stratum: str = "") -> Source:
-    """The source, with all of its records, that the configuration names. Notes say where patients are unknown or guessed.
+    """The source, with all of its records, that the configuration names. Notes say where patients are unknown or guessed, and where links
+    were not followed. `data.limits` are those of the listing, too.
 
     A table's columns that `data.label` and `stratum` name are read as labels; `stratum` is the label column that an earlier run split the
     patients by.
@@ -29,9 +33,32 @@ def list_source(data: Data, stratum: str = "") -> Source:
     if "labels" in type(settings).model_fields:
         columns = dict.fromkeys([*settings.labels, *(name.strip() for name in names if name.strip())])
         settings = settings.model_copy(update={"labels": tuple(columns)})
-    source = plugins.find("data.sources", settings.name).build(settings, data.path)
-    source = without_shared_ids(keep_modality(source, data.modality))
-    return replace(source, notes=(*source.notes, *PatientOrigin.of(source.records).sentences()))
+    if getattr(settings, "limits", None) == Limits():  # the source has no limits of its own
+        settings = settings.model_copy(update={"limits": data.limits})
+    with following_links(data.follow_links) as links:
+        try:
+            source = plugins.find("data.sources", settings.name).build(settings, data.path)
+        except UserError as error:
+            raise UserError("\n".join(filter(None, [str(error), links.note()]))) from None
+    source = without_shared_ids(keep_modality(readable_source(source), data.modality))
+    return replace(source, notes=(*source.notes, *filter(None, [links.note()]), *PatientOrigin.of(source.records).sentences()))
+
+
+def absolute_path(data: str) -> str:
+    """What `--data` names, so that it is found from any working directory: a path of the drive as an absolute one, any other name as it
+    is."""
+    path = Path(data).expanduser()
+    return str(path.absolute()) if path.exists() else data
+
+
+def check_place(data: Data, run: Path) -> None:
+    """Raises UserError where the images of a run are no longer where the run found them."""
+    source = plugins.find("data.sources", data.source.name)
+    if not Path(data.path).expanduser().exists() and not source.recognises(data.path):
+        raise UserError(
+            f"The images of {run} are not at {data.path} (current folder: {Path.cwd()}): the folder was moved, or its drive is not there. "
+            "Say where the same images are now: --data PATH"
+        )
 
 
 def warn_of_table(reporter: Reporter, source: Source) -> None:
@@ -64,10 +91,10 @@ def resolve_data_config(reporter: Reporter, data: str | None, preset: str | None
 
 
 def settings_of_result(config: Config) -> Config:
-    """The configuration with fixed values for all settings that do not change the result: the data's path, and those that `--resume
-    --set` may change."""
+    """The configuration with fixed values for all settings that do not change the result: the data's path and whether links are followed,
+    and those that `--resume --set` may change."""
     free = {
-        "data": {"path": ""},
+        "data": {"path": "", "follow_links": False},
         "device": "auto",
         "tracking": Tracking().model_dump(),
         "train": {"workers": -1, "save_every_steps": 1, "keep_optimiser": False, "compile": False},
@@ -83,7 +110,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
             "Which images? Name them with --data, as in --data chestxray/ or --data scans.csv or --data medmnist:pneumoniamnist. "
             "To try medssl without images of your own: --data phantom."
         )
-    origin: dict[str, Any] = {"data": {"path": data, "source": {"name": detect(data)}}}
+    origin: dict[str, Any] = {"data": {"path": absolute_path(data), "source": {"name": detect(data)}}}
     preset_values = {} if preset is None else presets.load(preset)
     data_config = _resolve_data(merge(merge({"data": preset_values.get("data", {})}, origin), overrides)["data"])
     source = list_source(data_config)

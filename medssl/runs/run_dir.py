@@ -44,12 +44,12 @@ def open_run(
     """An empty run folder, locked for this process within the block: `out`, or `runs/<time>-<kind>-<name>`.
 
     `may_continue(folder)`: whether a folder with content may be used as it is. `overwrite`: replace the content of another run folder.
-    A folder that the block leaves empty with an exception is deleted, if it is new. Raises UserError for any other folder with content, for
-    a folder in use by another process, and for one that cannot be written.
+    New folders that the block leaves empty with an exception are deleted, also `runs`. Raises UserError for any other folder with content,
+    for a folder in use by another process, and for one that cannot be written.
     """
     folder = out or _new_folder(f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{kind}-{name}")
-    is_new = not folder.exists()
-    if not is_new and not folder.is_dir():
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    if not new and not folder.is_dir():
         raise UserError(f"--out {folder} is a file. Name a folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,9 +61,9 @@ def open_run(
                 _empty_folder(folder, overwrite)
             yield folder
     except BaseException:
-        if is_new:
-            with suppress(OSError):  # it is not empty: the run has left something
-                folder.rmdir()
+        with suppress(OSError):  # one is not empty: the run has left something, or another run is in it
+            for place in new:
+                place.rmdir()
         raise
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from medssl.config import Config, Finetune, Frozen, Labels, full_names, merge, parse_overrides, resolve, resolve_part, to_yaml
+from medssl.config import MAX_SEED, Config, Finetune, Frozen, Labels, full_names, merge, parse_overrides, resolve, resolve_part, to_yaml
 from medssl.data.split import LabelFraction, canonical_labels, parse_labels
 from medssl.data.store import SETTINGS
 from medssl.encoder.artefact import CARD
@@ -93,7 +93,7 @@ class Study(Frozen):
         default=("linear",), min_length=1, description="What is fitted: linear, knn, full."
     )
     draws: int = Field(default=5, ge=1, description="How many times the labelled patients are drawn at each fraction.")
-    seed: int = Field(default=0, ge=0, description="The seed of all random choices.")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="The seed of all random choices.")
     device: str = Field(default="auto", description="The device: auto, cpu, cuda or cuda:N.")
     set: Settings = Field(default=(), description="Settings of all pretrainings and fine-tunings.")
 

@@ -70,6 +70,16 @@ CASES = {
     "an unknown preset": (["pretrain", "--data", "good", "--preset", "chest"], ["'chest'"]),
     "too many broken pictures": (["pretrain", "--data", "broken"], ["max_bad_fraction", "3 x truncated", "-skipped.csv"]),
     "an unknown network": (["pretrain", "--data", "good", "--set", "backbone.model=resnet_18"], ["'resnet18'"]),
+    "a seed that is too large": (
+        ["pretrain", "--data", "good", "--set", "seed=18446744073709551616"],
+        ["seed: Input should be less than or equal to 4294967295"],
+    ),
+    "a seed below zero": (["pretrain", "--data", "good", "--set", "seed=-1"], ["seed: Input should be greater than or equal to 0"]),
+    "links that leave the folder": (
+        ["prepare", "--data", "linked"],
+        ["2 links lead out of the data folder", "outside_root 2", "--set data.follow_links=true"],
+    ),
+    "a few links that leave the folder": (["prepare", "--data", "mixed"], ["2 x outside_root", "--set data.follow_links=true"]),
     "a medmnist set that does not exist": (["pretrain", "--data", "medmnist:pneumonia"], ["pneumoniamnist"]),
 }
 
@@ -85,6 +95,11 @@ def folders(tmp_path):
     for number in range(3):
         whole = (tmp_path / "broken" / f"{number:02}.png").read_bytes()
         (tmp_path / "broken" / f"b{number:02}.png").write_bytes(whole[: len(whole) // 2])
+    for folder in ("linked", "mixed"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            (tmp_path / folder / f"link{number}.png").symlink_to(tmp_path / "good" / f"{number:02}.png")
+    picture(tmp_path / "mixed/own.png")
     picture(tmp_path / "secret.png")
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "list.csv").write_text("path,label\n../secret.png,1\n")

@@ -1,9 +1,14 @@
 """What a configuration is made of: the preset, the data, and what the user said."""
 
+from contextlib import nullcontext
+
+import nibabel
+import numpy as np
 import pytest
 
+from medssl.config import Data
 from medssl.errors import UserError
-from medssl.runs.resolve_config import flags_and_sets, resolve_config
+from medssl.runs.resolve_config import absolute_path, check_place, flags_and_sets, list_source, resolve_config
 
 SMALL = ["data.source.patients=4", "data.source.size=64"]  # of the phantoms that are looked at
 
@@ -78,3 +83,23 @@ def test_the_presets_own_settings_of_the_source_and_its_windows_are_those_that_l
     assert config.data.channels == 2
     config, source = resolve_config(Silent(), "phantom", str(preset), {"data": {"source": {"patients": 5}}})
     assert len({record.patient for record in source.records}) == config.data.source.patients == 5
+
+
+def test_the_limits_of_the_data_are_those_of_the_listing_unless_the_source_has_its_own(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((30, 20, 3), np.int16), np.eye(4)), tmp_path / "scan.nii")
+    small, large = {"max_pixels": 100}, {"max_pixels": 1000}
+    for limits, own, found in ((small, {}, False), (large, {}, True), (small, large, True), (large, small, False)):
+        data = Data.model_validate({"path": str(tmp_path), "source": {"name": "nifti", "limits": own}, "limits": limits})
+        with nullcontext() if found else pytest.raises(UserError, match="too_many_pixels"):
+            assert len(list_source(data).records) == 3
+
+
+def test_the_path_of_images_is_stored_from_the_root_and_other_names_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    assert absolute_path("images") == str(tmp_path / "images")
+    assert absolute_path("medmnist:pneumoniamnist") == "medmnist:pneumoniamnist"
+    for path, source in (("phantom", "phantom"), ("images", "folder"), ("medmnist:pneumoniamnist", "medmnist")):
+        check_place(Data(path=path, source=source), tmp_path)
+    with pytest.raises(UserError, match="Say where the same images are now: --data PATH"):
+        check_place(Data(path="absent", source="folder"), tmp_path)

@@ -224,3 +224,18 @@ def test_an_unknown_user_without_a_home_pretrains_and_finetunes_and_is_told_what
     process = subprocess.run(finetune, cwd=site, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert process.returncode == 0, process.stderr
     assert (site / "study/figures/grad_cam.png").is_file(), "MONAI cannot be imported by a user without a name"
+
+
+def test_a_start_that_is_refused_leaves_no_folder_not_even_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(UserError, match="refused"),
+        open_run(None, "finetune", "10pct", False) as folder,
+        describe_run(folder, resolve({}), "x"),
+    ):
+        raise UserError("refused")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "runs/other").mkdir(parents=True)
+    with pytest.raises(UserError, match="refused"), open_run(None, "finetune", "10pct", False):
+        raise UserError("refused")
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs", "other"]

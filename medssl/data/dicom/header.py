@@ -18,6 +18,7 @@ from medssl.data.dicom import decoders, selection, slice_order
 from medssl.data.dicom.inflate import inflate, read_syntax
 from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Plane
+from medssl.data.formats import raise_if_of_the_machine
 from medssl.errors import ReadError
 
 _KEYWORDS = (
@@ -60,7 +61,7 @@ class HeaderReader:
 
     def __call__(self, locator: str) -> DicomHeader:
         """What the header of that file states. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
-        unreadable, not_primary, burned_in, missing_decoder, undecodable."""
+        unreadable, too_much_memory, not_primary, burned_in, missing_decoder, undecodable."""
         path = self._root / locator
         try:
             with warnings.catch_warnings(action="ignore"):  # pydicom warns of every odd value; these values are not used here
@@ -72,8 +73,7 @@ class HeaderReader:
         except ReadError:
             raise
         except Exception as error:  # a damaged header makes pydicom raise any exception; its text quotes the header and is left out
-            if isinstance(error, OSError) and error.strerror:
-                raise ReadError(f"unreadable: {error.strerror}") from None
+            raise_if_of_the_machine(error)
             raise ReadError(f"bad_header: pydicom cannot read it ({type(error).__name__})") from None
 
 

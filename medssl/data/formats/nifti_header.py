@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medssl.config import Limits
-from medssl.data.formats.open_file import open_regular_file
+from medssl.data.formats.open_file import open_regular_file, raise_if_of_the_machine
 from medssl.errors import ReadError
 
 Order = Literal["<", ">"]
@@ -122,9 +122,8 @@ def read(path: Path, limits: Limits) -> Header:
     fields = {name: struct.unpack_from(order + kind, first_bytes, at) for name, (kind, at) in _FIELDS[number].items()}
     sample, samples = _sample_type(*fields["type"])
     shape, volumes = _shape(fields["dim"])
-    paired = b"ni" in (first_bytes[344:346], first_bytes[4:6])
     data, offset = (
-        (_find_image_file(path), 0) if paired else (path, _SIZES[number] + 4)
+        (_find_image_file(path), 0) if _is_paired(first_bytes) else (path, _SIZES[number] + 4)
     )  # the voxels come after the header and the 4 bytes of the extension flag
     if not (math.isfinite(*fields["offset"]) and 0 <= fields["offset"][0] < 2**40):
         raise ReadError("bad_header: the place of the voxels is no position in a file")
@@ -136,6 +135,21 @@ def read(path: Path, limits: Limits) -> Header:
     if math.prod(header.plane) * samples > limits.max_pixels:
         raise ReadError(f"too_many_pixels: {header.plane[0]} x {header.plane[1]} x {samples}, the limit is {limits.max_pixels}")
     return header
+
+
+def files(path: Path) -> tuple[Path, ...]:
+    """The file of the header and, where the voxels are in a file of their own, that file. A file that cannot be read counts as one."""
+    try:
+        image = _find_image_file(path)
+        with path.open("rb") as file:
+            return (path, image) if _is_paired(inflated_head(file.read(4096))) else (path,)
+    except (ReadError, OSError):
+        return (path,)
+
+
+def _is_paired(first_bytes: bytes) -> bool:
+    """Whether a header states that the voxels are in a file of their own."""
+    return b"ni" in (first_bytes[344:346], first_bytes[4:6])
 
 
 def _scaling(slope: float, intercept: float) -> tuple[float, float]:
@@ -242,5 +256,6 @@ def check_gzip(path: Path, limits: Limits) -> None:
                     raise ReadError(f"too_big: more than {limits.max_array_bytes} bytes when unpacked")
     except EOFError:
         raise ReadError("truncated: the compressed data ends too early") from None
-    except (OSError, zlib.error):
-        raise ReadError("crc: the compressed data is damaged") from None
+    except (OSError, zlib.error) as error:
+        raise_if_of_the_machine(error)
+        raise ReadError("crc: the compressed data is damaged") from error

@@ -1,5 +1,6 @@
-"""Opening one image file, which must be a regular, readable file that is not empty."""
+"""Opening one image file, which must be a regular, readable file that is not empty; and errors of the machine that reads it."""
 
+import errno
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -17,4 +18,14 @@ def open_regular_file(path: Path) -> BinaryIO:
             raise ReadError("empty: the file has no bytes")
         return path.open("rb")
     except OSError as error:
+        raise ReadError(f"unreadable: {error.strerror}") from error
+
+
+def raise_if_of_the_machine(error: Exception) -> None:
+    """Raises ReadError unreadable or too_much_memory for an error of the drive or the memory, which says nothing about the file's bytes and
+    may be gone at the next try. A wrong position (EINVAL) comes from the file's bytes, and so do the OSErrors that decoders raise, which
+    have no number."""
+    if isinstance(error, MemoryError):
+        raise ReadError("too_much_memory: there is too little memory to decode it") from error
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         raise ReadError(f"unreadable: {error.strerror}") from error

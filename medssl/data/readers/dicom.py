@@ -22,7 +22,7 @@ from medssl.config import Limits, PluginConfig, Window
 from medssl.data.dicom import codestream, decoders, functional_groups, intensity
 from medssl.data.dicom.decoders import Pixels
 from medssl.data.dicom.inflate import inflate
-from medssl.data.formats import LastOpened, open_regular_file
+from medssl.data.formats import LastOpened, open_regular_file, raise_if_of_the_machine
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -70,7 +70,7 @@ class Reader:
         """Frame `index` of a file, in [0, 1]; 1 is white.
 
         Raises ReadError: not_a_file, unreadable, empty, not_dicom, no_pixels, not_an_image, bad_header, too_many_pixels,
-        deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield.
+        too_much_memory, deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield.
         """
         with _ignore_warnings():
             file, stored = self._decode(path, index)
@@ -91,6 +91,10 @@ class Reader:
             _check_frame(file, index)
         with _raise_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
             return file, decoders.decode(file.stream, file.header, file.syntax, file.pixels, index)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The file itself."""
+        return (path,)
 
 
 def build(config: Config) -> Reader:
@@ -121,6 +125,7 @@ def _raise_as(reason: str, sentence: str) -> Iterator[None]:
     except ReadError:
         raise
     except Exception as error:
+        raise_if_of_the_machine(error)
         raise ReadError(f"{reason}: {sentence} ({type(error).__name__})") from error
 
 

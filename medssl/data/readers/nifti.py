@@ -84,10 +84,16 @@ class Reader:
             return _scale_volume(nifti_header.voxels(header, stream, number), header, self._config)
         except ReadError as error:
             return error
+        except MemoryError:
+            return ReadError("too_much_memory: there is too little memory for the volume")
         except (EOFError, zlib.error, gzip.BadGzipFile):
             return ReadError("crc: the compressed data is damaged")
         except OSError as error:
             return ReadError(f"unreadable: {error.strerror}")
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The file of the header, and that of the voxels where it is another one."""
+        return nifti_header.files(path)
 
 
 def build(config: Config) -> Reader:

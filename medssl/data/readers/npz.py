@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.formats import LastOpened, channels_first, open_regular_file
+from medssl.data.formats import LastOpened, channels_first, open_regular_file, raise_if_of_the_machine
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -57,7 +57,7 @@ class Reader:
         """Image `index` of the array that `path` names (`file.npz#key`); of volumes, slice `index`: row * D + slice.
 
         Raises ReadError: not_a_file, unreadable, empty, no_such_key, no_such_row, too_big, too_many_pixels, pickled_npz, bad_array,
-        truncated (for the image in which the archive's damage is found and for all images after that), empty_slice.
+        too_much_memory, truncated (for the image in which the archive's damage is found and for all images after that), empty_slice.
         """
         if self._damage and self._damage[0] == path and index >= self._damage[1]:
             raise ReadError("truncated: the archive is damaged before this image")
@@ -70,12 +70,17 @@ class Reader:
             raise
         except Exception as error:  # zipfile, zlib and NumPy raise many kinds of exceptions for damaged bytes, even tokenize.TokenError
             self._images.drop()
+            raise_if_of_the_machine(error)
             self._damage = path, index
             raise ReadError(f"truncated: the archive is damaged ({type(error).__name__})") from error
         if images.sliced and stored.min() == stored.max():
             raise ReadError("empty_slice: all voxels of the slice are equal")
         largest = _LARGEST_VALUE[stored.dtype.newbyteorder("=")]
         return Decoded(channels_first(stored) / largest, largest.bit_length())
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The archive that `path` (`file.npz#key`) names."""
+        return (Path(str(path).rpartition("#")[0]),)
 
 
 def build(config: Config) -> Reader:

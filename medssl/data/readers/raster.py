@@ -5,6 +5,8 @@ The format is found by a file's content, and other formats are not opened. The s
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.formats import channels_first, open_regular_file, png, sixteen_bit
+from medssl.data.formats import channels_first, open_regular_file, png, raise_if_of_the_machine, sixteen_bit
 from medssl.data.intensity import by_percentile
 from medssl.errors import ReadError
 from medssl.types import Decoded
@@ -37,13 +39,13 @@ class Reader:
     def read(self, path: Path, index: int = 0) -> Decoded:
         """Page `index` of a file (0 unless it is a TIFF of many pages).
 
-        Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, no_such_page, truncated, short_data,
-        undecodable, and for float pictures non_finite and constant.
+        Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, too_much_memory, no_such_page, truncated,
+        short_data, undecodable, and for float pictures non_finite and constant.
         """
         with open_regular_file(path) as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged EXIF, odd TIFF tags, and Pillow's size limit: `_check` has our own limit
+            warnings.simplefilter("ignore")  # of damaged EXIF, and odd TIFF tags
             try:
-                with Image.open(file, formats=_FORMATS) as picture:
+                with _without_size_limit(), Image.open(file, formats=_FORMATS) as picture:
                     self._check(picture, index)
                     picture.load()
                     png.check_length(picture, file)
@@ -52,11 +54,10 @@ class Reader:
                     return _decode(ImageOps.exif_transpose(picture))
             except UnidentifiedImageError as error:
                 raise ReadError("not_an_image: neither PNG, JPEG, TIFF nor BMP") from error
-            except Image.DecompressionBombError as error:
-                raise ReadError("too_many_pixels: more than twice what Pillow opens") from error
             except ReadError:
                 raise
             except Exception as error:  # a damaged file makes Pillow's plugins raise any exception
+                raise_if_of_the_machine(error)
                 reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
                 raise ReadError(f"{reason}: the picture's data is damaged ({type(error).__name__})") from error
 
@@ -68,6 +69,10 @@ class Reader:
         if picture.width * picture.height > self._limits.max_pixels:
             raise ReadError(f"too_many_pixels: {picture.width} x {picture.height}, the limit is {self._limits.max_pixels}")
 
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The file itself."""
+        return (path,)
+
 
 def build(config: Config) -> Reader:
     """The reader that `config` describes."""
@@ -77,6 +82,16 @@ def build(config: Config) -> Reader:
 def recognises(head: bytes) -> bool:
     """Whether a file that starts with these bytes is a PNG, JPEG, TIFF or BMP."""
     return head.startswith(_FIRST_BYTES)
+
+
+@contextmanager
+def _without_size_limit() -> Iterator[None]:
+    """Within the block Pillow opens pictures of any size: the limit is that of the configuration."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _decode(picture: Image.Image) -> Decoded:

@@ -1,31 +1,39 @@
 """The store: prepared images, with their table and their card."""
 
 from medssl.data.store.assemble import write_store
-from medssl.data.store.chunks import write_chunk
+from medssl.data.store.chunks import DamagedChunk, read_chunk, rows_to_try, write_chunk
 from medssl.data.store.compatibility import changed_setting, contract, first_difference
 from medssl.data.store.file_names import list_named_images
+from medssl.data.store.lock import lock_store
 from medssl.data.store.plan import Chunk, Plan, make_plan
 from medssl.data.store.reuse import ReusableImages
-from medssl.data.store.skipped import EXPECTED_REASONS, private_list
+from medssl.data.store.skipped import EXPECTED_REASONS, PASSING_REASONS, private_list, records_to_try
 from medssl.data.store.store import SETTINGS, STORE_FORMAT, Store
-from medssl.data.store.writer import create_private, csv_text, write_private
+from medssl.data.store.writer import check_space, create_private, csv_text, write_private
 
 __all__ = [
     "EXPECTED_REASONS",
+    "PASSING_REASONS",
     "SETTINGS",
     "STORE_FORMAT",
     "Chunk",
+    "DamagedChunk",
     "Plan",
     "ReusableImages",
     "Store",
     "changed_setting",
+    "check_space",
     "contract",
     "create_private",
     "csv_text",
     "first_difference",
     "list_named_images",
+    "lock_store",
     "make_plan",
     "private_list",
+    "read_chunk",
+    "records_to_try",
+    "rows_to_try",
     "write_chunk",
     "write_private",
     "write_store",

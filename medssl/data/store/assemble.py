@@ -33,8 +33,8 @@ _LENGTHS = ("row_mm", "column_mm")
 def write_store(plan: Plan, folder: Path) -> None:
     """Writes the store of a plan into `folder`, from the plan's chunks, which must all exist. The card is written last.
 
-    Raises UserError where no image is usable, too many files are faulty, or the disk has too little space; OSError or ArrowException for
-    a chunk that is missing or damaged.
+    Raises UserError where no image is usable, too many files are faulty, or the disk has too little space; OSError for a chunk that is
+    missing, DamagedChunk for one that is damaged.
     """
     store = _Assembly(plan, folder)
     try:

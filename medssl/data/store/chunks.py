@@ -6,7 +6,8 @@ information on patients: keys and labels are added when the chunks are joined.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from medssl.config import Data
 from medssl.data.decode import PreparedImage
+from medssl.data.image_hash import pixel_hash
 from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
 
@@ -35,6 +37,14 @@ _SCHEMA = pa.schema(
 )
 
 
+class DamagedChunk(Exception):
+    """The file of a chunk does not hold what was written."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file.name)
+        self.file = file
+
+
 def chunk_slices(records: int, data: Data) -> Iterator[slice]:
     """The slice of each chunk in a list of `records` records: 128 records, or fewer if the images are large. The slices are the same on
     every machine."""
@@ -45,8 +55,7 @@ def chunk_slices(records: int, data: Data) -> Iterator[slice]:
 
 def write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Writes the outcomes of a chunk's records as an Arrow file. The file gets its name once it is complete."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.unlink(missing_ok=True)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")  # machines may share the folder, and have equal process ids
     with create_private(partial) as file:
         with pa.ipc.new_file(file, _SCHEMA) as arrow:
             arrow.write_table(pa.Table.from_pylist([_row(outcome) for outcome in outcomes], _SCHEMA))
@@ -56,9 +65,24 @@ def write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def read_chunk(path: Path, data: Data) -> list[Outcome]:
-    """The outcomes that `write_chunk` has written. Raises OSError or ArrowException for a damaged file."""
-    with pa.OSFile(str(path)) as file:
-        return [_outcome(row, data) for row in pa.ipc.open_file(file).read_all().to_pylist()]
+    """The outcomes that `write_chunk` has written. Raises DamagedChunk for other content, also where the pixels of an image have another
+    hash, and OSError where the file cannot be read."""
+    content = path.read_bytes()
+    try:
+        return [_outcome(row, data) for row in pa.ipc.open_file(content).read_all().to_pylist()]
+    except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise DamagedChunk(path) from error
+
+
+def rows_to_try(path: Path, passing: Collection[str]) -> Sequence[int] | None:
+    """The rows of a chunk's file that were left out for one of the reasons `passing`; None where there is no such file or where it is
+    damaged. The images are not read."""
+    try:
+        with pa.memory_map(str(path)) as file:
+            faults = pa.ipc.open_file(file).read_all()["fault"].to_pylist()
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+    return [row for row, fault in enumerate(faults) if fault is not None and ReadError(fault).reason in passing]
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -74,5 +98,7 @@ def _outcome(row: dict[str, Any], data: Data) -> Outcome:
         return ReadError(row["fault"])
     shape = (data.channels, data.size, data.size)
     image = np.frombuffer(row["image"], np.uint16 if row["bits"] > 8 else np.uint8).reshape(shape)
+    if pixel_hash(image, row["bits"]) != row["pixel_hash"]:
+        raise ValueError("the pixels are not those that were written")
     spacing = None if row["row_mm"] is None else (row["row_mm"], row["column_mm"])
     return PreparedImage(image, row["bits"], row["height"], row["width"], spacing, row["pixel_hash"], row["perceptual_hash"])

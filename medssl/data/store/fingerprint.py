@@ -7,15 +7,15 @@ from pathlib import Path
 
 from medssl.config import Data
 from medssl.data import preparation
-from medssl.data.decode import build_reader, file_path, reader_config
+from medssl.data.decode import build_reader, reader_config
 from medssl.types import Record, Source
 
 _MODULUS = 2**256
 
 
 class SourceHash:
-    """The hash of everything that decides a record's prepared image: the size and time of its file, its index in the file, the reader with
-    its version and options, and the settings of the preparation."""
+    """The hash of everything that decides a record's prepared image: the sizes and times of the files that its reader reads, its index in
+    the file, the reader with its version and options, and the settings of the preparation."""
 
     def __init__(self, source: Source, data: Data) -> None:
         self._root = source.root
@@ -30,14 +30,15 @@ class SourceHash:
             name: [*preparation_settings, name, version, reader_config(name, data).model_dump(mode="json")]
             for name, version in reader_versions(source, data).items()
         }
-        self._file, self._size_and_time = "", (-1, -1)
+        self._readers = {name: build_reader(name, data) for name in self._settings}
+        self._locator, self._sizes_and_times = "", (-1, -1)
 
     def of(self, record: Record) -> str:
         """32 hex characters for one record."""
-        file = file_path(record)
-        if file != self._file:  # the frames of a file are neighbours: its size and time are read once
-            self._file, self._size_and_time = file, _size_and_time(self._root / file)
-        return digest([record.locator, record.index, *self._size_and_time, self._settings[record.reader]])
+        if record.locator != self._locator:  # the frames of a file are neighbours: its size and time are read once
+            files = self._readers[record.reader].files(self._root / record.locator)
+            self._locator, self._sizes_and_times = record.locator, _sizes_and_times(files)
+        return digest([record.locator, record.index, *self._sizes_and_times, self._settings[record.reader]])
 
 
 def fingerprint(source: Source, source_hashes: Iterable[str], store_format: str) -> str:
@@ -74,13 +75,11 @@ def _metadata(record: Record) -> list[object]:
     return [*text, sorted(record.labels.items()), sorted(record.extra.items())]
 
 
-def _size_and_time(file: Path) -> tuple[int, int]:
+def _sizes_and_times(files: Iterable[Path]) -> tuple[int, ...]:
     try:
-        files = [file, file.with_suffix(".img")] if file.suffix.lower() == ".hdr" else [file]  # NIfTI in two files
-        found = [each.stat() for each in files]
+        return tuple(number for found in map(Path.stat, files) for number in (found.st_size, found.st_mtime_ns))
     except OSError:
         return (-1, -1)  # reading the file will state the reason
-    return (sum(each.st_size for each in found), max(each.st_mtime_ns for each in found))
 
 
 def digest(value: object) -> str:

@@ -1,6 +1,7 @@
 """The plan of a store, made before any image is read: its fingerprint, its folder, and its records in chunks."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +77,13 @@ def _chunks(records: Sequence[Record], hashes: Sequence[str], data: Data, key: b
 
 
 def _check_out(path: Path, place: str) -> None:
-    """Raises UserError where `path` exists and is neither an empty folder nor a store of the same source. Such a store may be replaced."""
+    """Raises UserError where `path` exists and is neither an empty folder nor a store of the same source. Such a store may be replaced,
+    also where it is damaged."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:
-        found = Store.open(path).card["place"]
-    except UserError:
+        found = json.loads((path / "card.json").read_text("utf-8"))["place"]
+    except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path} exists and is not a complete store. Delete it, or name another folder with --out.") from None
     if found != place:
         raise UserError(f"{path} is a store of other data. Delete it, or name another folder with --out.")

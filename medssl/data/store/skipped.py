@@ -1,14 +1,17 @@
 """Files and frames that are left out of a store: which reasons count as faults, how many faults are allowed, and the operator's list."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from medssl.data.cache import private_folder
 from medssl.data.dicom import SLICES
-from medssl.data.pseudonyms import pseudonym
+from medssl.data.pseudonyms import pseudonym, pseudonymize
 from medssl.data.store.plan import Plan
+from medssl.data.store.store import Store
 from medssl.data.store.writer import csv_text, write_private
+from medssl.data.walk import FOLLOW_LINKS
 from medssl.errors import ReadError, UserError, count_reasons
 from medssl.types import Record
 
@@ -17,6 +20,8 @@ EXPECTED_REASONS = (
     *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
     "missing_decoder",
 )
+# Reasons that the machine decides and not the bytes of the file: at the next try the image may be there
+PASSING_REASONS = ("unreadable", "timed_out", "too_much_memory", "killed", "missing_decoder")
 _BY_SUFFIX = ("raster",)  # readers of files that were selected by their suffix: there "not_an_image" is a fault
 
 
@@ -48,6 +53,15 @@ def skipped_record(record: Record, key: str, error: ReadError) -> Skipped:
     return Skipped(key, record.locator, error.reason, error.detail, fault)
 
 
+def records_to_try(plan: Plan, store: Store) -> list[Record]:
+    """The records that a store of the plan has left out for a reason that may have passed."""
+    if not set(PASSING_REASONS) & set(store.card["counts"]["skipped"]):
+        return []
+    with (store.path / "skipped.csv").open(encoding="utf-8", newline="") as file:
+        keys = {row["key"] for row in csv.DictReader(file) if row["reason"] in PASSING_REASONS}
+    return [record for record in plan.source.records if pseudonymize(record, plan.key).key in keys]
+
+
 def private_list(cache: Path, name: str) -> Path:
     """The path of the operator's list: the left-out files of the store with the fingerprint `name`. It is the only output with the names of
     files and must not leave the site."""
@@ -77,4 +91,5 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
         raise UserError(
             f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
             f"{named}. Repair or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+            + (f" Links that lead out of the data folder are among them. {FOLLOW_LINKS}" if "outside_root" in faults else "")
         )

@@ -37,6 +37,16 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def check_space(folder: Path, needed_bytes: int) -> None:
+    """Raises UserError where the disk of `folder` has less free space than that."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise UserError(
+            f"The prepared images need {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free below {folder}. "
+            "Make space, name another disk with MEDSSL_CACHE, or prepare smaller images (--set data.size=...)."
+        )
+
+
 class ImageWriter:
     """Writes an .npy file [N, C, H, W] image by image. The type is uint8 until the first image of 16 bits is added; all images are then
     rewritten as uint16. `shape`: [C, H, W].
@@ -73,12 +83,7 @@ class ImageWriter:
         self._file.close()
 
     def _open(self, dtype: np.dtype) -> None:
-        needed, free = self._expected * int(np.prod(self._shape)) * dtype.itemsize, shutil.disk_usage(self._path.parent).free
-        if needed > free:
-            raise UserError(
-                f"The prepared images need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free below {self._path.parent.parent}. "
-                "Make space, name another disk with MEDSSL_CACHE, or prepare smaller images (--set data.size=...)."
-            )
+        check_space(self._path.parent, self._expected * int(np.prod(self._shape)) * dtype.itemsize)
         self.dtype = dtype
         self._file = create_private(self._path)
         self._write_header(self._expected)

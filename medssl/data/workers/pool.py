@@ -7,10 +7,11 @@ again. Workers are kept for the next call, since starting one takes a second.
 import atexit
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -24,8 +25,9 @@ Result = TypeVar("Result")
 
 _ITEMS_OF_MESSAGE, _ITEMS_OF_GROUP = 8, 64  # the most items in a message; they must fit into a pipe's buffer
 _REFILL_AT = 8  # unanswered items of a worker at which more are sent, so that it never waits for this process
+_ENDS_OF_GROUP = 3  # workers that may end on items of one group before its other items are given up, too
 _MAX_WORKERS = 32  # more workers would only wait for the disk
-_START_SECONDS = 120.0
+_START_SECONDS, _EXIT_SECONDS = 120.0, 5.0
 # One thread in each worker. The memory of an image is kept for the next one: that halves the time of a radiograph.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -50,8 +52,11 @@ def run_in_workers(
     each worker calls it once. Neighbouring items with the same value of `group_by` go to one worker, up to 64: otherwise every worker
     that reads slices of a compressed volume would inflate the whole volume.
 
-    The result is a ReadError where the task raises one, and where the worker fails: crashed, timed_out (after `limits.seconds`),
-    too_much_memory (beyond `limits.memory_bytes`), failed (any other exception). Raises UserError where the task does.
+    The result is a ReadError where the task raises one, and where the worker fails: crashed, killed (by the system, as for want of memory),
+    timed_out (after `limits.seconds`), too_much_memory (beyond `limits.memory_bytes`), unreadable (an error of the system), failed (any
+    other exception). After an item that was timed out, and after three that ended their workers, the other items of the group get the
+    same result without another try. Raises UserError where the task does, and the error of `make`: UserError as it is, any other one as
+    a RuntimeError.
     """
     run = _Run((make, arguments, limits), items, processes or min(cores(), _MAX_WORKERS), group_by)
     try:
@@ -105,6 +110,14 @@ class _Worker:
         """The seconds until the time limit of its first unanswered item, `seconds`, or that of its start has passed."""
         return self.busy_since + (seconds if self.ready else _START_SECONDS) - time.monotonic()
 
+    def reason_of_end(self) -> ReadError:
+        """Why the process has ended by itself. The kernel sends SIGKILL where the machine has no memory left; no decoder does."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_EXIT_SECONDS)
+        if self.process.returncode == -signal.SIGKILL:
+            return ReadError("killed: the system ended its process, perhaps for want of memory")
+        return ReadError("crashed: its decoder ended the process")
+
     def end(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -116,6 +129,9 @@ class _Run:
 
     def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, group_by: Callable[[Any], object]) -> None:
         self._task = task
+        self._group_by = group_by
+        self._ends = Counter[object]()  # of each group, the workers that ended on its items
+        self._given_up: dict[object, ReadError] = {}  # groups whose other items are not tried, with the reason
         self._items = _messages(enumerate(items), group_by)
         self._workers: list[_Worker] = []
         self._max_workers = processes
@@ -128,7 +144,7 @@ class _Run:
         while self._distribute() or any(worker.unanswered for worker in self._workers) or self._results:
             while self._yielded_count in self._results:
                 result = self._results.pop(self._yielded_count)
-                if isinstance(result, UserError):
+                if isinstance(result, UserError | RuntimeError):  # a RuntimeError says that the worker could not be set up
                     raise result
                 self._yielded_count += 1
                 yield result
@@ -169,11 +185,17 @@ class _Run:
         return worker
 
     def _next_items(self) -> list[tuple[int, Any]]:
-        if self._returned:
-            return self._returned.popleft()
-        items = next(self._items, []) if self._taken_count - self._yielded_count < self._max_pending else []
-        self._taken_count += len(items)
-        return items
+        """The next message for a worker; empty where there is none for now."""
+        while True:
+            if self._returned:
+                items = self._returned.popleft()
+            else:
+                items = next(self._items, []) if self._taken_count - self._yielded_count < self._max_pending else []
+                self._taken_count += len(items)
+            given_up = {position: self._given_up[group] for position, item in items if (group := self._group_by(item)) in self._given_up}
+            self._results |= given_up
+            if len(given_up) < len(items) or not items:
+                return [entry for entry in items if entry[0] not in given_up]
 
     def _receive(self, seconds: float) -> None:
         """Reads the answers that have arrived, and replaces workers that ended or worked longer than `seconds` on one item."""
@@ -192,18 +214,24 @@ class _Run:
         try:
             answer = worker.receive()
         except (EOFError, OSError):
-            self._replace(worker, ReadError("crashed: its decoder ended the process"))
+            self._replace(worker, worker.reason_of_end())
             return
         if was_ready:
             self._results[worker.unanswered.popleft()[0]] = answer
 
     def _replace(self, worker: _Worker, reason: ReadError) -> None:
-        """Ends a worker. `reason` becomes the result of its first unanswered item; other workers get the remaining ones."""
+        """Ends a worker. `reason` becomes the result of its first unanswered item; other workers get the remaining ones, unless their group
+        is given up."""
         worker.end()
         if not worker.ready:
             raise RuntimeError("a worker process does not start: python -m medssl.data.workers.worker")
         self._workers.remove(worker)
-        self._results[worker.unanswered.popleft()[0]] = reason
+        position, item = worker.unanswered.popleft()
+        self._results[position] = reason
+        if (group := self._group_by(item)) is not None:
+            self._ends[group] += 1
+            if reason.reason == "timed_out" or self._ends[group] == _ENDS_OF_GROUP:
+                self._given_up[group] = reason
         if worker.unanswered:
             self._returned.append(list(worker.unanswered))
 

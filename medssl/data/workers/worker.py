@@ -28,14 +28,20 @@ def main() -> None:
     task: Callable[[Any], Any] = _no_task
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            kind, value = connection.recv()
-            if kind == "task":
-                make, arguments, limits = value
-                task = make(*arguments)
-                _limit_memory(limits)
-            else:
-                for item in value:
-                    connection.send(_answer(task, item))
+            try:
+                kind, value = connection.recv()
+                if kind == "task":
+                    make, arguments, limits = value
+                    task = make(*arguments)
+                    _limit_memory(limits)
+                    continue
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                raise
+            except Exception as error:
+                task = _failed_set_up(error)
+                continue
+            for item in value:
+                connection.send(_answer(task, item))
 
 
 def _answer(task: Callable[[Any], Any], item: Any) -> Any:
@@ -44,12 +50,29 @@ def _answer(task: Callable[[Any], Any], item: Any) -> Any:
         return task(item)
     except ReadError as error:
         return ReadError(str(error))
-    except UserError as error:
-        return error
+    except (UserError, _SetUpError) as error:
+        return error if isinstance(error, UserError) else RuntimeError(str(error))
     except MemoryError:
         return ReadError("too_much_memory: more than limits.memory_bytes allows for one image")
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            return ReadError(f"unreadable: {error.strerror}")
         return ReadError(f"failed: {type(error).__name__} while it was read")
+
+
+class _SetUpError(Exception):
+    """The task could not be set up."""
+
+
+def _failed_set_up(error: Exception) -> Callable[[Any], Any]:
+    """A task that answers every item with the error that the set-up raised; the other process then raises the first of these answers. No
+    file has been read by then, so the text of the error quotes none."""
+    told = error if isinstance(error, UserError) else _SetUpError(f"a worker process cannot be set up: {type(error).__name__}: {error}")
+
+    def refuse(_: Any) -> Any:
+        raise told
+
+    return refuse
 
 
 def _no_task(_: Any) -> Any:

@@ -240,3 +240,10 @@ def test_the_four_formats_are_recognised_by_their_content(tmp_path: Path, grey: 
     Image.fromarray(grey).save(tmp_path / "a", "GIF")
     assert not raster.recognises((tmp_path / "a").read_bytes()[:132])
     assert not raster.recognises(b"image,label\n" * 11)
+
+
+def test_the_limit_on_pixels_is_that_of_the_configuration_and_not_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("L", (30, 30)).save(tmp_path / "a.png")
+    assert raster.build(raster.Config()).read(tmp_path / "a.png").pixels.shape == (1, 30, 30)
+    assert Image.MAX_IMAGE_PIXELS == 100

@@ -27,10 +27,13 @@ def _importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "        self.module = importlib.import_module(module)\n"
         "    def __call__(self, item):\n"
         "        return getattr(self.module, item[0])(*item[1])\n"
+        "def refuse(module):\n"
+        "    from medssl.errors import UserError\n"
+        "    raise UserError('data.transforms: wrong')\n"
     )
     pool.end_workers()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(folder))
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         patch.syspath_prepend(str(folder))
         yield
     pool.end_workers()
@@ -118,3 +121,42 @@ def test_a_call_that_is_given_up_leaves_no_process_with_its_work() -> None:
     assert time.monotonic() - began < 10
     assert all(worker.process.poll() is None for worker in pool._idle)
     assert Path(f"/proc/{pool._idle[0].process.pid}").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "module", "error", "told"),
+    [
+        ("refuse", "os", UserError, r"^data\.transforms: wrong$"),
+        ("Call", "absent", RuntimeError, "cannot be set up: ModuleNotFoundError: No module named 'absent'"),
+    ],
+)
+def test_an_error_while_a_worker_is_set_up_ends_the_call_with_its_text(task: str, module: str, error: type[Exception], told: str) -> None:
+    make = getattr(importlib.import_module("calling"), task)
+    with pytest.raises(error, match=told):
+        list(run_in_workers(make, (module,), [("getpid", ())] * 30, PATIENT, 1))
+
+
+def test_what_the_system_ends_or_does_not_open_is_told_apart_from_what_a_decoder_cannot_read() -> None:
+    pid = called("os", [("getpid", ())])[0]
+    calls = [("kill", (pid, signal.SIGKILL)), ("open", ("/absent", os.O_RDONLY))]
+    assert [str(result) for result in called("os", calls)] == [
+        "killed: the system ended its process, perhaps for want of memory",
+        "unreadable: No such file or directory",
+    ]
+
+
+def test_one_slow_read_costs_the_other_items_of_its_group_no_time() -> None:
+    slices = [("sleep", (60,), "volume")] * 200 + [("sleep", (0,), "next")] * 3
+    began = time.monotonic()
+    results = list(
+        run_in_workers(importlib.import_module("calling").Call, ("time",), slices, Limits(seconds=1), 1, group_by=operator.itemgetter(2))
+    )
+    assert time.monotonic() - began < 10
+    assert [str(result) for result in results] == ["timed_out: not read within 1 seconds"] * 200 + ["None"] * 3
+
+
+def test_a_group_that_ends_three_workers_ends_no_more_of_them() -> None:
+    slices = [("abort", (), "volume")] * 40 + [("getpid", (), "next")]
+    *volume, after = run_in_workers(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 1, group_by=operator.itemgetter(2))
+    assert {str(result) for result in volume} == {"crashed: its decoder ended the process"}
+    assert isinstance(after, int)
