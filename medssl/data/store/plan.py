@@ -84,6 +84,6 @@ def _check_out(path: Path, place: str) -> None:
     try:
         found = json.loads((path / "card.json").read_text("utf-8"))["place"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{path} exists and is no store. Delete it, or name another folder with --out.") from None
+        raise UserError(f"{path} exists and is no whole store. Delete it, or name another folder with --out.") from None
     if found != place:
         raise UserError(f"{path} is a store of other data. Delete it, or name another folder with --out.")
