@@ -58,12 +58,14 @@ class Source:
 class Decoded:
     """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored.
 
-    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say.
+    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say. `used_bits`:
+    those that the values need, where the image is scaled by the range of more than 8 stored bits; 0 where it is scaled in another way.
     """
 
     pixels: np.ndarray
     bits: int
     spacing_mm: tuple[float, float] | None = None
+    used_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

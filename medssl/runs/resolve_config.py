@@ -7,7 +7,7 @@ from typing import Any
 from medssl import plugins
 from medssl.config import Config, Data, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
-from medssl.data.peek import peek
+from medssl.data.peek import may_leave_bits_unused, peek
 from medssl.data.pseudonyms import describe_unknown_patients
 from medssl.data.store import SETTINGS, Store
 from medssl.errors import UserError
@@ -86,8 +86,16 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     source = list_source(data_config)
     warn_of_table(reporter, source)
     windows = len(windows_hu(data_config.window))
+    look = peek(source, data_config) if preset is None or (data_config.used_bits is None and may_leave_bits_unused(source)) else None
+    if look and look.used_bits and data_config.used_bits is None:
+        origin["data"]["used_bits"] = look.used_bits
+        reporter.say(
+            f"bits      the images use {look.used_bits} of {look.bits} bits: scaled by {look.used_bits}; for all bits: "
+            f"--set data.used_bits={look.bits}"
+        )
     if preset is None:
-        look, device = peek(source, data_config), _device_type(overrides.get("device", "auto"))
+        assert look is not None
+        device = _device_type(overrides.get("device", "auto"))
         preset = presets.choose(1 if windows else look.channels, look.edge, device)
         preset_values = presets.load(preset)
         kind = f"{windows} windows" if windows else "grey" if look.channels == 1 else "colour"
@@ -98,7 +106,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
         origin["data"]["channels"] = windows
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
-        origin["data"] |= {name: prepared[name] for name in SETTINGS}
+        origin["data"] |= {name: prepared[name] for name in SETTINGS if name in prepared}
     preset_values = _fit_length(_drop_network_settings(preset_values, overrides), overrides)
     return merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides), source
 

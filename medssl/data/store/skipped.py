@@ -14,6 +14,7 @@ from medssl.types import Record
 
 # Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
 EXPECTED_REASONS = ("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "empty_slice", "linked_folder", "missing_decoder")
+EXPECTED_REASONS += ("mask", "overlay", "thumbnail", "icon")
 _BY_SUFFIX = ("raster",)  # readers of files that were selected by their suffix: there "not_an_image" is a fault
 
 
