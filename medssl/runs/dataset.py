@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from medssl.config import Config, Data
+from medssl.data.audit import looks_of
 from medssl.data.cache import cache_folder
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, find_split
@@ -104,6 +105,8 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
+    for sentence in looks_of(dataset.store):
+        reporter.warn(f"look      {sentence}")
     patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}
     reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in patients.items() if len(p)))
     for sentence in dataset.leaks.sentences():
