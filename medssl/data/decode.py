@@ -79,5 +79,5 @@ def build_reader(name: str, data: Data) -> Reader:
 
 
 def file_path(record: Record) -> str:
-    """The path of the record's file: its locator, without the key of the array for an .npz file."""
-    return record.locator.rpartition("#")[0] if record.reader == "npz" else record.locator
+    """The path of the record's file: its locator, without the key of the array for an .npz file, or the column of a Parquet file."""
+    return record.locator.rpartition("#")[0] if record.reader in ("npz", "parquet") else record.locator

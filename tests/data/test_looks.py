@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ class Silent:
     def warn(self, text: str) -> None:
         self.lines.append(text)
 
-    def progress(self, kind: str, done: int, total: int) -> None: ...
+    def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None: ...
 
 
 def resolved(root: Path, **settings: object) -> tuple[Data, list[str]]:
@@ -153,7 +154,7 @@ def test_every_plane_of_a_stack_with_one_directory_is_an_image(tmp_path, dtype):
     order = "<" if dtype[0] == "<" else ">"
     tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, metadata={"axes": "ZYX"}, byteorder=order)
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff, (tmp_path / "a.tif").open("r+b") as file:
-        page = tiff.pages[0]
+        page = tiff.pages.first
         file.seek(page.offset + 2 + 12 * len(page.tags))
         file.write(bytes(4))
     source = folder.build(folder.Config(), str(tmp_path))

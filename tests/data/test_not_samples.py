@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -34,7 +35,7 @@ def mask(levels: int = 1, size: int = SIZE) -> np.ndarray:
     return (255 * (((xx - x) ** 2 + (yy - y) ** 2 < (size / 5) ** 2) * (1 + xx % levels) / levels)).astype(np.uint8)
 
 
-def save(pixels: np.ndarray, path: Path, **options: object) -> None:
+def save(pixels: np.ndarray, path: Path, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **options)
 

@@ -41,7 +41,12 @@ class Reader:
         Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, no_such_page, truncated, short_data,
         undecodable, more_bits, and for float pictures non_finite and constant.
         """
-        with open_regular_file(path) as file, warnings.catch_warnings():
+        with open_regular_file(path) as file:
+            return self.read_stream(file, index)
+
+    def read_stream(self, file: BinaryIO, index: int = 0) -> Decoded:
+        """The same of an open file."""
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF, odd TIFF tags, and Pillow's size limit: `_check` has our own limit
             try:
                 with Image.open(file, formats=raster_files.FORMATS) as picture:

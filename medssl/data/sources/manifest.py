@@ -13,6 +13,7 @@ from medssl.config import Limits
 from medssl.data import contents, walk
 from medssl.data.dicom import series
 from medssl.data.formats import nifti_header
+from medssl.data.formats.parquet_images import image_column
 from medssl.data.sources import nifti
 from medssl.data.tables import SUFFIXES, TableConfig, locate_rows, merge_row, read_table
 from medssl.errors import ReadError, UserError, count_reasons
@@ -33,9 +34,9 @@ class Config(TableConfig):
 
 
 def recognises(data: str) -> bool:
-    """A .csv or .parquet file."""
+    """A .csv or .parquet file, but no Parquet file that holds the images themselves."""
     file = Path(data).expanduser()
-    return file.suffix.lower() in SUFFIXES and file.is_file()
+    return file.suffix.lower() in SUFFIXES and file.is_file() and not (file.suffix.lower() == ".parquet" and image_column(file))
 
 
 def build(config: Config, data: str) -> Source:
