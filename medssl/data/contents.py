@@ -32,6 +32,7 @@ VIEWER_FOLDERS: frozenset[str] = frozenset(
     ("autorun", "bin", "css", "gfx", "help", "htm", "html", "icon", "icons", "js", "logo", "logos", "program", "viewer", "web", "www")
 )
 _ICON_PIXELS = 96**2
+_DERIVED = 4  # pictures beside DICOM or NIfTI files are often made from them: masks, previews, drawings
 _MAX_ICONS_PER_IMAGE = 200  # more small pictures than that beside one image are a data set of small pictures
 
 
@@ -85,7 +86,7 @@ def kind_of_folder(root: Path) -> str:
         rasters = [each for each in found if each.kind == "raster" and not each.in_viewer]
         icons = _count(each for each in rasters if each.area <= limit) <= _MAX_ICONS_PER_IMAGE * number
         found = others + [each for each in rasters if each.area > limit or not icons]
-    weights = {kind: _weight([each for each in found if each.kind == kind]) for kind in KINDS}
+    weights = {kind: _weight([each for each in found if each.kind == kind]) / (_DERIVED if kind == "raster" else 1) for kind in KINDS}
     return max(KINDS, key=weights.__getitem__) if max(weights.values()) > 0 else ""
 
 

@@ -97,7 +97,7 @@ def test_masks_are_left_out_and_counted_and_kept_where_the_user_says_so(tmp_path
     assert len(build(tmp_path, masks="keep").records) == 16
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "labels", "colour", "16 bits"])
+@pytest.mark.parametrize("kind", ["JPEG", "labels", "colour", "16 bits", "half the size"])
 def test_masks_of_any_coding_are_told_by_their_content(tmp_path, kind):
     for n in range(6):
         save(image(), tmp_path / f"{n}.png")
@@ -107,6 +107,8 @@ def test_masks_of_any_coding_are_told_by_their_content(tmp_path, kind):
             save(np.stack([mask(), np.zeros_like(mask()), mask()], -1), tmp_path / f"{n}_mask.png")
         elif kind == "labels":
             save(mask(40), tmp_path / f"{n}_mask.png")
+        elif kind == "half the size":
+            save(mask(size=SIZE // 2), tmp_path / f"{n}_mask.png")
         else:
             save(np.repeat(np.repeat(RNG.integers(0, 900, (6, 6), np.uint16), 8, 0), 8, 1), tmp_path / f"{n}_mask.png")
     assert left_out(build(tmp_path)) == {"mask": 6}
@@ -233,6 +235,14 @@ def test_a_few_dicom_files_beside_many_pictures_do_not_make_a_dicom_folder(tmp_p
         save(image(size=100), tmp_path / f"png/{n}.png")
     assert detect(str(tmp_path)) == "folder"
     assert any(".dcm" in note for note in build(tmp_path).notes)
+
+
+def test_masks_and_previews_of_dicom_images_do_not_make_a_folder_of_pictures(tmp_path):
+    for n in range(6):
+        write_dicom(tmp_path / f"dicom/{n}.dcm", size=100)
+        save(mask(size=100), tmp_path / f"masks/{n}.png")
+        save(image(size=100), tmp_path / f"previews/{n}.png")
+    assert detect(str(tmp_path)) == "dicom"
 
 
 def test_a_picture_of_a_screen_is_left_out_where_its_study_has_slices_only(tmp_path):

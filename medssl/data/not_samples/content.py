@@ -25,7 +25,7 @@ def judge(pairs: Sequence[tuple[Look, Look]], words: Collection[str] = ()) -> st
     if not pairs or (not words and len(pairs) < _LEAST_PAIRS):
         return ""
     needed = (_MOST_NAMED if words else _MOST_UNNAMED) * len(pairs)
-    masks = sum(own.grid == other.grid and is_label_map(own, jpeg=bool(words)) for own, other in pairs)
+    masks = sum((bool(words) or own.grid == other.grid) and is_label_map(own, jpeg=bool(words)) for own, other in pairs)
     images = sum(not is_label_map(other, jpeg=bool(words)) for _, other in pairs)
     shown = sum(own.values.min() < own.values.max() for own, _ in pairs)
     if masks >= needed and images >= needed and (words or 2 * shown >= len(pairs)):  # empty pictures without a name are no masks
