@@ -14,14 +14,13 @@ from PIL import Image
 from medssl.data.store import Store
 
 _ROWS = 512
-_LEAST_SHARE = 0.05  # a fault of fewer images is not said: the ends of a volume are dark in every data set
+_LEAST_SHARE, _LEAST_OF_SLICES = 0.01, 0.05  # a fault of fewer images is not said: the ends of a volume are dark in every data set
 _DARK, _CONSTANT = 0.1, 0.04  # of the range: the brightest pixels of a nearly black image; all that a nearly constant image uses
 _FEW_VALUES = 8
 _EMPTY = 0.02  # of the range: all that a view of nothing uses
 _EMPTY_CROPS = 1 / 3
 _THUMBNAIL = 16
 _ALIKE, _OPPOSITE = 0.5, -0.4  # agreement with what most images of the set share
-_LEAST_INVERTED = 0.01
 _BRIGHTER = 2.0  # times, from one bit depth to the other
 STRETCH = (
     "--set 'data.transforms=[{name: monai.transforms.ScaleIntensityRangePercentiles, lower: 0.5, upper: 99.5, b_min: 0, b_max: 1, "
@@ -31,24 +30,25 @@ STRETCH = (
 
 def find_looks(store: Store) -> dict[str, Any]:
     """The number of images that were `checked`, and of those with each fault that any has; `window`: whether percentiles can be chosen by
-    data.window."""
+    data.window; `slices`: whether the images may be slices of volumes."""
     rows = np.unique(np.linspace(0, len(store.images) - 1, min(_ROWS, len(store.images))).astype(int))
     pictures = [_grey(np.asarray(store.images[row])) for row in rows]
     faults = {
         "dark": sum(_brightest(picture) < _DARK for picture in pictures),
         "constant": sum(_is_constant(picture) for picture in pictures),
-        "few_values": sum(len(np.unique(picture)) <= _FEW_VALUES for picture in pictures),
+        "few_values": sum(len(np.unique(picture)) <= _FEW_VALUES and not _is_constant(picture) for picture in pictures),
         "empty_views": sum(_has_empty_views(picture) for picture in pictures),
         "inverted": _count_inverted(pictures) if store.images.shape[1] == 1 else 0,
     }
     found = {name: int(number) for name, number in faults.items() if number}
-    window = {"window": True} if "dicom" in store.card["versions"]["readers"] else {}
-    return {"checked": len(rows), **found, **window, **_mixed_bits(store.table["bits"].to_numpy()[rows], pictures)}
+    readers = store.card["versions"]["readers"]
+    facts = {name: True for name, kinds in {"window": {"dicom"}, "slices": {"dicom", "nifti"}}.items() if kinds & readers.keys()}
+    return {"checked": len(rows), **found, **facts, **_mixed_bits(store.table["bits"].to_numpy()[rows], pictures)}
 
 
 def look_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The faults as sentences for a person, each with what mends it. `found`: what `find_looks` has returned."""
-    checked = found["checked"]
+    checked, least = found["checked"], _LEAST_OF_SLICES if found.get("slices") else _LEAST_SHARE
     stretch = "--set data.window=percentile" if found.get("window") else STRETCH
     sentences = {
         "dark": f"are nearly black: the brightest pixels are below a tenth of the range. To use the range of each image: {stretch}",
@@ -62,9 +62,7 @@ def look_lines(found: Mapping[str, Any]) -> Iterator[str]:
     }
     for name, sentence in sentences.items():
         share = found.get(name, 0) / checked
-        if share >= (_LEAST_INVERTED if name == "inverted" else _LEAST_SHARE) and not (
-            name == "dark" and found.get("constant") == found[name]
-        ):
+        if share >= least and not (name == "dark" and found.get("constant") == found[name]):
             yield f"{share:.0%} of {checked} images {sentence}"
     if bits := found.get("mixed_bits"):
         counts = ", ".join(f"{depth} bits {number}" for depth, number in bits["images"].items())

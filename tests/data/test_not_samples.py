@@ -82,6 +82,7 @@ PAIRS = [
     ("img/case{n}.png", "ManualMask/leftMask/case{n}.png"),  # Montgomery
     ("p{n}/image.png", "p{n}/labelmap.png"),
     ("x/{n}.png", "y/gt_{n}.png"),
+    ("case{n}/photo.png", "case{n}/tumour.png"),
 ]
 
 
@@ -186,6 +187,8 @@ def test_the_icons_of_a_viewer_are_left_out_beside_larger_pictures(tmp_path):
         (["s{n:04}/ct.nii.gz"], "s{n:04}/segmentations/liver.nii.gz"),  # TotalSegmentator
         (["sub-{n:02}/anat/sub-{n:02}_T1w.nii.gz"], "derivatives/sub-{n:02}/anat/sub-{n:02}_desc-brain_mask.nii.gz"),  # BIDS
         (["p{n}_frame01.nii"], "p{n}_frame01_gt.nii"),  # ACDC
+        (["p{n}/flair.nii", "p{n}/t1.nii"], "p{n}/lesion.nii"),
+        (["sub{n}/mri/orig.nii"], "sub{n}/mri/aparc+aseg.nii"),  # FreeSurfer
     ],
 )
 def test_label_volumes_beside_their_images_are_left_out(tmp_path, names, label):

@@ -49,6 +49,10 @@ _MASK: frozenset[str] = frozenset(
         "rois",
         "manual",
         "superpixels",
+        "aseg",
+        "aparc",
+        "wmparc",
+        "parcellation",
     )
 )
 OVERLAY: frozenset[str] = frozenset(("overlay", "overlays", "heatmap", "heatmaps", "superimposed", "blended"))
@@ -129,8 +133,8 @@ def named_groups(locators: Sequence[str]) -> list[Group]:
 
 
 def unnamed_groups(locators: Sequence[str]) -> list[Group]:
-    """Files without telling names that have the name of another file with words added, or its name in another folder or with another
-    suffix. They are grouped by what differs, the largest groups first."""
+    """Files without telling names that have the name of another file with words added, its name in another folder or with another suffix,
+    or one name in many small folders, such as lesion.nii beside flair.nii. They are grouped by what differs, the largest groups first."""
     stems = [_stem(locator) for locator in locators]
     by_folder, by_stem = defaultdict[str, dict[Words, str]](dict), defaultdict[Words, list[str]](list)
     for locator, stem in zip(locators, stems, strict=True):
@@ -141,6 +145,7 @@ def unnamed_groups(locators: Sequence[str]) -> list[Group]:
         partners = [*_with_shorter_name(locator, stem, by_folder[_folder(locator)], by_stem)]
         if len(by_stem[stem]) > 1:
             partners += _with_same_name(locator, by_stem[stem])
+        partners += _in_small_folder(locator, stem, by_folder[_folder(locator)])
         for key, partner in partners:
             group = groups.setdefault(key, Group(()))
             group.files.append(locator)
@@ -155,7 +160,7 @@ def _with_shorter_name(
     for length in range(len(stem) - 1, 0, -1):
         shorter = stem[:length]
         if partner := beside.get(shorter) or (by_stem[shorter][0] if shorter in by_stem and _has_number(shorter) else ""):
-            yield ("name", *("#" if word.isdigit() else word for word in stem[length:]), _suffix(locator)), partner
+            yield ("name", *_without_numbers(stem[length:]), _suffix(locator)), partner
             return
 
 
@@ -167,6 +172,17 @@ def _with_same_name(locator: str, alike: Sequence[str]) -> Iterator[tuple[Words,
         different = [mine for mine, theirs in zip(folder, parts, strict=False) if mine != theirs]
         if other != locator and len(parts) == len(folder) and len(different) <= 1:
             yield ("folder" if different else "suffix", *different, _suffix(locator)), other
+
+
+def _in_small_folder(locator: str, stem: Words, beside: Mapping[Words, str]) -> Iterator[tuple[Words, str]]:
+    """The first file of another name in a folder of a few files, with the name, without its numbers, as the key of the group."""
+    name = _without_numbers(stem)
+    if 1 < len(beside) <= _MAX_NEIGHBOURS and (other := next((of for words, of in beside.items() if _without_numbers(words) != name), "")):
+        yield ("beside", *name, _suffix(locator)), other
+
+
+def _without_numbers(words: Words) -> Words:
+    return tuple("#" if word.isdigit() else word for word in words)
 
 
 def in_viewer_folders(locators: Sequence[str]) -> list[str]:
