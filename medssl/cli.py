@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from medssl import __version__
-from medssl.cli_options import Data, Device, Out, Overwrite, Seed, Set
+from medssl.cli_options import Data, DemoOut, Device, Out, Overwrite, Seed, Set
 from medssl.exit_codes import handle_errors
 
 app = typer.Typer(
@@ -66,7 +66,7 @@ def prepare(
     shard: Annotated[str | None, typer.Option(metavar="N/OF", help="Do one share of the work, as in 3/16.")] = None,
     sets: Set = None,
 ) -> None:
-    """Read all images once, say what was found, what was left out and what leaks, and write a store.
+    """Read all images once, show what was found, what was left out and what leaks, and write a store.
 
     Example: medssl prepare --data chestxray/
     """
@@ -84,10 +84,12 @@ def pretrain(
         str | None, typer.Option(metavar="NAME|FILE", help="A complete configuration.  [default: chosen by the data and the device]")
     ] = None,
     out: Out = None,
-    epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="See all images so many times.  [default: the preset's]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many times all images are seen.  [default: the preset's]")
+    ] = None,
     seed: Seed = None,
     device: Device = None,
-    resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Go on from the last checkpoint of this run.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Continue this run from its last checkpoint.")] = None,
     overwrite: Overwrite = False,
     sets: Set = None,
 ) -> None:
@@ -132,7 +134,7 @@ def finetune(
     overwrite: Overwrite = False,
     sets: Set = None,
 ) -> None:
-    """Make a classifier from an encoder and few labels. Says how much the encoder gained over starting from nothing.
+    """Make a classifier from an encoder and few labels, and measure the gain over the same network without pretraining.
 
     Example: medssl finetune --labels 10pct
     """
@@ -168,14 +170,12 @@ def predict(
         str | None, typer.Option(metavar="PATH", help="A fine-tuning's run folder.  [default: the newest finished one]")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write.")] = Path("predictions.csv"),
-    abstain_below: Annotated[
-        float, typer.Option(min=0, max=1, metavar="SHARE", help="No prediction with less confidence than this.")
-    ] = 0.0,
+    abstain_below: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Make no prediction below this confidence.")] = 0.0,
     device: Device = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table if it exists.")] = False,
     sets: Set = None,
 ) -> None:
-    """Say what a classifier makes of new images, how sure it is, and how unlike its training images they are.
+    """Write what a classifier predicts for new images, its confidence, and how much the images differ from the training images.
 
     Example: medssl predict --data ward/ --abstain-below 0.8
     """
@@ -191,7 +191,7 @@ def report(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page to write.  [default: the run's report.html; of several comparison.html]")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page where it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
 ) -> None:
     """Write a run's report again, or join several runs in one comparison: encoders, label fractions, data sets.
 
@@ -206,14 +206,14 @@ def report(
 @app.command()
 def study(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The study's YAML file; pipelines/label_fractions.yaml is an example.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Jobs at a time.  [default: one for every two cores; one on a GPU]")
     ] = None,
 ) -> None:
     """Compare encoders on several data sets: pretrain, fine-tune at all label fractions, and join the results on one page.
 
-    Stopped or killed, the same command goes on. Ends with 1 where a job failed; the others are run all the same.
+    After a stop or a kill, the same command continues. The exit code is 1 if a job failed; the other jobs still run.
 
     Example: medssl study pipelines/label_fractions.yaml --dry-run
     """
@@ -228,7 +228,7 @@ def study(
 
 
 @app.command()
-def demo(out: Out = None, overwrite: Overwrite = False) -> None:
+def demo(out: DemoOut = None, overwrite: Overwrite = False) -> None:
     """Show the whole way on synthetic radiographs. Needs no data, no network, and a few minutes.
 
     Example: medssl demo --out runs/demo
@@ -243,13 +243,13 @@ def demo(out: Out = None, overwrite: Overwrite = False) -> None:
 def doctor(
     data: Data = None,
     burn_in: Annotated[
-        int | None, typer.Option(min=1, metavar="SECONDS", help="Also train on phantoms for so long, and compare speed and numbers.")
+        int | None, typer.Option(min=1, metavar="SECONDS", help="Also train on phantoms for this time, and compare speed and numbers.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document instead of lines.")] = False,
 ) -> None:
-    """Look at this machine before a training is trusted to it: software, GPUs, memory, folders, decoders, tracking server.
+    """Check this machine before a training: software, GPUs, memory, folders, decoders, tracking server.
 
-    Ends with 2 where something is wrong, with 0 where all is well or calls for a warning only.
+    The exit code is 2 if something is wrong, and 0 otherwise, also with warnings.
 
     Example: medssl doctor --burn-in 60
     """
@@ -278,7 +278,7 @@ def settings(
 
 @app.command()
 def track(runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of them.")]) -> None:
-    """Send what MLflow lacks of finished or stopped runs: its server was down. Sent again, nothing is doubled.
+    """Send to MLflow what is missing there of finished or stopped runs, because its server was down. Nothing is sent twice.
 
     Example: medssl track runs
     """

@@ -11,10 +11,13 @@ Data = Annotated[
         metavar="PATH|NAME", help="A folder of images, one image file, a CSV or Parquet table, an .npz, medmnist:NAME or phantom."
     ),
 ]
-Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-NAME]")]
-Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="Same seed, same data, same numbers.")]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-KIND-NAME]")]
+DemoOut = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The folder of both runs, pretrain/ and finetune/.  [default: runs/demo]")
+]
+Seed = Annotated[int | None, typer.Option(min=0, metavar="N", help="The same seed and data give the same numbers.")]
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder where it exists.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run folder if it exists.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other setting, as in --set train.lr=1e-3. `medssl settings` lists them."),

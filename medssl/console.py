@@ -19,19 +19,32 @@ from rich.text import Text
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_FRAMES = 0.1
 _LEVEL, _NAME = 9, 15  # columns of a verdict
+_TIMES_LEFT = {"seconds_left": "about", "seconds_left_at_least": "at least"}
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red"}
 
 
 @dataclass
 class _Task:
     """A task in progress. `begin`: the time of its start; `first`: its count then; `shown`: the time when it was last shown; `facts`: its
-    last values; `bar`: its progress bar."""
+    last values; `timed_from`: time and count after the first piece of work, which is slower than the others; `bar`: its progress bar."""
 
     begin: float
     first: int
     shown: float
+    timed_from: tuple[float, int] | None = None
     facts: dict[str, float] = field(default_factory=dict)
     bar: TaskID | None = None
+
+    def time_left(self, now: float, done: int, total: int) -> str:
+        """The time that the task gives, else the one that follows from the pieces of work done so far; "" before any was timed."""
+        for name, words in _TIMES_LEFT.items():
+            if name in self.facts:
+                seconds = self.facts[name]
+                return f"{words} {format_duration(seconds)} left" if math.isfinite(seconds) else ""
+        if self.timed_from is None or done <= self.timed_from[1]:
+            return ""
+        begin, first = self.timed_from
+        return f"about {format_duration((now - begin) / (done - first) * (total - done))} left"
 
 
 class Console:
@@ -81,20 +94,22 @@ class Console:
     def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
         """Show the state of a task: on a terminal at most ten times a second, elsewhere one line every ten seconds and one at the end.
 
-        `facts` ("epoch", "loss", "knn", "images_per_second", ...) are kept until newer values replace them.
+        `facts` ("epoch", "loss", "knn", "images_per_second", ...) are kept until newer values replace them. The time left follows from the
+        mean speed, unless the task gives "seconds_left" (NaN while it is not known) or "seconds_left_at_least".
         """
         if self._silent:
             return
         now = time.monotonic()
         state = self._tasks.setdefault(task, _Task(now, done, -math.inf if self._bars else now))
-        state.facts.update(facts or {})
+        if state.timed_from is None and done > state.first:
+            state.timed_from = now, done
+        state.facts = {name: value for name, value in state.facts.items() if name not in _TIMES_LEFT} | dict(facts or {})
         if done >= total:
             self._close(task)
             self.say("  ".join([f"{task:8}", f"{done}/{total}", *format_facts(state.facts), f"in {format_duration(now - state.begin)}"]))
         elif now - state.shown >= (_SECONDS_BETWEEN_FRAMES if self._bars else _SECONDS_BETWEEN_LINES):
             state.shown = now
-            left = (now - state.begin) / (done - state.first) * (total - done) if done > state.first else math.nan
-            words = [*format_facts(state.facts), *([f"{format_duration(left)} left"] if math.isfinite(left) else [])]
+            words = [word for word in (*format_facts(state.facts), state.time_left(now, done, total)) if word]
             if self._bars:
                 self._draw(self._bars, task, done, total, words)
             else:
@@ -130,7 +145,7 @@ def printable(text: str) -> str:
 
 def format_facts(facts: Mapping[str, float]) -> list[str]:
     """`{"epoch": 13, "loss": 4.1957, "images_per_second": 55.12}` as ["epoch 13", "loss 4.196", "55.1 images/s"]."""
-    return [_fact(name, float(value)) for name, value in facts.items()]
+    return [_fact(name, float(value)) for name, value in facts.items() if name not in _TIMES_LEFT]
 
 
 def _fact(name: str, value: float) -> str:

@@ -41,7 +41,7 @@ def handle_errors() -> Iterator["Console"]:
         console.warn(str(stop))
         raise typer.Exit(128 + stop.signal if stop.signal else 3) from None
     except KeyboardInterrupt:
-        console.warn("Stopped. There is no checkpoint to go on from.")
+        console.warn("Stopped. There is no checkpoint from which the run can continue.")
         raise typer.Exit(130) from None
     except Exception as error:
         _tell_torchrun(error)
@@ -58,7 +58,7 @@ def _replace_missing_home(console: "Console") -> None:
     os.environ |= {"MEDSSL_CACHE": str(cache_folder()), "HOME": str(MAKESHIFT.absolute())}
     with suppress(OSError):  # the first write into the folder reports the error
         MAKESHIFT.mkdir(exist_ok=True)
-    console.warn(f"There is no home folder that can be written: {MAKESHIFT.absolute()} takes its place. Set HOME to another one.")
+    console.warn(f"There is no home folder that can be written: {MAKESHIFT.absolute()} is used instead. Set HOME to another folder.")
 
 
 def _tell_torchrun(error: Exception) -> None:

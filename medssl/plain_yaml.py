@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {str(key) for key in keys if keys.count(key) > 1}
         if twice:
-            raise UserError(f"The key {sorted(twice)[0]!r} stands twice, line {node.start_mark.line + 1}. Keep one of them.")
+            raise UserError(f"The key {sorted(twice)[0]!r} occurs twice, line {node.start_mark.line + 1}. Keep one of them.")
         return super().construct_mapping(node, deep)
 
 
@@ -43,5 +43,5 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises UserError if the file holds anything else."""
     value = parse_yaml(path.read_text("utf-8"), str(path))
     if not isinstance(value, dict):
-        raise UserError(f"{path} holds no configuration. It should be keys and values such as 'seed: 0'.")
+        raise UserError(f"{path} has no configuration. It should have keys and values such as 'seed: 0'.")
     return value

@@ -22,7 +22,8 @@ class Record:
 
     `locator` is the file's path relative to the source's root (POSIX form); `index` the frame, page, slice or row inside it.
     Identities are those of the source, in the clear; the store replaces them by keyed hashes. Images of one `series` (slices of
-    a volume, frames of a cine) follow each other in their order in space.
+    a volume, frames of a cine) follow each other in their order in space. `patient_from`: "data" where a table, a header or a published
+    form of names states the patient, "names" where it is guessed from names of folders, "itself" where the file or volume stands for it.
     """
 
     locator: str
@@ -35,6 +36,7 @@ class Record:
     site: str | None = None
     split: str | None = None
     extra: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    patient_from: str = "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,15 @@ class Source:
 class Decoded:
     """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored.
 
-    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say. `used_bits`:
-    those that the values need, where the image is scaled by the range of more than 8 stored bits; 0 where it is scaled in another way.
+    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say. `modality`: the
+    code that DICOM has for it (CT, MR, DX, ...), where CT means values in HU; "" for formats that know of no modality. `used_bits`: those
+    that the values need, where the image is scaled by the range of more than 8 stored bits; 0 where it is scaled in another way.
     """
 
     pixels: np.ndarray
     bits: int
     spacing_mm: tuple[float, float] | None = None
+    modality: str = ""
     used_bits: int = 0
 
 

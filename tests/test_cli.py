@@ -138,9 +138,9 @@ def test_wrong_input_ends_with_2_and_one_message(calls, capsys):
 
 
 def test_a_stop_with_a_checkpoint_ends_with_3_and_says_how_to_go_on(calls, capsys):
-    calls.raises = Interrupted("Stopped at step 3. Go on with: medssl pretrain --resume runs/a")
+    calls.raises = Interrupted("Stopped at step 3. Continue with: medssl pretrain --resume runs/a")
     assert ended("pretrain") == 3
-    assert capsys.readouterr().err == "warning: Stopped at step 3. Go on with: medssl pretrain --resume runs/a\n"
+    assert capsys.readouterr().err == "warning: Stopped at step 3. Continue with: medssl pretrain --resume runs/a\n"
 
 
 def test_a_stop_without_a_checkpoint_ends_with_130_and_one_line(calls, capsys):

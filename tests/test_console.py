@@ -29,16 +29,24 @@ def test_a_log_file_gets_a_line_every_ten_seconds_and_one_at_the_end(clock, caps
             console.progress("pretrain", step, 540, {"epoch": step // 9, "loss": 4.19617, "knn": 0.871, "images_per_second": 55.12})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 14  # 539 steps of 0.25 s after the first: 13 full ten seconds, and the end
-    assert lines[0] == "pretrain  41/540  epoch 4  loss 4.196  knn 0.871  55.1 images/s  2:05 left"  # (540 - 41) x 0.25 s = 124.75 s
+    assert lines[0] == "pretrain  41/540  epoch 4  loss 4.196  knn 0.871  55.1 images/s  about 2:05 left"  # (540 - 41) x 0.25 s = 124.75 s
     assert lines[-1] == "pretrain  540/540  epoch 60  loss 4.196  knn 0.871  55.1 images/s  in 2:15"
 
 
-def test_time_left_counts_from_where_a_resumed_run_began(clock, capsys):
+def test_time_left_counts_from_where_a_resumed_run_began_without_its_first_and_slower_piece(clock, capsys):
     console = Console()
-    console.progress("pretrain", 900, 1000)
-    clock[0] = 20.0
-    console.progress("pretrain", 910, 1000)
-    assert capsys.readouterr().out == "pretrain  910/1000  3:00 left\n"
+    for clock[0], done in ((0.0, 900), (20.0, 901), (40.0, 911)):
+        console.progress("pretrain", done, 1000)
+    # Nothing is timed yet in the second call. Then ten pieces took 20 s, and 89 are left: 178 s.
+    assert capsys.readouterr().out == "pretrain  901/1000\npretrain  911/1000  about 2:58 left\n"
+
+
+def test_a_task_that_knows_its_time_left_is_believed(clock, capsys):
+    console = Console()
+    for facts in ({}, {"seconds_left": float("nan")}, {"seconds_left_at_least": 61.0}, {"seconds_left": 130.0}):
+        console.progress("t", int(clock[0]), 100, facts)
+        clock[0] += 10.0
+    assert capsys.readouterr().out == "t         10/100\nt         20/100  at least 1:01 left\nt         30/100  about 2:10 left\n"
 
 
 def test_a_verdict_stands_in_columns_its_further_lines_below_and_forges_none(capsys):
@@ -51,7 +59,7 @@ def test_facts_stay_until_others_replace_them(clock, capsys):
     console.progress("t", 0, 9, {"epoch": 1, "knn": 0.5})
     clock[0] = 10.0
     console.progress("t", 3, 9, {"epoch": 2})
-    assert capsys.readouterr().out == "t         3/9  epoch 2  knn 0.5  0:20 left\n"
+    assert capsys.readouterr().out == "t         3/9  epoch 2  knn 0.5\n"
 
 
 def test_a_task_of_the_same_name_begins_anew_once_the_first_is_done(clock, capsys):
@@ -139,6 +147,6 @@ def test_a_terminal_gets_a_bar_with_warnings_above_it_and_its_cursor_back_after_
     sent, exit_code = on_a_terminal(code, repository)
     assert exit_code != 0
     frames = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent).replace("\r", "\n").split("\n")
-    assert any(re.fullmatch(r"pretrain +[━╸╺]+ \d+/60 epoch 3  loss 2.5  0:0\d left *", frame) for frame in frames)
+    assert any(re.fullmatch(r"pretrain +[━╸╺]+ \d+/60 epoch 3  loss 2.5  about 0:0\d left *", frame) for frame in frames)
     assert "warning: one is broken" in frames
     assert sent.rindex("\x1b[?25h") > sent.rindex("\x1b[?25l")  # the cursor is shown again

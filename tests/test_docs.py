@@ -101,6 +101,11 @@ def test_a_link_to_no_file_or_to_no_heading_is_found(tmp_path: Path) -> None:
     assert faulty_links(page) == ["](other.md#nowhere)", "](gone.md)"]
 
 
+def test_the_readme_has_at_most_900_words() -> None:
+    shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", prose(ROOT / "README.md"))  # of a link its text alone
+    assert 500 < len(re.findall(r"[\w'.%-]*\w[\w'.%-]*", shown)) <= 900
+
+
 def test_every_page_is_in_the_navigation() -> None:
     def targets(entries: Any) -> Iterator[str]:
         for entry in entries if isinstance(entries, list) else [entries]:

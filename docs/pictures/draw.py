@@ -19,6 +19,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from kinds import INK, MUTED, draw_kinds
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -32,7 +33,6 @@ from medssl.views import executors
 from medssl.views.recipes import chest_xray
 
 FOLDER = Path(__file__).parent
-INK, MUTED = "#1b1f24", "#5b6470"
 SERIES = {
     "pretrained": ("pretrained with pNNCLR", BLUE, "o"),
     "random": ("random initialisation", ORANGE, "s"),
@@ -184,6 +184,7 @@ def main() -> None:
     (options.out / "badges.svg").write_text(draw_badges(), "utf-8")
     with mpl.rc_context(_STYLE):
         draw_hero().savefig(options.out / "hero.png", dpi=150, metadata={"Software": None})
+        draw_kinds().savefig(options.out / "kinds.png", dpi=110, metadata={"Software": None})
     with mpl.rc_context(_STYLE | {"svg.fonttype": "none", "font.family": "sans-serif", "font.size": 11}):
         draw_sphere_alone().savefig(options.out / "sphere.svg", bbox_inches="tight", metadata={"Date": None})
 

@@ -16,7 +16,7 @@ def demo(reporter: Reporter, *, out: Path | None = None, overwrite: bool = False
     encoder = pretrain(reporter, data="phantom", preset="demo", out=folder / "pretrain", overwrite=overwrite)
     result = finetune(reporter, labels=LABELS, encoder=str(encoder), out=folder / "finetune", overwrite=overwrite)
     reporter.say(
-        "note      the label was chosen to suit: a texture all over the lungs. A nodule, a small shadow somewhere, is the counter-example:"
+        "note      this label suits the method: a texture all over the lungs. A nodule, a small shadow somewhere, is the counter-example:"
     )
     reporter.say("          medssl pretrain --data phantom --preset demo --set data.source.finding=nodule, then medssl finetune")
     return result

@@ -17,6 +17,7 @@ from medssl import plugins
 from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.data.detect import detect
 from medssl.data.loader import workers_here
+from medssl.data.patients import PatientOrigin
 from medssl.data.sources.medmnist import ordinal
 from medssl.data.split import canonical_labels, parse_labels
 from medssl.data.tables.join import REMEDY
@@ -25,7 +26,7 @@ from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
-from medssl.evaluate.leakage import learnt_from_labels, refuse_leak
+from medssl.evaluate.leakage import learnt_from_labels, refuse_leak, refuse_untestable
 from medssl.evaluate.results import Results
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
 from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
@@ -34,7 +35,7 @@ from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
-from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset
+from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset, with_unseen_test
 from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
@@ -81,12 +82,15 @@ def finetune(
         with describe_run(folder, config, "finetune"):
             dataset = prepare_dataset(source, config, reporter, stratum=card["stratum"])
             columns = tasks.label_columns(dataset.store.table, config.data.label)
+            dataset = with_unseen_test(dataset, columns, config.data, card)
+            if config.data.leaks != "allow":
+                refuse_untestable(card, dataset.store.table, columns, dataset.roles)
             question = tasks.define_task(dataset.store.table, columns, dataset.roles, config.finetune.ordered or ordinal(config.data.path))
             plan_draws(question, fractions, config.finetune.draws, config.seed)  # refuses a fraction that cannot be drawn
             reporter.say(f"encoder   {origin}")
             report_dataset(dataset, source, reporter)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
-            leaks = _check_leaks(reporter, card, test, config)
+            leaks = _check_leaks(reporter, card, test, config, dataset.origin)
             # the report may leave this machine, so it has the last parts of paths only
             command = command_line("finetune", {**given, "encoder": encoder and origin.name, "data": data and Path(data).name}, sets)
             description = _describe(card, dataset, config, source.kind, command, leaks)
@@ -139,16 +143,20 @@ def _explain_stop(command: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Stopped. What has been fitted is kept. Go on with: {command}", signal.SIGINT) from None
+        raise Interrupted(f"Stopped. The fitted classifiers are kept. Continue with: {command}", signal.SIGINT) from None
 
 
-def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config) -> LeakCheck:
+def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin) -> LeakCheck:
     """How many test images were seen in pretraining. Raises UserError where there are some, unless `data.leaks` allows them."""
     leaks = refuse_leak(card, test, allowed=config.data.leaks == "allow")
-    reporter.say(f"leaks     {leaks.leaked} of {leaks.images} test images, of {leaks.patients} patients, were seen in pretraining")
+    reporter.say(f"leaks     {leaks.leaked} of {leaks.images} test images, of {origin.people(leaks.patients)}, were seen in pretraining")
     if learnt_from_labels(card):
         reporter.warn(
-            "the encoder was pretrained with the labels of its images: its scores rest on those labels, too, not only on the labels drawn"
+            "the encoder was pretrained with the labels of its images: its scores depend on all of them, not only on the drawn labels"
+        )
+    if PatientOrigin.by(card.get("data", {})).all_unknown and not origin.all_unknown:
+        reporter.warn(
+            "the encoder was pretrained without knowing patients: whether it has seen other images of the test patients cannot be told"
         )
     if leaks.leaked:
         reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
@@ -163,7 +171,7 @@ def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict
     else:
         run = origin if origin.is_dir() else origin.parent
         if not (run / "config.yaml").is_file():
-            raise UserError(f"{origin} does not know where its images are. Name the data with --data.")
+            raise UserError(f"{origin} does not name its images. Name the data with --data.")
         where = {"path": load_config(run).data.path}
     config = resolve(merge(merge(values, {"data": where}), given))
     check_same_preparation(card, config)
@@ -210,6 +218,7 @@ def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, ki
         data=DataFacts(
             name=data_name(config, dataset),
             source=kind,
+            patients=dataset.origin.to_dict(),
             **{key: dataset.store.card[key] for key in ("fingerprint", "content", "counts", "preparation")},
         ),
         encoder=EncoderFacts(
@@ -219,6 +228,7 @@ def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, ki
             facts=card["facts"],
             provenance=card["provenance"],
             pretraining={key: len(value) for key, value in card["pretraining"].items()},
+            patients=card["data"].get("patients", {}),
         ),
         run=RunFacts(preset=config.preset, seed=config.seed, command=command),
         leak_check=leaks,
@@ -242,13 +252,18 @@ def _write_report(reporter: Reporter, folder: Path, document: ResultsDocument, d
 
 
 def _summary(reporter: Reporter, document: ResultsDocument) -> None:
-    """The table of AUROCs, a line for each fraction and initialisation."""
-    test = document.task.test
+    """The table of AUROCs, a line for each fraction and initialisation; without intervals where the test has too few patients for them."""
+    test, warning = document.task.test, document.interval.warning
     reporter.say(f"predicts  {question_in_words(document.task)}")
-    reporter.say(f"test      {test.n_labels} images of {test.n_patients} patients, never seen in pretraining or fitting")
+    tested = document.data.origin.count(test.n_labels, test.n_patients)
+    leaked = document.leak_check is not None and document.leak_check.leaked
+    unseen = "; none of these images was seen" if document.data.origin.all_unknown else ", never seen"
+    reporter.say(f"test      {tested}" + ("" if leaked else f"{unseen} in pretraining or fitting"))
+    if warning:
+        reporter.warn(warning)
     for row in document.summary:
         used, auroc = row.n_labels, row.auroc
         count = str(used.low) if used.low == used.high else f"{used.low}-{used.high}"
-        interval = f"{auroc.mean:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]"
+        interval = f"{auroc.mean:.3f}" + ("" if warning else f" [{auroc.low:.3f}, {auroc.high:.3f}]")
         draws = f"{row.draws} draw" + ("s" if row.draws > 1 else "")
         reporter.say(f"  {row.labels:>7}  {count:>9} labels  {row.mode:6}  {row.init:10}  AUROC {interval}  {draws}")

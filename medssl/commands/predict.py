@@ -55,7 +55,7 @@ def predict(
     """
     origin = Path(model) if model else newest_classifier(RUNS)
     if (origin / CONFIG).is_file() and not (origin / RESULTS).is_file():
-        raise UserError(f"The fine-tuning in {origin} is not finished. The same `medssl finetune` command with --out {origin} goes on.")
+        raise UserError(f"The fine-tuning in {origin} is not finished. `medssl finetune` with --out {origin} continues it.")
     classifier, statistics, card = classifier_file.load(origin)
     chosen_device = choose_device(device or "auto")
     _check_out(out, data, overwrite)
@@ -68,14 +68,14 @@ def predict(
     table = _make_table(card, store, source, prob, far, abstain_below)
     write_atomically(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
     reporter.say(f"predicted {len(prob)} images")
-    reporter.say(f"          {table.abstained} with a decision left open, for a confidence below {abstain_below:g}")
-    reporter.say(f"          {int((far > FAR).sum())} out of distribution, farther out than {FAR:.0%} of the training images")
+    reporter.say(f"          {table.abstained} without a prediction: their confidence is below {abstain_below:g}")
+    reporter.say(f"          {int((far > FAR).sum())} out of distribution, farther away than {FAR:.0%} of the training images")
     if table.left_out:
         reporter.warn(
             f"{len(table.left_out)} could not be used and have no prediction ({count_reasons(table.left_out)}); the table names them"
         )
     reporter.say(f"table     {out}")
-    reporter.say("          This is research software and no medical device: no decision on a patient may rest on it.")
+    reporter.say("          This is research software and not a medical device: do not base a decision about a patient on it.")
     return out
 
 
@@ -85,7 +85,7 @@ def _check_out(out: Path, data: str, overwrite: bool) -> None:
     if not out.absolute().parent.is_dir():
         raise UserError(f"There is no folder for {out}. Make it, or name another file with --out.")
     if Path(data).is_dir() and out.resolve().is_relative_to(Path(data).resolve()):
-        raise UserError(f"{out} lies in the data, where it would be taken for a table of labels. Name a file elsewhere with --out.")
+        raise UserError(f"{out} is inside the data folder, where it would count as a table of labels. Name a file elsewhere with --out.")
 
 
 def _data_settings(card: ClassifierCard, path: str, overrides: Mapping[str, Any]) -> Data:
@@ -118,7 +118,7 @@ def _prepare_store(reporter: Reporter, card: ClassifierCard, settings: Data, sou
         end_workers()
     if found := first_difference(card.contract, contract(store.card)):
         name, trained, new = found
-        remedy = "Name the images themselves, which are then prepared as the classifier knows them"
+        remedy = "Name the images instead of the store, and they are prepared as in the training of the classifier"
         if source.kind != "store":
             remedy = f"Use medssl {card.provenance['medssl']}, which trained it"
         raise UserError(f"{name} is {new} in {settings.path}, but the classifier was trained with {trained}. {remedy}, or fine-tune again.")

@@ -42,7 +42,7 @@ def prepare(
             return None
         store = prepare_store(source, settings, cache_folder(), progress, out)
     except KeyboardInterrupt:
-        raise Interrupted("Stopped. What has been prepared is kept; the same command goes on from there.") from None
+        raise Interrupted("Stopped. The prepared images are kept, and the same command continues with the others.") from None
     report_audit(store, reporter)
     reporter.say(f"next      {pretrain_after_prepare(settings.path, preset, out, sets)}")
     return store.path

@@ -20,7 +20,7 @@ from medssl.report.run_files import REPORT
 from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
-from medssl.runs.next_command import command_line, finetune_after_pretrain, finetune_in_report
+from medssl.runs.next_command import command_line, finetune_after_pretrain
 from medssl.runs.resolve_config import flags_and_sets, list_source, resolve_config, settings_of_result, warn_of_table
 from medssl.runs.run_dir import CONFIG, check_new_run, describe_run, load_config, open_run, write_config, write_description
 from medssl.tracking.tracker import Tracker
@@ -90,7 +90,7 @@ def pretrain(
 def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
     config, source = resolve_config(reporter, data, preset, overrides)
     if len(source.records) == 1:
-        raise UserError(f"{data} holds a single image, and pretraining compares images with each other. Name several with --data.")
+        raise UserError(f"{data} has a single image, but pretraining compares images with each other. Name several images with --data.")
     return config, source
 
 
@@ -136,22 +136,19 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
         if done < job.plan.total_steps:
             signal_number = on_step.signal or stop.signal
             again = command_line("pretrain", {"resume": folder})
-            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Go on with: {again}", signal_number)
+            raise Interrupted(f"Stopped at step {done} of {job.plan.total_steps}. Continue with: {again}", signal_number)
         if tracker and monitor:
             export_encoder(folder, config, job.dataset, job.method.encoder, monitor.last)
             if not config.train.keep_optimiser:
                 checkpoint.save_alone(folder, training_state(job, done, optimiser=False), reporter.warn)
             pretraining_page.copy_audit(job.dataset.store.path, folder)
-            pretraining_page.write_pretraining_page(folder, folder / REPORT, finetune_in_report(folder))
+            pretraining_page.write_pretraining_page(folder, folder / REPORT, finetune_after_pretrain(folder))
             for name in ("views.png", "card.json", "encoder.safetensors", REPORT):
                 tracker.log_artifact(folder / name)
         team.wait()
     reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
     reporter.say(f"report    {folder / REPORT}")
-    if following := finetune_after_pretrain(folder, config, job.dataset):
-        reporter.say(f"next      {following}")
-    else:
-        reporter.say("next      medssl finetune, on images with labels: a table beside them, or class folders (docs/how_to/table.md)")
+    reporter.say(f"next      {finetune_after_pretrain(folder)}")
     return folder
 
 

@@ -10,7 +10,7 @@ from medssl.evaluate.schema import RESULTS, read_results
 from medssl.finetuning.run_report import write_run_report
 from medssl.report.pretraining_page import write_pretraining_page
 from medssl.report.run_files import REPORT
-from medssl.runs.next_command import finetune_in_report
+from medssl.runs.next_command import finetune_after_pretrain
 from medssl.train.loop import choose_device
 from medssl.types import Reporter
 
@@ -27,7 +27,7 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
     if len(runs) == 1 and (runs[0] / CARD).is_file():
         page = out or runs[0] / REPORT
         _refuse_existing(page, overwrite or out is None)
-        write_pretraining_page(runs[0], page, finetune_in_report(runs[0]))
+        write_pretraining_page(runs[0], page, finetune_after_pretrain(runs[0]))
         reporter.say(f"report    {page} (1 run)")
         return page
     found = list(dict.fromkeys(run.resolve() for folder in runs for run in _runs(folder)))

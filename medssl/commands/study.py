@@ -26,7 +26,7 @@ def study(reporter: Reporter, *, file: Path, dry_run: bool = False, jobs: int | 
     try:
         return _run(wanted, jobs, reporter)
     except KeyboardInterrupt:
-        raise Interrupted("Stopped. The same command goes on with what is not finished.", signal.SIGINT) from None
+        raise Interrupted("Stopped. The same command continues with the jobs that are not finished.", signal.SIGINT) from None
 
 
 def _run(wanted: Study, jobs: int | None, reporter: Reporter) -> list[Failure]:

@@ -65,7 +65,7 @@ def _send(reporter: Reporter, run: Path, config: Config) -> None:
         raise
     except Exception as error:  # MLflow and its stores raise errors of any type
         raise UserError(
-            f"MLflow at {session.address} did not take the records of {run}: {first_line(error)}. Run `medssl track` again later: it "
+            f"MLflow at {session.address} did not accept the records of {run}: {first_line(error)}. Run `medssl track` again later: it "
             "sends what is missing. MLFLOW_TRACKING_URI names another server."
         ) from error
     sent = [*([f"{numbers} numbers"] if numbers else []), *files]

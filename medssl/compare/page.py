@@ -57,7 +57,8 @@ def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[s
     labels = sorted(fractions, key=lambda name: fractions[name])
     modes = join_words([mode_name(mode) for mode in dict.fromkeys(comparison.mode for comparison in comparisons)])
     tests = {comparison.data: comparison.task.test for comparison in comparisons}
-    images = join_words([f"{test.n_labels:,} images of {test.n_patients:,} patients in {name}" for name, test in tests.items()])
+    origins = {comparison.data: comparison.curves[0].run.document.data.origin for comparison in comparisons}
+    images = join_words([f"{origins[name].count(test.n_labels, test.n_patients)} in {name}" for name, test in tests.items()])
     unseen = "neither its pretraining nor its fine-tuning had seen" if all(map(_leak_free, runs)) else "its fine-tuning had not seen"
     return [
         f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({join_words(encoders)}) on "
@@ -71,7 +72,7 @@ def _result(comparisons: Sequence[Comparison], headline: str) -> str:
     """Which encoders are better than all others at the fraction `headline`, if the intervals show a difference."""
     ranked = [comparison for comparison in comparisons if headline in comparison.rankings]
     if not ranked:
-        return "No two of these runs can be ranked: they were not tested on the same images, or hold no predictions."
+        return "No two of these runs can be ranked: they were not tested on the same images, or have no predictions."
     best = [f"{curve.name} by {mode_name(c.mode)} in {c.data}" for c in ranked if (curve := c.best(headline))]
     start, open_ = f"With {label_amounts(headline)}", len(ranked) - len(best)
     if not best:
@@ -90,8 +91,10 @@ def _notes(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[str]:
             several = run.document.task.kind == "multilabel"
             why = "has a task of several labels" if several else "holds no predictions.parquet"
             notes.append(
-                f"{run.title} {why}: whether it was tested on the same test images as another run is not known, so it stands alone."
+                f"{run.title} {why}: whether it was tested on the same test images as another run is not known, so it is not compared."
             )
+        if warning := run.document.interval.warning:
+            notes.append(f"{run.title}: {warning}")
         if run.leaked:
             notes.append(f"{run.title} was tested on {run.leaked:,} images that its pretraining had seen: its scores are too good.")
     return notes

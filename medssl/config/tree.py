@@ -27,7 +27,7 @@ class Transform(Frozen):
 
     model_config = ConfigDict(frozen=True, extra="allow", validate_default=True)
 
-    name: str = Field(description="The dotted name of a transform of MONAI; its arguments stand beside the name.")
+    name: str = Field(description="The dotted name of a transform of MONAI; its arguments are written next to the name.")
 
 
 class Data(Frozen):
@@ -36,6 +36,10 @@ class Data(Frozen):
     path: str = Field(default="", description="The images, as --data names them.")
     source: SourceChoice = Field(default="folder", description="How the images are found; --data chooses this by itself.")
     size: int = Field(default=224, ge=16, le=1024, description="The edge of the prepared square images in pixels.")
+    modality: str = Field(
+        default="all",
+        description="Which DICOM images are used, by the modality in their header: all, or codes with commas between, such as CT or CR,DX.",
+    )
     channels: int = Field(default=1, ge=1, le=4, description="The channels of the prepared images: 1 for grey, 3 for colour.")
     spacing_mm: float | None = Field(
         default=None, gt=0, description="The edge of a prepared pixel in mm, the same for all images; without it each image is fitted."
@@ -73,9 +77,7 @@ class Data(Frozen):
     split_seed: int = Field(
         default=0, ge=0, description="The seed of the split into training and test patients, which pretraining and fine-tuning share."
     )
-    test_fraction: float = Field(
-        default=0.2, ge=0, lt=1, description="The share of patients for the test, where the data has no split of its own."
-    )
+    test_fraction: float = Field(default=0.2, ge=0, lt=1, description="The share of patients for the test, if the data has no split.")
     holdout_fraction: float = Field(
         default=0.1, ge=0, lt=0.5, description="The share of training patients whom pretraining leaves out, to watch its progress on them."
     )
@@ -142,7 +144,7 @@ class Monitor(Frozen):
     collapse_std: float = Field(
         default=0.1, ge=0, description="A smaller spread of the embeddings counts as a collapse; 1 is a sphere, 0 a point."
     )
-    collapse_steps: int = Field(default=100, ge=1, description="The steps in alarm after which on_collapse is done.")
+    collapse_steps: int = Field(default=100, ge=1, description="The number of steps in alarm after which on_collapse takes effect.")
     on_collapse: Literal["stop", "warn"] = Field(default="stop", description="Whether a collapse ends the training, or is a warning.")
 
 
@@ -179,7 +181,7 @@ class Finetune(Frozen):
         default=0.8, gt=0, le=1, description="The factor of the learning rate from each layer to the one before it (mode full)."
     )
     early_stopping: bool = Field(
-        default=True, description="Whether a fifth of the drawn patients is held back to choose the best moment (mode full)."
+        default=True, description="Whether a fifth of the drawn patients is kept apart to choose the best moment (mode full)."
     )
     bootstraps: int = Field(default=1000, ge=100, description="The resamples of patients from which the intervals are computed.")
 

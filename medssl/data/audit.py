@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from medssl.data.looks import find_looks, look_lines
+from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
 from medssl.data.store import EXPECTED_REASONS, Store, create_private, write_private
 from medssl.types import SPLITS, Source
@@ -38,6 +39,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
         "images": {"found": counts["records"] + len(source.skipped), "used": counts["used"], "skipped": counts["skipped"]},
         "patients": {
             "count": len(images_each),
+            "origin": PatientOrigin.of(source.records).to_dict(),
             "images_each": {"least": int(images_each.min()), "median": float(np.median(images_each)), "most": int(images_each.max())},
             **{kind: table[column].replace("", None).nunique() for kind, column in (("studies", "study"), ("series", "series"))},
         },
@@ -62,9 +64,13 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "images", f"{images['used']} used of {images['found']} found ({found['source']})"
     for name, number in images["skipped"].items():
         yield "", f"{number} left out: {name}" + ("" if name in EXPECTED_REASONS else " (a fault)")
-    images_each = patients["images_each"]
-    more = ", ".join(f"{patients[kind]} {kind}" for kind in ("studies", "series") if patients[kind])
-    yield "patients", f"{patients['count']}{', ' if more else ''}{more}; images each: {images_each['median']} (up to {images_each['most']})"
+    images_each, origin = patients["images_each"], PatientOrigin.by({"patients": patients.get("origin", {})})
+    more = "".join(f", {patients[kind]} {kind}" for kind in ("studies", "series") if patients[kind])
+    if origin.all_unknown:
+        yield "patients", f"unknown; {patients['count']} {origin.units} count as one each{more}"
+    else:
+        guessed = " (guessed from names)" if origin.guessed else ""
+        yield "patients", f"{patients['count']}{guessed}{more}; images each: {images_each['median']} (up to {images_each['most']})"
     for name in ("modality", "view", "sex", "scanner", "site", "size", "bits"):
         if name in found:
             yield name, _format_counts(found[name])
@@ -74,7 +80,7 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, values in found["labels"].items():
         yield "label", f"{name}: {_format_counts(values)}"
     for name, split in found["splits"].items():
-        yield "split", f"{name}: {split['images']} images of {split['patients']} patients"
+        yield "split", f"{name}: {origin.count(split['images'], split['patients'])}"
     for sentence in look_lines(found["looks"]) if "looks" in found else ():  # earlier versions wrote none
         yield "look", sentence
     duplicates = found["duplicates"]

@@ -32,7 +32,7 @@ VIEWER_FOLDERS: frozenset[str] = frozenset(
     ("autorun", "bin", "css", "gfx", "help", "htm", "html", "icon", "icons", "js", "logo", "logos", "program", "viewer", "web", "www")
 )
 _ICON_PIXELS = 96**2
-_DERIVED = 4  # pictures beside DICOM or NIfTI files are often made from them: masks, previews, drawings
+_DERIVED = 2.5  # pictures beside DICOM or NIfTI files are often made from them: a mask and a preview of each
 _MAX_ICONS_PER_IMAGE = 200  # more small pictures than that beside one image are a data set of small pictures
 
 

@@ -133,7 +133,7 @@ class Loader:
         except RuntimeError as error:
             if not str(error).startswith("DataLoader "):  # an error inside a worker starts with "Caught"
                 raise
-            raise UserError(f"Loading stopped: {error}. Memory or shared memory may be short; go on with --set train.workers=0.") from error
+            raise UserError(f"Loading stopped: {error}. Memory or shared memory may be short: --set train.workers=0 helps.") from error
 
 
 @lru_cache(maxsize=2)

@@ -1,16 +1,19 @@
-"""Reading a few images of a source for their colour, size and bits, by which a preset is chosen, and for bits that no image uses."""
+"""Reading a few images of a source for their colour, size, bits and modality, by which a preset is chosen, and for bits that no image
+uses."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
 import numpy as np
 
-from medssl.config import Data
+from medssl.config import Data, windows_hu
 from medssl.data.decode import RecordReader
+from medssl.data.dicom import WITHOUT_HU
+from medssl.data.modality import modality_of
 from medssl.data.store import Store
 from medssl.data.workers import run_in_workers
 from medssl.errors import ReadError, UserError
@@ -25,12 +28,14 @@ _EIGHT_BITS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg")
 @dataclass(frozen=True, slots=True)
 class Peek:
     """`channels`: 3 where more than half of the images have colour. `edge`: the median of their shorter sides in pixels.
-    `bits`: the most that one of them stores; `used_bits`: the most that one of them needs, where that is two bits less at least, else
-    None."""
+    `bits`: the most that one of them stores. `modalities`: the number of images of each modality, the most frequent first: of all images
+    where their headers state it, else of those that were read; empty where no format knows of a modality. `used_bits`: the most that one
+    of them needs, where that is two bits less than `bits` at least, else None."""
 
     channels: Literal[1, 3]
     edge: int
     bits: int
+    modalities: Mapping[str, int] = field(default_factory=dict)
     used_bits: int | None = None
 
 
@@ -43,7 +48,7 @@ def peek(source: Source, data: Data, count: int = 16) -> Peek:
     if source.kind == "store":
         return _of_store(Store.open(source.root))
     images = _read(source, data, count)
-    look = _summary(images)
+    look = _summary(images, source.records)
     if data.used_bits is None and _unused(images) and len(source.records) > len(images):
         look = replace(look, used_bits=_unused(_read(source, data, _MORE_FOR_BITS)))
     return look
@@ -82,16 +87,38 @@ def _unused(images: Sequence[Decoded]) -> int | None:
     return used if used and used <= max(image.bits for image in scaled) - _UNUSED else None
 
 
-def _summary(images: list[Decoded]) -> Peek:
+def _summary(images: list[Decoded], records: tuple[Record, ...]) -> Peek:
     shapes = [image.pixels.shape for image in images]
     colour = 2 * sum(channels == 3 for channels, _, _ in shapes) > len(shapes)
-    edge = int(median(min(shape[1:]) for shape in shapes))
-    return Peek(3 if colour else 1, edge, max(image.bits for image in images), _unused(images))
+    edge, bits = int(median(min(shape[1:]) for shape in shapes)), max(image.bits for image in images)
+    return Peek(3 if colour else 1, edge, bits, _modalities(Counter(image.modality for image in images), records), _unused(images))
+
+
+def _modalities(read: Counter[str], records: tuple[Record, ...]) -> Mapping[str, int]:
+    """`read`: the modalities of the images that were read."""
+    counts = Counter(modality_of(record) for record in records)
+    if any(record.reader != "dicom" for record in records) or "unknown" in counts:
+        counts = read if set(read) != {""} else Counter()
+        counts = Counter({name or "unknown": number for name, number in counts.items()})
+    elif read[WITHOUT_HU] > read["CT"]:  # a header states the modality; whether its values are in HU is known of what was read
+        counts[WITHOUT_HU] = counts.pop("CT")
+    return dict(counts.most_common())
 
 
 def _of_store(store: Store) -> Peek:
     shorter = store.table[["height", "width"]].to_numpy().min(axis=1)
-    return Peek(3 if store.images.shape[1] == 3 else 1, int(np.median(shorter)), int(store.table["bits"].to_numpy().max()))
+    edge, bits = int(np.median(shorter)), int(store.table["bits"].to_numpy().max())
+    return Peek(3 if store.images.shape[1] == 3 else 1, edge, bits, _modalities_of_store(store))
+
+
+def _modalities_of_store(store: Store) -> Mapping[str, int]:
+    """As the table states them. Volumes of NIfTI files were taken for CT if they were prepared with a window in HU."""
+    if "extra:modality" in store.table:
+        return dict(Counter(name or "unknown" for name in store.table["extra:modality"]).most_common())
+    readers = store.card["versions"]["readers"]
+    if "nifti" in readers:
+        return {"CT" if windows_hu(store.card["settings"]["window"]) else "MR": len(store.table)}
+    return {"unknown": len(store.table)} if "dicom" in readers else {}
 
 
 def _spread(records: tuple[Record, ...], count: int) -> list[Record]:

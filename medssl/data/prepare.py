@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from medssl.config import Data
 from medssl.data.audit import write_audit
 from medssl.data.cache import private_folder
 from medssl.data.decode import ImagePreparer
+from medssl.data.patients import PatientOrigin
 from medssl.data.store import Chunk, Plan, ReusableImages, Store, changed_setting, make_plan, write_chunk, write_store
 from medssl.data.workers import run_in_workers
 from medssl.errors import UserError, count_reasons
@@ -59,7 +60,7 @@ def prepare(source: Source, data: Data, cache: Path, on_progress: OnProgress | N
     if not out:
         _remove_old_work(plan.path.parent)
     if (store := plan.existing_store()) is not None:
-        return store
+        return _state_patients(store, source)
     try:
         decode_chunks(plan, plan.chunks, on_progress)
         return join_chunks(plan)
@@ -125,6 +126,12 @@ def _check_settings(store: Store, data: Data) -> Store:
         name, prepared, configured = changed
         raise UserError(f"{store.path} was prepared with data.{name} = {prepared}, not {configured}. Leave it out, or prepare again.")
     return store
+
+
+def _state_patients(store: Store, source: Source) -> Store:
+    """The store with the origin of its patients as the source states it: an earlier version did not write it, and a store is reused where
+    patients that were guessed before are stated now under the same names."""
+    return replace(store, card={**store.card, "patients": PatientOrigin.of(source.records).to_dict()})
 
 
 def _cannot_write(plan: Plan, error: Exception) -> UserError:

@@ -3,7 +3,6 @@ store."""
 
 import hmac
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medssl.types import Record
@@ -44,19 +43,3 @@ def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
         return Pseudonyms(key, pseudonym(site, "patient", patient), study, series)
     file = key if record.reader == "npz" else pseudonym(site, "sample", f"{record.locator}#0")
     return Pseudonyms(key, study or file, study, series)
-
-
-def describe_unknown_patients(records: Sequence[Record]) -> list[str]:
-    """A sentence on records without a patient, by the rules of `pseudonymize`; none where all have one."""
-    unknown = [record for record in records if not (record.patient or "").strip()]
-    if not unknown:
-        return []
-    with_study = sum(bool((record.study or "").strip()) for record in unknown)
-    alone = "file" if any(record.series for record in unknown if record.reader != "npz") else "image"
-    counts = (
-        f"each {alone}" if not with_study else "each study" if with_study == len(unknown) else f"each study, or {alone} without a study,"
-    )
-    whose = (
-        "Patients are unknown" if len(unknown) == len(records) else f"The patients of {len(unknown)} of {len(records)} images are unknown"
-    )
-    return [f"{whose}: {counts} counts as a patient of its own."]

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from medssl.errors import UserError
 
 _PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
-_PERSON = re.compile(r"\^|\d{4}")  # DOE^JANE, as names are written in DICOM; or the number of a patient or an examination
+# DOE^JANE, as names are written in DICOM; the number of a patient or an examination, or a date. No year within a name: covid_2020
+_PERSON = re.compile(r"\^|\d{6}|^\d{4,}$|^[A-Za-z]{1,3}[-_ ]?\d{5,}$")
 
 
 class FoundFile(NamedTuple):
@@ -92,9 +93,14 @@ class RootFolder:
 
 
 def are_patients(names: Collection[str], images: int) -> bool:
-    """Whether folders with these names, and with `images` images in all, stand for patients: where all names are like patient_012, where
-    one is like a person's name or number, or where there are too many folders for classes."""
-    if not names:
+    """Whether folders with these names, and with `images` images in all, stand for patients: three or more of them, all with names like
+    patient_012, most with names like a person's name or number, or too many of them for classes."""
+    if len(names) < 3:  # a guess must not leave a data set with one or two patients
         return False
-    named = all(map(_PATIENT.fullmatch, names)) or any(map(_PERSON.search, names))
-    return named or len(names) > max(10, images / 5)
+    persons = sum(name_a_person([name]) for name in names)
+    return all(map(_PATIENT.fullmatch, names)) or 2 * persons > len(names) or len(names) > max(10, images / 5)
+
+
+def name_a_person(names: Collection[str]) -> bool:
+    """Whether one of the names is like a person's name or number: then they are neither classes nor printed."""
+    return any(map(_PERSON.search, names))

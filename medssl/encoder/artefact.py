@@ -80,7 +80,7 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     folder = path if path.is_dir() else path.parent
     weights_file = folder / WEIGHTS if path.is_dir() else path
     if not weights_file.is_file() or not (folder / CARD).is_file():
-        raise UserError(f"No encoder at {path}: {WEIGHTS} and {CARD} belong side by side. Name a finished pretraining run.")
+        raise UserError(f"No encoder at {path}: {WEIGHTS} and {CARD} belong in the same folder. Name a finished pretraining run.")
     weights = weights_file.read_bytes()
     try:
         card = json.loads((folder / CARD).read_text("utf-8"))

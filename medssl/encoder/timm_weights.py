@@ -77,7 +77,7 @@ def _find_architecture(path: Path) -> str:
     if name not in timm.list_models():
         raise UserError(
             f"{path.name}: timm has no model {name!r}. {suggest(str(name), timm.list_models())} A file is named after its architecture, "
-            "as in resnet50.mine.safetensors, or has a config.json beside it that says architecture."
+            "as in resnet50.mine.safetensors, or has a config.json next to it with the entry architecture."
         )
     return str(name)
 

@@ -89,7 +89,7 @@ def run_experiment(experiment: Experiment, on_progress: OnProgress | None = None
     distinct_draws = [draw for draw in draws if draw.number == 0 or len(draw.rows) < len(task.pool)]
     exported_draw = max((draw for draw in draws if draw.number == 0), key=lambda draw: (draw.fraction, str(draw.wanted)))
     fitted = len(experiment.inits) * len(draws if mode == "full" else distinct_draws) + (len(draws) if experiment.random else 0)
-    tick = _counter(fitted * (experiment.settings.steps if mode == "full" else 1) + len(distinct_draws), on_progress)
+    tick = _Counter(fitted * (experiment.settings.steps if mode == "full" else 1) + len(distinct_draws), on_progress)
     first_features = Features(experiment, next(iter(experiment.inits.values())), distinct_draws)
     cells, cache = [], CellCache(experiment.cells)
     exported_fit: CellFit | None = None
@@ -103,7 +103,7 @@ def run_experiment(experiment: Experiment, on_progress: OnProgress | None = None
                 cache.keep(key, fit if is_exported else replace(fit, tensors={}))
                 tick(1 if cell_mode != "full" else 0)
             else:
-                tick(experiment.settings.steps if cell_mode == "full" else 1)
+                tick.leave_out(experiment.settings.steps if cell_mode == "full" else 1)
             if is_exported:
                 exported_fit = fit
             cells.append(_cell(experiment, draw, cell_mode, name, fit))
@@ -222,14 +222,17 @@ def _cell(experiment: Experiment, draw: Draw, mode: str, init: str, fit: CellFit
     return Cell(draw.fraction, str(draw.wanted), draw.number, mode, init, fit.labels, patients, fit.prob, fit.temperature)
 
 
-def _counter(total: int, on_progress: OnProgress | None) -> Callable[[int], None]:
-    done = 0
+class _Counter:
+    """Reports the progress. What an earlier run has done is left out of the total, so that the time left is that of the rest."""
 
-    def tick(units: int) -> None:
-        nonlocal done
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
+        self._done, self._total, self._report = 0, total, on_progress or (lambda _done, _total: None)
+
+    def __call__(self, units: int) -> None:
+        self._done += units
         if units:
-            done += units
-            if on_progress is not None:
-                on_progress(done, total)
+            self._report(self._done, self._total)
 
-    return tick
+    def leave_out(self, units: int) -> None:
+        self._total -= units
+        self._report(self._done, self._total)

@@ -57,7 +57,7 @@ def read_predictions(run: Path, document: ResultsDocument) -> Predictions | None
         group = row.labels, row.mode, row.init
         computed = np.mean([score(y, prob, {"auroc": auroc})["auroc"] for prob in found[group]]) if group in found else math.nan
         if not abs(computed - row.auroc.mean) < _ROUNDING:
-            raise UserError(f"{path} gives other scores than the results.json beside it: they do not belong together. Copy both again.")
+            raise UserError(f"{path} gives other scores than the results.json next to it: they do not belong together. Copy both again.")
     test = hashlib.sha256("\n".join("\t".join(map(str, row)) for row in first.to_numpy()).encode()).hexdigest()
     return Predictions(test, first["key"].to_numpy(), first["patient"].to_numpy(), y, found)
 

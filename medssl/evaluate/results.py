@@ -40,7 +40,7 @@ from medssl.evaluate.stats import Resamples, Scores, apply_temperature, auroc, i
 from medssl.evaluate.stats.bootstrap import resample_scores
 from medssl.evaluate.stats.metrics import METRICS, Metric, auprc, ece, quadratic_kappa, score
 from medssl.evaluate.stats.subgroups import groups_of, subgroups
-from medssl.evaluate.task import Task
+from medssl.evaluate.task import Task, few_test_patients
 from medssl.files import write_atomically
 
 LEVEL = 0.95
@@ -109,7 +109,7 @@ def summarise_cells(
         format=FORMAT,
         **{part: getattr(description, part) for part in description.model_fields_set},
         task=_task_facts(task),
-        interval=IntervalFacts(level=LEVEL, bootstraps=bootstraps, over="patients and draws"),
+        interval=_interval_facts(task, bootstraps, description.data.origin.units),
         cells=tuple(_cell_row(task, cell, y) for cell in cells),
         summary=tuple(_summary(task, group, members, means[group], values[group], resamples) for group, members in groups.items()),
         paired=tuple(_paired(task, groups, means, values)),
@@ -118,6 +118,11 @@ def summarise_cells(
         site_probe=site_probe,
     )
     return Results(document, _predictions(task, table, cells), _splits(task, table, drawn))
+
+
+def _interval_facts(task: Task, bootstraps: int, units: str) -> IntervalFacts:
+    warning = few_test_patients(task, units)
+    return IntervalFacts(level=LEVEL, bootstraps=bootstraps, over=f"{units} and draws", **({"warning": warning} if warning else {}))
 
 
 def metrics_of(kind: str) -> dict[str, Metric]:

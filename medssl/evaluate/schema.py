@@ -6,6 +6,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medssl.data.patients import PatientOrigin
 from medssl.errors import UserError
 from medssl.evaluate.task import Kind
 
@@ -68,11 +69,12 @@ class TaskFacts(_Part):
 
 
 class IntervalFacts(_Part):
-    """How the intervals were made: their level, the number of resamples, and what was resampled."""
+    """How the intervals were made: level, number of resamples, and what was resampled. `warning`: why they must not be trusted, or ""."""
 
     level: float
     bootstraps: int
     over: str
+    warning: str = ""
 
 
 class CellRow(_Part):
@@ -188,15 +190,20 @@ class SiteProbe(_Part):
 
 
 class DataFacts(_Facts):
-    """The data set: its name, and what the store's card says."""
+    """The data set: its name, and what the store's card says. `patients`: where they come from, as `PatientOrigin`."""
 
     name: str = ""
     source: str = ""
     fingerprint: str = ""
+    patients: dict[str, Any] = {}
+
+    @property
+    def origin(self) -> PatientOrigin:
+        return PatientOrigin.by({"patients": self.patients})
 
 
 class EncoderFacts(_Facts):
-    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" that were seen."""
+    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" seen; `patients`: their origin."""
 
     method: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
@@ -204,6 +211,7 @@ class EncoderFacts(_Facts):
     facts: dict[str, Any] = {}
     provenance: dict[str, str] = {}
     pretraining: dict[str, int] = {}
+    patients: dict[str, Any] = {}
 
 
 class RunFacts(_Facts):
@@ -269,7 +277,7 @@ def read_results(run: Path) -> ResultsDocument:
     """A run's results.json. Raises UserError that names the run where it is missing, damaged or of another format."""
     path = run / RESULTS
     if not path.is_file():
-        raise UserError(f"{run} holds no {RESULTS}: it is no finished fine-tuning. Name another run, or run `medssl finetune` again.")
+        raise UserError(f"{run} holds no {RESULTS}: the fine-tuning is not finished. Name another run, or run `medssl finetune` again.")
     try:
         values = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
@@ -281,7 +289,7 @@ def read_results(run: Path) -> ResultsDocument:
         document = ResultsDocument.model_validate(values)
     except ValidationError as error:
         wrong = "\n".join(f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UserError(f"{path} is not whole. Fine-tune again, or leave that run out.\n{wrong}") from None
+        raise UserError(f"{path} is not complete. Fine-tune again, or leave that run out.\n{wrong}") from None
     if not document.summary:
         raise UserError(f"{path} holds no score. Fine-tune again, or leave that run out.")
     return document

@@ -10,6 +10,7 @@ import pandas as pd
 
 from medssl.errors import UserError, suggest
 
+FEW, FEW_OF_CLASS = 10, 5  # test patients below which an interval promises too much
 _PREFIX = "label:"
 _NOTHING_FOUND = re.compile(
     r"(no|non|not|none|without|normal|negative|neg|healthy|benign|absent|absence|control|false|0+(\.0+)?)(?![a-z0-9])|no[ _-]?finding"
@@ -60,7 +61,7 @@ def label_columns(table: pd.DataFrame, wanted: str = "") -> list[str]:
         if name not in known:
             raise UserError(f"There is no label column {name!r}. {suggest(name, known)}")
         if len(chosen) > 1 and not _is_finding(table, name):
-            raise UserError(f"Label column {name!r} says more than 0 and 1, so it cannot be learnt beside others. Choose it alone.")
+            raise UserError(f"Label column {name!r} has values other than 0 and 1, so it is no finding. Choose it alone.")
     return chosen
 
 
@@ -124,6 +125,26 @@ def label_numbers(table: pd.DataFrame, column: str, classes: Sequence[str], kind
     return class_indices(table[_PREFIX + column].to_numpy(dtype=str), classes)
 
 
+def few_test_patients(task: Task, units: str = "patients") -> str:
+    """A sentence where the test has fewer than 10 patients, or fewer than 5 of a class (with or without a label): then no interval says how
+    sure a score is. "" otherwise. `units`: what the patients are called."""
+    patients, y = task.patients[task.test], task.y[task.test]
+    if task.multilabel:
+        of = {f"{no}{name}": y[:, k] == mark for k, name in enumerate(task.classes) for mark, no in ((1, ""), (0, "no "))}
+    else:
+        of = {name: y == k for k, name in enumerate(task.classes)}
+    counts = {name: len(np.unique(patients[rows])) for name, rows in of.items()}
+    few = {name: count for name, count in counts.items() if count < FEW_OF_CLASS}
+    everyone = len(np.unique(patients))
+    if everyone >= FEW and not few:
+        return ""
+    named = ", ".join(f"{name} {count}" for name, count in list((few or counts).items())[:5])
+    return (
+        f"The test has only {everyone} {units} ({named}): no interval can say how sure these scores are, and differences may be chance. "
+        "Label more of them."
+    )
+
+
 def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:
     """Each class must be among the labels of the training images and of the test images; "" is no label."""
     known = set(pool.tolist()) - {""}
@@ -136,5 +157,5 @@ def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:
         for name in sorted(set(side.tolist()) - set(other.tolist()) - {""}):
             raise UserError(
                 f"No {what} image has the class {name!r} of {column!r}, which {int((side == name).sum())} others have. Every class needs "
-                "patients on both sides: join it with another class, leave it out, or change --set data.test_fraction."
+                "training patients and test patients: combine it with another class, leave it out, or change --set data.test_fraction."
             )

@@ -38,7 +38,7 @@ def check_same_preparation(card: Mapping[str, Any], config: Config, whose: str =
     """Raise UserError where an encoder was pretrained with other preparation settings."""
     if changed := changed_setting(card["config"]["data"], config.data):
         name, old, new = changed
-        raise UserError(f"data.{name} is {new}, but {whose} was pretrained with {old}. Leave it as the encoder knows it.")
+        raise UserError(f"data.{name} is {new}, but {whose} was pretrained with {old}. Do not change this setting.")
 
 
 def random_initialisation(card: Mapping[str, Any], seed: int, draw: int) -> Encoder:

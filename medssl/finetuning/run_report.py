@@ -24,7 +24,7 @@ from medssl.runs.dataset import evenly_spaced, open_store_of_run
 
 _POOL = 5000  # labelled training images among which neighbours are looked for
 _OF_IMAGES = "map of the features, neighbours and Grad-CAM"
-_NO_WEIGHTS = f"A nearest-neighbour classifier has no weights to be kept, so this page has no {_OF_IMAGES}."
+_NO_WEIGHTS = f"A nearest-neighbour classifier has no weights to keep, so this page has no {_OF_IMAGES}."
 _NOT_READ = f"The classifier or the prepared images could not be used when this page was made, so it has no {_OF_IMAGES}."
 
 
@@ -36,7 +36,7 @@ def write_run_report(run: Path, document: ResultsDocument, device: torch.device,
     pictures, missing = make_pictures(run, document, device)
     path = page or run / REPORT
     if missing and path.exists() and not replace:
-        raise UserError(f"{missing}\n{path} may hold them, so it stays as it is. Add --overwrite to replace it, or name another --out.")
+        raise UserError(f"{missing}\n{path} may have them, so it is not replaced. Add --overwrite to replace it, or name another --out.")
     write_report(document, path, pictures)
     if page is None:
         write_figures(run, document, pictures)

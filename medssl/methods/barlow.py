@@ -1,4 +1,4 @@
-"""Barlow Twins: the cross-correlation of two views' embeddings is drawn to the identity (Zbontar et al., ICML 2021, section 2.1).
+"""Barlow Twins: the cross-correlation of two views' embeddings is trained towards the identity (Zbontar et al., ICML 2021, section 2.1).
 
     symbol     here      meaning
     f          encoder, projector

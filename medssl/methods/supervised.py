@@ -1,4 +1,4 @@
-"""Supervised: cross-entropy with the labels of the images, the upper reference in a comparison of methods that see none.
+"""Supervised: cross-entropy with the labels of the images, the upper reference for methods that use no labels.
 
     symbol   here     meaning
     x        logits   scores of the classes, a linear map of the encoder's features

@@ -1,4 +1,4 @@
-"""VICReg: variance, invariance and covariance of the embeddings, each held by its own term (Bardes, Ponce, LeCun, ICLR 2022, section 4.1).
+"""VICReg: one term each for variance, invariance and covariance of the embeddings (Bardes, Ponce, LeCun, ICLR 2022, section 4.1).
 
     symbol           here        meaning
     f, h             encoder, expander

@@ -7,6 +7,7 @@ from contextlib import suppress
 from medssl import methods
 from medssl.pretraining import health, support_set_figure
 from medssl.pretraining.alarm import EVERY_STEPS, Alarm
+from medssl.pretraining.time_left import TimeLeft
 from medssl.pretraining.trainer import Training, training_state
 from medssl.tracking import jsonl
 from medssl.tracking.tracker import Tracker
@@ -18,9 +19,13 @@ from medssl.types import Reporter, Step
 _PROGRESS_VALUES = ("loss", "lr", "images_per_second", "embedding_std", "bad_steps", "knn")  # metrics.jsonl has all others
 
 
+def _steps_between_evaluations(job: Training) -> int:
+    return job.config.monitor.knn_every_epochs * job.feed.steps_per_epoch
+
+
 def _is_evaluation_step(job: Training, done: int) -> bool:
     """Whether the encoder is evaluated after this step."""
-    return done % (job.config.monitor.knn_every_epochs * job.feed.steps_per_epoch) == 0 or done >= job.plan.total_steps
+    return done % _steps_between_evaluations(job) == 0 or done >= job.plan.total_steps
 
 
 class StepCallback:
@@ -52,6 +57,7 @@ class TrainingMonitor:
         self._alarm = Alarm(reporter, job.config.monitor, job.folder)
         self._bad_steps = max((row.get("bad_steps", 0) for row in jsonl.read(job.folder / "metrics.jsonl")), default=0)
         self._clock, self._images = time.monotonic(), 0
+        self._time_left = TimeLeft(job.start, job.plan.total_steps, _steps_between_evaluations(job), job.config.train.save_every_steps)
         self.last: dict[str, float] = {}
 
     def __call__(self, done: int, step: Step, lr: float, applied: bool) -> None:
@@ -64,16 +70,18 @@ class TrainingMonitor:
         if done % monitor.log_every_steps == 0 or is_last or not applied:
             row |= self._step_row(done, step, lr, applied)
         if _is_evaluation_step(job, done):
-            row |= self._evaluate_encoder(done, step if applied else None)
+            with self._time_left.measure("evaluation"):
+                row |= self._evaluate_encoder(done, step if applied else None)
         if row:
             self.last |= {name: value for name, value in row.items() if math.isfinite(value)}
             self._tracker.log({"step": done, "epoch": round(done / per_epoch, 4), **row})
-        shown = {name: self.last[name] for name in _PROGRESS_VALUES if name in self.last}
-        self._reporter.progress("pretrain", done, total, {"epoch": done // per_epoch, **shown})
         if done % EVERY_STEPS == 0 and applied:
             self._alarm(done, self._measure_collapse(step, lr))
         if done % train.save_every_steps == 0 and not is_last:
-            self._save(training_state(job, done))
+            with self._time_left.measure("checkpoint"):
+                self._save(training_state(job, done))
+        shown = {name: self.last[name] for name in _PROGRESS_VALUES if name in self.last}
+        self._reporter.progress("pretrain", done, total, {"epoch": done // per_epoch, **shown, **self._time_left.facts(done)})
 
     def _step_row(self, done: int, step: Step, lr: float, applied: bool) -> dict[str, float]:
         now = time.monotonic()

@@ -26,7 +26,9 @@ def training_rows(config: Config, dataset: PreparedDataset) -> np.ndarray:
     if methods.uses_labels(config.method.name):
         rows = _labelled_rows(rows, config.method.name, dataset)
     if not len(rows):
-        raise UserError(f"None of the {len(dataset.roles)} images is left to pretrain on: all are for the test, held out, or leak.")
+        raise UserError(
+            f"None of the {len(dataset.roles)} images is left to pretrain on: all are for the test or in the hold-out, or leak."
+        )
     return rows
 
 

@@ -16,6 +16,7 @@ from medssl.runs.dataset import PreparedDataset, split_dataset
 
 _FEWEST = 2  # images in a batch: batch normalisation needs two
 _FEWEST_SPREAD = 8  # images whose embeddings say whether they collapse
+_HELD_OUT_FOR_LABELS = 0.25  # of the training patients, where no image has a label yet
 
 
 class Fitted(NamedTuple):
@@ -33,12 +34,17 @@ def fit_to_images(config: Config, dataset: PreparedDataset, given: Mapping[str, 
     Raises UserError that lists every given value that cannot be, and where fewer than two images are left to train on.
     """
     free = [name for name in ("holdout_fraction", "test_fraction") if not is_given(given, "data", name)]
+    configured = config.data
+    if "holdout_fraction" in free:
+        config, dataset = _hold_out_for_labels(config, dataset)
     config, dataset = _fit_split(config, dataset, free)
     images, problems = _count_images(config, dataset)
     if images < _FEWEST:  # the other limits are those of all images that might be trained on
         images = len(_fit_split(config, dataset, ["holdout_fraction", "test_fraction"])[1].pretraining)
     changes: dict[str, Any] = {}
     sentences = list(_describe_split(dataset, given))
+    if config.data.holdout_fraction > configured.holdout_fraction:
+        sentences.append(_describe_held_out(config, dataset))
     if images >= _FEWEST:
         for part in (_fit_batch, _fit_method, _fit_alarm):
             changed, found = part(config, given, images, processes)
@@ -52,8 +58,29 @@ def fit_to_images(config: Config, dataset: PreparedDataset, given: Mapping[str, 
         by = f" for {processes} processes" if processes > 1 else ""
         sentences.append(f"Batch size {changes['train']['batch_size']}: there are {images} training images{by}.")
     if "monitor" in changes:
-        sentences.append(f"A collapse of the embeddings is a warning and no end: {images} images are too few to be sure of one.")
+        sentences.append(f"A collapse of the embeddings is only a warning: {images} images are too few to be sure of one.")
     return Fitted(resolve(merge(config.model_dump(), changes)), dataset, sentences)
+
+
+def _hold_out_for_labels(config: Config, dataset: PreparedDataset) -> tuple[Config, PreparedDataset]:
+    """A larger hold-out where no image has a label. A fine-tuning is tested on patients that the encoder has not seen, so the labels that
+    come later must meet enough of them: with the test part two of five patients instead of one of four."""
+    table = dataset.store.table
+    labelled = any((table[name] != "").any() for name in table.columns if str(name).startswith("label:"))
+    share = config.data.holdout_fraction
+    if labelled or not 0 < share < _HELD_OUT_FOR_LABELS or (dataset.roles == "val").any() or not (dataset.roles == "test").any():
+        return config, dataset
+    data = config.data.model_copy(update={"holdout_fraction": _HELD_OUT_FOR_LABELS})
+    return config.model_copy(update={"data": data}), split_dataset(dataset.store, data)
+
+
+def _describe_held_out(config: Config, dataset: PreparedDataset) -> str:
+    kept, patients = len(set(dataset.patients[(dataset.roles == "test") | dataset.holdout])), len(set(dataset.patients))
+    return (
+        f"No image has a label yet: {kept} of {patients} patients are kept from the training, so that labels that come later find patients "
+        f"for a test whom the encoder has not seen (data.test_fraction={config.data.test_fraction:g}, data.holdout_fraction="
+        f"{config.data.holdout_fraction:g})."
+    )
 
 
 def _fit_split(config: Config, dataset: PreparedDataset, free: list[str]) -> tuple[Config, PreparedDataset]:
@@ -78,7 +105,7 @@ def _count_images(config: Config, dataset: PreparedDataset) -> tuple[int, list[s
     test, held_out = int((dataset.roles == "test").sum()), int(dataset.holdout.sum())
     return images, [
         f"Of {len(dataset.roles)} images {images} is left to train on, and two are needed: {test} are for the test (data.test_fraction="
-        f"{config.data.test_fraction:g}, or the data's own split), {held_out} are held out (data.holdout_fraction="
+        f"{config.data.test_fraction:g}, or the data's own split), {held_out} are in the hold-out (data.holdout_fraction="
         f"{config.data.holdout_fraction:g}). Name more data, or lower these shares; 0 is none."
     ]
 

@@ -8,11 +8,12 @@ from tempfile import TemporaryDirectory
 
 from medssl.config import Config
 from medssl.pretraining.fit_to_data import fit_to_data, training_rows
+from medssl.pretraining.time_left import WARM_UP
 from medssl.pretraining.trainer import Training, build_training
 from medssl.train.loop import fit
 from medssl.types import Reporter
 
-_WARM_UP, _TIMED = 6, 10  # the first steps are slower: memory is laid out, processes start
+_TIMED = 10
 
 
 def fit_to_minutes(reporter: Reporter, config: Config, job: Training) -> Config:
@@ -21,7 +22,7 @@ def fit_to_minutes(reporter: Reporter, config: Config, job: Training) -> Config:
     minutes, images = config.train.minutes, len(training_rows(config, job.dataset))
     assert minutes is not None
     with TemporaryDirectory() as scratch:
-        seconds = _seconds_per_step(build_training(Path(scratch), fit_to_data(config, images, _WARM_UP + _TIMED), job.dataset, job.team))
+        seconds = _seconds_per_step(build_training(Path(scratch), fit_to_data(config, images, WARM_UP + _TIMED), job.dataset, job.team))
     steps = max(1, int(60 * minutes / seconds))
     reporter.say(f"budget    {minutes:g} minutes are {steps} steps of {seconds:.3g} s")
     return fit_to_data(config, images, steps)
@@ -35,4 +36,4 @@ def _seconds_per_step(trial: Training) -> float:
         return False
 
     fit(trial.method, trial.feed, trial.optimiser, trial.plan, on_step=note_time)
-    return median(later - earlier for earlier, later in pairwise(ends[_WARM_UP - 1 :]))
+    return median(later - earlier for earlier, later in pairwise(ends[WARM_UP - 1 :]))

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl.data.patients import PatientOrigin
 from medssl.evaluate.label_draws import headline_fraction
 from medssl.evaluate.schema import EncoderFacts, LeakCheck, ResultsDocument, SummaryRow
 from medssl.files import write_atomically
@@ -36,7 +37,7 @@ SECTIONS = {
     "gains": "Gain from pretraining",
     "performance": "Discrimination and calibration",
     "per-class": "Scores of each class",
-    "subgroups": "Subgroups of patients",
+    "subgroups": "Subgroups",
     "features": "Map of the features",
     "neighbours": "Nearest neighbours",
     "grad-cam": "Grad-CAM",
@@ -102,6 +103,8 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
     return render_template(
         "report.html.j2",
         document=document,
+        origin=document.data.origin,
+        warnings=[text for text in (document.interval.warning, *document.data.origin.sentences()) if text],
         task=document.task,
         name=data_and_label(document),
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
@@ -137,9 +140,10 @@ def _sentences(document: ResultsDocument, headline: str) -> list[str]:
     """What was done and what was found, in three sentences."""
     task, main, summary = document.task, _main_row(document, headline), document.summary
     draws = max((row.draws for row in summary if row.fraction < 1), default=1)  # all labels are drawn in one way
-    repeated = f", in up to {draws} draws of patients," if draws > 1 else ""
-    tested = f"{task.test.n_labels:,} images of {task.test.n_patients:,} patients"
-    score = f"{format_score(main.auroc.mean)} ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
+    repeated = f", in up to {draws} draws of {document.data.origin.units}," if draws > 1 else ""
+    tested = document.data.origin.count(task.test.n_labels, task.test.n_patients)
+    interval = "" if document.interval.warning else f" ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
+    score = f"{format_score(main.auroc.mean)}{interval}"
     return [
         _pretraining_sentence(document.encoder),
         f"Then {_TRAINED[main.mode]} with {label_amounts(*dict.fromkeys(row.labels for row in summary))}{repeated} to predict "
@@ -153,7 +157,8 @@ def _pretraining_sentence(encoder: EncoderFacts) -> str:
     """How the encoder was trained. Of a card that does not say whether labels were used, nothing is said about labels."""
     method, backbone, data = encoder.method, encoder.backbone, encoder.pretraining
     network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
-    images = f"{data['pixels']:,} different images of {data['patients']:,} patients" if data else ""
+    people = PatientOrigin.by({"patients": encoder.patients}).people(data["patients"]) if data else ""
+    images = f"{data['pixels']:,} different images of {people}" if data else ""
     if method.get("uses_labels"):
         return f"{network} was trained with the labels of all its training images{f': {images}' if images else ''}."
     how = f" with {method.get('title', method['name'])}" if method else ""
@@ -177,6 +182,8 @@ def _difference_from_random(document: ResultsDocument, main: SummaryRow) -> str:
     if row is None:
         return ""
     size = f"{format_score(abs(row.auroc_gain))} {'more' if row.auroc_gain >= 0 else 'less'}"
+    if document.interval.warning:
+        return f", {size} than the same network from random initialisation"
     verdict = "does not include zero" if row.low > 0 or row.high < 0 else "includes zero, so it may be chance"
     interval = format_difference_interval(row.low, row.high)
     return f", {size} than the same network from random initialisation; the interval of that difference ({interval}) {verdict}"

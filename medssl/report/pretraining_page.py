@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medssl.data.patients import PatientOrigin
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError
 from medssl.files import write_atomically
@@ -31,7 +32,7 @@ SECTIONS = {
 }
 CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
     "loss": ("Training loss", {"loss": "loss"}),
-    "quality": ("AUROC of held-out patients", {"knn": "kNN", "probe": "linear probe"}),
+    "quality": ("AUROC of held-out images", {"knn": "kNN", "probe": "linear probe"}),
     "spread": ("Spread of the embeddings", {"embedding_std": "spread"}),
     "rank": ("RankMe of the features", {"rankme": "RankMe"}),
     "agreement": ("Neighbours with the same label", {"nn_label_agreement": "neighbours", "nn_label_chance": "chance"}),
@@ -56,7 +57,7 @@ def write_pretraining_page(run: Path, path: Path, next_command: str) -> None:
     """
     card = _read_json(run / CARD)
     if card is None:
-        raise UserError(f"The pretraining in {run} is not finished: it has no {CARD}. Go on with: medssl pretrain --resume {run}")
+        raise UserError(f"The pretraining in {run} is not finished: it has no {CARD}. Continue with: medssl pretrain --resume {run}")
     rows = jsonl.read(run / METRICS)
     write_atomically(path, render(card, rows, _read_json(run / AUDIT), _pictures(run), next_command).encode())
 
@@ -71,7 +72,7 @@ def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None,
         method=method,
         network=card["backbone"].get("model", card["backbone"]["name"]),
         images=len(data["pixels"]),
-        patients=len(data["patients"]),
+        people=PatientOrigin.by(card.get("data", {})).people(len(data["patients"])),
         steps=int(last.get("step", 0)),
         batch_size=card["config"]["train"]["batch_size"],
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
@@ -117,8 +118,8 @@ def _last_values(rows: Rows) -> dict[str, float]:
 def _numbers(last: Mapping[str, float]) -> list[tuple[str, str, str]]:
     """The headline figures as (figure, name, meaning)."""
     known = {
-        "knn": ("AUROC of kNN", "on training patients who were held out; chance is 0.5", ".3f"),
-        "probe": ("AUROC of a linear probe", "on the same patients", ".3f"),
+        "knn": ("AUROC of kNN", "on training images that were held out; chance is 0.5", ".3f"),
+        "probe": ("AUROC of a linear probe", "on the same images", ".3f"),
         "rankme": ("RankMe", "how many dimensions of the features are in use", ".1f"),
         "embedding_std": ("spread of the embeddings", "1 is a sphere, 0 is a point", ".2f"),
     }

@@ -1,8 +1,10 @@
 """From --data to a prepared store that is split into train, validation and test: shared by pretraining and fine-tuning."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +12,9 @@ import torch
 from medssl.config import Config, Data
 from medssl.data.audit import looks_of
 from medssl.data.cache import cache_folder
+from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
-from medssl.data.split import Leaks, find_split
+from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves
 from medssl.data.store import Store
 from medssl.data.workers import end_workers
 from medssl.errors import UserError
@@ -26,13 +29,16 @@ _STATISTICS_ROWS = 2000
 class PreparedDataset:
     """A store and its split. `roles`: "train", "val" or "test" of each row, "" for rows that `data.leaks` leaves out. `holdout`: the rows
     that are held out to evaluate the encoder during pretraining. `stratum`: the label column of the split. `leaks`: the leaks that were
-    found before rows were left out."""
+    found before rows were left out. `drawn_anew`: a sentence where the test is not that of the encoder's pretraining.
+    `cautions`: sentences where the test is not what was asked for."""
 
     store: Store
     roles: np.ndarray
     holdout: np.ndarray
     stratum: str
     leaks: Leaks
+    drawn_anew: str = ""
+    cautions: tuple[str, ...] = ()
 
     @property
     def pretraining(self) -> np.ndarray:
@@ -55,6 +61,11 @@ class PreparedDataset:
         return self.store.table["patient"].factorize()[0]
 
     @property
+    def origin(self) -> PatientOrigin:
+        """Where the patients come from, as the store's card says."""
+        return PatientOrigin.by(self.store.card)
+
+    @property
     def _names(self) -> list[str]:
         return self.store.table[f"label:{self.stratum}"].to_numpy(str).tolist() if self.stratum else [""] * len(self.roles)
 
@@ -70,13 +81,43 @@ def prepare_dataset(source: Source, config: Config, reporter: Reporter, stratum:
 
 
 def split_dataset(store: Store, data: Data, stratum: str | None = None) -> PreparedDataset:
-    """The store, split by patients. `stratum`: as in `prepare_dataset`, and errors as there."""
-    if stratum is None:
-        columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
+    """The store, split by patients. `stratum`: as in `prepare_dataset`, and errors as there; where this data has no such column, the split
+    is made as if there had been no earlier run."""
+    columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
+    if stratum is None or (stratum and stratum not in columns):
         several = data.label and data.label not in columns  # a list of columns: none to stratify by
         stratum = "" if several and "," in data.label else data.label or (columns[0] if len(columns) == 1 else "")
     found = find_split(store, stratum, data, cache_folder())
-    return PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
+    dataset = PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
+    return _with_cautions(dataset, [stratum] if stratum else [], data)
+
+
+def with_unseen_test(dataset: PreparedDataset, columns: Sequence[str], data: Data, card: Mapping[str, Any]) -> PreparedDataset:
+    """The dataset with a test for the question of the label columns `columns` that the encoder of `card` has not seen.
+
+    The split stays as it is where it came with the data, where `data.leaks` allows leaks, and where its test serves already, as on the data
+    of the pretraining. Elsewhere, for instance where the labels came after the pretraining, the test is drawn anew among the patients that
+    the encoder has not seen; then all others stay in training.
+    """
+    table = dataset.store.table
+    if data.leaks == "allow" or not data.test_fraction or "test" in table["split"].to_numpy(str):
+        return dataset
+    seen = Seen.by(card, table).rows
+    if serves(table, columns, dataset.roles, data.test_fraction, seen):
+        return dataset
+    found = find_unseen_split(dataset.store, columns, data, cache_folder(), seen)
+    unseen = len(set(table["patient"].to_numpy(str)[~seen]))
+    sentence = (
+        f"the test is drawn anew: the encoder has not seen {unseen} {dataset.origin.units}, and those with a label are tested, up to "
+        f"{data.test_fraction:.0%} of each class"
+    )
+    anew = replace(dataset, roles=found.roles, holdout=found.holdout, leaks=found.leaks, drawn_anew=sentence)
+    return _with_cautions(anew, columns, data)
+
+
+def _with_cautions(dataset: PreparedDataset, columns: Sequence[str], data: Data) -> PreparedDataset:
+    table, origin = dataset.store.table, dataset.origin
+    return replace(dataset, cautions=tuple(describe_test(table, columns, dataset.roles, data.test_fraction, origin.units)))
 
 
 def open_store_of_run(run: Path, fingerprint: str) -> Store:
@@ -85,10 +126,10 @@ def open_store_of_run(run: Path, fingerprint: str) -> Store:
     data = load_config(run).data
     path = Path(data.path) if data.source.name == "store" else cache_folder() / "stores" / fingerprint
     if not path.is_dir():
-        raise UserError(f"The prepared images are not there: {path}. Name the cache that holds them with MEDSSL_CACHE.")
+        raise UserError(f"The prepared images are not there: {path}. Name the right cache with MEDSSL_CACHE.")
     store = Store.open(path)
     if store.card["fingerprint"] != fingerprint:
-        raise UserError(f"{path} holds other images than those of the run.")
+        raise UserError(f"{path} has other images than the run.")
     return store
 
 
@@ -97,9 +138,8 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
     card, table = dataset.store.card, dataset.store.table
     shape = "x".join(str(n) for n in dataset.store.images.shape[1:])
     skipped = card["counts"]["skipped"]
-    reporter.say(
-        f"data      {len(table)} images {shape} {dataset.store.images.dtype} of {table['patient'].nunique()} patients ({source.kind})"
-    )
+    people = dataset.origin.people(len(set(table["patient"])))
+    reporter.say(f"data      {len(table)} images {shape} {dataset.store.images.dtype} of {people} ({source.kind})")
     for note in source.notes:
         reporter.say(f"          {note}")
     if skipped:
@@ -108,8 +148,14 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
     for sentence in looks_of(dataset.store):
         reporter.warn(f"look      {sentence}")
     patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}
-    reporter.say("split     " + ", ".join(f"{role} {len(p)} images / {len(set(p))} patients" for role, p in patients.items() if len(p)))
-    for sentence in dataset.leaks.sentences():
+    who = "" if dataset.origin.all_unknown else " / {} patients"
+    counts = [f"{role} {len(found)} images{who.format(len(set(found)))}" for role, found in patients.items() if len(found)]
+    drawn_here = (dataset.roles == "test").any() and "test" not in table["split"].to_numpy(str)
+    by = f" (split by {dataset.origin.instead})" if dataset.origin.all_unknown and drawn_here else ""
+    reporter.say("split     " + ", ".join(counts) + by)
+    if dataset.drawn_anew:
+        reporter.say(f"          {dataset.drawn_anew}")
+    for sentence in (*dataset.cautions, *dataset.leaks.sentences()):
         reporter.warn(sentence)
     if out := int((dataset.roles == "").sum()):
         reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")

@@ -10,6 +10,7 @@ import torch
 
 from medssl import __version__, methods
 from medssl.config import Config
+from medssl.data.split import HASH_LETTERS
 from medssl.data.store import contract
 from medssl.data.volume_slices import store_has_slices
 from medssl.encoder import artefact
@@ -17,17 +18,17 @@ from medssl.evaluate import EncoderFacts, Kind
 from medssl.evaluate.models import Classifier, ClassifierCard, Statistics, TrainingFacts, classifier_file
 from medssl.nn import Encoder
 from medssl.runs.dataset import PreparedDataset
+from medssl.runs.next_command import advised_labels
 from medssl.runs.run_dir import now
 
-_HASH_CHARACTERS = 16
 INTENDED_USE = (
     "Features for research on images prepared in the same way. Not a medical device. The weights may hold traces of single training "
     "images: treat them as you treat the data they come from."
 )
 PREDICTIONS_USE = (
-    "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: no "
-    "decision on a patient may rest on it. The weights may hold traces of single training images: treat them as you treat the data they "
-    "come from."
+    "Research on images prepared in the same way, of the kind of people and scanners that it was tested on. Not a medical device: do "
+    "not base a decision about a patient on it. The weights may hold traces of single training images: treat them as you treat the data "
+    "they come from."
 )
 
 
@@ -43,13 +44,17 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
         "method": {"name": method, "title": methods.title(method), "uses_labels": methods.uses_labels(method)},
         "intensity": "float in [0, 1], brighter is more; standardised by mean and std inside the encoder",
         "preparation": dataset.store.card["preparation"] | {"settings": dataset.store.card["settings"]},
-        "data": {key: dataset.store.card[key] for key in ("fingerprint", "content", "counts")},
+        "data": {
+            **{key: dataset.store.card[key] for key in ("fingerprint", "content", "counts")},
+            "patients": dataset.origin.to_dict(),
+        },
         "stratum": dataset.stratum,
         "leaks": {"policy": config.data.leaks, **dataset.leaks.counts()},
         "pretraining": {
-            "patients": sorted({key[:_HASH_CHARACTERS] for key in table["patient"]}),
-            "pixels": sorted({key[:_HASH_CHARACTERS] for key in table["pixel_hash"]}),
+            "patients": sorted({key[:HASH_LETTERS] for key in table["patient"]}),
+            "pixels": sorted({key[:HASH_LETTERS] for key in table["pixel_hash"]}),
         },
+        "advised_labels": advised_labels(config, dataset),
         "config": _config_without_path(config),
         "facts": {key: value for key, value in facts.items() if value == value},
         "provenance": {"medssl": __version__, "torch": torch.__version__, "finished": now(), "run": folder.name},

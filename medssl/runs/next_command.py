@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medssl.config import Config, full_names
 from medssl.data.split import parse_labels
+from medssl.encoder.artefact import CARD
 from medssl.errors import UserError
 from medssl.evaluate.task import label_columns
 from medssl.runs.dataset import PreparedDataset
@@ -27,29 +28,34 @@ def pretrain_after_prepare(data: str, preset: str | None, out: Path | None, sets
     return command_line("pretrain", {"data": out or data, "preset": preset}, kept)
 
 
-def finetune_in_report(folder: Path) -> str:
-    """The fine-tuning that the report of a pretraining advises, which is written without the data."""
-    return command_line("finetune", {"encoder": folder, "labels": _FEW_LABELS})
-
-
-def finetune_after_pretrain(folder: Path, config: Config, dataset: PreparedDataset) -> str:
-    """The fine-tuning of a pretraining's encoder on the same data, with a tenth of the labels where that is enough; "" where the data has
-    no labels. All other settings are in the encoder's card."""
-    table, label = dataset.store.table, None
+def advised_labels(config: Config, dataset: PreparedDataset) -> dict[str, str] | None:
+    """The options of the fine-tuning that is advised for this data: `labels`, a tenth of the labels where that is enough, and `label` where
+    one of several columns must be chosen; None where the data has no labels."""
+    table = dataset.store.table
+    chosen: dict[str, str] = {}
     known = [str(name).removeprefix("label:") for name in table.columns if str(name).startswith("label:")]
     if not known:
-        return ""
+        return None
     try:
         columns = label_columns(table, config.data.label)
     except UserError:  # several columns, and none was chosen
-        label, columns = known[0], known[:1]
+        chosen, columns = {"label": known[0]}, known[:1]
     train = dataset.roles == "train"
     text = table[[f"label:{column}" for column in columns]].to_numpy(str)[train]
     patients = len(set(dataset.patients[train][(text != "").any(axis=1)].tolist()))
     classes = len(columns) if len(columns) > 1 else len(set(text[:, 0].tolist()) - {""})
     (few,) = parse_labels(_FEW_LABELS)
-    labels = _FEW_LABELS if few.of(patients) >= _PATIENTS_A_CLASS * classes else "all"
-    return command_line("finetune", {"label": label, "labels": labels, "encoder": folder})
+    return chosen | {"labels": _FEW_LABELS if few.of(patients) >= _PATIENTS_A_CLASS * classes else "all"}
+
+
+def finetune_after_pretrain(folder: Path) -> str:
+    """The fine-tuning of the encoder in `folder`, for the terminal and the report alike: the card holds what `advised_labels` found in the
+    data. The card of an older version does not say it. All other settings are in the card."""
+    advised = json.loads((folder / CARD).read_text("utf-8")).get("advised_labels", {"labels": _FEW_LABELS})
+    if advised is None:
+        unlabelled = command_line("finetune", {"encoder": folder})
+        return f"{unlabelled} --data PATH, where PATH has images with labels: a table beside them, or class folders"
+    return command_line("finetune", {**advised, "encoder": folder})
 
 
 def predict_after_finetune(folder: Path, config: Config, encoder: Path) -> str:

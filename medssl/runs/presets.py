@@ -1,12 +1,18 @@
-"""Presets: complete YAML files in `configs/`, chosen by the kind of data and the device, or by name."""
+"""Presets: complete YAML files in `configs/`, chosen by the modality, colour and size of the images and by the device, or by name."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medssl.data.dicom import WITHOUT_HU
+from medssl.data.peek import Peek
 from medssl.errors import UserError, suggest
 from medssl.plain_yaml import read_yaml
 
 _SMALL_EDGE = 64
+# The presets of slices. MR, PET and nuclear medicine have no fixed scale of grey values, nor has a CT without HU.
+_OF_MODALITY = {"CT": "ct", "MR": "mr", "PT": "mr", "NM": "mr", WITHOUT_HU: "mr"}
 
 
 def folder() -> Path:
@@ -16,11 +22,27 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def choose(channels: int, edge: int, device: str) -> str:
-    """The name of the preset for images with `channels` channels and an edge of `edge` pixels. CPU presets end in `_cpu`."""
-    small = edge <= _SMALL_EDGE
-    kind = ("medmnist" if small else "chest_xray") if channels == 1 else ("natural" if small else "colour")
+def choose(look: Peek, device: str) -> str:
+    """The name of the preset for images that look so. CPU presets end in `_cpu`.
+
+    Grey slices get the preset of their modality, by what most images are. The presets for small published sets are for files that know
+    of no modality: a brain of 64 pixels is none of them.
+    """
+    small = look.edge <= _SMALL_EDGE and not look.modalities
+    if look.channels == 3:
+        kind = "natural" if small else "colour"
+    else:
+        groups = by_kind(look.modalities)
+        kind = max(groups, key=groups.__getitem__, default="") or ("medmnist" if small else "chest_xray")
     return f"{kind}_cpu" if device == "cpu" else kind
+
+
+def by_kind(modalities: Mapping[str, int]) -> Counter[str]:
+    """The number of images that each kind of preset suits: "ct", "mr", or "" for radiographs and all other modalities."""
+    kinds = Counter[str]()
+    for name, number in modalities.items():
+        kinds[_OF_MODALITY.get(name, "")] += number
+    return kinds
 
 
 def gpu_preset(preset: str) -> str:

@@ -1,5 +1,6 @@
 """The configuration for new data: a preset that suits the images, with the user's flags and --set settings on top."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 from medssl import plugins
 from medssl.config import Config, Data, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
-from medssl.data.peek import may_leave_bits_unused, peek
-from medssl.data.pseudonyms import describe_unknown_patients
+from medssl.data.modality import format_counts, keep_modality
+from medssl.data.patients import PatientOrigin, without_shared_ids
+from medssl.data.peek import Peek, may_leave_bits_unused, peek
 from medssl.data.store import SETTINGS, Store
 from medssl.errors import UserError
 from medssl.runs import presets
@@ -18,7 +20,7 @@ _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
 def list_source(data: Data, stratum: str = "") -> Source:
-    """The source, with all of its records, that the configuration names. A note says where patients are unknown.
+    """The source, with all of its records, that the configuration names. Notes say where patients are unknown or guessed.
 
     A table's columns that `data.label` and `stratum` name are read as labels; `stratum` is the label column that an earlier run split the
     patients by.
@@ -28,7 +30,8 @@ def list_source(data: Data, stratum: str = "") -> Source:
         columns = dict.fromkeys([*settings.labels, *(name.strip() for name in names if name.strip())])
         settings = settings.model_copy(update={"labels": tuple(columns)})
     source = plugins.find("data.sources", settings.name).build(settings, data.path)
-    return replace(source, notes=(*source.notes, *describe_unknown_patients(source.records)))
+    source = without_shared_ids(keep_modality(source, data.modality))
+    return replace(source, notes=(*source.notes, *PatientOrigin.of(source.records).sentences()))
 
 
 def warn_of_table(reporter: Reporter, source: Source) -> None:
@@ -95,11 +98,11 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
         )
     if preset is None:
         assert look is not None
-        device = _device_type(overrides.get("device", "auto"))
-        preset = presets.choose(1 if windows else look.channels, look.edge, device)
+        device, given = _device_type(overrides.get("device", "auto")), "modality" in _plugin_mapping(overrides.get("data"))
+        preset, modality = _choose_preset(reporter, source, look, data_config, device, modality_is_given=given)
+        if modality != data_config.modality:
+            origin["data"]["modality"], source = modality, keep_modality(source, modality)
         preset_values = presets.load(preset)
-        kind = f"{windows} windows" if windows else "grey" if look.channels == 1 else "colour"
-        reporter.say(f"preset    {preset} ({kind} pictures, about {look.edge} pixels, on {device})")
     if presets.gpu_preset(preset):
         reporter.say(f"          a small version of the GPU preset {presets.gpu_preset(preset)}")
     if windows:
@@ -108,7 +111,45 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS if name in prepared}
     preset_values = _fit_length(_drop_network_settings(preset_values, overrides), overrides)
-    return merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides), source
+    values = merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides)
+    if text := _describe_windows(_resolve_data(values["data"]).window):
+        reporter.say(f"window    {text}" + ("" if windows else "; for another one: --set data.window=lung"))
+    return values, source
+
+
+def _choose_preset(reporter: Reporter, source: Source, look: Peek, data: Data, device: str, *, modality_is_given: bool) -> tuple[str, str]:
+    """The preset that suits the images, and the value of `data.modality` that the preset needs. Both are said, with the reason."""
+    windows = len(windows_hu(data.window))
+    counts = look.modalities
+    if windows:  # a window in HU is for CT
+        look = replace(look, channels=1, modalities={"CT": 1})
+    preset = presets.choose(look, device)
+    kind = f"{windows} windows" if windows > 1 else "grey" if look.channels == 1 else "colour"
+    known = "".join(f"{name}, " for name in counts or look.modalities)
+    reporter.say(f"preset    {preset} ({known}{kind} pictures, about {look.edge} pixels, on {device})")
+    kinds = presets.by_kind(counts)
+    if look.channels == 3 or len(kinds) < 2 or source.kind == "store":
+        return preset, data.modality
+    read = "" if sum(counts.values()) >= len(source.records) else " among the images that were looked at"
+    reason = "A window in HU is for CT." if windows else "The preset is that of most images."
+    text = f"Several modalities: {format_counts(Counter(counts))}{read}. {reason}"
+    if not preset.startswith("ct"):
+        reporter.warn(text)
+    elif not modality_is_given and any(record.reader == "dicom" for record in source.records):
+        reporter.warn(
+            f"{text} Only the CT is used, as a window in HU fits no other image. To use all images, name another preset: "
+            f"--preset {'chest_xray_cpu' if device == 'cpu' else 'chest_xray'}"
+        )
+        return preset, "CT"
+    else:
+        reporter.warn(f"{text} All images get the window in HU, which fits CT only. Keep CT and other images in folders of their own.")
+    return preset, data.modality
+
+
+def _describe_windows(window: str) -> str:
+    """The windows in HU with their numbers; "" where there are none."""
+    each = [f"centre {centre:g} HU, width {width:g} HU" for centre, width in windows_hu(window)]
+    return f"{window} ({'; '.join(each)}), the same for all images" if each else ""
 
 
 def _keep_sizes(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

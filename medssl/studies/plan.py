@@ -146,7 +146,7 @@ def save_study(study: Study) -> None:
         changed = {key for key in old if new.get(key) != old[key]} | {key for key in new.keys() - old.keys() if key[0] not in _EXTENSIBLE}
         if changed:
             lines = "\n".join(f"  {'.'.join(key)}: was {old.get(key)!r}, is {new.get(key)!r}" for key in sorted(changed))
-            raise UserError(f"{study.out} holds another study, which was started with\n{lines}\nName another out, or use the old settings.")
+            raise UserError(f"{study.out} has another study, which was started with\n{lines}\nName another out, or use the old settings.")
     write_atomically(path, f"# medssl study\n{to_yaml(study)}".encode())
 
 

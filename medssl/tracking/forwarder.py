@@ -51,7 +51,7 @@ class Forwarder:
             self._thread.join(0.05)
         if self._thread.is_alive() and "outage" not in self._warned:
             self._warned.add("outage")
-            self._warn(f"MLflow did not take everything in time. Send the rest with: medssl track {self._folder}")
+            self._warn(f"MLflow did not receive everything in time. Send the rest with: medssl track {self._folder}")
 
     def _timeout(self, status: str) -> float:
         if status == "KILLED" or self._stop():
@@ -93,8 +93,8 @@ class Forwarder:
             if kind not in self._warned:
                 self._warned.add(kind)
                 self._warn(
-                    f"MLflow at {self._session.address}: {first_line(error)}. The run goes on, and metrics.jsonl keeps all of its "
-                    f"records. If MLflow lacks some when the run has ended, send them with: medssl track {self._folder}"
+                    f"MLflow at {self._session.address}: {first_line(error)}. The run continues, and metrics.jsonl keeps all of its "
+                    f"records. If some are missing in MLflow when the run has ended, send them with: medssl track {self._folder}"
                 )
             return kind == "refusal"
         return True

@@ -162,7 +162,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     try:
         return torch.load(body, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path} is refused: it holds something else than tensors, numbers and text. Nothing of it was run.") from None
+        raise UserError(f"{path} is refused: it contains something other than tensors, numbers and text. No code in it was run.") from None
 
 
 def _describe_damage(step: int, path: Path, damage: dict[Path, str]) -> str:

@@ -66,7 +66,7 @@ def diagnose(metrics: CollapseMetrics, collapse_std: float) -> Cause | None:
         return Cause(
             "constant input",
             f"The views are all alike: a pixel differs between images by {f.pixel_std:.4f} of full white, less than one grey value. Look "
-            "at views.png; then change what made them so, data.window or views.recipe.",
+            "at views.png; then change data.window or views.recipe.",
         )
     if f.relative_update > _LARGEST_UPDATE:
         return Cause(
@@ -87,8 +87,8 @@ def diagnose(metrics: CollapseMetrics, collapse_std: float) -> Cause | None:
             "projector",
             f"The embeddings shrink to a point: their spread is {f.embedding_std:.3f}, where 1 is a sphere and 0 a point. The encoder's "
             f"features still differ (by {f.feature_std:.2g} of their length): it is the projector or the predictor that collapses. Lower "
-            "train.lr, lengthen train.warmup_epochs, or strengthen what holds the method up: larger batches where there are negatives, a "
-            "momentum nearer to 1 where there is a moving target.",
+            "train.lr, lengthen train.warmup_epochs, or strengthen what prevents a collapse: a larger batch for a method with negatives, a "
+            "momentum nearer to 1 for a method with a target network.",
         )
     if f.embedding_rank < _SMALLEST_RANK:
         return Cause(

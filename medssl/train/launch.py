@@ -69,7 +69,7 @@ def _parse_launch(environment: Mapping[str, str], launcher: str, *names: str) ->
         found = Launch(rank, size, local, _gpu_index(environment, local), environment["MASTER_ADDR"], port)
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{launcher} started this process, but {', '.join(names)}, MASTER_ADDR and MASTER_PORT do not say where it belongs ({error}). "
+            f"{launcher} started this process, but {', '.join(names)}, MASTER_ADDR and MASTER_PORT do not say which one it is ({error}). "
             "Start it with torchrun or srun, or unset these variables."
         ) from None
     if not (0 <= rank < size and 0 <= local < size and found.address):

@@ -37,7 +37,7 @@ CASES = {
     "a preparation without data": (["prepare"], ["--data chestxray/", "--data phantom"]),
     "a pretraining on one picture": (
         ["pretrain", "--data", "good/00.png"],
-        ["good/00.png holds a single image", "Name several"],
+        ["good/00.png has a single image", "Name several"],
     ),
     "no such folder": (["pretrain", "--data", "nowhere"], ["nowhere"]),
     "no image in the folder": (["pretrain", "--data", "empty"], ["empty"]),

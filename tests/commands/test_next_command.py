@@ -1,5 +1,6 @@
 """The command that each command prints for what comes next, pasted into a shell."""
 
+import html
 import os
 import shlex
 import shutil
@@ -13,7 +14,7 @@ import pytest
 
 from medssl.config import resolve
 from medssl.runs.dataset import PreparedDataset
-from medssl.runs.next_command import command_line, finetune_after_pretrain, predict_after_finetune, pretrain_after_prepare
+from medssl.runs.next_command import advised_labels, command_line, predict_after_finetune, pretrain_after_prepare
 
 NAME = "my scans [ward 3]"
 
@@ -46,7 +47,9 @@ def test_each_printed_command_runs_as_it_stands_from_the_first_to_a_table_of_pre
     training = [item for item in small if not item.startswith("data.")] + ["train.steps=2", "tracking.mlflow=false"]
     options = command_line("", {"out": "runs of [today]/first"}, training).removeprefix("medssl ")
     line = following(paste(f"{line} {options}"))
-    assert line.startswith("medssl finetune --labels all --encoder 'runs of [today]/first'")
+    assert line == "medssl finetune --labels all --encoder 'runs of [today]/first'"
+    page = (tmp_path / "runs of [today]" / "first" / "report.html").read_text("utf-8")
+    assert html.escape(line) in page.replace("&#39;", "&#x27;"), "the report advises the same"
     line = following(paste(f"{line} --out 'runs of [today]/second'"))
     assert line.startswith("medssl predict --model 'runs of [today]/second' --data 'my scans [ward 3]'")
     paste(line)
@@ -78,10 +81,10 @@ class Table:
 @pytest.mark.parametrize(
     ("patients", "labels", "expected"),
     [
-        (200, {"label": ["a", "b"]}, "--labels 10pct"),
-        (80, {"label": ["a", "b"]}, "--labels all"),
-        (200, {"grade": ["1", "2"], "sex": ["f", "m"]}, "--label grade --labels 10pct"),
-        (200, {"mass": ["0", "1"], "cyst": ["0", "0"]}, "--labels 10pct"),
+        (200, {"label": ["a", "b"]}, {"labels": "10pct"}),
+        (80, {"label": ["a", "b"]}, {"labels": "all"}),
+        (200, {"grade": ["1", "2"], "sex": ["f", "m"]}, {"label": "grade", "labels": "10pct"}),
+        (200, {"mass": ["0", "1"], "cyst": ["0", "0"]}, {"labels": "10pct"}),
         (200, {}, None),
     ],
 )
@@ -89,8 +92,7 @@ def test_a_fine_tuning_takes_a_tenth_where_it_is_enough_and_names_a_column_where
     store = Table(patients, **{name: values * (patients // 2) for name, values in labels.items()})
     nobody = np.zeros(patients, bool)
     dataset = PreparedDataset(store, np.full(patients, "train"), nobody, "", None)  # pyright: ignore[reportArgumentType]
-    line = finetune_after_pretrain(Path("run 1"), resolve({}), dataset)
-    assert line == (f"medssl finetune {expected} --encoder 'run 1'" if expected else "")
+    assert advised_labels(resolve({}), dataset) == expected
 
 
 def test_after_a_knn_which_is_not_exported_comes_a_linear_probe_and_else_a_prediction_with_what_the_source_was_told():

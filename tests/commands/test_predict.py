@@ -29,7 +29,7 @@ def test_a_folder_of_pictures_becomes_a_table_with_what_scikit_learn_says(predic
     assert all(re.fullmatch("[0-9a-f]{32}", row["patient"]) for row in rows)
     assert all(0 <= float(row["out_of_distribution"]) <= 1 for row in rows)
     assert Path("predictions.csv").stat().st_mode & 0o777 == 0o600
-    for part in ("48 labels of 24 patients", "0.875 [0.750, 1.000]", "predicted 3 images", "no medical device", "normal, sick"):
+    for part in ("48 labels of 24 patients", "0.875 [0.750, 1.000]", "predicted 3 images", "not a medical device", "normal, sick"):
         assert part in said
 
 
@@ -60,7 +60,7 @@ def test_below_the_confidence_that_is_asked_for_nothing_is_predicted(predict_com
     assert code == 0, said
     assert [row["abstained"] for row in table()] == ["true" if c < threshold else "false" for c in confidence]
     assert all((row["prediction"] == "") == (row["abstained"] == "true") for row in table())
-    assert f"{int((confidence < threshold).sum())} with a decision left open" in said
+    assert f"{int((confidence < threshold).sum())} without a prediction: their confidence is below" in said
     assert predict_command("--data", "ward", "--abstain-below", "1.5")[0] == 2
 
 

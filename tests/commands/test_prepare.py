@@ -134,7 +134,7 @@ def test_it_says_what_was_found_and_leaves_store_audit_and_contact_sheet(calm) -
         (("--data", "{many}", "--shard", "half"), "3/16"),
         (("--data", "{many}", "--set", "train.lr=1"), "train belongs to pretrain"),
         (("--data", "{many}", "--set", "data.sise=16"), "'size'"),
-        (("--data", "{many}", "--preset", "medmnist_cpu", "--out", "{many}"), "is no whole store"),
+        (("--data", "{many}", "--preset", "medmnist_cpu", "--out", "{many}"), "is not a complete store"),
     ],
 )
 def test_wrong_input_ends_with_2_and_one_message_before_anything_is_written(
@@ -166,7 +166,10 @@ def test_ctrl_c_ends_with_3_and_the_same_command_goes_on_without_reading_again(m
     subprocess.run(["cp", "-a", many, data], check=True)  # noqa: S607
     cache, arguments = tmp_path / "cache", ("prepare", "--data", data, *SETTINGS)
     code, said = stopped(cache, key, signal.SIGINT, lambda: len(chunks(cache)) >= 2, *arguments)
-    assert (code, said.splitlines()[-1]) == (3, "warning: Stopped. What has been prepared is kept; the same command goes on from there.")
+    assert (code, said.splitlines()[-1]) == (
+        3,
+        "warning: Stopped. The prepared images are kept, and the same command continues with the others.",
+    )
     done = len(chunks(cache))
     assert 2 <= done < 8
     for file in sorted(data.rglob("*.png"))[: 128 * done]:

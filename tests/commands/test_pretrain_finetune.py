@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sqlite3
 
 import numpy as np
@@ -15,6 +16,7 @@ from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
 from medssl.commands.report import report
 from medssl.config import Config
+from medssl.data.patients import PatientOrigin
 from medssl.errors import UserError
 from medssl.evaluate.schema import LeakCheck
 from medssl.plain_yaml import read_yaml
@@ -125,8 +127,28 @@ def test_the_same_command_gives_the_same_encoder(runs, pictures, small, reporter
 
 
 def test_an_encoder_that_has_seen_the_test_patients_is_refused(runs, pictures, small, reporter, tmp_path):
-    with pytest.raises(UserError, match="seen in pretraining"):
-        finetune(reporter(), labels="50pct", encoder=str(runs[0] / "pretrain"), out=tmp_path / "leak", sets=[*small, "data.split_seed=1"])
+    """The test comes with the data, so medssl must not draw another one."""
+    table = pd.read_csv(pictures / "labels.csv", dtype=str)
+    official = ["test" if int(patient) < 8 else "train" for patient in table["patient_id"]]
+    shutil.copytree(pictures, tmp_path / "pictures")
+    table.assign(split=official).to_csv(tmp_path / "pictures" / "labels.csv", index=False)
+    with pytest.raises(UserError, match=r"seen in pretraining.*Take the split out of the data"):
+        finetune(
+            reporter(),
+            labels="50pct",
+            encoder=str(runs[0] / "pretrain"),
+            data=str(tmp_path / "pictures"),
+            out=tmp_path / "leak",
+            sets=small,
+        )
+
+
+def test_with_another_seed_of_the_split_the_test_still_has_unseen_patients_alone(runs, small, reporter, tmp_path):
+    sets, encoder = [*small, "data.split_seed=1", "tracking.mlflow=false"], str(runs[0] / "pretrain")
+    finetune(reporter(), labels="all", mode="knn", encoder=encoder, out=tmp_path / "out", sets=sets)
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["leak_check"]["leaked"] == 0
+    assert found["task"]["test"]["n_patients"] == 6
 
 
 def test_the_newest_finished_pretraining_is_found_without_an_argument(runs, small, reporter, tmp_path, monkeypatch):
@@ -165,8 +187,17 @@ def test_the_report_opens_offline(runs):
 
 
 @pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize(("before", "now", "warned"), [(1, 0, True), (1, 1, False), (0, 0, False)])
+def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_is_said(reporter, before, now, warned):
+    card = {"data": {"patients": {"unknown": before}}, "pretraining": {"patients": [], "pixels": []}}
+    said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
+    command._check_leaks(said, card, test, Config(), PatientOrigin(unknown=now))
+    assert any("pretrained without knowing patients" in text for text in said.warned) == warned
+    assert ("unknown patients" in said.said[0]) == bool(now)
+
+
 def test_a_fine_tuning_warns_where_its_encoder_was_pretrained_with_labels_and_only_there(reporter, labels):
     card = {"method": {"uses_labels": labels}, "pretraining": {"patients": [], "pixels": []}}
     said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
-    assert command._check_leaks(said, card, test, Config()) == LeakCheck(patients=1, images=1, leaked=0)
+    assert command._check_leaks(said, card, test, Config(), PatientOrigin()) == LeakCheck(patients=1, images=1, leaked=0)
     assert [text for text in said.warned if "pretrained with the labels" in text] == said.warned and len(said.warned) == labels

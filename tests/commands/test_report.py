@@ -41,7 +41,7 @@ def test_one_run_gets_its_own_report_again_and_keeps_all_else(medssl, tmp_path):
     assert "Label efficiency: " in page and "moco" in page
     assert all((tmp_path / "runs/a" / name).read_bytes() == content for name, content in before.items())
     code, said = medssl("runs/a")
-    assert code == 2 and "No classifier at" in said and "stays as it is" in said
+    assert code == 2 and "No classifier at" in said and "it is not replaced" in said
     assert medssl("runs/a", "--overwrite")[0] == 0
     code, said = medssl("runs/a", "--out", "page.html")
     assert code == 0 and "report    page.html (1 run)\n" in said and "There is no map of the features, neighbours and Grad-CAM" in said

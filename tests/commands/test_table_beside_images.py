@@ -27,7 +27,7 @@ def check_warned(lines) -> None:
     assert warning.startswith("The table beside the images, row 1: the columns seem to be separated by semicolons")
     assert "patients, labels and splits that it may hold are missing" in warning
     assert f"--set {IGNORE}" in warning
-    assert any("Patients are unknown: each image counts as a patient of its own." in text for text in lines.said)
+    assert any("Patients are unknown: each image counts as a patient of its own, " in text for text in lines.said)
 
 
 def test_preparing_pretraining_and_predicting_go_on_with_a_warning_and_fine_tuning_is_refused(semicolons, small, tmp_path, reporter, model):
@@ -37,7 +37,7 @@ def test_preparing_pretraining_and_predicting_go_on_with_a_warning_and_fine_tuni
     predict(lines[2], data=semicolons, model=str(model.folder), out=tmp_path / "table.csv")
     for said in lines[:3]:
         check_warned(said)
-    with pytest.raises(UserError, match=r"semicolons(?s:.*)Correct the table, or go on without it: --set data\.source\.table=none"):
+    with pytest.raises(UserError, match=r"semicolons(?s:.*)Correct the table, or continue without it: --set data\.source\.table=none"):
         finetune(lines[3], encoder=str(run), out=tmp_path / "tuned")
     assert not (tmp_path / "tuned").exists()
     pretrain(lines[4], data=semicolons, out=tmp_path / "silent", sets=[*sets, IGNORE])

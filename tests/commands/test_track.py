@@ -221,5 +221,5 @@ def test_a_server_that_is_down_ends_with_2_and_its_address_within_seconds(folder
         code, error = ended(capsys, folder)
     assert time.monotonic() - began < 15
     assert code == 2
-    assert f"MLflow at http://{address} did not take the records of {folder}" in error
+    assert f"MLflow at http://{address} did not accept the records of {folder}" in error
     assert not {"secret", "somebody"} & set(error.replace("@", " ").replace(":", " ").replace("/", " ").split())

@@ -23,6 +23,7 @@ def audit_of(source: Source, cache: Path) -> dict:
 def test_the_audit_counts_what_a_person_wants_to_know(make_source: MakeSource, tmp_path: Path) -> None:
     found = audit_of(make_source(deep=(2,), broken=(1,), skipped=(("a.dcm", "no_pixels", "a plan"),)), tmp_path / "cache")
     assert found["images"] == {"found": 6, "used": 4, "skipped": {"no_pixels": 1, "truncated": 1}}
+    assert found["patients"].pop("origin") == {"stated": 4, "guessed": 0, "unknown": 1, "instead": "image"}
     assert found["patients"] == {"count": 3, "images_each": {"least": 1, "median": 1.0, "most": 2}, "studies": 1, "series": 0}
     assert (found["size"], found["bits"], found["view"]) == ({"20 x 20": 4}, {"8": 3, "16": 1}, {"PA": 3, "unknown": 1})
     assert found["labels"] == {"finding": {"yes": 3, "no": 1}}

@@ -27,6 +27,25 @@ def test_grey_images_have_one_channel_and_the_shorter_side_is_the_edge(shared_da
     assert peek(archive, Data()) == Peek(channels=1, edge=28, bits=8)
 
 
+def test_modalities_are_those_of_the_headers_or_of_what_was_read(
+    tmp_path: Path, write_dicom: Callable[..., Path], scene: np.ndarray
+) -> None:
+    stored = (scene * 4095).astype(np.uint16)
+    write_dicom(stored, 12, "ct.dcm", Modality="CT", RescaleSlope=1, RescaleIntercept=-1024)
+    write_dicom(stored, 12, "raw.dcm", Modality="CT")
+    Image.fromarray((scene * 255).astype(np.uint8)).save(tmp_path / "a.png")
+
+    def modalities(*files: str, **extra: str) -> object:
+        records = (Record(name, "raster" if name.endswith("png") else "dicom", extra=extra) for name in files)
+        return peek(Source("manifest", tmp_path, tuple(records)), Data()).modalities
+
+    assert modalities("ct.dcm", "ct.dcm", "ct.dcm", modality="CT") == {"CT": 3}
+    assert modalities("raw.dcm", "raw.dcm", modality="CT") == {"CT without HU": 2}
+    assert modalities("ct.dcm", modality="PT") == {"PT": 1}, "the header decides, whatever was read"
+    assert modalities("ct.dcm", "raw.dcm", "a.png", modality="CT") == {"CT": 1, "CT without HU": 1, "unknown": 1}
+    assert modalities("a.png") == {}
+
+
 def test_the_largest_depth_counts(make_source: Callable[..., Source]) -> None:
     assert peek(make_source(deep=(3,)), Data()).bits == 16
 

@@ -186,7 +186,7 @@ def test_a_store_in_a_folder_of_ones_own_is_replaced_by_one_of_other_data_but_no
     assert prepare(source, DATA, tmp_path / "cache", out=out).path == out
     shorter = replace(source, records=source.records[:3])
     assert len(prepare(shorter, DATA, tmp_path / "cache", out=out).images) == 3
-    with pytest.raises(UserError, match="is no whole store"):
+    with pytest.raises(UserError, match="is not a complete store"):
         prepare(source, DATA, tmp_path / "cache", out=source.root)
     (tmp_path / "other").mkdir()
     for file in source.root.iterdir():

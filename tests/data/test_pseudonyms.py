@@ -2,7 +2,7 @@
 
 import pytest
 
-from medssl.data.pseudonyms import describe_unknown_patients, pseudonymize
+from medssl.data.pseudonyms import pseudonymize
 from medssl.types import Record
 
 SITE = b"k" * 32
@@ -34,24 +34,3 @@ def test_a_uid_is_one_study_under_any_patient_and_a_visits_number_is_not() -> No
     assert key("ann", "1.2.840.1").study == key("bob", "1.2.840.1").study
     assert key("ann", "1").study != key("bob", "1").study
     assert key("ann", "1").study == key("ann", "1").study
-
-
-@pytest.mark.parametrize(
-    ("records", "said"),
-    [
-        ([("1", None, None)], []),
-        ([(None, None, None), (" ", None, None)], ["Patients are unknown: each image counts as a patient of its own."]),
-        ([(None, None, "a"), (None, None, "a")], ["Patients are unknown: each file counts as a patient of its own."]),
-        ([(None, "s", None)], ["Patients are unknown: each study counts as a patient of its own."]),
-        (
-            [("1", None, None), (None, None, None)],
-            ["The patients of 1 of 2 images are unknown: each image counts as a patient of its own."],
-        ),
-        (
-            [(None, "s", None), (None, None, None)],
-            ["Patients are unknown: each study, or image without a study, counts as a patient of its own."],
-        ),
-    ],
-)
-def test_what_counts_as_a_patient_is_said_where_patients_are_unknown(records: list, said: list[str]) -> None:
-    assert describe_unknown_patients([Record("a", "raster", patient=p, study=s, series=series) for p, s, series in records]) == said

@@ -223,7 +223,7 @@ def test_a_test_patient_or_a_test_image_seen_in_pretraining_is_refused() -> None
     assert refuse_leak(clean, table) == LeakCheck(patients=2, images=4, leaked=0)
     patient = {"pretraining": {"patients": [hexed("patient", 1)[:16]], "pixels": []}}
     with pytest.raises(
-        UserError, match=r"^2 of 4 test images were seen in pretraining: 1 patients are the same, 0 images.*data\.test_fraction"
+        UserError, match=r"^2 of 4 test images were seen in pretraining: 1 patients are the same, 0 images.*data\.leaks=allow"
     ):
         refuse_leak(patient, table)
     assert refuse_leak(patient, table, allowed=True).leaked == 2

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medssl.errors import UserError
-from medssl.evaluate.task import class_order, define_task, label_columns
+from medssl.evaluate.task import class_order, define_task, few_test_patients, label_columns
 
 
 def a_table(labels: list[str], patients: list[str] | None = None, pixels: list[str] | None = None) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def test_columns_of_0_and_1_are_one_question_of_several_labels_and_what_is_not_k
 
 def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> None:
     table = several_labels(mass="10-1", view="2011")
-    with pytest.raises(UserError, match="Label column 'view' says more than 0 and 1"):
+    with pytest.raises(UserError, match="Label column 'view' has values other than 0 and 1"):
         label_columns(table, "mass,view")
     assert label_columns(table, "view") == ["view"]
 
@@ -108,6 +108,26 @@ def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> No
 def test_a_label_that_is_never_present_in_the_test_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="No test image has the class '1' of 'effusion', which 1 others have"):
         define_task(several_labels(mass="1010", effusion="0100"), ["mass", "effusion"], np.array(["train", "train", "test", "test"]))
+
+
+@pytest.mark.parametrize(("patients", "said"), [(6, "only 6 patients (0 3, 1 3)"), (9, "only 9 patients (1 4)"), (10, ""), (40, "")])
+def test_a_test_with_fewer_than_ten_patients_or_five_of_a_class_is_told(patients: int, said: str) -> None:
+    rows = {"patient": [f"p{n}" for n in range(2 * patients)], "label:x": [str(n % 2) for n in range(2 * patients)]}
+    table = pd.DataFrame({**rows, "pixel_hash": rows["patient"]})
+    task = define_task(table, ["x"], np.repeat(["test", "train"], patients))
+    assert said in few_test_patients(task) and bool(said) == bool(few_test_patients(task))
+    assert "images" in few_test_patients(task, "images") or not said
+
+
+def test_of_several_labels_patients_with_and_without_each_are_counted() -> None:
+    rows = {
+        "patient": [f"p{n}" for n in range(80)],
+        "label:a": ["0", "0", "1", "1"] * 20,
+        "label:b": ["1", "0", *["0", "1"] * 9, *["0", "0"] * 30],
+    }
+    table = pd.DataFrame({**rows, "pixel_hash": rows["patient"]})
+    roles = np.array(["test", "train"] * 40)
+    assert "(b 1)" in few_test_patients(define_task(table, ["a", "b"], roles))
 
 
 def test_classes_are_in_order_where_the_user_says_so_and_there_are_more_than_two() -> None:

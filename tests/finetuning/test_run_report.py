@@ -41,7 +41,7 @@ def test_the_report_that_is_written_again_equals_that_of_the_fine_tuning(runs, r
     page.unlink()
     report(said, runs=[runs / mode])
     assert page.read_text("utf-8") == before and said.warned == []
-    assert ("has no weights to be kept" in before) == (mode == "knn")
+    assert ("has no weights to keep" in before) == (mode == "knn")
 
 
 @pytest.mark.parametrize("mode", ["linear", "full"])
@@ -77,7 +77,7 @@ def test_a_report_with_pictures_is_not_replaced_by_one_without_unless_that_is_wa
     shutil.copytree(runs / "linear", run)
     before, picture = (run / "report.html").read_bytes(), (run / "figures" / "grad_cam.png").read_bytes()
     lose(run, monkeypatch)
-    with pytest.raises(UserError, match=rf"{why}[^\n]*\n[^\n]* stays as it is"):
+    with pytest.raises(UserError, match=rf"{why}[^\n]*\n[^\n]* it is not replaced"):
         report(said, runs=[run])
     assert (run / "report.html").read_bytes() == before and said.said == []
     report(said, runs=[run], out=tmp_path / "page.html")
@@ -99,7 +99,7 @@ def test_images_that_are_not_those_of_the_run_are_not_shown(runs, reporter, tmp_
     results.write_text(results.read_text().replace(fingerprint, other.name))
     try:
         shutil.copytree(store, other)
-        with pytest.raises(UserError, match="holds other images than those of the run"):
+        with pytest.raises(UserError, match="has other images than the run"):
             report(reporter(), runs=[tmp_path / "run"])
     finally:
         shutil.rmtree(other)

@@ -9,7 +9,7 @@ from small import noise_batch, small_method
 
 from medssl.methods.vicreg import c, v, vicreg_loss
 
-REFERENCE = "eq. 1 to 6 written out; lightly VICRegLoss with twice the weight of the variance, which it halves"
+REFERENCE = "eq. 1 to 6 written out; lightly VICRegLoss with twice the weight of the variance, because lightly halves the variance"
 FAULTS = {
     "variance for standard deviation": ("torch.sqrt(Z.var(dim=0) + EPS)", "Z.var(dim=0)"),
     "no hinge": ("F.relu(1 - torch.sqrt(Z.var(dim=0) + EPS)).mean()", "(1 - torch.sqrt(Z.var(dim=0) + EPS)).mean()"),

@@ -1,6 +1,7 @@
 """Real, short trainings that are watched: what the records then hold, what a bad step costs, and when the alarm sounds or ends the run."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,16 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 def alarms(said: Any) -> list[str]:
     return [text for text in said.warned if text.startswith("Alarm")]
+
+
+def test_each_step_says_how_long_the_rest_takes_with_the_evaluations_once_the_first_steps_are_over(job, reporter):
+    this, said = job("train.steps=15", "monitor.knn_every_epochs=1"), {}
+    watching = reporter()
+    watching.progress = lambda _task, done, _total, facts: said.update({done: facts})
+    train_and_export(watching, this)
+    assert all(math.isnan(said[done]["seconds_left"]) for done in range(1, 7))
+    assert all(said[done]["seconds_left"] > 0 for done in range(7, 15)), "the evaluation of step 5 was measured"
+    assert said[15]["seconds_left"] == 0
 
 
 def test_everything_that_is_measured_is_in_the_records_and_the_picture_in_the_folder(job, reporter):

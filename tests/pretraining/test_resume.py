@@ -107,7 +107,7 @@ def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_
     assert time.monotonic() - asked < 8
     step = checkpoint.load(folder)[0]["step"]
     assert step >= 5
-    assert f"Stopped at step {step} of 4000. Go on with: medssl pretrain --resume {folder}" in said
+    assert f"Stopped at step {step} of 4000. Continue with: medssl pretrain --resume {folder}" in said
 
 
 @pytest.mark.slow

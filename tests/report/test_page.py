@@ -138,6 +138,29 @@ def test_nothing_is_claimed_of_pretraining_where_no_leak_was_looked_for() -> Non
     assert "150 images of 102 patients that its fine-tuning had not seen." in Page(render(document)).shown
 
 
+def test_of_unknown_patients_the_page_claims_none_and_says_what_that_means() -> None:
+    document = a_document()
+    unknown = {"stated": 0, "guessed": 0, "unknown": 759, "instead": "image"}
+    document["data"]["patients"] = document["encoder"]["patients"] = unknown
+    shown = " ".join(Page(render(document)).shown.split())
+    assert "scored once on 150 images of unknown patients that" in shown
+    assert "1,549 different images of unknown patients" in shown
+    assert "Patients are unknown: each image counts as a patient of its own, so images of one patient may stand on both sides" in shown
+    assert "unseen test images" in shown and "resamples of the test images and the draws" in shown
+    assert not re.search(r"[0-9] patients(?!:)|unseen patients|test patients", shown)
+
+
+def test_with_few_test_patients_there_is_a_warning_and_no_interval() -> None:
+    document = a_document()
+    intervals = re.findall(r"0\.\d{3} to 0\.\d{3}", Page(render(document)).shown)
+    assert len(intervals) > 20
+    document["interval"]["warning"] = "The test has only 6 patients (normal 3, sick 3)"
+    shown = Page(render(document)).shown
+    assert "The test has only 6 patients (normal 3, sick 3)" in shown and "too few patients for an interval" in shown
+    assert "better" not in re.findall(r"<td>([a-z ]+)</td></tr>", render(document))
+    assert not re.findall(r"0\.\d{3} to 0\.\d{3}", shown)
+
+
 def test_data_that_may_not_tell_patients_apart_is_named_as_a_limit() -> None:
     document = a_document()
     assert "patient key of its own" not in render(document)

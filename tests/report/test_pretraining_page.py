@@ -1,5 +1,6 @@
 """The page of a pretraining: made from the run folder alone, with what is there."""
 
+import html
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from PIL import Image
 
 from medssl.errors import UserError
 from medssl.report.pretraining_page import format_duration, write_pretraining_page
-from medssl.runs.next_command import finetune_in_report
+from medssl.runs.next_command import finetune_after_pretrain
 
 SCRIPT = "<script>alert(1)</script>"
 CARD: dict[str, Any] = {
@@ -37,7 +38,7 @@ def a_run(folder: Path, card: Any = CARD, rows: Any = ROWS, pictures: bool = Tru
 
 
 def page_of(run: Path) -> str:
-    write_pretraining_page(run, run / "report.html", finetune_in_report(run))
+    write_pretraining_page(run, run / "report.html", finetune_after_pretrain(run))
     return (run / "report.html").read_text("utf-8")
 
 
@@ -75,8 +76,20 @@ def test_an_unfinished_run_is_refused_with_the_command_that_goes_on(tmp_path: Pa
         write_pretraining_page(tmp_path, tmp_path / "report.html", "medssl")
 
 
-def test_the_next_command_can_be_pasted_for_a_folder_with_spaces() -> None:
-    assert finetune_in_report(Path("my runs/a (1)")) == "medssl finetune --encoder 'my runs/a (1)' --labels 10pct"
+@pytest.mark.parametrize(
+    ("advised", "options"),
+    [
+        ({"advised_labels": {"label": "grade", "labels": "all"}}, "--label grade --labels all --encoder"),
+        ({}, "--labels 10pct --encoder"),  # the card of an older version
+        ({"advised_labels": None}, "--encoder"),
+    ],
+)
+def test_the_page_and_the_terminal_advise_the_same_next_command(tmp_path: Path, advised: Any, options: str) -> None:
+    run = a_run(tmp_path / "a (1)", card={**CARD, **advised})
+    command = finetune_after_pretrain(run)
+    assert command.startswith(f"medssl finetune {options} '{run}'")
+    assert ("--data PATH, where PATH has images with labels" in command) == (advised == {"advised_labels": None})
+    assert f"<code>{html.escape(command)}</code>" in page_of(run).replace("&#34;", "&quot;").replace("&#39;", "&#x27;")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 seconds"), (119.4, "119 seconds"), (756, "12.6 minutes"), (12_600, "3.5 hours")])

@@ -83,7 +83,7 @@ WRONG = {
     "an encoder of some data sets": ("imagenet/encoder.safetensors", "{nih: a}", ["encoders.imagenet", "'pneumonia'"]),
     "a name that is a path": ("  nih:", "  ../nih:", ["../nih", "cannot be a name"]),
     "no data": ("  nih: ../nih\n  pneumonia: {path: pneumoniamnist.npz, set: [data.label=pneumonia]}", "  {}", ["data"]),
-    "a key that stands twice": ("seed: 3", "draws: 3", ["'draws'", "twice"]),
+    "a key that occurs twice": ("seed: 3", "draws: 3", ["'draws'", "twice"]),
     "an object of Python": ("out: runs/study", "out: !!python/object/apply:os.getcwd []", ["not valid YAML"]),
     "no draws": ("draws: 4", "draws: 0", ["draws", "greater than or equal to 1"]),
 }
@@ -107,7 +107,7 @@ def test_a_study_goes_on_as_it_was_and_says_what_differs(read, tmp_path):
     (tmp_path / "runs" / "study").mkdir(parents=True)
     save_study(read())
     save_study(read("nih: ../nih", "nih: ../nih\n  third: elsewhere"))
-    with pytest.raises(UserError, match="holds another study") as error:
+    with pytest.raises(UserError, match="has another study") as error:
         save_study(read("draws: 4", "draws: 5"))
     assert "draws: was 4, is 5" in str(error.value) and "labels" not in str(error.value)
     with pytest.raises(UserError, match=r"data\.third\.path: was 'elsewhere', is None"):

@@ -9,7 +9,7 @@ import pytest
 from medssl.tracking import forwarder as module
 from medssl.tracking.forwarder import Forwarder
 
-OUTAGE = "MLflow at host: refused. The run goes on, and metrics.jsonl keeps all of its records."
+OUTAGE = "MLflow at host: refused. The run continues, and metrics.jsonl keeps all of its records."
 
 
 class Session:
@@ -193,7 +193,7 @@ def test_the_wait_for_a_server_that_hangs_has_its_limit(forwarder, session, warn
     try:
         forwarder.finish(status)
         assert least <= time.monotonic() - began < most
-        assert ["did not take everything in time" in text for text in warnings] == [True]
+        assert ["did not receive everything in time" in text for text in warnings] == [True]
     finally:
         hanging.set()
         forwarder._thread.join()

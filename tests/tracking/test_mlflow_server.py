@@ -196,7 +196,7 @@ def test_what_a_killed_server_missed_is_sent_when_it_is_back_by_the_run_or_by_th
     code, _, error = command(capsys, ends.folder)
     assert time.monotonic() - began < 8
     assert (code, error.count("\n")) == (2, 1)
-    assert f"MLflow at {server.uri} did not take the records of {ends.folder}" in error
+    assert f"MLflow at {server.uri} did not accept the records of {ends.folder}" in error
     server.start()
     lasts.until(lambda: not lasts.tracker._mlflow._warned)  # pyright: ignore[reportOptionalMemberAccess]
     code, said, error = command(capsys, tmp_path / "runs")

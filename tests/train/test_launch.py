@@ -101,7 +101,7 @@ def test_each_task_takes_a_gpu_of_those_that_slurm_shows_it(seen, gpus):
 
 @pytest.mark.parametrize("name", ["LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"])
 def test_a_variable_of_torchrun_that_is_missing_is_named(name):
-    with pytest.raises(UserError, match=rf"do not say where it belongs \('{name}'\)\. Start it with torchrun or srun, or unset"):
+    with pytest.raises(UserError, match=rf"do not say which one it is \('{name}'\)\. Start it with torchrun or srun, or unset"):
         read_launch(without(TORCHRUN, name))
 
 

@@ -56,7 +56,7 @@ CASES: dict[str, Operations] = {
     "cut-out": [CutOut((0.1, 0.4), 1)],
     "colour jitter": [ColourJitter(0.4, 0.4, 0.4, 0.1, 1)],
     "greyscale": [Greyscale(0.3)],
-    "chest_xray": chest_xray.build(chest_xray.Config()),
+    "chest_xray": chest_xray.build(chest_xray.Config(flip_p=0.5)),
     "natural": natural.build(natural.Config(blur_p=0.5, blur_sigma=(0.005, 0.03))),
 }
 MOVES: dict[str, Operations] = {

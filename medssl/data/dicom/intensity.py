@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from medssl.config import windows_hu
+from medssl.data.dicom.modalities import WITHOUT_HU
 from medssl.data.formats import channels_first
 from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
@@ -188,6 +189,12 @@ def _scale_between(values: Float[np.ndarray, "h w"], low: float, high: float) ->
     scaled = values - low
     scaled *= 1 / (high - low)
     return np.clip(scaled, 0, 1, out=scaled)
+
+
+def modality(header: Dataset) -> str:
+    """The modality's code, "unknown" where the header has none; WITHOUT_HU for a CT whose values are not in HU."""
+    code = _modality_code(header)
+    return WITHOUT_HU if code == "CT" and not _is_hounsfield(header) else code
 
 
 def _modality_code(header: Dataset) -> str:

@@ -121,5 +121,5 @@ def _notes_on_series(series: Sequence[_Series]) -> list[str]:
         notes.append(f"{gaps} series have gaps: slices farther apart than 1.5 times the median distance, as where one is missing")
     volumes = [[s for s, _ in frames] for frames in series if len(frames) > 1 and frames[0][1].extra.get("modality") in STACKS]
     if without_planes := sum(not slice_order.all_have_planes(frames) for frames in volumes):
-        notes.append(f"{without_planes} series of CT, MR or PT do not say where their slices lie: ordered by InstanceNumber")
+        notes.append(f"{without_planes} series of CT, MR or PT do not give the positions of their slices: ordered by InstanceNumber")
     return notes

@@ -173,7 +173,7 @@ def _find_image_file(path: Path) -> Path:
     for suffix in (".img", ".img.gz", ".IMG"):
         if (image := path.with_name(stem + suffix)).is_file():
             return image
-    raise ReadError("missing_img: the voxels' file is not beside its header")
+    raise ReadError("missing_img: the voxels' file is not next to its header")
 
 
 def _orientation(first_bytes: bytes, number: int, order: Order) -> tuple[np.ndarray, bool]:

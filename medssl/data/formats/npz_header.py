@@ -73,4 +73,4 @@ def open_arrays(file: Path) -> Iterator[Arrays]:
     except UserError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{file} is no whole .npz file ({type(error).__name__}). It may be cut short; fetch it again.") from None
+        raise UserError(f"{file} is not a complete .npz file ({type(error).__name__}). It may be cut short; fetch it again.") from None

@@ -79,7 +79,7 @@ class Reader:
                 header = functional_groups.merge_frame_groups(file.header, index)
                 image, used = intensity.scale(stored, header, self._config.window, self._config.non_finite, self._config.used_bits)
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
-                return Decoded(image, bits, functional_groups.spacing_mm(header), used)
+                return Decoded(image, bits, functional_groups.spacing_mm(header), intensity.modality(header), used)
 
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""
@@ -191,7 +191,7 @@ def _check_frame(file: _File, index: int) -> None:
     if not 0 <= index < frames:
         raise ReadError(f"bad_header: frame {index} of {frames}")
     if file.syntax.is_encapsulated:
-        with _raise_as("undecodable", "the compressed frames cannot be told apart"):
+        with _raise_as("undecodable", "the compressed frames cannot be separated"):
             codestream.check_size(file.stream, file.pixels.start, file.header, index)
         return
     share = 2 / 3 if file.header.PhotometricInterpretation == "YBR_FULL_422" else 1  # two neighbouring pixels share their colour

@@ -21,6 +21,9 @@ from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
+# The 0.5th percentile of a CT in HU: air is -1000, and the padding around the scanner's circle -1024 to -3024. NIfTI states no modality.
+_LEAST_OF_CT = (-3030.0, -700.0)
+
 
 class Config(PluginConfig):
     name: str = "nifti"
@@ -37,12 +40,13 @@ class Config(PluginConfig):
 
 class Volume(NamedTuple):
     """`voxels`: stored values [x, y, z] or [x, y, z, samples] in LPS order; the real values are voxels * slope + intercept. `ranges`: for
-    each channel the two real values that become 0 and 1; empty for colours."""
+    each channel the two real values that become 0 and 1; empty for colours. `modality`: CT where the values look like HU, else MR."""
 
     voxels: np.ndarray
     slope: float
     intercept: float
     ranges: tuple[tuple[float, float], ...]
+    modality: str
 
 
 class Reader:
@@ -72,7 +76,7 @@ class Reader:
         picture = np.swapaxes(volume.voxels[:, :, position], 0, 1)
         if picture.min() == picture.max():
             raise ReadError("empty_slice: all voxels of the slice are equal")
-        return Decoded(_pixels(picture, volume), _bits(header), header.spacing_mm)
+        return Decoded(_pixels(picture, volume), _bits(header), header.spacing_mm, volume.modality)
 
     def _load_volume(self, header: Header, number: int) -> Volume | ReadError:
         try:
@@ -110,7 +114,7 @@ def _scale_volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
     if header.samples > 1:
         voxels = voxels[..., :3]  # NIfTI does not define the fourth sample; programs write 0
         percentile_ends(voxels)
-        return Volume(voxels, 1, 0, ())
+        return Volume(voxels, 1, 0, (), "unknown")
     if voxels.dtype.kind == "f":
         scaled = (slope, intercept) != (1, 0)
         voxels = voxels.astype(np.float64 if scaled or voxels.dtype.itemsize > 4 else np.float32)
@@ -119,12 +123,14 @@ def _scale_volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
         slope, intercept = 1.0, 0.0
         voxels = _replace_non_finite(voxels, config)
     low, high = percentile_ends(voxels)
+    least = min(low * slope + intercept, high * slope + intercept)
+    modality = "CT" if _LEAST_OF_CT[0] <= least <= _LEAST_OF_CT[1] else "MR"
     if windows := windows_hu(config.window):
-        return Volume(voxels, slope, intercept, tuple((centre - width / 2, centre + width / 2) for centre, width in windows))
+        return Volume(voxels, slope, intercept, tuple((centre - width / 2, centre + width / 2) for centre, width in windows), modality)
     if config.window == "none" and voxels.dtype.kind != "f":
         low, high = np.iinfo(voxels.dtype).min, np.iinfo(voxels.dtype).max
     low, high = sorted(end * slope + intercept for end in (low, high))
-    return Volume(voxels, slope, intercept, ((low, high),))
+    return Volume(voxels, slope, intercept, ((low, high),), modality)
 
 
 def _replace_non_finite(voxels: Shaped[np.ndarray, "x y z"], config: Config) -> Shaped[np.ndarray, "x y z"]:

@@ -15,7 +15,7 @@ from medssl.data.frame_policy import FramePolicy, choose_frames
 from medssl.data.not_samples import MasksConfig
 from medssl.data.tables import SUFFIXES as TABLE_SUFFIXES
 from medssl.data.tables import JoinConfig, join_table, parse_split
-from medssl.data.walk import are_patients
+from medssl.data.walk import are_patients, name_a_person
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -54,8 +54,8 @@ def build(config: Config, data: str) -> Source:
     if not locators:
         problems = f", {len(skipped)} that cannot be opened ({_format_counts(item.reason for item in skipped)})" if skipped else ""
         raise UserError(
-            f"There is no image below {data}; it holds {counted_others}{problems}. Understood are PNG, JPEG, TIFF, BMP, GIF, PGM, PPM, "
-            "WebP and JPEG 2000 files, folders of DICOM or NIfTI files, CSV or Parquet manifests and MedMNIST .npz files."
+            f"There is no image below {data}; it has {counted_others}{problems}. medssl reads PNG, JPEG, TIFF, BMP, GIF, PGM, PPM, WebP "
+            "and JPEG 2000 files, folders of DICOM or NIfTI files, CSV or Parquet tables, and MedMNIST .npz files."
         )
     records, notes = _by_folders(locators, root, config.frames)
     left_out = (*skipped, *no_samples.skipped)
@@ -92,11 +92,16 @@ def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[
     names = {parts[0] if parts else "" for parts in folders}
     if "" not in names and are_patients(names, len(locators)):
         notes.append(f"{len(names)} folders taken as patients")
-        return [replace(record, patient=parts[0]) for record, parts in zip(records, folders, strict=True)], notes
+        return [replace(record, patient=parts[0], patient_from="names") for record, parts in zip(records, folders, strict=True)], notes
     if len(names) < 2:
         return records, notes
     if "" in names:
-        return records, [*notes, "no classes from the folders: some images lie outside them"]
+        return records, [*notes, "no classes from the folders: some images are outside them"]
+    if name_a_person(names):
+        return records, [
+            *notes,
+            "no classes and no patients from the folders: too few or not all of them are named like a person",
+        ]
     records = [replace(record, labels={"label": parts[0]}) for record, parts in zip(records, folders, strict=True)]
     return records, [*notes, "classes from the folders: " + _format_counts(record.labels["label"] for record in records)]
 

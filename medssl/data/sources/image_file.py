@@ -51,9 +51,9 @@ def build(config: Config, data: str) -> Source:
                 named = file.name if len(pages) > 1 else None
                 records, reason = tuple(Record(file.name, "raster", page, series=named) for page in pages), ""
             case _:
-                records, reason = (), "it begins like no image"
+                records, reason = (), "its first bytes are not those of an image"
     except ReadError as error:
         records, reason = (), str(error)
     if not records:
-        raise UserError(f"{data} holds no image that can be used ({reason}). Name another file, or a folder of images.")
+        raise UserError(f"{data} has no image that can be used ({reason}). Name another file, or a folder of images.")
     return Source("image_file", root, records, notes)

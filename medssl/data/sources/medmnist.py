@@ -218,7 +218,10 @@ def _slice_records(volume: Record, depth: int, policy: str) -> list[Record]:
     """One record for each slice that `policy` selects of a volume. The volume is the series and the patient of its slices, so they stay in
     one split. Slices are numbered one after another through all volumes."""
     name = f"{volume.split}_{volume.index}"
-    return [replace(volume, index=volume.index * depth + at, series=name, patient=name) for at in choose_frames(policy, depth)]
+    return [
+        replace(volume, index=volume.index * depth + at, series=name, patient=name, patient_from="itself")
+        for at in choose_frames(policy, depth)
+    ]
 
 
 def _read_split(arrays: npz_header.Arrays, split: str, most: int) -> tuple[int, np.ndarray]:

@@ -111,7 +111,8 @@ def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> list
     patients = _patients(folders)
     records = []
     for locator, header in headers.items():
-        record = Record(locator, "nifti", patient=patients[locator], split=splits[locator])
+        patient, origin = patients[locator]
+        record = Record(locator, "nifti", patient=patient, split=splits[locator], patient_from=origin)
         records += slices(record, header, header.volumes if config.volumes == "all" else 1, config.slices)
     return records
 
@@ -125,13 +126,17 @@ def slices(record: Record, header: nifti_header.Header, volumes: int, policy: st
     ]
 
 
-def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The patient of each file. A single folder, and folders of more than 20 files on average, are no patients but groups (imagesTr):
-    all files would be one patient."""
+def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:
+    """The patient of each file, and where that is known from (`Record.patient_from`). A single folder, and folders of more than 20 files on
+    average, are no patients but groups (imagesTr): all files would be one patient."""
     first = {parts[0] for parts in folders.values() if parts}
     by_folder = are_patients(first, len(folders)) or 1 < len(first) >= len(folders) / _MAX_FILES_OF_PATIENT
     return {
-        locator: found[1] if (found := _SUBJECT.search(locator)) else parts[0] if by_folder and parts else locator
+        locator: (found[1], "data")
+        if (found := _SUBJECT.search(locator))
+        else (parts[0], "names")
+        if by_folder and parts
+        else (locator, "itself")
         for locator, parts in folders.items()
     }
 

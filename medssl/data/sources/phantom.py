@@ -102,9 +102,9 @@ def build(config: Config, data: str) -> Source:
         try:
             _write(config, folder)
         except OSError as error:
-            raise UserError(f"{data}: {folder} cannot be written: {error.strerror}. Set MEDSSL_CACHE to a folder that can.") from None
+            raise UserError(f"{data}: {folder} cannot be written: {error.strerror}. Set MEDSSL_CACHE to another folder.") from None
     source = dicom.build(dicom.Config(), str(folder))
-    return replace(source, kind="phantom", notes=("synthetic radiographs: results on them say nothing of patients", *source.notes))
+    return replace(source, kind="phantom", notes=("synthetic radiographs: results on them say nothing about patients", *source.notes))
 
 
 def exposures(config: Config) -> Iterator[Exposure]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medssl.config import PluginConfig
+from medssl.data.patients import PatientOrigin
 from medssl.data.store import Store
 from medssl.types import Source
 
@@ -26,4 +27,5 @@ def build(config: Config, data: str) -> Source:  # noqa: ARG001
     Raises UserError for a store that is damaged or of another version.
     """
     store = Store.open(Path(data).expanduser().resolve())
-    return Source("store", store.path, (), (f"a store prepared before, of {store.card['source']} data",))
+    notes = (f"a store prepared before, of {store.card['source']} data", *PatientOrigin.by(store.card).sentences())
+    return Source("store", store.path, (), notes)

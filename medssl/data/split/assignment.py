@@ -4,12 +4,15 @@ A draw sorts the patients of a class by sha256(purpose, seed, patient) and takes
 the table or on a library's random generator, a new patient changes it little, and a smaller fraction is a part of every larger one. A
 patient with several labels counts for the rarest of them: no rare class is lost. Patients who share a study or equal pixels may be one
 person under two names: they form a group, which is drawn together.
+
+A test for an encoder is drawn in the same order, among the patients that the encoder has not seen: where all patients of the usual test are
+unseen, it is the usual test.
 """
 
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import pandas as pd
@@ -19,20 +22,28 @@ from medssl.data.split.leaks import flat_rows
 from medssl.errors import UserError, suggest
 
 
-def assign_roles(table: pd.DataFrame, label: str, seed: int, test_fraction: float) -> Shaped[np.ndarray, " rows"]:
+def assign_roles(
+    table: pd.DataFrame, label: str, seed: int, test_fraction: float, seen: Bool[np.ndarray, " rows"] | None = None
+) -> Shaped[np.ndarray, " rows"]:
     """The role of each row of the store's table: "train", "val" or "test".
 
     The splits that come with the data are kept, even if they separate the images of a patient (`leaks.find_leaks` reports that). Rows
     without a split count as train. Where no row is test, `test_fraction` of the labelled train patients become test (of all train patients
     where none has a label), stratified by the column `label:<label>`, or for label "" by all columns of 0 and 1. Patients who share a study
     or equal pixels get one role; those who share one with a val patient stay in train. With a `test_fraction` of 0 nobody becomes test.
+
+    `seen`: rows that an encoder has seen. Where the test is drawn here, it is as large as without them, or as large as can be, but nobody
+    linked to such a row is drawn. Seen rows of a drawn patient, which can only be flat images, get the role "".
     """
     roles = table["split"].replace("", "train").to_numpy(str).astype("<U5")
     if "test" not in roles and test_fraction:
         groups = group_patients(table)
         candidates = (roles == "train") & ~np.isin(groups, groups[roles == "val"])
-        drawn = _draw_part(_stratify(table, candidates, label, groups), test_fraction, ("test", seed))
+        barred = set() if seen is None else set(groups[seen & ~flat_rows(table)].tolist())
+        drawn = _draw_part(_stratify(table, candidates, label, groups), test_fraction, ("test", seed), barred)
         roles[candidates & np.isin(groups, drawn)] = "test"
+        if seen is not None:
+            roles[(roles == "test") & seen] = ""
     return roles
 
 
@@ -68,12 +79,14 @@ def group_patients(table: pd.DataFrame) -> Shaped[np.ndarray, " rows"]:
     return np.array([representative(patient) for patient in patients], dtype=str)
 
 
-def _draw_part(strata: dict[str, list[str]], fraction: float, purpose: tuple[str, int]) -> list[str]:
-    """`fraction` of the patients of each stratum, rounded half up: at least one patient, but never all patients of a stratum."""
+def _draw_part(strata: dict[str, list[str]], fraction: float, purpose: tuple[str, int], barred: Collection[str] = frozenset()) -> list[str]:
+    """`fraction` of the patients of each stratum, rounded half up: at least one patient, but never all patients of a stratum, and none who
+    is `barred`."""
     part: list[str] = []
     for patients in strata.values():
         number = max(1, math.floor(fraction * len(patients) + 0.5))
-        part += rank_patients(patients, *purpose)[: min(number, len(patients) - 1)]
+        free = [patient for patient in patients if patient not in barred]
+        part += rank_patients(free, *purpose)[: min(number, len(patients) - 1)]
     return part
 
 

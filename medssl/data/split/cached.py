@@ -7,11 +7,13 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Shaped
 
 from medssl.config import Data
@@ -40,19 +42,31 @@ def find_split(store: Store, stratum: str, data: Data, cache: Path) -> Split:
 
     Raises UserError where the split that comes with the data has leaks and `data.leaks` is "refuse".
     """
-    file = cache / "splits" / f"{_file_name(store, stratum, data)}.npz"
-    if (cached := _read(file, len(store.table))) is not None:
+    return _find(store, store.table, stratum, data, cache, None)
+
+
+def find_unseen_split(store: Store, columns: Sequence[str], data: Data, cache: Path, seen: Bool[np.ndarray, " rows"]) -> Split:
+    """The split with a test that has none of the rows `seen`, stratified by the label columns `columns` alone. Errors as `find_split`."""
+    others = [name for name in store.table if str(name).startswith("label:") and str(name).removeprefix("label:") not in columns]
+    return _find(store, store.table.drop(columns=others), columns[0] if len(columns) == 1 else "", data, cache, seen)
+
+
+def _find(store: Store, table: pd.DataFrame, stratum: str, data: Data, cache: Path, seen: Bool[np.ndarray, " rows"] | None) -> Split:
+    """`table`: the store's, with the label columns that may be strata."""
+    of_encoder = [] if seen is None else [list(map(str, table.columns)), hashlib.sha256(np.packbits(seen).tobytes()).hexdigest()]
+    file = cache / "splits" / f"{_file_name(store, stratum, data, of_encoder)}.npz"
+    if (cached := _read(file, len(table))) is not None:
         return cached
-    roles = assignment.assign_roles(store.table, stratum, data.split_seed, data.test_fraction)
+    roles = assignment.assign_roles(table, stratum, data.split_seed, data.test_fraction, seen)
     found = leaks.find_leaks(store.table, store.images, roles)
     roles = leaks.apply_leak_policy(found, roles, data.leaks)
-    split = Split(roles, assignment.choose_holdout(store.table, roles, stratum, data.split_seed, data.holdout_fraction), found)
+    split = Split(roles, assignment.choose_holdout(table, roles, stratum, data.split_seed, data.holdout_fraction), found)
     _write(file, split)
     return split
 
 
-def _file_name(store: Store, stratum: str, data: Data) -> str:
-    settings = [stratum, data.split_seed, data.test_fraction, data.holdout_fraction, data.leaks]
+def _file_name(store: Store, stratum: str, data: Data, of_encoder: Sequence[object]) -> str:
+    settings = [stratum, data.split_seed, data.test_fraction, data.holdout_fraction, data.leaks, *of_encoder]
     return hashlib.sha256(json.dumps([store.card["table_sha256"], *settings, VERSION]).encode()).hexdigest()[:32]
 
 

@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from medssl import __version__
 from medssl.data.decode import PreparedImage
+from medssl.data.patients import PatientOrigin
 from medssl.data.preparation import VERSION
 from medssl.data.pseudonyms import pseudonymize
 from medssl.data.store.chunks import read_chunk
@@ -130,6 +131,7 @@ class _Assembly:
             "dtype": str(self._images.dtype),
             "channels": data.channels,
             "size": data.size,
+            "patients": PatientOrigin.of(plan.source.records).to_dict(),
             "settings": {name: data.model_dump(mode="json")[name] for name in SETTINGS},
             "preparation": {
                 "version": VERSION,

@@ -82,6 +82,6 @@ def _check_out(path: Path, place: str) -> None:
     try:
         found = Store.open(path).card["place"]
     except UserError:
-        raise UserError(f"{path} exists and is no whole store. Delete it, or name another folder with --out.") from None
+        raise UserError(f"{path} exists and is not a complete store. Delete it, or name another folder with --out.") from None
     if found != place:
         raise UserError(f"{path} is a store of other data. Delete it, or name another folder with --out.")

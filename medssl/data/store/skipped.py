@@ -13,8 +13,10 @@ from medssl.errors import ReadError, UserError, count_reasons
 from medssl.types import Record
 
 # Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
-EXPECTED_REASONS = ("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "empty_slice", "linked_folder", "missing_decoder")
-EXPECTED_REASONS += ("mask", "overlay", "thumbnail", "icon")
+EXPECTED_REASONS = (
+    *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
+    *("missing_decoder", "mask", "overlay", "thumbnail", "icon"),
+)
 _BY_SUFFIX = ("raster",)  # readers of files that were selected by their suffix: there "not_an_image" is a fault
 
 
@@ -74,5 +76,5 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
     if len(faults) > max(allowed * total, allowed > 0):  # one faulty file stops no small data set
         raise UserError(
             f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
-            f"{named}. Mend or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+            f"{named}. Repair or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
         )

@@ -90,7 +90,7 @@ def find_columns(header: list[str], config: TableConfig, name: str) -> Columns:
         elif len(columns) > 1:
             raise UserError(
                 f"{name}: the columns {', '.join(columns)} could all be the {role}. "
-                f"Say which with --set data.source.columns.{role}={columns[0]}"
+                f"Choose one with --set data.source.columns.{role}={columns[0]}"
             )
         elif columns:
             roles[role] = _position(header, columns[0], name)

@@ -22,7 +22,7 @@ _NAME = "the table beside the images"  # in messages; the name of the file may b
 
 
 NO_TABLE = "none"
-REMEDY = "Correct the table, or go on without it: --set data.source.table=none"
+REMEDY = "Correct the table, or continue without it: --set data.source.table=none"
 
 
 class JoinConfig(TableConfig):
@@ -71,7 +71,7 @@ def _join(records: Sequence[Record], root: Path, config: JoinConfig, left_out: S
     records = _check_class_folders(records, table, rows, notes)
     described = sum(record.locator in rows for record in records)
     if not described:
-        raise UserError(f"{_NAME.capitalize()} lists none of the {len(records)} images found. Correct its paths or take it away.")
+        raise UserError(f"{_NAME.capitalize()} lists none of the {len(records)} images found. Correct its paths or remove the table.")
     notes.append(f"{_NAME} describes {described} of {len(records)} images")
     return Joined([merge_row(record, rows[record.locator]) if record.locator in rows else record for record in records], notes)
 
@@ -92,7 +92,7 @@ def locate_rows(table: Table, root: Path, files: Callable[[], Iterable[str]], sk
             locator = _find_as_written(row.record.locator, folder)
         except ValueError:
             raise UserError(
-                f"{table.name}, row {row.number}: the file lies outside the table's folder (outside_root). Put the table into a folder "
+                f"{table.name}, row {row.number}: the file is outside the table's folder (outside_root). Put the table into a folder "
                 "above all its images."
             ) from None
         if locator is None:

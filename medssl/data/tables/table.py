@@ -71,6 +71,7 @@ def merge_row(record: Record, row: Row) -> Record:
         record,
         labels={**record.labels, **values.labels},
         patient=values.patient or record.patient,
+        patient_from="data" if values.patient else record.patient_from,
         study=values.study or record.study,
         site=values.site or record.site,
         split=values.split or record.split,
@@ -91,14 +92,14 @@ def format_rows(numbers: Sequence[int]) -> str:
 def _check_header(header: list[str], config: TableConfig, name: str) -> Columns:
     twice = [column for column, count in Counter(header).items() if column and count > 1]
     if twice:
-        raise UserError(f"{name}, row 1: the column {twice[0]!r} stands twice. Keep one, or give them different names.")
+        raise UserError(f"{name}, row 1: the column {twice[0]!r} occurs twice. Keep one, or give them different names.")
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         raise UserError(f"{name}, row 1: the columns seem to be separated by semicolons or tabs. Save it with commas.")
     columns = find_columns(header, config, name)
     if "path" not in columns.roles:
         raise UserError(
-            f"{name}: no column names the images; it has {', '.join(map(repr, header)) or 'none'}. Call one 'path', "
-            "or say which with --set data.source.columns.path=NAME"
+            f"{name}: no column names the images; it has {', '.join(map(repr, header)) or 'none'}. Name one 'path', "
+            "or choose one with --set data.source.columns.path=NAME"
         )
     return columns
 
@@ -117,7 +118,7 @@ def _read_csv(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
         for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1):
             width = width or len(cells)
             if cells and len(cells) != width:
-                raise UserError(f"{name}, row {number}: {len(cells)} cells under {width} columns. Quote cells that hold commas.")
+                raise UserError(f"{name}, row {number}: {len(cells)} cells under {width} columns. Quote cells that contain commas.")
             if cells:
                 yield number, [cell.strip() for cell in cells]
     except csv.Error as error:
@@ -147,7 +148,7 @@ def _parse_row(values: Sequence[str], columns: Columns, config: TableConfig, whe
             raise UserError(f"{where}: the {name} is empty. Fill it in or delete the row.")
     for name, value in [*cells.items(), *labels.items()]:
         if any(ord(character) < 32 for character in value):
-            raise UserError(f"{where}: the {name} holds a line break or control character. Take it out.")
+            raise UserError(f"{where}: the {name} contains a line break or control character. Remove it.")
     for name, n in columns.marked.items():
         try:
             labels[name] = findings.parse_mark(values[n], config)

@@ -78,7 +78,7 @@ def card(number: int, model: str, native: str, built_for: list[str], total: int,
     return make_result(
         f"GPU {number}",
         seen,
-        warning=f"Other processes hold its memory: nvidia-smi names them; CUDA_VISIBLE_DEVICES chooses another card, other than {number}."
+        warning=f"Other processes use its memory: nvidia-smi names them; CUDA_VISIBLE_DEVICES chooses another card, other than {number}."
         if others > _BUSY_BYTES
         else "",
         error="" if fits else f"torch has no code for {native} (it has {', '.join(built_for)}). Install a torch that does.",

@@ -18,7 +18,7 @@ _LATER = "Runs continue without it, and `medssl track` sends what it missed."
 _SQLITE = "sqlite:///"
 _VERSION = re.compile(r"\d+\.\d+")
 _REFUSALS = {
-    401: "It wants a user: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+    401: "The server asks for a user: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     403: "This user, or this machine, may not use it: ask its administrator.",
     404: "It is no MLflow server, or has another path: correct MLFLOW_TRACKING_URI.",
 }

@@ -52,7 +52,7 @@ def load(path: Path) -> tuple[Classifier, Statistics, ClassifierCard]:
     """
     folder, file = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
     if file.name != WEIGHTS or not file.is_file() or not (folder / CARD).is_file():
-        raise UserError(f"No classifier at {path}: {WEIGHTS} and {CARD} belong side by side. Name a finished fine-tuning run.")
+        raise UserError(f"No classifier at {path}: {WEIGHTS} and {CARD} belong in the same folder. Name a finished fine-tuning run.")
     weights = file.read_bytes()
     try:
         values = json.loads((folder / CARD).read_text("utf-8"))

@@ -1,11 +1,11 @@
-"""Views of chest radiographs, grey, taken upright: what differs between two exposures of one patient, and no more.
+"""Views of chest radiographs and of slices of CT and MR, all grey: what differs between two exposures of one patient, and no more.
 
 - Crop 0.3 to 1 of the area. SimCLR (Chen et al. 2020) goes down to 0.08, where two views of a chest may share no anatomy and a finding is
   cut away; MoCo-CXR (Sowrirajan et al. 2021) leaves crops out for that reason, yet without them two views of the same projection are so
   well aligned that the task is solved by position alone. Between the two stands 0.3.
-- Horizontal flip and rotation by up to 10 degrees: the two operations of MoCo-CXR. The flip puts the heart on the other side, which
-  suits findings that occur on both; `flip_p: 0` where the side matters (dextrocardia, a lead's or a tube's position).
-- No vertical flip: no radiograph is read upside down, and lungs, diaphragm and the air-fluid levels of an effusion have their order.
+- Rotation by up to 10 degrees, as in MoCo-CXR. Its other operation, the horizontal flip, is there and off: the heart, the liver and the
+  stomach have their side, and so have a lead and a tube. `flip_p: 0.5` is for findings that look alike on both sides.
+- No vertical flip: no image is read upside down, and lungs, diaphragm and the air-fluid levels of an effusion have their order.
 - Brightness, contrast and gamma stand for colour jitter: tube voltage, dose, detector and post-processing differ between scanners; hue,
   saturation and greyscale mean nothing on one channel (MoCo-CXR says the same).
 - Light blur and noise, seldom: detector and dose. SimCLR's blur (sigma up to 2 pixels at 224) hides nodules and interstitial lines,
@@ -42,7 +42,7 @@ class Config(PluginConfig):
     name: str = "chest_xray"
     crop_area: PositiveShareRange = Field(default=(0.3, 1.0), description="The range of the share of the image's area that a view shows.")
     crop_aspect: PositiveRange = Field(default=(3 / 4, 4 / 3), description="The range of the shape of that part, as width / height.")
-    flip_p: Share = Field(default=0.5, description="The probability of a mirror image, left for right.")
+    flip_p: Share = Field(default=0.0, description="The probability of a mirror image, left for right.")
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = Field(
         default=10, description="The largest rotation in degrees, to either side."
     )

@@ -84,7 +84,7 @@ def test_slices_that_do_not_say_where_they_lie_are_ordered_by_number_and_that_is
         write(tmp_path / name, SeriesInstanceUID="1.2.1", InstanceNumber=number, ImagePositionPatient=[0, 0, 5])  # no orientation
     source = build(tmp_path)
     assert [locator for locator, _ in listed(source)] == ["b", "d", "a", "e", "c"]
-    assert "1 series of CT, MR or PT do not say where their slices lie" in notes(source)
+    assert "1 series of CT, MR or PT do not give the positions of their slices" in notes(source)
 
 
 def test_the_order_along_an_oblique_stack_is_that_of_the_normal_and_not_of_one_axis(tmp_path, write):

@@ -49,9 +49,10 @@ def test_class_folders_are_the_first_level_however_deep_the_images_lie(tmp_path)
 @pytest.mark.parametrize(
     "names",
     [
-        ["DOE^JANE", "others"],
-        ["1234", "5678"],
-        ["study 20240131", "b"],
+        ["DOE^JANE", "ROE^RICHARD", "others"],
+        ["1234", "5678", "9012"],
+        ["MRN_012345", "MRN_012346", "MRN_012347"],
+        ["study 20240131", "b", "study 20240201"],
         [f"p{n}" for n in range(11)],
     ],
 )
@@ -61,6 +62,27 @@ def test_folders_that_bear_names_or_numbers_of_people_or_are_too_many_are_patien
     assert {(record.locator.split("/")[0] == record.patient, len(record.labels)) for record in source.records} == {(True, 0)}
     assert f"{len(names)} folders taken as patients" in source.notes
     assert not [name for name in names for note in source.notes if name in note]
+
+
+@pytest.mark.parametrize("names", [["DOE^JANE", "rest"], ["1234", "5678"], ["study 20240131", "chest", "hand", "knee"]])
+def test_a_name_or_number_of_a_person_is_no_class_and_two_folders_are_not_all_patients(tmp_path, names):
+    touch(tmp_path, *(f"{name}/{n}.png" for name in names for n in range(3)))
+    source = build(tmp_path)
+    assert {(record.patient, len(record.labels)) for record in source.records} == {(None, 0)}
+    assert not [name for name in names for note in source.notes if name in note]
+
+
+@pytest.mark.parametrize("names", [["covid_2020", "normal_2019"], ["2019nCoV", "healthy"], ["stage1", "stage2"], ["case_1", "control_1"]])
+def test_digits_in_the_name_of_a_class_make_no_patient_of_it(tmp_path, names):
+    touch(tmp_path, *(f"{name}/{n}.png" for name in names for n in range(9)))
+    assert {(record.labels["label"], record.patient) for record in build(tmp_path).records} == {(name, None) for name in names}
+
+
+def test_patients_from_folders_are_a_guess_and_those_of_a_table_are_stated(tmp_path):
+    touch(tmp_path, *(f"patient_{n}/{n}.png" for n in range(4)))
+    assert {record.patient_from for record in build(tmp_path).records} == {"names"}
+    table(tmp_path, "path,patient\n" + "".join(f"patient_{n}/{n}.png,{n}\n" for n in range(4)))
+    assert {record.patient_from for record in build(tmp_path).records} == {"data"}
 
 
 def test_ten_folders_with_short_numbers_are_classes(tmp_path):
@@ -117,7 +139,7 @@ def test_a_tiff_whose_pages_cannot_be_followed_is_one_record(tmp_path, damage):
 def test_messages_name_no_file_or_folder_below_the_root(tmp_path):
     touch(tmp_path, "DOE^JANE/scan.doe", "DOE^JANE/b.doe", "DOE^JANE/a.txt")
     os.mkfifo(tmp_path / "DOE^JANE/DOE.png")
-    with pytest.raises(UserError, match=r"it holds 2 of other kinds, 1 \.txt, 1 that cannot be opened \(not_a_file 1\)") as error:
+    with pytest.raises(UserError, match=r"it has 2 of other kinds, 1 \.txt, 1 that cannot be opened \(not_a_file 1\)") as error:
         build(tmp_path)
     assert "doe" not in str(error.value).lower()
     touch(tmp_path, "DOE^JANE/1.png", "train/2.png")
@@ -140,7 +162,7 @@ def test_images_beside_class_folders_leave_all_unlabelled_and_the_notes_say_so(t
     touch(tmp_path, "a/1.png", "b/2.png", "3.png")
     source = build(tmp_path)
     assert all(not record.labels for record in source.records)
-    assert any("lie outside them" in note for note in source.notes)
+    assert any("are outside them" in note for note in source.notes)
 
 
 def test_split_folders_give_the_split_and_the_next_level_the_class(tmp_path):

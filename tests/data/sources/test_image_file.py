@@ -39,7 +39,7 @@ def test_a_dicom_file_gives_one_image_for_each_of_its_frames(tmp_path):
     (tmp_path / "film.png").write_bytes(shipped("examples_rgb_color.dcm").read_bytes())
     assert images(tmp_path / "film.png") == [("dicom", 0)]
     (tmp_path / "frames").write_bytes(shipped("rtdose_1frame.dcm").read_bytes()[:200])
-    with pytest.raises(UserError, match="holds no image that can be used"):
+    with pytest.raises(UserError, match="has no image that can be used"):
         image_file.build(image_file.Config(), str(tmp_path / "frames"))
 
 

@@ -12,14 +12,14 @@ from medssl.errors import UserError
 UNUSABLE = {
     "no column names the images": (
         b"case,label\n1,x\n",
-        "no column names the images; it has 'case', 'label'. Call one 'path', or say which",
+        "no column names the images; it has 'case', 'label'. Name one 'path', or choose one",
     ),
     "semicolons": (b"path;label\na/1.png;x\n", "semicolons or tabs"),
     "Latin-1": ("path,label\na/1.png,Männlich\n".encode("latin-1"), "not UTF-8"),
     "a NUL": (b"path,label\na/1.png,\0\n", "NUL"),
     "an open quote": (b'path,label\n"a/1.png,x\n', "row"),
     "cells too many": (b"path,label\na/1.png,x,y\n", "3 cells under 2 columns"),
-    "a column twice": (b"path,label,label\na/1.png,x,y\n", "stands twice"),
+    "a column twice": (b"path,label,label\na/1.png,x,y\n", "occurs twice"),
     "two columns for the patient": (b"path,pid,mrn\na/1.png,x,y\n", "could all be the patient"),
     "empty": (b"", "no column names the images"),
     "a header alone": (b"path,label\n", "no rows"),

@@ -182,7 +182,7 @@ def test_a_nul_in_a_parquet_path_is_refused(tmp_path: Path) -> None:
     import pandas as pd
 
     pd.DataFrame({"path": ["a\0.png"]}).to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(UserError, match="row 2: the path holds a line break or control character"):
+    with pytest.raises(UserError, match="row 2: the path contains a line break or control character"):
         manifest.build(manifest.Config(), str(tmp_path / "t.parquet"))
 
 

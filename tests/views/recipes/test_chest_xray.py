@@ -9,14 +9,14 @@ from medssl.views.operations import ColourJitter, CutOut, Greyscale, HorizontalF
 from medssl.views.recipes import chest_xray
 
 
-def test_no_vertical_flip_no_colour_and_no_cut_out_by_default() -> None:
+def test_no_mirror_image_no_colour_and_no_cut_out_by_default() -> None:
     kinds = {type(operation) for operation in chest_xray.build(chest_xray.Config())}
-    assert kinds.isdisjoint({VerticalFlip, ColourJitter, Greyscale, CutOut})
-    assert {ResizedCrop, HorizontalFlip, Rotation} <= kinds
+    assert kinds.isdisjoint({HorizontalFlip, VerticalFlip, ColourJitter, Greyscale, CutOut})
+    assert {ResizedCrop, Rotation} <= kinds
 
 
 def test_geometry_comes_before_intensity() -> None:
-    kinds = [type(operation) for operation in chest_xray.build(chest_xray.Config(cutout_p=0.5))]
+    kinds = [type(operation) for operation in chest_xray.build(chest_xray.Config(cutout_p=0.5, flip_p=0.5))]
     assert kinds[:3] == [Rotation, ResizedCrop, HorizontalFlip]
     assert kinds[-1] is CutOut
 
@@ -29,8 +29,16 @@ def test_head_stays_above_abdomen() -> None:
         assert picture[:16, 16:48].mean() < picture[-16:, 16:48].mean()
 
 
+def test_the_heart_stays_on_its_side() -> None:
+    image = np.tile(np.linspace(0, 65535, 96).astype(np.uint16)[None, None], (1, 96, 1))  # dark on the left
+    make = executors.make("auto", chest_xray.build(chest_xray.Config()), 64)
+    for view in range(100):
+        picture = make(image, (0, 0, 0, view))[0]
+        assert picture[16:48, :16].mean() < picture[16:48, -16:].mean()
+
+
 def test_an_operation_with_p_0_is_left_out() -> None:
-    assert HorizontalFlip not in {type(operation) for operation in chest_xray.build(chest_xray.Config(flip_p=0))}
+    assert Rotation not in {type(operation) for operation in chest_xray.build(chest_xray.Config(rotation_p=0))}
 
 
 @pytest.mark.parametrize(
