@@ -13,6 +13,7 @@ from PIL import Image
 from medssl.config import Data
 from medssl.data.decode import RecordReader
 from medssl.data.detect import detect
+from medssl.data.pseudonyms import pseudonymize
 from medssl.data.sources import parquet_images
 from medssl.errors import UserError
 
@@ -57,6 +58,12 @@ def test_numbers_of_classes_get_the_names_that_the_metadata_state(tmp_path):
     assert detect(str(tmp_path / "a.parquet")) == "parquet_images"
     labels = [record.labels.get("label") for record in build(tmp_path / "a.parquet").records]
     assert labels == ["normal", "pneumonia", "pneumonia", "normal", "normal", None]
+
+
+def test_without_a_column_of_patients_each_row_counts_as_one(tmp_path):
+    write(tmp_path / "a.parquet")
+    records = build(tmp_path / "a.parquet").records
+    assert len({pseudonymize(record, b"key").patient for record in records}) == 6
 
 
 def test_a_table_that_only_names_images_stays_a_manifest(tmp_path):
