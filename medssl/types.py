@@ -61,13 +61,15 @@ class Decoded:
     """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored.
 
     `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say. `modality`: the
-    code that DICOM has for it (CT, MR, DX, ...), where CT means values in HU; "" for formats that know of no modality.
+    code that DICOM has for it (CT, MR, DX, ...), where CT means values in HU; "" for formats that know of no modality. `used_bits`: those
+    that the values need, where the image is scaled by the range of more than 8 stored bits; 0 where it is scaled in another way.
     """
 
     pixels: np.ndarray
     bits: int
     spacing_mm: tuple[float, float] | None = None
     modality: str = ""
+    used_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,13 @@ class Data(Frozen):
     non_finite: Literal["skip", "zero"] = Field(
         default="skip", description="An image with NaN or infinite values is left out, or these values become 0."
     )
+    used_bits: int | None = Field(
+        default=None,
+        ge=1,
+        le=32,
+        description="The bits that the images really use, where their files state more, as in 12 bits in files of 16: they are scaled by "
+        "these bits. Without a number medssl looks at some images; 16 scales images of 16 bits by all bits.",
+    )
     missing_decoder: Literal["stop", "skip"] = Field(
         default="stop", description="Files that no installed decoder reads end the preparation, or are left out."
     )

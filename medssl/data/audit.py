@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from medssl.data.looks import find_looks, look_lines
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
 from medssl.data.store import EXPECTED_REASONS, Store, create_private, write_private
@@ -52,6 +53,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
             for split in SPLITS
             if (splits == split).any()
         },
+        "looks": find_looks(store),
         "duplicates": _describe_duplicates(store),
     }
 
@@ -79,6 +81,8 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "label", f"{name}: {_format_counts(values)}"
     for name, split in found["splits"].items():
         yield "split", f"{name}: {origin.count(split['images'], split['patients'])}"
+    for sentence in look_lines(found["looks"]) if "looks" in found else ():  # earlier versions wrote none
+        yield "look", sentence
     duplicates = found["duplicates"]
     equal = duplicates["equal"]
     yield "copies", f"{equal} images have the same pixels as another one" if equal else "no two images have the same pixels"
@@ -88,6 +92,13 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", _REMEDY
     for note in found["notes"]:
         yield "note", note
+
+
+def looks_of(store: Store) -> list[str]:
+    """What the audit of a store says of how its images look, as sentences; none where an earlier version wrote the audit."""
+    file = store.path / "audit.json"
+    found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    return list(look_lines(found["looks"])) if "looks" in found else []
 
 
 def contact_sheet(store: Store) -> Image.Image:

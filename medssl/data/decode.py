@@ -72,7 +72,7 @@ class ImagePreparer:
 def reader_config(name: str, data: Data) -> PluginConfig:
     """The configuration of a reader: the options of `data` that the reader has."""
     model = plugins.find("data.readers", name).Config
-    options: dict[str, Any] = {"window": data.window, "non_finite": data.non_finite, "limits": data.limits}
+    options: dict[str, Any] = {"window": data.window, "non_finite": data.non_finite, "used_bits": data.used_bits, "limits": data.limits}
     return model(**{key: value for key, value in options.items() if key in model.model_fields})
 
 

@@ -1,4 +1,4 @@
-"""Scaling by percentiles of the pixels, for files that state no range of values."""
+"""Scaling by percentiles of the pixels, for files that state no range of values; and by the bits that the images really use."""
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -29,3 +29,18 @@ def percentile_ends(values: Shaped[np.ndarray, "..."]) -> tuple[float, float]:
         raise ReadError("constant: all voxels are equal")
     low, high = np.percentile(values, _PERCENTILES)
     return (float(low), float(high)) if high > low else (least, largest)
+
+
+def used_bits(largest: float) -> int:
+    """The bits that whole numbers from 0 to `largest` need; 1 at least."""
+    return max(1, round(largest).bit_length())
+
+
+def scale_used_bits(pixels: np.ndarray, stated: int, used: int, wanted: int | None) -> np.ndarray:
+    """`pixels` in [0, 1] as `stated` bits, scaled so that `wanted` bits fill this range; unchanged where `wanted` is None or not less than
+    `stated`. `used`: the bits that this image needs. Raises ReadError more_bits where these are more than `wanted`."""
+    if wanted is None or not used or wanted >= stated:
+        return pixels
+    if used > wanted:
+        raise ReadError(f"more_bits: the image needs {used} bits, data.used_bits is {wanted}")
+    return np.minimum(pixels * np.float32((2**stated - 1) / (2**wanted - 1)), 1)

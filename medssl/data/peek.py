@@ -1,9 +1,10 @@
-"""Reading a few images of a source for their colour, size, bits and modality, by which a preset is chosen."""
+"""Reading a few images of a source for their colour, size, bits and modality, by which a preset is chosen, and for bits that no image
+uses."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
@@ -19,18 +20,23 @@ from medssl.errors import ReadError, UserError
 from medssl.types import Decoded, Record, Source
 
 _TRIES_PER_IMAGE = 4
+_MORE_FOR_BITS = 128  # the images that are read where the first ones leave bits unused
+_UNUSED = 2  # fewer unused bits are no fault: a set of dark images may leave one
+_EIGHT_BITS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg")
 
 
 @dataclass(frozen=True, slots=True)
 class Peek:
     """`channels`: 3 where more than half of the images have colour. `edge`: the median of their shorter sides in pixels.
     `bits`: the most that one of them stores. `modalities`: the number of images of each modality, the most frequent first: of all images
-    where their headers state it, else of those that were read; empty where no format knows of a modality."""
+    where their headers state it, else of those that were read; empty where no format knows of a modality. `used_bits`: the most that one
+    of them needs, where that is two bits less than `bits` at least, else None."""
 
     channels: Literal[1, 3]
     edge: int
     bits: int
     modalities: Mapping[str, int] = field(default_factory=dict)
+    used_bits: int | None = None
 
 
 def peek(source: Source, data: Data, count: int = 16) -> Peek:
@@ -41,6 +47,23 @@ def peek(source: Source, data: Data, count: int = 16) -> Peek:
     """
     if source.kind == "store":
         return _of_store(Store.open(source.root))
+    images = _read(source, data, count)
+    look = _summary(images, source.records)
+    if data.used_bits is None and _unused(images) and len(source.records) > len(images):
+        look = replace(look, used_bits=_unused(_read(source, data, _MORE_FOR_BITS)))
+    return look
+
+
+def may_leave_bits_unused(source: Source) -> bool:
+    """Whether the source may hold images of more than 8 bits that are scaled by all of their bits."""
+    if source.kind in ("store", "phantom"):
+        return False
+    readers = {record.reader for record in source.records if not record.locator.lower().endswith(_EIGHT_BITS)}
+    return not readers <= {"nifti"}
+
+
+def _read(source: Source, data: Data, count: int) -> list[Decoded]:
+    """`count` evenly spaced images. Raises UserError, with the reasons, where none can be read."""
     images: list[Decoded] = []
     faults = Counter[str]()
     with closing(run_in_workers(RecordReader, (source.root, data), _spread(source.records, count), data.limits, processes=1)) as results:
@@ -54,14 +77,21 @@ def peek(source: Source, data: Data, count: int = 16) -> Peek:
     if not images:
         reasons = "; ".join(f"{number} x {reason}" for reason, number in faults.most_common(3))
         raise UserError(f"No image can be read ({reasons or 'there is none'}). Check what --data names.")
-    return _summary(images, source.records)
+    return images
+
+
+def _unused(images: Sequence[Decoded]) -> int | None:
+    """The bits that the images need, where the files of most bits leave two or more unused; None where they do not."""
+    scaled = [image for image in images if image.used_bits]
+    used = max((image.used_bits for image in scaled), default=0)
+    return used if used and used <= max(image.bits for image in scaled) - _UNUSED else None
 
 
 def _summary(images: list[Decoded], records: tuple[Record, ...]) -> Peek:
     shapes = [image.pixels.shape for image in images]
     colour = 2 * sum(channels == 3 for channels, _, _ in shapes) > len(shapes)
     edge, bits = int(median(min(shape[1:]) for shape in shapes)), max(image.bits for image in images)
-    return Peek(3 if colour else 1, edge, bits, _modalities(Counter(image.modality for image in images), records))
+    return Peek(3 if colour else 1, edge, bits, _modalities(Counter(image.modality for image in images), records), _unused(images))
 
 
 def _modalities(read: Counter[str], records: tuple[Record, ...]) -> Mapping[str, int]:

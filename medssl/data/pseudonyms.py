@@ -28,7 +28,7 @@ def pseudonym(site: bytes, kind: str, value: str) -> str:
 
 def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
     """The record's hashes. Where the patient is unknown, the study is used as the patient, else the file (all frames of a file are one
-    patient), or in an .npz file the row.
+    patient), or in an .npz or Parquet file the row.
 
     Numbers with leading zeros are equal: patient 00123 is patient 123. A study UID under two patients' names is one person's study. Any
     other study, such as "1", is counted for each patient separately.
@@ -42,5 +42,5 @@ def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
     series = pseudonym(site, "series", record.series.strip()) if record.series else ""
     if patient:
         return Pseudonyms(key, pseudonym(site, "patient", patient), study, series)
-    file = key if record.reader == "npz" else pseudonym(site, "sample", f"{record.locator}#0")
+    file = key if record.reader in ("npz", "parquet") else pseudonym(site, "sample", f"{record.locator}#0")
     return Pseudonyms(key, study or file, study, series)

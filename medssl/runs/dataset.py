@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from medssl.config import Config, Data
+from medssl.data.audit import looks_of
 from medssl.data.cache import cache_folder
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
@@ -149,6 +150,8 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
+    for sentence in looks_of(dataset.store):
+        reporter.warn(f"look      {sentence}")
     patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}
     who = "" if dataset.origin.all_unknown else " / {} patients"
     counts = [f"{role} {len(found)} images{who.format(len(set(found)))}" for role, found in patients.items() if len(found)]

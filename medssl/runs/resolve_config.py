@@ -12,7 +12,7 @@ from medssl.data.detect import detect
 from medssl.data.modality import format_counts, keep_modality
 from medssl.data.names import readable_source
 from medssl.data.patients import PatientOrigin, without_shared_ids
-from medssl.data.peek import peek
+from medssl.data.peek import Peek, may_leave_bits_unused, peek
 from medssl.data.store import SETTINGS, Store
 from medssl.data.walk import following_links
 from medssl.errors import UserError
@@ -116,9 +116,17 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     source = list_source(data_config)
     warn_of_table(reporter, source)
     windows = len(windows_hu(data_config.window))
+    look = peek(source, data_config) if preset is None or (data_config.used_bits is None and may_leave_bits_unused(source)) else None
+    if look and look.used_bits and data_config.used_bits is None:
+        origin["data"]["used_bits"] = look.used_bits
+        reporter.say(
+            f"bits      the images use {look.used_bits} of {look.bits} bits: scaled by {look.used_bits}; for all bits: "
+            f"--set data.used_bits={look.bits}"
+        )
     if preset is None:
+        assert look is not None
         device, given = _device_type(overrides.get("device", "auto")), "modality" in _plugin_mapping(overrides.get("data"))
-        preset, modality = _choose_preset(reporter, source, data_config, device, modality_is_given=given)
+        preset, modality = _choose_preset(reporter, source, look, data_config, device, modality_is_given=given)
         if modality != data_config.modality:
             origin["data"]["modality"], source = modality, keep_modality(source, modality)
         preset_values = presets.load(preset)
@@ -128,7 +136,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
         origin["data"]["channels"] = windows
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
-        origin["data"] |= {name: prepared[name] for name in SETTINGS}
+        origin["data"] |= {name: prepared[name] for name in SETTINGS if name in prepared}
     preset_values = _fit_length(_drop_network_settings(preset_values, overrides), overrides)
     values = merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides)
     if text := _describe_windows(_resolve_data(values["data"]).window):
@@ -136,9 +144,9 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     return values, source
 
 
-def _choose_preset(reporter: Reporter, source: Source, data: Data, device: str, *, modality_is_given: bool) -> tuple[str, str]:
+def _choose_preset(reporter: Reporter, source: Source, look: Peek, data: Data, device: str, *, modality_is_given: bool) -> tuple[str, str]:
     """The preset that suits the images, and the value of `data.modality` that the preset needs. Both are said, with the reason."""
-    look, windows = peek(source, data), len(windows_hu(data.window))
+    windows = len(windows_hu(data.window))
     counts = look.modalities
     if windows:  # a window in HU is for CT
         look = replace(look, channels=1, modalities={"CT": 1})

@@ -265,5 +265,5 @@ def _prepare_arguments(job: Job) -> dict[str, Any] | None:
         data = _read_card(arguments["encoder"]).get("config", {}).get("data", {})
         if not data:
             return None
-        sets += [f"data.{name}={json.dumps(data[name])}" for name in SETTINGS]
+        sets += [f"data.{name}={json.dumps(data[name])}" for name in SETTINGS if name in data]
     return {"data": arguments["data"], "preset": arguments.get("preset"), "sets": sorted(sets)}

@@ -7,11 +7,14 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
-from pydicom.uid import UID, JPEGExtended12Bit
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
+from medssl.data.dicom import codestream
 from medssl.errors import ReadError
 
 _PLUGIN_ORDER = ("pydicom", "pylibjpeg", "pyjpegls", "pillow", "gdcm")
+# Transfer syntaxes whose frames may hold other colours than the header states
+JPEG_COLOURS = (JPEGBaseline8Bit, JPEGExtended12Bit)
 _PACKAGES = {"4.5": "python-gdcm", "4.7": "python-gdcm", "4.8": "pyjpegls", "4.9": "pylibjpeg-openjpeg", "4.2": "pylibjpeg-openjpeg"}
 
 
@@ -52,6 +55,10 @@ def decode(stream: BinaryIO, header: Dataset, syntax: UID, pixels: Pixels, index
     """
     decoder = get_decoder(syntax)
     options = as_pixel_options(header, transfer_syntax_uid=syntax, pixel_keyword=pixels.keyword, pixel_vr=pixels.vr)
+    if syntax in JPEG_COLOURS and header.PhotometricInterpretation == "RGB":
+        frame = codestream.read_frame(stream, pixels.start, header, index)
+        if codestream.colour_model(frame) == "YBR" and not codestream.has_adobe_marker(frame):  # pydicom obeys Adobe's marker itself
+            options["photometric_interpretation"] = "YBR_FULL_422"
     if not syntax.is_encapsulated:
         stream.seek(pixels.start)
         return decoder.as_array(stream, index=index, **options)[0]

@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from medssl.config import Limits
-from medssl.data.dicom import decoders, selection, slice_order
+from medssl.data.dicom import codestream, decoders, selection, slice_order
 from medssl.data.dicom.inflate import inflate, read_syntax
 from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Plane
@@ -23,17 +23,21 @@ from medssl.errors import ReadError
 
 _KEYWORDS = (
     "InstitutionName Manufacturer ManufacturerModelName PatientID PatientSex PatientAge ViewPosition StudyInstanceUID SeriesInstanceUID "
-    "InstanceNumber SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated BitsStored RescaleIntercept RescaleSlope"
+    "InstanceNumber SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated BitsStored RescaleIntercept RescaleSlope "
+    "PhotometricInterpretation"
 )
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*_KEYWORDS.split(), *selection.KEYWORDS, *slice_order.KEYWORDS)]
 # values of Modality (PS3.3 C.7.3.1.1.1) of objects that are no images, though some of them have Rows and Columns
 _NO_IMAGES = {"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "DOC", "ECG", "AU"}
+_COMPRESSED_PIXELS = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"  # the element PixelData, of undefined length (PS3.5 A.4)
+_FIRST_BYTES = 1 << 20  # enough for the header and the head of the first frame
 _PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # first bytes of a preamble that is unused, or that makes the file a TIFF, too (PS3.10 7.1)
 
 
 class DicomHeader(NamedTuple):
     """What the header states of a file and its frames. `number`: InstanceNumber; `planes`: one for each frame, None where the header states
-    none; `syntax`: the name of the transfer syntax; `odd_preamble`: the preamble is neither unused nor that of a TIFF file;
+    none; `syntax`: the name of the transfer syntax; `secondary_capture`: a screen or a digitised film; `other_colours`: the frame holds
+    other colours than the header states; `odd_preamble`: the preamble is neither unused nor that of a TIFF file;
     `burned_in_unstated`: images of this kind often show text, and the header does not state whether this one does."""
 
     locator: str
@@ -49,6 +53,8 @@ class DicomHeader(NamedTuple):
     burned_in_unstated: bool
     odd_preamble: bool
     empty_rescale: bool
+    secondary_capture: bool
+    other_colours: bool
 
 
 class HeaderReader:
@@ -69,7 +75,8 @@ class HeaderReader:
                 frames = _count_frames(header, path.stat().st_size, syntax)
                 selection.check_selected(header, modality(header), self._choice)
                 decoders.check_decoder(header, syntax)
-                return _describe(header, locator, frames, syntax, odd_preamble)
+                other_colours = syntax in decoders.JPEG_COLOURS and _has_other_colours(path, header)
+                return _describe(header, locator, frames, syntax, odd_preamble)._replace(other_colours=other_colours)
         except ReadError:
             raise
         except Exception as error:  # a damaged header makes pydicom raise any exception; its text quotes the header and is left out
@@ -88,6 +95,18 @@ def is_dicom(path: Path) -> bool:
             return sop_class in read_partial(file, lambda tag, *_: tag > sop_class or tag == 0, force=True, specific_tags=[sop_class])
     except Exception:  # a damaged header makes pydicom raise any exception
         return False
+
+
+def image_shape(path: Path) -> tuple[int, int, int]:
+    """Frames, rows and columns of a DICOM image by its header. Raises ReadError as HeaderReader does where the file is no image."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            header, syntax, _ = _read(path, Limits())
+            return _count_frames(header, path.stat().st_size, syntax), int(header.Rows), int(header.Columns)
+    except ReadError:
+        raise
+    except Exception as error:  # as above
+        raise ReadError(f"bad_header: pydicom cannot read it ({type(error).__name__})") from None
 
 
 def modality(header: pydicom.Dataset) -> str:
@@ -156,7 +175,20 @@ def _describe(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, o
         selection.may_have_text(header, modality(header)),
         odd_preamble,
         any(name in header and not _text(header, name) for name in ("RescaleIntercept", "RescaleSlope")),
+        selection.is_secondary_capture(header),
+        False,
     )
+
+
+def _has_other_colours(path: Path, header: pydicom.Dataset) -> bool:
+    """Whether the first frame of a JPEG file holds other colours than the header states."""
+    if int(header.get("SamplesPerPixel") or 1) != 3:
+        return False
+    with path.open("rb") as file:
+        content = file.read(_FIRST_BYTES)
+    at = content.find(_COMPRESSED_PIXELS)
+    start = content.find(b"\xff\xd8\xff", at)
+    return at >= 0 and start >= 0 and codestream.contradicts(content[start:], _text(header, "PhotometricInterpretation"))
 
 
 def _is_part_10(file: BinaryIO) -> bool:

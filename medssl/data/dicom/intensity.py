@@ -6,6 +6,7 @@ Values are scaled by the range of the stored bits or by the window, never by the
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped
@@ -33,11 +34,21 @@ _FULL_RANGE_MODALITIES = {"CR", "DX", "MG", "XA", "RF", "IO", "PX", "US", "OT", 
 _BODY_HU = (-1000.0, 1000.0)  # from air to dense bone: the window of a CT that states none
 
 
-def pixels(stored: Shaped[np.ndarray, "h w *colours"], header: Dataset, window: str, non_finite: str) -> Float32[np.ndarray, "c h w"]:
-    """The stored values [H, W] or [H, W, 3] of a frame as pixels in [0, 1]: [1, H, W], colours [3, H, W], or one channel for each window
-    in HU that `window` names. `window` and `non_finite` are explained at the reader's Config.
+class Scaled(NamedTuple):
+    """`pixels`: of a frame, in [0, 1]. `used_bits`: those that its values need, where it is scaled by the range of more than 8 stored bits,
+    else 0."""
 
-    Raises ReadError constant, non_finite, not_hounsfield or not_an_image (an unknown photometric interpretation).
+    pixels: Float32[np.ndarray, "c h w"]
+    used_bits: int = 0
+
+
+def scale(
+    stored: Shaped[np.ndarray, "h w *colours"], header: Dataset, window: str, non_finite: str, wanted_bits: int | None = None
+) -> Scaled:
+    """The stored values [H, W] or [H, W, 3] of a frame as pixels in [0, 1]: [1, H, W], colours [3, H, W], or one channel for each window
+    in HU that `window` names. `window`, `non_finite` and `wanted_bits` (used_bits) are explained at the reader's Config.
+
+    Raises ReadError constant, non_finite, not_hounsfield, more_bits or not_an_image (an unknown photometric interpretation).
     """
     if stored.min() == stored.max():
         raise ReadError("constant: all pixels are equal")
@@ -46,22 +57,28 @@ def pixels(stored: Shaped[np.ndarray, "h w *colours"], header: Dataset, window: 
         raise ReadError(f"not_hounsfield: windows in HU are for CT with a rescale to HU (modality {_modality_code(header)})")
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(stored, header)[..., :3]
-        return channels_first(colours) / (255 if colours.max() < 256 else 65535)  # 8-bit palettes are often stored with 16 bits
+        return Scaled(channels_first(colours) / (255 if colours.max() < 256 else 65535))  # 8-bit palettes are often stored with 16 bits
     if stored.ndim == 3:
-        return channels_first(stored) / (2**header.BitsStored - 1)
+        return Scaled(channels_first(stored) / (2**header.BitsStored - 1))
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise ReadError("not_an_image: an unknown photometric interpretation")
     stored, padding = _find_padding(stored, header, non_finite)
     values, low, high = _apply_rescale(stored, header)
+    used = 0
     if windows:  # a value in HU means the same for MONOCHROME1 and MONOCHROME2: nothing is inverted
         grey = np.stack([_scale_between(values, c - 0.5 - (w - 1) / 2, c - 0.5 + (w - 1) / 2) for c, w in windows])
     else:
-        grey = _to_grey(values, header, window, low, high, padding)[None]
+        by_header = _to_grey(values, header, window, low, high, padding)
+        if by_header is None:
+            used = _used_bits(stored, header, padding)
+            grey = _scale_between(values, *_used_range(header, low, high, used, wanted_bits))[None]
+        else:
+            grey = by_header[None]
         if photometric == "MONOCHROME1" or str(header.get("PresentationLUTShape")).strip() == "INVERSE":
             np.subtract(1, grey, out=grey)
     if padding is not None:
         grey[:, padding] = 0
-    return np.ascontiguousarray(grey, np.float32)
+    return Scaled(np.ascontiguousarray(grey, np.float32), used)
 
 
 def _find_padding(
@@ -89,8 +106,30 @@ def _find_padding(
     return stored, padding_mask if padding_mask.any() else None
 
 
-def _stored_range(header: Dataset) -> tuple[int, int]:
-    bits = header.BitsStored
+def _used_bits(stored: Shaped[np.ndarray, "h w"], header: Dataset, padding: Bool[np.ndarray, "h w"] | None) -> int:
+    """The bits that the stored values need which are no padding, with the sign; 0 for up to 8 stored bits and for a lookup table."""
+    if int(header.BitsStored) <= 8 or _has_lookup_table(header, "ModalityLUTSequence"):
+        return 0
+    values = stored if padding is None else stored[~padding]
+    least, largest = int(values.min()), int(values.max())
+    return max(1, max(largest, -least - 1).bit_length()) + int(bool(header.PixelRepresentation))
+
+
+def _used_range(header: Dataset, low: float, high: float, used: int, wanted: int | None) -> tuple[float, float]:
+    """`low` and `high` where all stored bits count, else the ends of the range of the `wanted` bits. Raises ReadError more_bits where the
+    image needs more."""
+    if wanted is None or not used or wanted >= int(header.BitsStored):
+        return low, high
+    if used > wanted:
+        raise ReadError(f"more_bits: the image needs {used} bits, data.used_bits is {wanted}")
+    slope, intercept = _rescale(header)
+    first, last = sorted(end * slope + intercept for end in _stored_range(header, wanted))
+    return first, last
+
+
+def _stored_range(header: Dataset, bits: int | None = None) -> tuple[int, int]:
+    """The least and the largest value of the stored bits, or of that many `bits`."""
+    bits = int(bits or header.BitsStored)
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.PixelRepresentation else (0, 2**bits - 1)
 
 
@@ -102,8 +141,7 @@ def _apply_rescale(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[
     if _has_lookup_table(header, "ModalityLUTSequence"):
         values, largest_entry = _apply_lookup_table(stored, header, "ModalityLUTSequence")
         return values.astype(np.float32), 0, largest_entry
-    slope, intercept = _first_number(header, "RescaleSlope"), _first_number(header, "RescaleIntercept")
-    slope, intercept = 1 if slope is None else slope, intercept or 0
+    slope, intercept = _rescale(header)
     if slope == 0:
         raise ReadError("constant: the rescale slope is 0")
     low, high = sorted(end * slope + intercept for end in _stored_range(header))
@@ -114,10 +152,17 @@ def _apply_rescale(stored: Shaped[np.ndarray, "h w"], header: Dataset) -> tuple[
     return values, low, high
 
 
+def _rescale(header: Dataset) -> tuple[float, float]:
+    """Slope and intercept, 1 and 0 where the header states none."""
+    slope, intercept = _first_number(header, "RescaleSlope"), _first_number(header, "RescaleIntercept")
+    return 1 if slope is None else slope, intercept or 0
+
+
 def _to_grey(
     values: Float[np.ndarray, "h w"], header: Dataset, window: str, low: float, high: float, padding: Bool[np.ndarray, "h w"] | None
-) -> Float[np.ndarray, "h w"]:
-    """Grey values in [0, 1] from `values` in the modality's units, by the policy that `window` names: header, percentile or none.
+) -> Float[np.ndarray, "h w"] | None:
+    """Grey values in [0, 1] from `values` in the modality's units, by the policy that `window` names: header, percentile or none. None
+    where that is the whole range from `low` to `high`.
 
     The policy "header" uses the first of these that applies: the file's VOI LUT; its first window; for CT the window _BODY_HU; for other
     modalities without a fixed scale percentiles; the whole range from `low` to `high`.
@@ -132,8 +177,8 @@ def _to_grey(
         return _scale_between(values, *_BODY_HU)
     no_fixed_scale = window == "header" and above_8_bits and _modality_code(header) not in _FULL_RANGE_MODALITIES
     if window == "percentile" or no_fixed_scale or high == np.inf:
-        low, high = percentile_ends(values if padding is None else values[~padding])
-    return _scale_between(values, low, high)
+        return _scale_between(values, *percentile_ends(values if padding is None else values[~padding]))
+    return None
 
 
 def _scale_between(values: Float[np.ndarray, "h w"], low: float, high: float) -> Float[np.ndarray, "h w"]:

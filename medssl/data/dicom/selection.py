@@ -42,7 +42,7 @@ def check_selected(header: Dataset, modality: str, choice: Selection) -> None:
 
 def may_have_text(header: Dataset, modality: str) -> bool:
     """Whether images of this kind often show text and the header does not state whether this one does."""
-    return (modality in _OFTEN_WITH_TEXT or _is_secondary_capture(header)) and _burned_in_annotation(header) not in ("YES", "NO")
+    return (modality in _OFTEN_WITH_TEXT or is_secondary_capture(header)) and _burned_in_annotation(header) not in ("YES", "NO")
 
 
 def _kind_if_not_primary(header: Dataset, modality: str) -> str:
@@ -55,7 +55,7 @@ def _kind_if_not_primary(header: Dataset, modality: str) -> str:
         return "a dose report or a saved screen"
     if modality not in SLICES:
         return ""
-    if _is_secondary_capture(header):
+    if is_secondary_capture(header):
         return "a secondary capture"
     primary = values[1:2] != ["SECONDARY"]
     if values[:1] != ["DERIVED"] and primary:
@@ -65,7 +65,7 @@ def _kind_if_not_primary(header: Dataset, modality: str) -> str:
     return "" if compressed or acquired else "derived from other images"
 
 
-def _is_secondary_capture(header: Dataset) -> bool:
+def is_secondary_capture(header: Dataset) -> bool:
     """Whether the SOP class is secondary capture, of one or of many frames."""
     kind = str(header.get("SOPClassUID") or "")
     return kind == _SECONDARY_CAPTURE or kind.startswith(_SECONDARY_CAPTURE + ".")

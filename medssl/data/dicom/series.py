@@ -10,7 +10,7 @@ from typing import NamedTuple
 from medssl.config import Limits
 from medssl.data.dicom import slice_order
 from medssl.data.dicom.header import DicomHeader, HeaderReader
-from medssl.data.dicom.modalities import STACKS
+from medssl.data.dicom.modalities import SLICES, STACKS
 from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Slice
 from medssl.data.frame_policy import choose_frames
@@ -45,6 +45,10 @@ def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Sel
             skipped.append((locator, result.reason, result.detail))
         else:
             files.append(result)
+    if choice.derived == "skip":
+        captures = _captures_beside_series(files)
+        skipped += [(locator, "not_primary", "a secondary capture beside a series of slices") for locator in sorted(captures)]
+        files = [file for file in files if file.locator not in captures]
     series = _group_into_series(files, choice)
     records = tuple(_record(file, frame) for frames in series for frame, file in frames)
     return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped))
@@ -61,6 +65,13 @@ def _group_into_series(files: Sequence[DicomHeader], choice: Selection) -> list[
         frames = [frame for file in group for frame in _select_frames(file, choice)]
         result.append([(frame, by_locator[frame.locator]) for frame in slice_order.sort_slices(frames)])
     return result
+
+
+def _captures_beside_series(files: Sequence[DicomHeader]) -> set[str]:
+    """The screens and reports, saved as pictures, of studies that have slices. In a study without slices they may be the images
+    themselves, such as digitised films."""
+    with_slices = {file.study for file in files if not file.secondary_capture and file.extra.get("modality") in SLICES} - {None}
+    return {file.locator for file in files if file.secondary_capture and file.study in with_slices}
 
 
 def _select_frames(file: DicomHeader, choice: Selection) -> list[Slice]:
@@ -93,6 +104,8 @@ def _notes(files: Sequence[DicomHeader], records: Sequence[Record]) -> list[str]
     if unstated:
         kinds = ", ".join(f"{name} {count}" for name, count in unstated.most_common())
         notes.append(f"{unstated.total()} files of kinds that often show text do not say whether it is burned in ({kinds}): look at some")
+    if colours := sum(file.other_colours for file in files):
+        notes.append(f"{colours} files hold other colours than their header states (RGB or YBR): read by what the JPEG data say")
     if empty := sum(file.empty_rescale for file in files):
         notes.append(f"{empty} files have an empty rescale slope or intercept: read as if it were absent")
     if odd := sum(file.odd_preamble for file in files):

@@ -44,6 +44,7 @@ class Config(PluginConfig):
     non_finite: Literal["skip", "zero"] = Field(
         default="skip", description="A frame with NaN or infinite values is left out, or these values become 0."
     )
+    used_bits: int | None = Field(default=None, description="As data.used_bits.")
     limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
@@ -70,15 +71,16 @@ class Reader:
         """Frame `index` of a file, in [0, 1]; 1 is white.
 
         Raises ReadError: not_a_file, unreadable, empty, not_dicom, no_pixels, not_an_image, bad_header, too_many_pixels,
-        too_much_memory, deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield.
+        too_much_memory, deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield,
+        more_bits.
         """
         with _ignore_warnings():
             file, stored = self._decode(path, index)
             with _raise_as("bad_header", "an element that describes the grey scale is malformed"):
                 header = functional_groups.merge_frame_groups(file.header, index)
-                image = intensity.pixels(stored, header, self._config.window, self._config.non_finite)
+                image, used = intensity.scale(stored, header, self._config.window, self._config.non_finite, self._config.used_bits)
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
-                return Decoded(image, bits, functional_groups.spacing_mm(header), intensity.modality(header))
+                return Decoded(image, bits, functional_groups.spacing_mm(header), intensity.modality(header), used)
 
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
 from medssl.data.formats import LastOpened, channels_first, open_regular_file, raise_if_of_the_machine
+from medssl.data.intensity import scale_used_bits, used_bits
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -28,6 +29,7 @@ _LARGEST_VALUE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 
 class Config(PluginConfig):
     name: str = "npz"
+    used_bits: int | None = Field(default=None, description="As data.used_bits.")
     limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
@@ -49,7 +51,7 @@ class Reader:
     version = "1"
 
     def __init__(self, config: Config) -> None:
-        self._limits = config.limits
+        self._used_bits, self._limits = config.used_bits, config.limits
         self._images = LastOpened[Images]()
         self._damage: tuple[Path, int] | None = None
 
@@ -57,7 +59,8 @@ class Reader:
         """Image `index` of the array that `path` names (`file.npz#key`); of volumes, slice `index`: row * D + slice.
 
         Raises ReadError: not_a_file, unreadable, empty, no_such_key, no_such_row, too_big, too_many_pixels, pickled_npz, bad_array,
-        too_much_memory, truncated (for the image in which the archive's damage is found and for all images after that), empty_slice.
+        too_much_memory, more_bits, truncated (for the image in which the archive's damage is found and for all images after that),
+        empty_slice.
         """
         if self._damage and self._damage[0] == path and index >= self._damage[1]:
             raise ReadError("truncated: the archive is damaged before this image")
@@ -76,7 +79,9 @@ class Reader:
         if images.sliced and stored.min() == stored.max():
             raise ReadError("empty_slice: all voxels of the slice are equal")
         largest = _LARGEST_VALUE[stored.dtype.newbyteorder("=")]
-        return Decoded(channels_first(stored) / largest, largest.bit_length())
+        pixels, bits = channels_first(stored) / largest, largest.bit_length()
+        used = used_bits(float(stored.max())) if bits > 8 else 0
+        return Decoded(scale_used_bits(pixels, bits, used, self._used_bits), bits, used_bits=used)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The archive that `path` (`file.npz#key`) names."""

@@ -1,30 +1,38 @@
-"""PNG, JPEG, TIFF and BMP. 8 and 16 bits are kept, the EXIF orientation is applied, palettes become RGB, the background of transparent
-images becomes black.
+"""PNG, JPEG, TIFF, BMP, GIF, PGM, PPM, WebP and JPEG 2000. 8 and 16 bits are kept, the EXIF orientation is applied, palettes become RGB,
+the background of transparent images becomes black.
 
 The format is found by a file's content, and other formats are not opened. The size is checked before any pixels are unpacked.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
-from medssl.data.formats import channels_first, open_regular_file, png, raise_if_of_the_machine, sixteen_bit
-from medssl.data.intensity import by_percentile
+from medssl.data.formats import (
+    channels_first,
+    contiguous_planes,
+    open_regular_file,
+    png,
+    raise_if_of_the_machine,
+    raster_files,
+    sixteen_bit,
+)
+from medssl.data.intensity import by_percentile, scale_used_bits, used_bits
 from medssl.errors import ReadError
 from medssl.types import Decoded
-
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
-_FIRST_BYTES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 
 
 class Config(PluginConfig):
     name: str = "raster"
+    used_bits: int | None = Field(default=None, description="As data.used_bits.")
     limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
@@ -34,26 +42,34 @@ class Reader:
     version = "2"  # 2: colours of 16 bits are no longer reduced to 8
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._limits = config.limits
 
     def read(self, path: Path, index: int = 0) -> Decoded:
-        """Page `index` of a file (0 unless it is a TIFF of many pages).
+        """Page `index` of a file: a page of a TIFF, a plane of a stack, a frame of a GIF or WebP; 0 for others.
 
         Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, too_much_memory, no_such_page, truncated,
-        short_data, undecodable, and for float pictures non_finite and constant.
+        short_data, undecodable, more_bits, and for float pictures non_finite and constant.
         """
-        with open_regular_file(path) as file, warnings.catch_warnings():
+        with open_regular_file(path) as file:
+            return self.read_stream(file, index)
+
+    def read_stream(self, file: BinaryIO, index: int = 0) -> Decoded:
+        """The same of an open file."""
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged EXIF, and odd TIFF tags
             try:
-                with _without_size_limit(), Image.open(file, formats=_FORMATS) as picture:
+                with _without_size_limit(), Image.open(file, formats=raster_files.FORMATS) as picture:
+                    if picture.format == "TIFF" and (stack := contiguous_planes.find_stack(file)):
+                        return self._read_plane(file, stack, index)
                     self._check(picture, index)
                     picture.load()
                     png.check_length(picture, file)
                     if sixteen_bit.has_16_bit_colours(picture, file):
-                        return Decoded(channels_first(sixteen_bit.read_colours(picture, file, index)), 16)
-                    return _decode(ImageOps.exif_transpose(picture))
+                        return self._scale_16_bit(channels_first(sixteen_bit.read_colours(picture, file, index)))
+                    return self._decode(ImageOps.exif_transpose(picture))
             except UnidentifiedImageError as error:
-                raise ReadError("not_an_image: neither PNG, JPEG, TIFF nor BMP") from error
+                raise ReadError(f"not_an_image: none of {', '.join(raster_files.FORMATS)}") from error
             except ReadError:
                 raise
             except Exception as error:  # a damaged file makes Pillow's plugins raise any exception
@@ -73,6 +89,40 @@ class Reader:
         """The file itself."""
         return (path,)
 
+    def _read_plane(self, file: BinaryIO, stack: contiguous_planes.Stack, index: int) -> Decoded:
+        if math.prod(stack.shape[:2]) > self._limits.max_pixels:
+            raise ReadError(f"too_many_pixels: {stack.shape[1]} x {stack.shape[0]}, the limit is {self._limits.max_pixels}")
+        if not 0 <= index < stack.planes:
+            raise ReadError(f"no_such_page: plane {index} of {stack.planes}")
+        plane = contiguous_planes.read_plane(file, stack, index)
+        match plane.dtype:
+            case np.uint8:
+                return Decoded(channels_first(plane) / 255, 8)
+            case np.uint16:
+                return self._scale_16_bit(channels_first(plane) / 65535)
+            case _:
+                return Decoded(channels_first(by_percentile(plane.astype(np.float64))), 8 * plane.dtype.itemsize)
+
+    def _decode(self, picture: Image.Image) -> Decoded:
+        if picture.mode.startswith("I;16"):
+            return self._scale_16_bit(_scale(picture, 65535))
+        if picture.mode == "I" and picture.format == "PPM":
+            return self._scale_16_bit(_scale(picture, 65535))
+        if picture.mode in ("F", "I"):  # float and 32-bit TIFF state no range: percentiles of the pixels are used
+            return Decoded(channels_first(by_percentile(np.asarray(picture, np.float64))), 32)
+        if picture.mode == "1":
+            return Decoded(_scale(picture, 1), 1)
+        if picture.has_transparency_data:
+            picture = _paste_on_black(picture.convert("RGBA"))
+        elif picture.mode not in ("L", "RGB"):
+            picture = picture.convert("RGB")
+        return Decoded(_scale(picture, 255), 8)
+
+    def _scale_16_bit(self, pixels: np.ndarray) -> Decoded:
+        """The image of 16 bits, scaled by `used_bits` where that is less. `pixels`: in [0, 1] as 16 bits."""
+        used = used_bits(float(pixels.max()) * 65535)
+        return Decoded(scale_used_bits(pixels, 16, used, self._config.used_bits), 16, used_bits=used)
+
 
 def build(config: Config) -> Reader:
     """The reader that `config` describes."""
@@ -80,8 +130,8 @@ def build(config: Config) -> Reader:
 
 
 def recognises(head: bytes) -> bool:
-    """Whether a file that starts with these bytes is a PNG, JPEG, TIFF or BMP."""
-    return head.startswith(_FIRST_BYTES)
+    """Whether a file that starts with these bytes is a picture that this reader reads."""
+    return raster_files.is_raster(head)
 
 
 @contextmanager
@@ -92,20 +142,6 @@ def _without_size_limit() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-
-
-def _decode(picture: Image.Image) -> Decoded:
-    if picture.mode.startswith("I;16"):
-        return Decoded(_scale(picture, 65535), 16)
-    if picture.mode in ("F", "I"):  # float and 32-bit TIFF state no range: percentiles of the pixels are used
-        return Decoded(channels_first(by_percentile(np.asarray(picture, np.float64))), 32)
-    if picture.mode == "1":
-        return Decoded(_scale(picture, 1), 1)
-    if picture.has_transparency_data:
-        picture = _paste_on_black(picture.convert("RGBA"))
-    elif picture.mode not in ("L", "RGB"):
-        picture = picture.convert("RGB")
-    return Decoded(_scale(picture, 255), 8)
 
 
 def _paste_on_black(layer: Image.Image) -> Image.Image:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field
 
 from medssl.config import Limits
-from medssl.data import walk
-from medssl.data.dicom import header, series
+from medssl.data import contents, walk
+from medssl.data.dicom import series
 from medssl.data.dicom.selection import Selection
 from medssl.data.frame_policy import FramePolicy
 from medssl.data.tables import SUFFIXES, JoinConfig, join_table
 from medssl.errors import UserError, count_reasons
 from medssl.types import Source
-
-_RASTER = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
-_SAMPLE = 50
 
 
 class Config(JoinConfig):
@@ -36,12 +32,9 @@ class Config(JoinConfig):
 
 
 def recognises(data: str) -> bool:
-    """A folder that holds DICOM files among its first 50 files, and at least as many of them as raster images."""
+    """A folder most of whose images, by their content and weight, are DICOM."""
     root = Path(data).expanduser()
-    files = [root / found.locator for found in islice(walk.list_files(root), _SAMPLE) if not found.reason] if root.is_dir() else []
-    rasters = [file for file in files if file.suffix.lower() in _RASTER]
-    dicoms = sum(header.is_dicom(file) for file in files if file not in rasters)
-    return dicoms > 0 and dicoms >= len(rasters)
+    return root.is_dir() and contents.kind_of_folder(root) == "dicom"
 
 
 def build(config: Config, data: str) -> Source:
@@ -63,7 +56,9 @@ def build(config: Config, data: str) -> Source:
             "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_notes_on_choices(skipped)])
         )
     joined = join_table(headers.records, root, config, [locator for locator, _, _ in skipped])
-    notes = (*headers.notes, *_notes_on_choices(skipped), *joined.notes)
+    others = contents.count_suffixes(locator for locator, reason, _ in headers.skipped if reason == "not_dicom")
+    left_out = [f"files that are no DICOM left out: {others}"] if others else []
+    notes = (*headers.notes, *_notes_on_choices(skipped), *joined.notes, *left_out)
     return Source("dicom", root, tuple(joined.records), notes, skipped, joined.error)
 
 

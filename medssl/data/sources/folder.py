@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,9 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
-from medssl.data import walk
+from medssl.data import contents, not_samples, walk
 from medssl.data.formats import picture_pages
 from medssl.data.frame_policy import FramePolicy, choose_frames
+from medssl.data.not_samples import MasksConfig
 from medssl.data.tables import SUFFIXES as TABLE_SUFFIXES
 from medssl.data.tables import JoinConfig, join_table, parse_split
 from medssl.data.walk import are_patients, name_a_person
@@ -20,14 +20,10 @@ from medssl.errors import UserError
 from medssl.types import Record, Source
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_SUFFIXES_WITH_PAGES = (".tif", ".tiff")
-# Suffixes of other files that messages may name. Any other suffix may be part of a person's name.
-_NAMED_SUFFIXES = re.compile(
-    r"\.(csv|dcm|gif|gz|hdr|img|ini|jp2|json|log|md|mha|mhd|nii|npy|npz|nrrd|parquet|pdf|svs|tar|tsv|txt|webp|xlsx|xml|yaml|zip)"
-)
+_ONE_PAGE = (".png", ".jpg", ".jpeg", ".bmp")
 
 
-class Config(JoinConfig):
+class Config(JoinConfig, MasksConfig):
     name: str = "folder"
     frames: FramePolicy = Field(
         default="all", description="Which pages of a TIFF file become images: all, first, middle or every_N, such as every_5."
@@ -40,7 +36,8 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """Lists the images below the folder `data` by their suffixes. TIFF files are opened to count their pages, other files are not opened.
+    """Lists the images below the folder `data`: by their suffixes, and files of other suffixes by their content. Masks and other files that
+    are no samples (`not_samples`) are left out.
 
     First-level folders are classes (label "label") where there are several and every image lies in one. Folders named train, val and test
     are splits; the classes are then one level below. Folders named like patient00012, DOE^JANE or 20240131, or far too many folders for
@@ -48,26 +45,31 @@ def build(config: Config, data: str) -> Source:
     is no image, and for a faulty table that `config` describes.
     """
     root = walk.resolve_folder(data)
-    locators, skipped, other_suffixes = [], [], Counter[str]()
-    for file in walk.list_files(root):
-        suffix = PurePosixPath(file.locator).suffix.lower()
-        if file.reason:
-            skipped.append(file)
-        elif suffix in SUFFIXES:
-            locators.append(file.locator)
-        else:
-            other_suffixes[suffix if _NAMED_SUFFIXES.fullmatch(suffix) else "of other kinds"] += 1
-    counted_others = ", ".join(f"{count} {suffix}" for suffix, count in other_suffixes.most_common(8)) or "no files"
+    files = list(walk.list_files(root))
+    skipped = [file for file in files if file.reason]
+    pictures, others = _pictures(root, [file.locator for file in files if not file.reason])
+    no_samples = not_samples.find(pictures, lambda locator: not_samples.raster_look(root / locator), config.masks)
+    locators = [locator for locator in pictures if locator not in no_samples.files]
+    counted_others = contents.count_suffixes(others) or "no files"
     if not locators:
         problems = f", {len(skipped)} that cannot be opened ({_format_counts(item.reason for item in skipped)})" if skipped else ""
         raise UserError(
-            f"There is no image below {data}; it has {counted_others}{problems}. medssl reads PNG, JPEG, TIFF and BMP files, "
-            "folders of DICOM or NIfTI files, CSV or Parquet tables, and MedMNIST .npz files."
+            f"There is no image below {data}; it has {counted_others}{problems}. medssl reads PNG, JPEG, TIFF, BMP, GIF, PGM, PPM, WebP "
+            "and JPEG 2000 files, folders of DICOM or NIfTI files, CSV or Parquet tables, and MedMNIST .npz files."
         )
     records, notes = _by_folders(locators, root, config.frames)
-    joined = join_table(records, root, config, [item.locator for item in skipped])
-    left_out = [f"other files left out: {counted_others}"] if other_suffixes.keys() - set(TABLE_SUFFIXES) else []
-    return Source("folder", root, tuple(joined.records), (*notes, *joined.notes, *left_out), tuple(skipped), joined.error)
+    left_out = (*skipped, *no_samples.skipped)
+    joined = join_table(records, root, config, [locator for locator, _, _ in left_out])
+    others_note = [f"other files left out: {counted_others}"] if any(not name.lower().endswith(TABLE_SUFFIXES) for name in others) else []
+    notes = (*notes, *no_samples.notes, *joined.notes, *others_note)
+    return Source("folder", root, tuple(joined.records), notes, left_out, joined.error)
+
+
+def _pictures(root: Path, locators: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The files that are pictures by their suffix, or by their content where they have another one; and all other files."""
+    kinds = contents.kinds_of_files(root, [locator for locator in locators if not locator.lower().endswith((*SUFFIXES, *TABLE_SUFFIXES))])
+    pictures = [locator for locator in locators if locator.lower().endswith(SUFFIXES) or kinds.get(locator) == "raster"]
+    return pictures, sorted(set(locators).difference(pictures))
 
 
 def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[Record], list[str]]:
@@ -106,7 +108,7 @@ def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[
 
 def _records_of_file(locator: str, root: Path, frames: str) -> list[Record]:
     """A record for the file, or for each of its pages that the policy `frames` selects."""
-    pages = picture_pages(root / locator) if locator.lower().endswith(_SUFFIXES_WITH_PAGES) else [0]
+    pages = [0] if locator.lower().endswith(_ONE_PAGE) else picture_pages(root / locator)
     if len(pages) == 1:
         return [Record(locator, "raster", pages[0])]
     return [Record(locator, "raster", pages[n], series=locator) for n in choose_frames(frames, len(pages))]

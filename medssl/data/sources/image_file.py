@@ -9,16 +9,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from medssl import plugins
 from medssl.config import Limits, PluginConfig
+from medssl.data.contents import kind_of_file
 from medssl.data.dicom import series
 from medssl.data.formats import nifti_header, picture_pages
 from medssl.data.sources import nifti
 from medssl.errors import ReadError, UserError
 from medssl.types import Record, Source
-
-_READERS = ("dicom", "raster", "nifti")
-_HEAD_BYTES = 4096  # enough for every reader to recognise its files
 
 
 class Config(PluginConfig):
@@ -29,7 +26,7 @@ class Config(PluginConfig):
 def recognises(data: str) -> bool:
     """A file that begins like an image, whatever its name."""
     try:
-        return _find_reader(Path(data).expanduser()) != ""
+        return kind_of_file(Path(data).expanduser()) != ""
     except (OSError, ValueError, RuntimeError):  # no such file, a name that is no path, "~name" where no user has this name
         return False
 
@@ -41,7 +38,7 @@ def build(config: Config, data: str) -> Source:
         raise UserError(f"The file {data} does not exist. Check --data; current folder: {Path.cwd()}.")
     root, notes = file.parent.resolve(), ()
     try:
-        match _find_reader(file):
+        match kind_of_file(file):
             case "dicom":
                 found = series.list_frames(root, [file.name], config.limits)
                 records, notes = found.records, found.notes
@@ -60,12 +57,3 @@ def build(config: Config, data: str) -> Source:
     if not records:
         raise UserError(f"{data} has no image that can be used ({reason}). Name another file, or a folder of images.")
     return Source("image_file", root, records, notes)
-
-
-def _find_reader(file: Path) -> str:
-    """The name of the reader that recognises the beginning of a file, "" where none does."""
-    if not file.is_file():
-        return ""
-    with file.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-    return next((name for name in _READERS if plugins.find("data.readers", name).recognises(head)), "")

@@ -10,9 +10,10 @@ from typing import Literal
 from pydantic import Field
 
 from medssl.config import Limits
-from medssl.data import walk
+from medssl.data import contents, walk
 from medssl.data.dicom import series
 from medssl.data.formats import nifti_header
+from medssl.data.formats.parquet_images import image_column
 from medssl.data.sources import nifti
 from medssl.data.tables import SUFFIXES, TableConfig, locate_rows, merge_row, read_table
 from medssl.errors import ReadError, UserError, count_reasons
@@ -33,16 +34,16 @@ class Config(TableConfig):
 
 
 def recognises(data: str) -> bool:
-    """A .csv or .parquet file."""
+    """A .csv or .parquet file, but no Parquet file that holds the images themselves."""
     file = Path(data).expanduser()
-    return file.suffix.lower() in SUFFIXES and file.is_file()
+    return file.suffix.lower() in SUFFIXES and file.is_file() and not (file.suffix.lower() == ".parquet" and image_column(file))
 
 
 def build(config: Config, data: str) -> Source:
     """Lists the images that the table `data` names: by paths relative to its folder, inside it, or by file names that occur once below it.
 
-    Files with the suffix .dcm or .dicom, or without a suffix, are DICOM: every frame is an image, and the headers fill in what the table
-    does not state. Every slice of a .nii or .nii.gz file is an image. All other files are raster images. The published tables of NIH
+    The content of a file tells its kind. Every frame of a DICOM file is an image, and the headers fill in what the table does not state.
+    Every slice of a NIfTI file is an image. All other files are raster images. The published tables of NIH
     ChestX-ray14 and CheXpert can be used unchanged. Raises UserError that names the faulty rows.
     """
     file = Path(data).expanduser()
@@ -65,8 +66,9 @@ def build(config: Config, data: str) -> Source:
 
 def list_images(root: Path, locators: Sequence[str], limits: Limits) -> Listing:
     """The records of the images in these files, in the order of the files; notes; and the files that were skipped."""
-    niftis = [locator for locator in locators if locator.lower().endswith(_NIFTI_SUFFIXES)]
-    dicoms = [locator for locator in locators if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES]
+    kinds = contents.kinds_of_files(root, locators)
+    niftis = [locator for locator in locators if (kinds[locator] or _kind_by_suffix(locator)) == "nifti"]
+    dicoms = [locator for locator in locators if (kinds[locator] or _kind_by_suffix(locator)) == "dicom"]
     others = set(locators) - {*niftis, *dicoms}
     slices, faulty = _list_slices(root, niftis, limits)
     frames = series.list_frames(root, dicoms, limits)
@@ -74,6 +76,13 @@ def list_images(root: Path, locators: Sequence[str], limits: Limits) -> Listing:
     for record in (*frames.records, *slices):
         records_of[record.locator].append(record)
     return [record for locator in locators for record in records_of[locator]], frames.notes, [*frames.skipped, *faulty]
+
+
+def _kind_by_suffix(locator: str) -> str:
+    """The kind that the name of a file promises whose content is of no kind; its reader then states the fault."""
+    if locator.lower().endswith(_NIFTI_SUFFIXES):
+        return "nifti"
+    return "dicom" if PurePosixPath(locator).suffix.lower() in _DICOM_SUFFIXES else "raster"
 
 
 def _list_slices(root: Path, locators: Sequence[str], limits: Limits) -> tuple[list[Record], list[tuple[str, str, str]]]:

@@ -6,16 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import Field
 
 from medssl.config import Limits
-from medssl.data import walk
+from medssl.data import contents, not_samples, walk
 from medssl.data.formats import nifti_header
 from medssl.data.frame_policy import FramePolicy, choose_frames
+from medssl.data.not_samples import MasksConfig
 from medssl.data.tables import JoinConfig, Joined, join_table, parse_split
 from medssl.data.walk import are_patients
 from medssl.errors import ReadError, UserError
@@ -23,12 +23,11 @@ from medssl.types import Record, Source
 
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _COMPANIONS = (".img", ".img.gz", ".json", ".tsv", ".csv", ".parquet", ".txt", ".md", ".bval", ".bvec")
-_SAMPLE = 50
 _MAX_FILES_OF_PATIENT = 20  # sequences, masks and later examinations; a folder with more files is no patient
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")  # BIDS 1.10, "Filesystem structure"
 
 
-class Config(JoinConfig):
+class Config(JoinConfig, MasksConfig):
     name: str = "nifti"
     volumes: Literal["all", "first"] = Field(
         default="all", description="Which volumes of a file become images: all, or the first of a time series."
@@ -40,14 +39,11 @@ class Config(JoinConfig):
 
 
 def recognises(data: str) -> bool:
-    """A NIfTI file, by its suffix; or a folder with NIfTI files among its first 50 files, at least as many as files of other kinds."""
+    """A NIfTI file, by its suffix; or a folder most of whose images, by their content and weight, are NIfTI."""
     root = Path(data).expanduser()
     if not root.is_dir():
         return data.lower().endswith((".nii", ".nii.gz")) and root.is_file()
-    names = [found.locator.lower() for found in islice(walk.list_files(root), _SAMPLE) if not found.reason]
-    niftis = sum(name.endswith(_SUFFIXES) for name in names)
-    others = sum(not name.endswith((*_SUFFIXES, *_COMPANIONS)) for name in names)
-    return niftis > 0 and niftis >= others
+    return contents.kind_of_folder(root) == "nifti"
 
 
 def build(config: Config, data: str) -> Source:
@@ -65,8 +61,10 @@ def build(config: Config, data: str) -> Source:
         root = walk.resolve_folder(data)
         found = list(walk.list_files(root))
     readable = {item.locator for item in found if not item.reason}
-    locators = [locator for locator in sorted(readable) if locator.lower().endswith(_SUFFIXES)]
-    skipped = [(item.locator, item.reason, item.detail) for item in found if item.reason]
+    images = _volume_files(root, sorted(readable))
+    no_samples = not_samples.find(images, lambda locator: not_samples.nifti_look(root / locator), config.masks)
+    locators = [locator for locator in images if locator not in no_samples.files]
+    skipped = [*((item.locator, item.reason, item.detail) for item in found if item.reason), *no_samples.skipped]
     headers: dict[str, nifti_header.Header] = {}
     for locator in locators:
         try:
@@ -80,8 +78,17 @@ def build(config: Config, data: str) -> Source:
         )
     records = _records(headers, config)
     joined = join_table(records, root, config, [locator for locator, _, _ in skipped]) if path.is_dir() else Joined(records, [])
-    notes = (*_notes(headers, records), *joined.notes)
+    others = contents.count_suffixes(name for name in readable.difference(images) if not name.lower().endswith(_COMPANIONS))
+    left_out = [f"files that are no NIfTI left out: {others}"] if others else []
+    notes = (*_notes(headers, records), *no_samples.notes, *joined.notes, *left_out)
     return Source("nifti", root, tuple(joined.records), notes, tuple(skipped), joined.error)
+
+
+def _volume_files(root: Path, locators: Sequence[str]) -> list[str]:
+    """The files that are NIfTI by their suffix, or by their content where they have another one."""
+    others = [locator for locator in locators if not locator.lower().endswith((*_SUFFIXES, *_COMPANIONS))]
+    kinds = contents.kinds_of_files(root, others)
+    return [locator for locator in locators if locator.lower().endswith(_SUFFIXES) or kinds.get(locator) == "nifti"]
 
 
 def _read_header(root: Path, locator: str, allowed: set[str] | None, limits: Limits) -> nifti_header.Header:

@@ -26,4 +26,5 @@ def changed_setting(prepared: Mapping[str, Any], data: Data) -> tuple[str, Any, 
     """The first setting that decides the images and that `data` has otherwise: its name, its value in `prepared`, and that in `data`; None
     where there is none. `prepared`: the settings of a preparation, by name."""
     configured = data.model_dump(mode="json")
-    return first_difference({name: prepared[name] for name in SETTINGS}, {name: configured[name] for name in SETTINGS})
+    known = [name for name in SETTINGS if name in prepared]  # earlier versions had fewer settings
+    return first_difference({name: prepared[name] for name in known}, {name: configured[name] for name in known})

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from medssl.config import Data
 from medssl.data import preparation
@@ -27,8 +28,7 @@ class SourceHash:
             [step.model_dump() for step in data.transforms],
         ]
         self._settings = {
-            name: [*preparation_settings, name, version, reader_config(name, data).model_dump(mode="json")]
-            for name, version in reader_versions(source, data).items()
+            name: [*preparation_settings, name, version, _options(name, data)] for name, version in reader_versions(source, data).items()
         }
         self._readers = {name: build_reader(name, data) for name in self._settings}
         self._locator, self._sizes_and_times = "", (-1, -1)
@@ -68,6 +68,12 @@ class ContentHash:
 
     def __str__(self) -> str:
         return f"{self._sum:064x}"
+
+
+def _options(reader: str, data: Data) -> dict[str, Any]:
+    """The options of a reader. `used_bits` is among them only where it changes the images: stores without it keep their fingerprints."""
+    options = reader_config(reader, data).model_dump(mode="json")
+    return {name: value for name, value in options.items() if (name, value) != ("used_bits", None)}
 
 
 def _metadata(record: Record) -> list[object]:

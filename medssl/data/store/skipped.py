@@ -18,7 +18,7 @@ from medssl.types import Record
 # Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
 EXPECTED_REASONS = (
     *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
-    "missing_decoder",
+    *("missing_decoder", "mask", "overlay", "thumbnail", "icon"),
 )
 # Reasons that the machine decides and not the bytes of the file: at the next try the image may be there
 PASSING_REASONS = ("unreadable", "timed_out", "too_much_memory", "killed", "missing_decoder")

@@ -19,7 +19,15 @@ from medssl.data.image_hash import pixel_hash
 from medssl.errors import UserError
 
 STORE_FORMAT = "medssl-store-2"
-SETTINGS = ("size", "channels", "window", "spacing_mm", "non_finite", "transforms")  # the settings in `data` that decide the images
+SETTINGS = (
+    "size",
+    "channels",
+    "window",
+    "spacing_mm",
+    "non_finite",
+    "transforms",
+    "used_bits",
+)  # the settings in `data` that decide the images
 _CHECKED_ROWS = 64
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from nibabel.nifti1 import Nifti1Image, Nifti1Pair
+from PIL import Image
 
 from medssl.config import Data
 from medssl.data.decode import RecordReader
@@ -121,7 +122,7 @@ def test_a_folder_of_pictures_or_dicom_with_one_nifti_is_not_taken_for_nifti(tmp
     write(tmp_path, "a.nii")
     assert nifti.recognises(str(tmp_path))
     for n in range(2):
-        (tmp_path / f"{n}.png").touch()
+        Image.fromarray(np.zeros((200, 200), np.uint8)).save(tmp_path / f"{n}.png")
     assert not nifti.recognises(str(tmp_path))
 
 

@@ -1,0 +1,130 @@
+"""What prepared images look like: nearly black or constant ones, masks, inverted ones, mixed bit depths, and views that would show nothing.
+
+Evenly spaced images of a store are judged by their pixels alone. Every fault is said with its share and with the key that mends it; nothing
+is changed.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from medssl.data.store import Store
+
+_ROWS = 512
+_LEAST_SHARE, _LEAST_OF_SLICES = 0.01, 0.05  # a fault of fewer images is not said: the ends of a volume are dark in every data set
+_DARK, _CONSTANT = 0.1, 0.04  # of the range: the brightest pixels of a nearly black image; all that a nearly constant image uses
+_FEW_VALUES = 8
+_EMPTY = 0.02  # of the range: all that a view of nothing uses
+_EMPTY_CROPS = 1 / 3
+_THUMBNAIL = 16
+_ALIKE, _OPPOSITE = 0.5, -0.4  # agreement with what most images of the set share
+_BRIGHTER = 2.0  # times, from one bit depth to the other
+STRETCH = (
+    "--set 'data.transforms=[{name: monai.transforms.ScaleIntensityRangePercentiles, lower: 0.5, upper: 99.5, b_min: 0, b_max: 1, "
+    "clip: true}]'"
+)
+
+
+def find_looks(store: Store) -> dict[str, Any]:
+    """The number of images that were `checked`, and of those with each fault that any has; `window`: whether percentiles can be chosen by
+    data.window; `slices`: whether the images may be slices of volumes."""
+    rows = np.unique(np.linspace(0, len(store.images) - 1, min(_ROWS, len(store.images))).astype(int))
+    pictures = [_grey(np.asarray(store.images[row])) for row in rows]
+    faults = {
+        "dark": sum(_brightest(picture) < _DARK for picture in pictures),
+        "constant": sum(_is_constant(picture) for picture in pictures),
+        "few_values": sum(len(np.unique(picture)) <= _FEW_VALUES and not _is_constant(picture) for picture in pictures),
+        "empty_views": sum(_has_empty_views(picture) for picture in pictures),
+        "inverted": _count_inverted(pictures) if store.images.shape[1] == 1 else 0,
+    }
+    found = {name: int(number) for name, number in faults.items() if number}
+    readers = store.card["versions"]["readers"]
+    facts = {name: True for name, kinds in {"window": {"dicom"}, "slices": {"dicom", "nifti"}}.items() if kinds & readers.keys()}
+    return {"checked": len(rows), **found, **facts, **_mixed_bits(store.table["bits"].to_numpy()[rows], pictures)}
+
+
+def look_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The faults as sentences for a person, each with what mends it. `found`: what `find_looks` has returned."""
+    checked, least = found["checked"], _LEAST_OF_SLICES if found.get("slices") else _LEAST_SHARE
+    stretch = "--set data.window=percentile" if found.get("window") else STRETCH
+    sentences = {
+        "dark": f"are nearly black: the brightest pixels are below a tenth of the range. To use the range of each image: {stretch}",
+        "constant": f"are nearly constant: they use less than {_CONSTANT:.0%} of the range. To use the range of each image: {stretch}",
+        "few_values": f"have at most {_FEW_VALUES} grey values, as masks have. Take them out of the folder, or name the images in a table",
+        "empty_views": "show nothing in a third of the parts of which views are made. Without their margin: "
+        "--set 'data.transforms=[{name: monai.transforms.CropForeground}]'; or larger views, in pretrain: "
+        "--set 'views.recipe.crop_area=[0.6, 1]'",
+        "inverted": "seem inverted: bright is dark in them, against most others. Look at contact_sheet.png, and correct these files. If "
+        "all images are: --set 'data.transforms=[{name: monai.transforms.ScaleIntensityRange, a_min: 0, a_max: 1, b_min: 1, b_max: 0}]'",
+    }
+    for name, sentence in sentences.items():
+        share = found.get(name, 0) / checked
+        if share >= least and not (name == "dark" and found.get("constant") == found[name]):
+            yield f"{share:.0%} of {checked} images {sentence}"
+    if bits := found.get("mixed_bits"):
+        counts = ", ".join(f"{depth} bits {number}" for depth, number in bits["images"].items())
+        text = f"bit depths are mixed ({counts})"
+        if bits["ratio"] >= _BRIGHTER:
+            text += f", and one depth is {bits['ratio']:.1f} times as bright as the other. To use the range of each image: {stretch}"
+        yield text
+
+
+def _grey(image: np.ndarray) -> Float[np.ndarray, "h w"]:
+    """The image in [0, 1], the mean of its channels."""
+    return image.astype(np.float32).mean(axis=0) / np.iinfo(image.dtype).max
+
+
+def _shown(picture: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "new_h new_w"]:
+    """The picture without the black rows and columns at its border, which the preparation adds; as it is where all of it is black."""
+    rows, columns = np.flatnonzero(picture.any(axis=1)), np.flatnonzero(picture.any(axis=0))
+    return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else picture
+
+
+def _brightest(picture: Float[np.ndarray, "h w"]) -> float:
+    return float(np.percentile(_shown(picture), 99.5))
+
+
+def _is_constant(picture: Float[np.ndarray, "h w"]) -> bool:
+    low, high = np.percentile(_shown(picture), (0.5, 99.5))
+    return bool(high - low < _CONSTANT)
+
+
+def _has_empty_views(picture: Float[np.ndarray, "h w"]) -> bool:
+    """Whether a third or more of nine parts, each with half of the edge, show nothing. Pictures that show nothing at all have a fault of
+    their own."""
+    edge = max(1, len(picture) // 2)
+    starts = np.linspace(0, len(picture) - edge, 3).astype(int)
+    parts = [picture[y : y + edge, x : x + edge] for y in starts for x in starts]
+    empty = sum(float(part.max() - part.min()) < _EMPTY for part in parts)
+    return _EMPTY_CROPS * len(parts) <= empty < len(parts)
+
+
+def _count_inverted(pictures: list[np.ndarray]) -> int:
+    """The number of pictures in which bright is dark, compared with most others: their small copies point against the direction that the
+    small copies share. 0 where the pictures share none, or where more than two thirds agree on neither side."""
+    small = [np.asarray(Image.fromarray(_shown(picture)).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)) for picture in pictures]
+    thumbnails = np.stack(small).reshape(len(pictures), -1).astype(np.float64)
+    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(thumbnails, axis=1, keepdims=True)
+    thumbnails = (thumbnails / np.where(norms > 0, norms, 1))[norms[:, 0] > 0.01 * _THUMBNAIL]
+    if len(thumbnails) < 8:
+        return 0
+    direction = np.linalg.eigh(thumbnails.T @ thumbnails)[1][:, -1]
+    agreement = thumbnails @ direction
+    agreement *= np.sign(np.median(agreement)) or 1
+    return int((agreement < _OPPOSITE).sum()) if np.median(np.abs(agreement)) >= _ALIKE else 0
+
+
+def _mixed_bits(bits: np.ndarray, pictures: list[np.ndarray]) -> dict[str, Any]:
+    """Where images of 8 bits and of more lie in one store: the number of each depth, and how much brighter one of the two groups is."""
+    deep = bits > 8
+    if deep.all() or not deep.any():
+        return {}
+    means = np.array([float(_shown(picture).mean()) for picture in pictures])
+    bright = sorted((float(np.median(means[deep])), float(np.median(means[~deep]))))
+    depths, numbers = np.unique(bits, return_counts=True)
+    counts = {str(depth): int(number) for depth, number in zip(depths, numbers, strict=True)}
+    return {"mixed_bits": {"images": counts, "ratio": round(min(bright[1] / max(bright[0], 1e-3), 99.0), 2)}}
