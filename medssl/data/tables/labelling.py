@@ -119,7 +119,10 @@ def _decode_further(table: Table, names: list[str], config: TableConfig) -> list
 def _find_marks(table: Table, names: Sequence[str], config: TableConfig) -> list[str]:
     """The columns of marks whose names do not say that they are something else."""
     able = [column for column in names if may_be_mark(column) and not is_box(column)]
-    return [column for column in able if coding.are_marks(table.column(column), config)] if table.headed else []
+    marks = {column for column in able if coding.are_marks(table.column(column), config)} if table.headed else set()
+    uncertain = {column for column in able if marks and {coding.plain_value(cell) for cell in set(table.column(column))} <= {"-1", ""}}
+    uncertain = {column for column in uncertain if any(table.column(column))}
+    return [column for column in able if column in marks | uncertain]
 
 
 def _decode_findings(table: Table, names: Sequence[str], chexpert: bool, config: TableConfig, notes: list[str]) -> list[Label]:
