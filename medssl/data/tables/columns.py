@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -98,6 +99,7 @@ class Columns:
     others: Sequence[str]
 
 
+@lru_cache(100_000)
 def normalise_name(name: str) -> str:
     """Lower-case letters and digits only: "Patient ID" and "patient_id" are one name."""
     return re.sub(r"[\W_]+", "", name.casefold())

@@ -65,7 +65,7 @@ class FileIndex:
 
     def match_images(self, cells: Sequence[str], folder: Path) -> Match:
         """The file that each of the distinct `cells` means. `folder`: that of the table, to which a path may be relative."""
-        best = Match({})
+        best, places = Match({}), {cell: self._place(cell, folder) for cell in cells}
         for form, how in (
             ("path", "paths or names of files"),
             ("stem", "names of files without their suffix"),
@@ -74,10 +74,10 @@ class FileIndex:
         ):
             if form == "number" and not all(cell.isdigit() for cell in cells):
                 continue
-            match = self._match_form(cells, form, folder, how)
+            match = self._match_form(places, form, how)
             if len(match.files) + len(match.several) > len(best.files) + len(best.several):
                 best = match
-            if len(best.files) + len(best.several) == len(cells):
+            if len(best.files) + len(best.several) == len(cells) or len(best.files) >= len(self.files):
                 break
         return best
 
@@ -91,9 +91,13 @@ class FileIndex:
         names = self._beginnings
         return Match({cell: names[cell] for cell in cells if cell in names}, how="beginnings of the names of files")
 
-    def _match_form(self, cells: Sequence[str], form: str, folder: Path, how: str) -> Match:
+    def _match_form(self, places: Mapping[str, str], form: str, how: str) -> Match:
         """By the end of the path that tells the cells apart; where several files have this end, by a longer one."""
-        spelt = {cell: _SPELLINGS[form](self._place(cell, folder)) for cell in cells}
+        spell = _SPELLINGS[form]
+        spelt = {cell: spell(place) for cell, place in places.items()}
+        names = self._at(form, 1)
+        if not any(path.rpartition("/")[2] in names for path in spelt.values()):
+            return Match({})
         depth = _depth_that_tells_apart(list(spelt.values()))
         files, several = {}, set()
         for level in range(depth, 0, -1):
@@ -184,7 +188,8 @@ def _tail(path: str, level: int) -> str:
     """The last `level` parts of a path."""
     if level == 1:
         return path.rpartition("/")[2]
-    return "/".join(path.rsplit("/", level)[-level:])
+    parts = path.rsplit("/", level)
+    return path[len(parts[0]) + 1 :] if len(parts) > level else path
 
 
 def _depth_that_tells_apart(paths: Sequence[str]) -> int:
