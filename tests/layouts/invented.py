@@ -1,5 +1,5 @@
-"""Layouts invented at random: depth of folders, kind and place of the table, form of the ID, coding of the labels, patient and split. Each is
-written with the truth, which medssl has to find or to ask for."""
+"""Layouts invented at random: depth of folders, kind and place of the tables, form of the ID, coding of the labels, patient and split. Each
+is written with the truth, which medssl has to find or to ask for."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -11,10 +11,6 @@ from layouts.understood import list_images, table
 
 from medssl.errors import UserError
 
-_PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
-    + "3a7e9b550000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
-)
 _WORDS = (("ill", "well"), ("benign", "malignant", "normal"), ("0", "1", "2", "3"), ("Grade <2", "Grade 3"), ("covid", "no finding"))
 _MARKS = (("True", "False"), ("1", "0"), ("1.0", "0.0"), ("yes", "no"), ("Y", "N"), ("positive", "negative"), ("TRUE", "FALSE"))
 _MISSING = ("", "nan", "NA", "unknown", "-1", "N/A", "null")
@@ -44,7 +40,7 @@ class Layout:
 
 def invent(seed: int, root: Path) -> Layout:
     """Writes the layout of this seed below `root`."""
-    choose = random.Random(seed)
+    choose = random.Random(seed)  # noqa: S311 no secrets
     said: list[str] = []
 
     def pick(what: str, values):
@@ -58,6 +54,8 @@ def invent(seed: int, root: Path) -> Layout:
     patients = [f"P{choose.randrange(10**4, 10**5)}{n:02d}" for n in range(choose.randrange(8, 14))]
     each = pick("images of a patient", (1, 2, 3))
     same_class = "classes" not in tree or not tree.startswith("patients")
+    suffix = pick("suffix", (".png", ".PNG", ".jpeg"))
+    naming = pick("names of files", ("img_0001", "1", "UID", "again") if tree == "patients" else ("img_0001", "1", "UID"))
     pictures, number, start = [], 0, pick("entered", ("", "archive/", "a/b/"))
     for k, patient in enumerate(patients):
         split = ("train", "train", "val", "test")[k % 4]
@@ -68,7 +66,8 @@ def invent(seed: int, root: Path) -> Layout:
                 "flat": "", "deep": "images/", "patients": f"{patient}/", "classes": f"{name}/", "classes/patients": f"{name}/{patient}/",
                 "patients/classes": f"{patient}/{name}/", "split/classes": f"{split}/{name}/", "classes/split": f"{name}/{split}/",
             }[tree]  # fmt: skip
-            picture = Picture(f"{start}{folders}img_{number:04d}.png", None, None, {})
+            name_of_file = {"img_0001": f"img_{number:04d}", "1": f"{number}", "UID": f"1.2.840.{number}.7", "again": f"{n}"}[naming]
+            picture = Picture(f"{start}{folders}{name_of_file}{suffix}", None, None, {})
             if "classes" in tree:
                 picture.labels = {"label": name}
             if "patients" in tree:
@@ -79,56 +78,85 @@ def invent(seed: int, root: Path) -> Layout:
     for picture, *_ in pictures:
         file = root / "data" / picture.file
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(_PNG)
+        file.write_bytes(b"")  # listing opens no picture
     if with_table:
-        _write_table(pictures, root, tree, pick, choose)
+        _write_tables(pictures, root, tree, naming, pick, choose)
     return Layout(said, root / "data", [picture for picture, *_ in pictures])
 
 
-def _write_table(pictures: list, root: Path, tree: str, pick: Callable, choose: random.Random) -> None:
-    """A table with labels, patients and splits, which become part of the truth."""
+def _write_tables(pictures: list, root: Path, tree: str, naming: str, pick: Callable, choose: random.Random) -> None:
+    """One or two tables with labels, patients and splits, which become part of the truth."""
     by_patient = tree == "patients" and pick("a row a patient", (True, False))
-    id_form = "patient" if by_patient else pick("id", ("path", "name", "stem", "other machine", "windows", "stem of path"))
-    id_column = (
-        pick("id column", ("patient_id", "subject"))
-        if by_patient
-        else pick("id column", ("path", "image_id", "Image Index", "filename", "id", "x1"))
-    )
+    paths = ("path", "other machine", "windows", "stem of path")
+    id_form = "patient" if by_patient else pick("id", paths if naming == "again" else (*paths, "name", "stem"))
+    columns = ("patient_id", "subject") if by_patient else ("path", "image_id", "Image Index", "filename", "id", "x1")
+    id_column = pick("id column", columns)
     patient_column = "" if by_patient else pick("patient column", ("", "patient_id", "Subject ID", "PID", "lesion_id"))
     split_column = "" if "split" in tree else pick("split column", ("", "split", "Subset"))
     coding = "classes" if "classes" in tree else pick("coding", ("classes", "case", "marks", "one-hot", "lists", "single mark", "codes"))
     encode = _coding(coding, pick, choose)
-    spell = {
-        "path": lambda file: file,
-        "name": lambda file: file.rpartition("/")[2],
-        "stem": lambda file: file.rpartition("/")[2].removesuffix(".png"),
-        "other machine": lambda file: f"/mnt/projects/xray/data/{file}",
-        "windows": lambda file: "D:\\xray\\" + file.replace("/", "\\"),
-        "stem of path": lambda file: file.removesuffix(".png"),
-    }
-    rows, seen = [], {}
+    further = pick("further columns", ((), ("sex", "age"), ("Unnamed: 0", "age", "fold"), ("height_cm", "comment"), ("comment", "device")))
+    without_row = not by_patient and "classes" not in tree and pick("images without a row", (False, True))
+    order = list(dict.fromkeys(patient for _, patient, _, _ in pictures))
+    rows: dict[str, Row] = {}
     for n, (picture, patient, split, name) in enumerate(pictures):
-        position = list(dict.fromkeys(each[1] for each in pictures)).index(patient) if by_patient else n
-        cells, labels = seen.setdefault(patient, encode(position, name)) if by_patient else encode(position, name)
-        if not by_patient or not any(row[id_column] == patient for row in rows):
-            row: Row = {id_column: patient if by_patient else spell[id_form](picture.file)}
-            row |= {patient_column: patient} if patient_column else {}
-            row |= {split_column: {"train": "Train", "val": "validation", "test": "TEST"}[split]} if split_column else {}
-            rows.append({**row, **cells, "age": str(30 + 7 * n % 50), "comment": f"free text, {n}"})
+        if without_row and n % 9 == 8:
+            continue
+        position = order.index(patient) if by_patient else n
+        cells, labels = encode(position, name)
+        key = patient if by_patient else _spell(id_form, picture.file)
+        row: Row = {id_column: key}
+        row |= {patient_column: patient} if patient_column else {}
+        row |= {split_column: {"train": "Train", "val": "validation", "test": "TEST"}[split]} if split_column else {}
+        rows[key] = {**row, **cells, **{column: _further(column, n) for column in further}}
         picture.labels = {**picture.labels, **labels}
         picture.patient = patient if patient_column or by_patient else picture.patient
         picture.split = split if split_column else picture.split
-    columns = list(rows[0])
-    choose.shuffle(columns)
-    choose.shuffle(rows)
-    place = root / "data" / pick("place", ("", "", "tables"))
+    listed = list(rows.values())
+    if naming != "again" and pick("rows without an image", (False, False, True)):
+        listed += [{**row, id_column: _absent(row[id_column], id_form)} for row in listed[: len(listed) // 3]]
+    choose.shuffle(listed)
+    names = list(listed[0])
+    choose.shuffle(names)
+    if split_column and pick("split in a table of its own", (False, True)):
+        others = [name for name in names if name != split_column]
+        _write(root, [{name: row[name] for name in (id_column, split_column)} for row in listed], "split", pick)
+        _write(root, [{name: row[name] for name in others} for row in listed], "metadata", pick)
+    else:
+        _write(root, [{name: row[name] for name in names} for row in listed], pick("name", ("labels", "list", "metadata")), pick)
+
+
+def _spell(form: str, file: str) -> str:
+    name, stem = file.rpartition("/")[2], file.rpartition(".")[0]
+    spelt = {"path": file, "name": name, "stem": stem.rpartition("/")[2], "stem of path": stem}
+    spelt |= {"other machine": f"/mnt/projects/xray/data/{file}", "windows": "D:\\xray\\" + file.replace("/", "\\")}
+    return spelt[form]
+
+
+def _absent(key: str, form: str) -> str:
+    """The key of an image or patient that is not there."""
+    if form in ("name", "path", "other machine", "windows"):
+        start, _, suffix = key.rpartition(".")
+        return f"{start}9999.{suffix}"
+    return f"{key}9999"
+
+
+def _further(column: str, n: int) -> str:
+    """A cell that says nothing of labels."""
+    return {
+        "sex": "MF"[n % 2], "age": str(n % 40), "Unnamed: 0": str(n), "fold": str(n % 5), "height_cm": f"{150 + n / 3:.1f}",
+        "comment": f"free text, {n}", "device": "ABC"[n % 3],
+    }[column]  # fmt: skip
+
+
+def _write(root: Path, rows: list[Row], name: str, pick: Callable) -> None:
     kind = pick("kind", (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ";"))
-    file = place / f"{pick('name', ('labels', 'list', 'metadata'))}{'.csv' if kind == ';' else kind}"
+    file = root / "data" / pick("place", ("", "", "tables")) / f"{name}{'.csv' if kind == ';' else kind}"
     if kind == ".parquet":
         file.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows)[columns].to_parquet(file)
+        pd.DataFrame(rows).to_parquet(file)
     else:
-        table(file, columns, [[row[column] for column in columns] for row in rows], kind if kind == ";" else ",")
+        table(file, list(rows[0]), [list(row.values()) for row in rows], kind if kind == ";" else ",")
 
 
 def _coding(coding: str, pick: Callable, choose: random.Random) -> Callable[[int, str], tuple[Row, dict[str, str]]]:

@@ -15,7 +15,7 @@ from medssl.data.tables.reading import Table, format_rows, public_header
 from medssl.errors import UserError
 from medssl.types import Record
 
-_LEAST_SHARE = 0.8  # of the cells that name files, in a column whose name says nothing of files
+_LEAST_SHARE = 0.5  # of the cells that name files, in a column whose name says nothing of files
 _ENOUGH = 0.5  # as many rows as this share of the best column's, and a finer column is preferred
 
 
@@ -132,14 +132,22 @@ def _candidates(table: Table, known: Known, config: TableConfig) -> Iterator[_Ca
     if named is not None and named in table.header:
         yield from _of_column(table, named, known, True)
         return
-    of_images = any(role_of_name(column) == "path" for column in table.header)
-    for column in table.header:
-        if column == config.columns.get("label") or column in config.labels:
-            continue
-        hinted = column in config.columns.values() or may_name_images(column)
-        for candidate in _of_column(table, column, known, hinted):
+    columns = [column for column in table.header if column != config.columns.get("label") and column not in config.labels]
+    hinted = [column for column in columns if column in config.columns.values() or may_name_images(column)]
+    of_images = any(role_of_name(column) == "path" for column in hinted)
+    enough = grouped = False
+    for column in hinted:
+        for candidate in _of_column(table, column, known, True):
             if candidate.per_image or not of_images or role_of_name(column) == "path":  # a row of an image is none of its patient
                 yield candidate
+                described = {file for files in candidate.match.files.values() for file in files}
+                much = 2 * max(candidate.row_count / len(table.rows), len(described) / max(len(known.index.files), 1)) >= 1
+                enough, grouped = enough or (much and candidate.per_image), grouped or much
+    for column in [] if enough else columns:
+        told = column in hinted or role_of_name(column) in ("sex", "age", "view", "scanner", "site", "split")
+        by_chance = grouped and all(map(str.isdigit, set(table.column(column))))  # numbers that happen to be names of files, too
+        if not told and not by_chance:
+            yield from _of_column(table, column, known, False)
 
 
 def _of_column(table: Table, column: str, known: Known, hinted: bool) -> Iterator[_Candidate]:
@@ -156,7 +164,7 @@ def _of_column(table: Table, column: str, known: Known, hinted: bool) -> Iterato
         short = all(re.fullmatch(r"\d{1,4}", cell) for cell in distinct)
         share = (len(images.match.files) + len(images.match.several)) / len(distinct)
         covers = 2 * len(images.match.files) >= len(known.index.files)
-        if (table.headed and share < _LEAST_SHARE) or (short and not covers) or images.match.how.startswith("numbers"):
+        if (share < _LEAST_SHARE and not covers) or (short and not covers) or images.match.how.startswith("numbers"):
             return
     yield images
     if len(images.match.files) == len(distinct) or not hinted:
