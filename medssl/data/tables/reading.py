@@ -30,7 +30,7 @@ _MAX_UNPACKED_BYTES = 2**32
 class Table(NamedTuple):
     """A table as columns of text, without spaces around the cells. `name`: in messages; `header`: the names of the columns; `rows`: the
     number of each row as in a spreadsheet, where the first line is row 1; `headed`: False where the first line is data, and the columns
-    are called "column 1", "column 2"."""
+    are called "column 1", "column 2"; `starts`: where several files are read as one table, the position of each one's first row."""
 
     name: str
     file: Path
@@ -38,6 +38,7 @@ class Table(NamedTuple):
     columns: list[Sequence[str]]
     rows: Sequence[int]
     headed: bool = True
+    starts: Sequence[int] = (0,)
 
     def column(self, name: str) -> Sequence[str]:
         """The cells of the column."""

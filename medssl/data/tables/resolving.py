@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from medssl.data.tables import merging, published
 from medssl.data.tables.columns import Columns, TableConfig, find_columns, find_groups, normalise_name, parse_split
@@ -69,6 +71,7 @@ def understand_tables(tables: Sequence[Table], known: Known, config: TableConfig
         if not links:
             break
         first = links[0]
+        _refuse_versions(first)
         columns = find_columns(first.table.header, config, first.table.name)
         _read_roles(first, columns, result)
         _read_table_labels(first, columns, config, result)
@@ -97,8 +100,21 @@ def _with_same_columns(tables: Sequence[Table]) -> list[Table]:
             columns.append([split or "" for table, split in zip(group, splits, strict=True) for _ in table.rows])
         name = f"{len(group)} tables with the same columns ({group[0].name} first)"
         rows = [row for table in group for row in table.rows]
-        result.append(Table(name, group[0].file, header, [*columns], rows, group[0].headed))
+        starts = list(accumulate((len(table.rows) for table in group[:-1]), initial=0))
+        result.append(Table(name, group[0].file, header, [*columns], rows, group[0].headed, starts))
     return result
+
+
+def _refuse_versions(link: Link) -> None:
+    """Raises UserError where several tables with the same columns describe the same images: then they are versions of one table."""
+    starts = link.table.starts
+    if len(starts) > 1:
+        twice = sum(bisect_right(starts, min(rows)) != bisect_right(starts, max(rows)) for rows in link.rows_of.values())
+        if twice:
+            raise UserError(
+                f"{link.table.name} describe {twice} images twice. Name the right one with --set data.source.table=PATH, or take the other "
+                "ones away."
+            )
 
 
 def _split_of_name(table: Table) -> str | None:

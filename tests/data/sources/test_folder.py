@@ -252,7 +252,7 @@ def test_tables_that_contradict_each_other_are_not_used_unless_one_is_named(tmp_
     table(tmp_path, "path,patient\n1.png,y\n", "two.csv")
     source = build(tmp_path)
     assert source.records[0].patient is None
-    assert "1 files twice, with another patient" in source.table_error
+    assert "2 tables with the same columns (table 1 first) describe 1 images twice" in source.table_error
     assert build(tmp_path, table="two.csv").records[0].patient == "y"
 
 
