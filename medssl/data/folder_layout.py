@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from medssl.data.tables import parse_split
+from medssl.data.walk import are_patients, name_a_person
 from medssl.errors import UserError
 
 MAX_CLASSES = 20  # more folders are told as what they are, but are rarely classes below a patient
+_COUNT_SAYS_NOTHING = 10**9  # images, with which no number of folders is too many for classes
 _MAX_FILES_OF_PATIENT = 20  # on average; one or two folders with more files are no patients
-_PATIENT = re.compile(r"(patient|pat|pt|subject|subj|sub|case|p)[-_ ]?\d+|sub-[A-Za-z0-9]+", re.IGNORECASE)
-_PERSON = re.compile(r"\^|\d{6}")  # DOE^JANE, as names are written in DICOM; a date, or the number of a patient or an examination
 _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")  # BIDS 1.10, "Filesystem structure"
+_SHORT_NAME_OF_PATIENT = re.compile(r"(p|pt)[-_ ]?\d+", re.IGNORECASE)
 _NUMBER_OF_PATIENT = re.compile(r"\d{4}")
 _PART = re.compile(
     r"(images?|imgs?|pictures?|photos?|pngs?|jpe?gs?|dicoms?|dcm|nifti|nii|data|files?|frames?|slices?|raw|preprocessed|processed|anat|func|"
@@ -58,14 +59,12 @@ def understand_folders(locators: Sequence[str]) -> Layout:
         return Layout(splits, nothing, nothing, notes)
     first, names = levels[0]
     if "" in names:
-        return Layout(splits, nothing, nothing, [*notes, "no classes from the folders: some images lie outside them"])
-    if _look_like_patients(names, len(locators)):
-        if len(names) < 3 and len(locators) > _MAX_FILES_OF_PATIENT * len(names):
-            notes.append(
-                f"{len(names)} folders are named like persons or dates, but hold {len(locators)} images: taken neither as patients nor as "
-                "classes. A table with the columns path, patient and label says which"
-            )
-            return Layout(splits, nothing, nothing, notes)
+        return Layout(splits, nothing, nothing, [*notes, "no classes from the folders: some images are outside them"])
+    of_patients = are_patients(names, len(locators)) or _have_short_names_of_patients(names)
+    if name_a_person(names) and not of_patients:
+        notes.append("no classes and no patients from the folders: too few or not all of them are named like a person")
+        return Layout(splits, nothing, nothing, notes)
+    if of_patients:
         patients = [parts[first] for parts in folders]
         notes.append(f"{len(names)} folders taken as patients")
         inner = _class_level(levels[1:], folders, patients)
@@ -115,7 +114,7 @@ def understand_volumes(locators: Sequence[str]) -> Layout:
         names = {parts[0] if parts else "" for parts in folders}
     known = names - {""}
     few = 1 < len(known) >= len(locators) / _MAX_FILES_OF_PATIENT
-    by_folder = bool(known) and not are_parts(known) and (few or _look_like_patients(known, len(locators)))
+    by_folder = bool(known) and not are_parts(known) and (few or are_patients(known, len(locators)))
     patients = [
         subject or (parts[0] if by_folder and parts else locator)
         for subject, parts, locator in zip(subjects, folders, locators, strict=True)
@@ -198,16 +197,14 @@ def _matches_all(pattern: re.Pattern[str], names: Collection[str]) -> bool:
 
 
 def _named_like_patients(names: Collection[str]) -> bool:
-    """Whether the names are those of patients: all like patient_012 or with a long number, or one like a person's name or a date."""
-    if not names:
-        return False
-    return (
-        _matches_all(_PATIENT, names) or all(map(_NUMBER_OF_PATIENT.search, names)) or (any(map(_PERSON.search, names)) and "" not in names)
-    )
+    """Whether the names are those of patients: three or more, like patient_012, like a person's name, or all with a long number."""
+    known = [name for name in names if name]
+    with_number = len(known) > 2 and all(map(_NUMBER_OF_PATIENT.search, known))
+    return are_patients(known, _COUNT_SAYS_NOTHING) or _have_short_names_of_patients(known) or with_number
 
 
-def _look_like_patients(names: Collection[str], images: int) -> bool:
-    return _named_like_patients(names) or len(names) > max(10, images / 5)
+def _have_short_names_of_patients(names: Collection[str]) -> bool:
+    return len(names) > 2 and all(map(_SHORT_NAME_OF_PATIENT.fullmatch, names))
 
 
 def _class_level(levels: Sequence[tuple[int, set[str]]], folders: Sequence[Sequence[str]], patients: Sequence[str | None]) -> int | None:

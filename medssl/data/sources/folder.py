@@ -63,8 +63,8 @@ def build(config: Config, data: str) -> Source:
         counted_others = ", ".join(f"{count} {suffix}" for suffix, count in other_suffixes.most_common(8)) or "no files"
         problems = f", {len(skipped)} that cannot be opened ({format_counts(item.reason for item in skipped)})" if skipped else ""
         raise UserError(
-            f"There is no image below {data}; it holds {counted_others}{problems}. Understood are PNG, JPEG, TIFF and BMP files, "
-            "folders of DICOM or NIfTI files, CSV or Parquet manifests and MedMNIST .npz files."
+            f"There is no image below {data}; it has {counted_others}{problems}. medssl reads PNG, JPEG, TIFF and BMP files, "
+            "folders of DICOM or NIfTI files, CSV or Parquet tables, and MedMNIST .npz files."
         )
     records, notes = _by_folders(locators, root, config.frames)
     joined = join_tables(records, root, config, tables)
@@ -77,7 +77,12 @@ def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[
     layout = understand_folders(locators)
     records = []
     for locator, split, name, patient in zip(locators, layout.splits, layout.classes, layout.patients, strict=True):
-        known = {"split": split, "patient": patient, **({"labels": {"label": name}} if name else {})}
+        known = {
+            "split": split,
+            "patient": patient,
+            "patient_from": "names" if patient else "data",
+            **({"labels": {"label": name}} if name else {}),
+        }
         records += [replace(record, **known) for record in _records_of_file(locator, root, frames)]
     pages = [f"{len(records)} pages of {len(locators)} files"] if len(records) > len(locators) else []
     return records, [*pages, *layout.notes]

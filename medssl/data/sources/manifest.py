@@ -104,7 +104,7 @@ def _refuse_missing(table: Table, understanding: Understanding, outside: set[str
     beyond = [row for row in sorted(unmatched) if any(cells[row] in outside for cells in paths)]
     if beyond:
         raise UserError(
-            f"{table.name}, row {table.rows[beyond[0]]}: the file lies outside the table's folder (outside_root). Put the table into a "
+            f"{table.name}, row {table.rows[beyond[0]]}: the file is outside the table's folder (outside_root). Put the table into a "
             "folder above all its images, or name that folder with --data and the table with --set data.source.table=FILE."
         )
     if empty := [row for row in sorted(unmatched) if any(cells[row] == "" for cells in paths)]:

@@ -96,7 +96,8 @@ def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> tupl
     found = zip(headers.items(), layout.patients, layout.splits, layout.classes, strict=True)
     records = []
     for (locator, header), patient, split, name in found:
-        record = Record(locator, "nifti", patient=patient, split=split)
+        origin = "itself" if patient == locator else "data" if str(patient).startswith("sub-") else "names"
+        record = Record(locator, "nifti", patient=patient, split=split, patient_from=origin)
         record = replace(record, labels={"label": name}) if name else record
         records += slices(record, header, header.volumes if config.volumes == "all" else 1, config.slices)
     return records, layout.notes

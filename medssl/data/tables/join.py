@@ -20,7 +20,7 @@ from medssl.data.tables.resolving import Understanding, describe, fill_published
 from medssl.errors import UserError
 from medssl.types import Record
 
-REMEDY = "Correct the table, or go on without it: --set data.source.table=none"
+REMEDY = "Correct the table, or continue without it: --set data.source.table=none"
 
 
 class JoinConfig(TableConfig):

@@ -170,6 +170,6 @@ def _guess(table: Table, names: Sequence[str], config: TableConfig, notes: list[
         count = "the column" if len(able) == 1 else f"{len(able)} columns"
         listed = ", ".join(able[:10])
         notes.append(
-            f"no column is the label by its name, but {count} could be: {listed}. Say which with --set data.source.columns.label={able[0]}"
+            f"no column is the label by its name, but {count} could be: {listed}. Choose it with --set data.source.columns.label={able[0]}"
         )
     return []

@@ -117,13 +117,13 @@ def missing_key(table: Table, images: int | None = None) -> str:
         beyond = any(cell.startswith("..") for cell in table.column(paths[0]))
         return (
             f"{table.name}: column {paths[0]!r} names none of the {images} images found{' (outside_root)' if beyond else ''}. Correct its "
-            "paths, or say which column names the images with --set data.source.columns.path=NAME"
+            "paths, or choose the column that names the images with --set data.source.columns.path=NAME"
         )
     headless = "" if table.headed else " Its first line was read as data, as it looks like no header."
     name = "NAME" if table.headed else "'column 1'"
     return (
-        f"{table.name}: no column names the images; {public_header(table)}.{headless} Call one 'path', "
-        f"or say which with --set data.source.columns.path={name}"
+        f"{table.name}: no column names the images; {public_header(table)}.{headless} Name one 'path', "
+        f"or choose one with --set data.source.columns.path={name}"
     )
 
 
@@ -216,7 +216,7 @@ def _are_disjoint(table: Table, chosen: _Candidate, rivals: Sequence[_Candidate]
     if overlap:
         raise UserError(
             f"{table.name}: the columns {chosen.column!r} and {overlap[0].column!r} name different images in one row. "
-            f"Say which with --set data.source.columns.path={chosen.column}"
+            f"Choose it with --set data.source.columns.path={chosen.column}"
         )
     return bool(rivals)
 

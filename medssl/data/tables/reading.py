@@ -99,7 +99,7 @@ def refuse_control_characters(table: Table, cells: Sequence[str], what: str) -> 
     for cell in set(cells):
         if any(ord(character) < 32 for character in cell):
             row = table.rows[cells.index(cell)]
-            raise UserError(f"{table.name}, row {row}: the {what} holds a line break or control character. Take it out.")
+            raise UserError(f"{table.name}, row {row}: the {what} contains a line break or control character. Remove it.")
 
 
 def format_rows(numbers: Sequence[int]) -> str:
@@ -124,7 +124,7 @@ def _check_header(header: Sequence[str], name: str) -> None:
     twice = [column for column, count in Counter(header).items() if column and count > 1]
     if twice:
         which = f"the column {twice[0]!r}" if any(map(knows_name, header)) else "one name of a column"
-        raise UserError(f"{name}, row 1: {which} stands twice. Keep one, or give them different names.")
+        raise UserError(f"{name}, row 1: {which} occurs twice. Keep one, or give them different names.")
 
 
 def _read_text(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -135,7 +135,7 @@ def _read_text(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
         for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator), 1):
             width = width or len(cells)
             if cells and len(cells) != width:
-                raise UserError(f"{name}, row {number}: {len(cells)} cells under {width} columns. Quote cells that hold commas.")
+                raise UserError(f"{name}, row {number}: {len(cells)} cells under {width} columns. Quote cells that contain commas.")
             if cells:
                 yield number, [cell.strip() for cell in cells]
     except csv.Error as error:

@@ -53,6 +53,8 @@ class Understanding:
             found["patient"] = self.groups[file]
         if not (labels or extra or found):
             return record
+        if "patient" in found:
+            found["patient_from"] = "data"
         return replace(record, labels={**record.labels, **labels}, extra={**record.extra, **extra}, **found)
 
 
@@ -223,7 +225,7 @@ def describe(understanding: Understanding, images: int) -> Iterator[str]:
     if understanding.unused:
         count = len(understanding.unused)
         what = "1 table is" if count == 1 else f"{count} tables are"
-        yield f"{what} not used: no column names images. Say which with --set data.source.columns.path=NAME"
+        yield f"{what} not used: no column names images. Choose it with --set data.source.columns.path=NAME"
     yield from dict.fromkeys(understanding.notes)
 
 
