@@ -107,10 +107,10 @@ def test_a_path_outside_the_root_is_refused_with_its_row(root, cell):
     [
         ("path,label\n1.png,a\n2.png,b,c\n", r"row 3: 3 cells under 2 columns"),
         ("path,label\n1.png\n", r"row 2: 1 cells under 2 columns"),
-        ("path,label,label\n1.png,a,b\n", r"row 1: the column 'label' stands twice"),
+        ("path,label,label\n1.png,a,b\n", r"row 1: the column 'label' occurs twice"),
         ("path,label\n1.png,a\n2.png,M\xfcller\n".encode("latin-1"), r"row 3, byte 26: not UTF-8"),
         (b"path,label\n1.p\0ng,a\n", r"byte 14: a NUL"),
-        ('path,label\n"1\n.png",a\n', r"row 2: the path holds a line break"),
+        ('path,label\n"1\n.png",a\n', r"row 2: the path contains a line break"),
         ('path,label\n"1.png"x,a\n', r"row 2: .*expected after"),
         ("path,label\n,a\n", r"row 2: the path is empty"),
         ("path,patient\n1.png,p\n2.png,\n", r"row 3: the patient is empty"),
