@@ -16,6 +16,7 @@ import torch
 from medssl import plugins
 from medssl.config import Config, merge, parse_overrides, resolve
 from medssl.data.detect import detect
+from medssl.data.label_table import count_labels, label_lines
 from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
@@ -91,6 +92,8 @@ def finetune(
             plan_draws(question, fractions, config.finetune.draws, config.seed)  # refuses a fraction that cannot be drawn
             reporter.say(f"encoder   {origin}")
             report_dataset(dataset, source, reporter)
+            for line in label_lines(count_labels(dataset.store.table)):
+                reporter.say(f"label     {line}")
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
             leaks = _check_leaks(reporter, card, test, config, dataset.origin)
             # the report may leave this machine, so it has the last parts of paths only

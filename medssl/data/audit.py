@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from medssl.data.label_table import label_lines
 from medssl.data.looks import find_looks, look_lines
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
@@ -77,8 +78,8 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     spacing = found["spacing_mm"]
     if spacing["known"]:
         yield "spacing", f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {spacing['unknown']} images do not say"
-    for name, values in found["labels"].items():
-        yield "label", f"{name}: {_format_counts(values)}"
+    for line in label_lines(found["labels"]):
+        yield "label", line
     for name, split in found["splits"].items():
         yield "split", f"{name}: {origin.count(split['images'], split['patients'])}"
     for sentence in look_lines(found["looks"]) if "looks" in found else ():  # earlier versions wrote none

@@ -8,6 +8,7 @@ from PIL import Image
 
 from medssl.config import Data
 from medssl.data.audit import audit_lines, contact_sheet
+from medssl.data.label_table import label_lines
 from medssl.data.prepare import prepare
 from medssl.data.sources import medmnist
 from medssl.types import Source
@@ -60,3 +61,11 @@ def test_the_contact_sheet_shows_the_images_in_the_order_of_the_rows(make_source
     means = [sheet[:128, 128 * n : 128 * (n + 1)].mean() for n in range(5)]
     assert int(np.argmax(means)) == 3
     assert means[3] > 230
+
+
+def test_labels_are_told_as_a_table_of_classes_and_of_images_without_a_label(make_source: MakeSource, tmp_path: Path) -> None:
+    source = make_source()
+    lines = [sentence for heading, sentence in audit_lines(audit_of(source, tmp_path / "cache")) if heading == "label"]
+    assert [line.split() for line in lines] == [["finding", "images"], ["yes", "3"], ["no", "2"], ["(no", "label)", "0"]]
+    marks = {"mass": {"1": 3, "0": 5, "unknown": 2}, "oedema": {"0": 10}}
+    assert [line.split() for line in label_lines(marks)[1:]] == [["mass", "3", "5", "2"], ["oedema", "0", "10", "0"]]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -13,10 +14,11 @@ from medssl.config import Limits
 from medssl.data import contents, walk
 from medssl.data.dicom import series
 from medssl.data.dicom.selection import Selection
+from medssl.data.folder_layout import understand_classes
 from medssl.data.frame_policy import FramePolicy
-from medssl.data.tables import SUFFIXES, JoinConfig, join_table
+from medssl.data.tables import JoinConfig, is_table, join_tables
 from medssl.errors import UserError, count_reasons
-from medssl.types import Source
+from medssl.types import Record, Source
 
 
 class Config(JoinConfig):
@@ -41,13 +43,14 @@ def build(config: Config, data: str) -> Source:
     """Lists the images below the folder `data` from their headers: patient, study, series, site, sex, age, view, scanner and modality.
     The slices of a series are in their order in space.
 
-    A labels.csv, or the only CSV or Parquet file in the folder, is joined by path. Files that are no images are in `skipped`, with a
-    reason. Raises UserError where there is no image, and for a faulty table that `config` describes.
+    Folders may name splits and classes. Tables in the folder, one level below and beside it are joined. Files that are no images are in
+    `skipped`, with a reason. Raises UserError where there is no image, and for faulty tables that `config` describes.
     """
     root = walk.resolve_folder(data)
     found = list(walk.list_files(root))
     problems = [item for item in found if item.reason]
-    locators = [item.locator for item in found if not item.reason and PurePosixPath(item.locator).suffix.lower() not in SUFFIXES]
+    tables = [item.locator for item in found if not item.reason and is_table(item.locator)]
+    locators = [item.locator for item in found if not item.reason and not is_table(item.locator)]
     headers = series.list_frames(root, locators, config.limits, Selection(config.frames, config.derived, config.burned_in))
     skipped = (*problems, *headers.skipped)
     if not headers.records:
@@ -55,11 +58,22 @@ def build(config: Config, data: str) -> Source:
         raise UserError(
             "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_notes_on_choices(skipped)])
         )
-    joined = join_table(headers.records, root, config, [locator for locator, _, _ in skipped])
+    records, folder_notes = _by_folders(headers.records)
+    joined = join_tables(records, root, config, tables)
     others = contents.count_suffixes(locator for locator, reason, _ in headers.skipped if reason == "not_dicom")
     left_out = [f"files that are no DICOM left out: {others}"] if others else []
-    notes = (*headers.notes, *_notes_on_choices(skipped), *joined.notes, *left_out)
+    notes = (*headers.notes, *_notes_on_choices(skipped), *folder_notes, *joined.notes, *left_out)
     return Source("dicom", root, tuple(joined.records), notes, skipped, joined.error)
+
+
+def _by_folders(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """The records with the splits and classes that their folders name, and notes for a person."""
+    layout = understand_classes([record.locator for record in records], [record.patient or record.study for record in records])
+    found = zip(records, layout.splits, layout.classes, strict=True)
+    return [
+        replace(record, split=split, labels={"label": name} if name else record.labels) if split or name else record
+        for record, split, name in found
+    ], layout.notes
 
 
 def _notes_on_choices(skipped: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from medssl.config import Limits
 from medssl.data import contents, not_samples, walk
+from medssl.data.folder_layout import understand_volumes
 from medssl.data.formats import nifti_header
 from medssl.data.frame_policy import FramePolicy, choose_frames
 from medssl.data.not_samples import MasksConfig
-from medssl.data.tables import JoinConfig, Joined, join_table, parse_split
-from medssl.data.walk import are_patients
+from medssl.data.tables import JoinConfig, Joined, is_table, join_tables
 from medssl.errors import ReadError, UserError
 from medssl.types import Record, Source
 
 _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _COMPANIONS = (".img", ".img.gz", ".json", ".tsv", ".csv", ".parquet", ".txt", ".md", ".bval", ".bvec")
-_MAX_FILES_OF_PATIENT = 20  # sequences, masks and later examinations; a folder with more files is no patient
-_SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)")  # BIDS 1.10, "Filesystem structure"
 
 
 class Config(JoinConfig, MasksConfig):
@@ -49,10 +46,9 @@ def recognises(data: str) -> bool:
 def build(config: Config, data: str) -> Source:
     """Lists the slices of the NIfTI files that `data` names. Only headers are read.
 
-    The patient is a BIDS subject (sub-01), else the first-level folder where these folders are patients, else the file. A labels.csv, or
-    the only CSV or Parquet file in the folder, is joined by path; its values replace these. Files that cannot be read are in `skipped`,
-    with a reason. Raises UserError where there is no volume, and for a faulty table that
-    `config` describes.
+    The patient is a BIDS subject (sub-01), else the first-level folder where these folders are patients, else the file. Folders may also
+    name splits and classes. Tables in the folder, one level below and beside it are joined; their values replace these. Files that cannot
+    be read are in `skipped`, with a reason. Raises UserError where there is no volume, and for faulty tables that `config` describes.
     """
     path = Path(data).expanduser()
     if path.is_file():
@@ -76,11 +72,12 @@ def build(config: Config, data: str) -> Source:
         raise UserError(
             f"There is no NIfTI volume below {data}. Check --data. Files left out: {len(skipped)}{reasons and f' ({reasons})'}."
         )
-    records = _records(headers, config)
-    joined = join_table(records, root, config, [locator for locator, _, _ in skipped]) if path.is_dir() else Joined(records, [])
+    records, folder_notes = _records(headers, config)
+    tables = [locator for locator in sorted(readable) if is_table(locator)]
+    joined = join_tables(records, root, config, tables) if path.is_dir() else Joined(records, [])
     others = contents.count_suffixes(name for name in readable.difference(images) if not name.lower().endswith(_COMPANIONS))
     left_out = [f"files that are no NIfTI left out: {others}"] if others else []
-    notes = (*_notes(headers, records), *no_samples.notes, *joined.notes, *left_out)
+    notes = (*_notes(headers, records), *no_samples.notes, *folder_notes, *joined.notes, *left_out)
     return Source("nifti", root, tuple(joined.records), notes, tuple(skipped), joined.error)
 
 
@@ -100,21 +97,17 @@ def _read_header(root: Path, locator: str, allowed: set[str] | None, limits: Lim
     return header
 
 
-def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> list[Record]:
-    """One record for each slice, with its patient and split. The slices of a volume are in their order in space."""
-    folders = {locator: PurePosixPath(locator).parts[:-1] for locator in headers}
-    splits = {locator: parse_split(parts[0]) if parts else None for locator, parts in folders.items()}
-    if all(splits.values()):
-        folders = {locator: parts[1:] for locator, parts in folders.items()}
-    else:
-        splits = dict.fromkeys(headers)
-    patients = _patients(folders)
+def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> tuple[list[Record], list[str]]:
+    """One record for each slice, with what its folders say, and notes. The slices of a volume are in their order in space."""
+    layout = understand_volumes(list(headers))
+    found = zip(headers.items(), layout.patients, layout.splits, layout.classes, strict=True)
     records = []
-    for locator, header in headers.items():
-        patient, origin = patients[locator]
-        record = Record(locator, "nifti", patient=patient, split=splits[locator], patient_from=origin)
+    for (locator, header), patient, split, name in found:
+        origin = "itself" if patient == locator else "data" if str(patient).startswith("sub-") else "names"
+        record = Record(locator, "nifti", patient=patient, split=split, patient_from=origin)
+        record = replace(record, labels={"label": name}) if name else record
         records += slices(record, header, header.volumes if config.volumes == "all" else 1, config.slices)
-    return records
+    return records, layout.notes
 
 
 def slices(record: Record, header: nifti_header.Header, volumes: int, policy: str) -> list[Record]:
@@ -124,21 +117,6 @@ def slices(record: Record, header: nifti_header.Header, volumes: int, policy: st
         for volume in range(volumes)
         for at in choose_frames(policy, header.depth)
     ]
-
-
-def _patients(folders: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:
-    """The patient of each file, and where that is known from (`Record.patient_from`). A single folder, and folders of more than 20 files on
-    average, are no patients but groups (imagesTr): all files would be one patient."""
-    first = {parts[0] for parts in folders.values() if parts}
-    by_folder = are_patients(first, len(folders)) or 1 < len(first) >= len(folders) / _MAX_FILES_OF_PATIENT
-    return {
-        locator: (found[1], "data")
-        if (found := _SUBJECT.search(locator))
-        else (parts[0], "names")
-        if by_folder and parts
-        else (locator, "itself")
-        for locator, parts in folders.items()
-    }
 
 
 def _notes(headers: Mapping[str, nifti_header.Header], records: Sequence[Record]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -11,7 +12,10 @@ from pyarrow import parquet
 
 from medssl.data import contents, walk
 from medssl.data.formats.parquet_images import class_names, image_column
-from medssl.data.tables.columns import TableConfig, find_columns, normalise_name, parse_split
+from medssl.data.tables import TableConfig, parse_split, tidy_labels
+from medssl.data.tables.columns import normalise_name, role_of_name
+from medssl.data.tables.reading import Table
+from medssl.data.tables.resolving import understand_rows
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -35,53 +39,50 @@ def recognises(data: str) -> bool:
 
 
 def build(config: Config, data: str) -> Source:
-    """One record for each row, with the labels, patients and splits of the other columns. Numbers of classes become the names that the
-    Hub's metadata state. Without a column for it, the split is that of the file's name or folder. Raises UserError where there is no
-    image."""
+    """One record for each row, with the labels, patients and splits of the other columns, which are understood as those of any table.
+    Numbers of classes become the names that the Hub's metadata state. Without a column for it, the split is that of the file's name or
+    folder. Raises UserError where there is no image, and where the meaning of a column is not certain."""
     path = Path(data).expanduser()
     root = path.parent.resolve() if path.is_file() else walk.resolve_folder(data)
     names = [path.name] if path.is_file() else [found.locator for found in walk.list_files(root) if not found.reason]
-    columns = {name: column for name in names if name.lower().endswith(_SUFFIX) and (column := image_column(root / name))}
-    if not columns:
+    files = {name: column for name in names if name.lower().endswith(_SUFFIX) and (column := image_column(root / name))}
+    if not files:
         raise UserError(f"There is no Parquet file with a column of images below {data}. Check --data.")
-    records = tuple(record for name, column in columns.items() for record in _records(root, name, column, config))
+    shards = defaultdict[tuple[str, ...], list[str]](list)  # by the names of their columns
+    for name, column in files.items():
+        shards[tuple(other for other in parquet.read_schema(root / name).names if other != column)].append(name)
+    records, notes = list[Record](), list[str]()
+    for header, group in shards.items():
+        found, more = _records(root, {name: files[name] for name in group}, header, config)
+        records += found
+        notes += more
     if not records:
         raise UserError(f"The Parquet files below {data} have no rows. Check --data.")
-    notes = [f"{len(records)} images inside {len(columns)} Parquet files"]
+    records, label_notes = tidy_labels(records)
     if any(record.split for record in records):
         splits = Counter(record.split or "no split" for record in records)
         notes.append("splits: " + ", ".join(f"{split} {number}" for split, number in splits.items()))
-    return Source("parquet_images", root, records, tuple(notes))
+    notes = [f"{len(records)} images inside {len(files)} Parquet files", *dict.fromkeys([*notes, *label_notes])]
+    return Source("parquet_images", root, tuple(records), tuple(notes))
 
 
-def _records(root: Path, name: str, column: str, config: Config) -> Iterator[Record]:
-    """A record for each row of a file."""
-    file = root / name
-    header = [other for other in parquet.read_schema(file).names if other != column]
-    found, classes = find_columns(header, config, "The Parquet file"), class_names(file)
-    positions = {**found.roles, **found.labels}
-    wanted = {header[at] for at in positions.values()} | (classes.keys() & set(header))
-    rows = parquet.ParquetFile(file).metadata.num_rows
-    table = parquet.read_table(file, columns=sorted(wanted)) if wanted else None
-    cells = {each: _as_text(table, each, classes.get(each, [])) for each in wanted} if table else {}
-    labels = {each: each for each in (*(header[at] for at in found.labels.values()), *classes) if each in cells}
-    roles = {role: header[at] for role, at in found.roles.items() if header[at] in cells}
-    if "label" in roles:
-        labels = {other: each for other, each in labels.items() if each != roles["label"]} | {"label": roles["label"]}
-    split_of_file = _split_of_file(name)
-    for row in range(rows):
-        known = {role: cells[of][row] for role, of in roles.items()}
-        yield Record(
-            f"{name}#{column}",
-            "parquet",
-            row,
-            labels={label: value for label, of in labels.items() if (value := cells[of][row])},
-            patient=known.get("patient") or None,
-            study=known.get("study") or None,
-            site=known.get("site") or None,
-            split=parse_split(known.get("split", "")) or split_of_file,
-            extra={extra: known[extra] for extra in ("sex", "age", "view", "scanner") if known.get(extra)},
-        )
+def _records(root: Path, files: Mapping[str, str], header: Sequence[str], config: Config) -> tuple[list[Record], list[str]]:
+    """A record for each row of files with these columns beside the images, and notes. `files`: {locator: the column with the images}."""
+    records, cells, classes = list[Record](), [list[str]() for _ in header], set[str]()
+    for name, column in files.items():
+        file = root / name
+        split, rows, names = _split_of_file(name), parquet.ParquetFile(file).metadata.num_rows, class_names(file)
+        table = parquet.read_table(file, columns=list(header)) if header else None
+        for of_column, each in zip(cells, header, strict=True):
+            of_column += _as_text(table, each, names.get(each, [])) if table else []
+        classes |= {each for each in names.keys() & set(header) if role_of_name(each) != "label"}
+        records += [Record(f"{name}#{column}", "parquet", row, split=split) for row in range(rows)]
+    named = config.model_copy(update={"labels": (*config.labels, *sorted(classes.difference(config.labels)))})
+    whole = Table("the Parquet file", root / next(iter(files)), list(header), list(cells), range(1, len(records) + 1))
+    understanding = understand_rows(whole, named)
+    return [
+        replace(understanding.apply(replace(record, locator=str(row))), locator=record.locator) for row, record in enumerate(records)
+    ], understanding.notes
 
 
 def _as_text(table: pyarrow.Table, column: str, classes: list[str]) -> list[str]:

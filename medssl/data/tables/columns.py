@@ -1,37 +1,53 @@
-"""The roles of a table's columns, such as path, patient or label. A role is found by the column's name, in any spelling of case, spaces
-and underscores, or by the user's configuration."""
+"""The roles of a table's columns, such as patient or label. A role is found by the column's name, in any spelling of case, spaces and
+underscores, or by the user's configuration."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
 
 # role -> the names of columns that have it, in lower-case letters and digits only
 _NAMES = {
-    "path": "path image imagepath imagefile imagefilename imageindex imagename img imgpath file filename filepath dicompath",
-    "patient": "patient patientid patientkey subject subjectid pid mrn",
-    "study": "study studyid studyuid studyinstanceuid exam examid accession accessionnumber",
+    "path": "path image imagepath imagefile imagefilename imageindex imagename imageid imageuid img imgpath imgid imgname file filename "
+    "filepath fileid filenames dicompath dicomid dicom idcode isicid isic sopinstanceuid sopuid instanceuid scanid scan scanfile xrayid",
+    "patient": "patient patientid patientkey patientuid subject subjectid subjectkey participant participantid person personid pid mrn",
+    "study": "study studyid studyuid studykey studyinstanceuid exam examid examination examinationid accession accessionnumber",
     "site": "site siteid hospital institution institutionname centre center",
     "split": "split subset partition",
-    "label": "label labels class classname category finding findings findinglabels target diagnosis",
-    "sex": "sex gender patientsex patientgender",
-    "age": "age patientage",
+    "label": "label labels class classname classlabel labelname category finding findings findinglabel findinglabels target diagnosis dx "
+    "grade group outcome pathology severity disease condition abnormality malignancy",
+    "sex": "sex gender patientsex patientgender patientsexdicom",
+    "age": "age patientage ageyears ageapprox",
     "view": "view viewposition projection frontallateral",
     "scanner": "scanner scannerid manufacturer",
 }
+_ROLE_OF = {name: role for role, names in _NAMES.items() for name in names.split()}
+# what images have in common as those of one patient do, where a table has no patient
+_GROUPS = ("lesionid", "lesion", "caseid", "case", "familyid", "animalid", "donorid", "specimenid")
+# columns of two values that say nothing of what is to be learnt
+_OTHER_NAMES = (
+    "male female ismale isfemale fold kfold cv index row offset followup frontal lateral appa isfrontal smoker smoking portable intubated "
+    "laterality side eye train test valid istrain istest isvalid unnamed0 study series id survival masked hasmask"
+)
+_NO_LABELS = set(_OTHER_NAMES.split())
+_READER_NAMES = "radid reader readerid rater raterid radiologist radiologistid annotator annotatorid grader graderid observer"
+_READERS = set(_READER_NAMES.split())
+_BOX = re.compile(r"(bbox|box)?(x|y|xmin|ymin|xmax|ymax|x1|y1|x2|y2|w|h|width|height)|bbox.*|box.*")
 _SPLITS = {
     name: split
-    for split, spellings in {"train": "train training", "val": "val valid validation dev", "test": "test testing"}.items()
+    for split, spellings in {"train": "train training", "val": "val valid validation validate dev", "test": "test testing"}.items()
     for name in spellings.split()
 }
 _CHEXPERT = ("Path", "Frontal/Lateral", "AP/PA")  # the columns after the last of them are findings
+NO_LABEL = ("nan", "na", "n/a", "<na>", "#n/a", "null", "none", "unknown", "unlabelled", "unlabeled", "?", "-1")
 
 
 class TableConfig(PluginConfig):
@@ -39,34 +55,88 @@ class TableConfig(PluginConfig):
 
     columns: Mapping[str, str] = Field(
         default={},
-        description="The column of a role (path, patient, study, site, split, sex, age, view, scanner) whose name does not show it, as in "
-        "{patient: case_number}.",
+        description="The column of a role (path, patient, study, site, split, label, sex, age, view, scanner) whose name does not show it, "
+        "as in {patient: case_number}.",
     )
     labels: tuple[str, ...] = Field(
         default=(),
         description="More columns that are read as labels; those of data.label (finetune --label) always are.",
     )
     uncertain: Literal["missing", "positive", "negative"] = Field(
-        default="missing", description="What a finding marked -1 in CheXpert's tables counts as."
+        default="missing", description="What a finding marked -1 counts as, where findings are marked 1, 0, -1 as in CheXpert's tables."
     )
     unmentioned: Literal["negative", "missing"] = Field(
-        default="negative", description="What an empty cell in CheXpert's tables counts as."
+        default="negative", description="What an empty cell counts as, where findings are marked 1, 0, -1 as in CheXpert's tables."
     )
+    no_label: tuple[str, ...] = Field(
+        default=NO_LABEL,
+        description="Cells that mean that the label is not known, in upper or lower case. An empty cell always means this. none is a class "
+        "beside words, and -1 is a class where the only other label is 1.",
+    )
+    merge: Literal["auto", "any", "majority"] = Field(
+        default="auto",
+        description="The label of an image with several rows that differ. any: every label that a row gives; majority: the most frequent "
+        "one. auto: any for findings and boxes, majority for the classes of several readers.",
+    )
+
+    @field_validator("labels", "no_label", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Positions of columns: `roles` of those with a role, `labels` of further label columns, `marked` of columns for one finding each,
-    whose cells are 1, 0, -1 or empty, as in CheXpert's tables."""
+    """Names of columns: `roles`, the column of each role but the label; `label`, those that could be the label by their names; `further`,
+    those called label_...; `named`, those that the configuration names as labels; `chexpert`, columns for one finding each, by the place
+    where CheXpert's tables have them; `others`, all the rest."""
 
-    roles: Mapping[str, int]
-    labels: Mapping[str, int]
-    marked: Mapping[str, int]
+    roles: Mapping[str, str]
+    label: Sequence[str]
+    further: Sequence[str]
+    named: Sequence[str]
+    chexpert: Sequence[str]
+    others: Sequence[str]
 
 
+@lru_cache(100_000)
 def normalise_name(name: str) -> str:
     """Lower-case letters and digits only: "Patient ID" and "patient_id" are one name."""
     return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def knows_name(name: str) -> bool:
+    """Whether a column with this name has a role, or looks like an identifier."""
+    name = normalise_name(name)
+    return name in _ROLE_OF or name in _GROUPS or name in _NO_LABELS or name.startswith("label") or (len(name) > 2 and name.endswith("id"))
+
+
+def role_of_name(name: str) -> str:
+    """The role of a column by its name, "" where it has none."""
+    return _ROLE_OF.get(normalise_name(name), "")
+
+
+def may_name_images(name: str) -> bool:
+    """Whether the name of a column says that its cells may name images, studies or patients."""
+    plain = normalise_name(name)
+    hints = ("id", "uid", "file", "filename", "path", "image", "name", "key", "index", "case", "subject", "fundus", "scan")
+    return role_of_name(name) in ("path", "patient", "study") or plain in _GROUPS or plain.endswith(hints) or plain.startswith("image")
+
+
+def is_reader(name: str) -> bool:
+    """Whether a column with this name says who has read the image."""
+    return normalise_name(name) in _READERS
+
+
+def is_box(name: str) -> bool:
+    """Whether a column with this name holds the place of a finding."""
+    return _BOX.fullmatch(normalise_name(name)) is not None
+
+
+def may_be_mark(name: str) -> bool:
+    """Whether a column of two values may be a label, by its name."""
+    plain = normalise_name(name)
+    return bool(name) and role_of_name(name) in ("", "label") and plain not in _NO_LABELS and not plain.endswith(("id", "uid"))
 
 
 def parse_split(name: str) -> str | None:
@@ -74,40 +144,55 @@ def parse_split(name: str) -> str | None:
     return _SPLITS.get(normalise_name(name))
 
 
-def find_columns(header: list[str], config: TableConfig, name: str) -> Columns:
-    """The roles of the columns of the table `name`. Where several columns could be the label, all are labels under their own names.
+def find_columns(header: Sequence[str], config: TableConfig, name: str) -> Columns:
+    """The roles of the columns of the table `name`. The column that names the images is found by its cells, unless `config` says it.
 
-    Raises UserError where the configuration names an unknown role or a missing column, and where several columns could have another role.
+    Raises UserError where the configuration names an unknown role, and where several columns could have one role.
     """
-    for role in config.columns:
-        if role not in _NAMES:
-            raise UserError(f"columns: {role!r} is no role of a column. {suggest(role, _NAMES)}")
-    roles, labels = {}, {column: header.index(column) for column in config.labels if column in header}
-    for role in _NAMES:
-        columns = [config.columns[role]] if role in config.columns else _find_candidates(header, role, config)
-        if len(columns) > 1 and role == "label":
-            labels |= {column: header.index(column) for column in columns}
-        elif len(columns) > 1:
+    check_roles(config)
+    roles: dict[str, str] = {}
+    by_role = _candidates(header, config)
+    label = by_role.pop("label", [])
+    for role, columns in by_role.items():
+        if len(columns) > 1 and role != "path":
             raise UserError(
                 f"{name}: the columns {', '.join(columns)} could all be the {role}. "
                 f"Choose one with --set data.source.columns.{role}={columns[0]}"
             )
-        elif columns:
-            roles[role] = _position(header, columns[0], name)
-    labels |= {column: n for n, column in enumerate(header) if normalise_name(column).startswith("label") and n not in roles.values()}
-    findings = header.index(_CHEXPERT[-1]) + 1 if set(_CHEXPERT) <= set(header) else len(header)
-    marked = {column: n for n, column in enumerate(header) if n >= findings and n not in {*roles.values(), *labels.values()}}
-    return Columns(roles, labels, marked)
+        if role != "path" or role in config.columns:
+            roles[role] = columns[0]
+    known = {*label, *roles.values()}
+    further = [column for column in header if normalise_name(column).startswith("label") and column not in known]
+    start = header.index(_CHEXPERT[-1]) + 1 if set(_CHEXPERT) <= set(header) else len(header)
+    known |= {*further}
+    chexpert = [column for column in header[start:] if column not in known]
+    others = [column for column in header[:start] if column not in known]
+    return Columns(roles, label, further, [column for column in config.labels if column in header], chexpert, others)
 
 
-def _position(header: list[str], column: str, name: str) -> int:
-    if column not in header:
-        raise UserError(f"{name} has no column {column!r}. {suggest(column, header)}")
-    return header.index(column)
+def check_roles(config: TableConfig) -> None:
+    """Raises UserError where the configuration names a role that no column has."""
+    for role in config.columns:
+        if role not in _NAMES:
+            raise UserError(f"columns: {role!r} is no role of a column. {suggest(role, _NAMES)}")
 
 
-def _find_candidates(header: list[str], role: str, config: TableConfig) -> list[str]:
-    """The columns whose names show the role; only the one that is called like the role, where there is one."""
-    candidates = [column for column in header if normalise_name(column) in _NAMES[role].split() and column not in config.columns.values()]
-    exact = [column for column in candidates if normalise_name(column) == role]
-    return exact if len(exact) == 1 else candidates
+def find_groups(header: Iterable[str]) -> list[str]:
+    """The columns that group images as a patient does: lesion, case."""
+    return [column for column in header if normalise_name(column) in _GROUPS]
+
+
+def _candidates(header: Sequence[str], config: TableConfig) -> dict[str, list[str]]:
+    """The columns of each role: the one that the configuration names; else those whose names show the role, and only the one that is
+    called like the role, where there is one."""
+    result = {}
+    for role in _NAMES:
+        if role in config.columns:
+            columns = [config.columns[role]] if config.columns[role] in header else []
+        else:
+            columns = [column for column in header if role_of_name(column) == role and column not in config.columns.values()]
+            exact = [column for column in columns if normalise_name(column) == role]
+            columns = exact if len(exact) == 1 else columns
+        if columns:
+            result[role] = columns
+    return result

@@ -1,34 +1,41 @@
-"""Joining a table with images: finding the table beside the images, and the file that each of its rows names."""
+"""Joining tables with images: finding the tables, understanding them, and giving what they say to the images."""
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from medssl.data.tables.coding import unify_names
 from medssl.data.tables.columns import TableConfig, normalise_name
-from medssl.data.tables.table import SUFFIXES, Row, Table, format_rows, merge_row, read_table
-from medssl.data.walk import RootFolder
+from medssl.data.tables.file_index import FileIndex
+from medssl.data.tables.finding import Found, find_tables
+from medssl.data.tables.linking import Known
+from medssl.data.tables.reading import format_rows, read_table
+from medssl.data.tables.resolving import Understanding, describe, fill_published, refuse_unused, understand_tables
 from medssl.errors import UserError
 from medssl.types import Record
 
-_NAME = "the table beside the images"  # in messages; the name of the file may be a patient's name
-
-
-NO_TABLE = "none"
 REMEDY = "Correct the table, or continue without it: --set data.source.table=none"
 
 
 class JoinConfig(TableConfig):
-    """The options of a source with a table beside the images."""
+    """The options of a source with tables beside the images."""
 
-    table: str = Field(default="", description="The name of the table beside the images, where there are several; none: use no table.")
+    table: tuple[str, ...] = Field(
+        default=(),
+        description="The tables that describe the images: paths from the image folder, from the current folder, or absolute. Without "
+        "this, tables in the image folder, one level below and beside the folder are used. none: use no table.",
+    )
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _one_table_is_a_list(cls, value: Any) -> Any:
+        return tuple(filter(None, [value])) if isinstance(value, str) else value
 
     @property
     def describes_table(self) -> bool:
@@ -37,138 +44,105 @@ class JoinConfig(TableConfig):
 
 
 class Joined(NamedTuple):
-    """`records` with the values of the table; `notes` for a person; `error`: why the table could not be used, "" otherwise."""
+    """`records` with the values of the tables; `notes` for a person; `error`: why the tables could not be used, "" otherwise."""
 
     records: list[Record]
     notes: list[str]
     error: str = ""
 
 
-def join_table(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str] = ()) -> Joined:
-    """The records with the values of the table in the folder `root`. Without a table, or with one that cannot be used, they are unchanged.
+def join_tables(records: Sequence[Record], root: Path, config: JoinConfig, files: Sequence[str] = ()) -> Joined:
+    """The records with what the tables of the folder `root` say. Without tables, or with unusable ones, they keep what they have.
 
-    A table's values replace those of folders and headers, but a class folder and the table must agree. `left_out`: files that exist but
-    have no record; a table may list them. A table cannot be used, for instance, where it is damaged, where no column names the images,
-    where rows name a file outside the root, a missing file, or a file twice, and where labels contradict the class folders. Raises
-    UserError for that if the configuration describes the table: then it is no other file that happens to lie there.
+    `files`: the locators of all files that were found, among which the tables are. A table's values replace those of folders and headers,
+    but a class folder and the table must agree. Tables cannot be used, for instance, where one is damaged, where no column names the
+    images, where a name means several files, and where labels contradict the class folders. Raises UserError for that if the
+    configuration describes the tables: then they are no other files that happen to lie there.
     """
     try:
-        return _join(records, root, config, left_out)
+        records, notes = _join(records, root, config, files)
     except UserError as error:
         text = str(error)
         text = text[0].upper() + text[1:]
         if config.describes_table:
             raise UserError(f"{text}\n{REMEDY}") from None
-        return Joined(list(records), [], text)
+        tidy, notes = tidy_labels(records)
+        return Joined(tidy, notes, text)
+    tidy, more = tidy_labels(records)
+    return Joined(tidy, [*notes, *more])
 
 
-def _join(records: Sequence[Record], root: Path, config: JoinConfig, left_out: Sequence[str]) -> Joined:
-    file, notes = _find_table(root, config)
-    if file is None:
-        return Joined(list(records), notes)
-    table = read_table(file, config, _NAME)
-    rows = locate_rows(table, root, lambda: {*(record.locator for record in records), *left_out})
-    records = _check_class_folders(records, table, rows, notes)
-    described = sum(record.locator in rows for record in records)
-    if not described:
-        raise UserError(f"{_NAME.capitalize()} lists none of the {len(records)} images found. Correct its paths or remove the table.")
-    notes.append(f"{_NAME} describes {described} of {len(records)} images")
-    return Joined([merge_row(record, rows[record.locator]) if record.locator in rows else record for record in records], notes)
+def tidy_labels(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """The records with one spelling of each class, and a note where there were several."""
+    names: dict[str, Counter[str]] = {}
+    for record in records:
+        for label, value in record.labels.items():
+            names.setdefault(label, Counter())[value] += 1
+    spelling, notes = {}, []
+    for label, counted in names.items():
+        spelling[label], note = unify_names(counted)
+        if note:
+            notes.append(f"{label}: {note}")
+    if not notes:
+        return list(records), []
+    return [
+        replace(record, labels={label: spelling[label].get(value, value) for label, value in record.labels.items()}) for record in records
+    ], notes
 
 
-def locate_rows(table: Table, root: Path, files: Callable[[], Iterable[str]], skip_missing: bool | None = None) -> dict[str, Row]:
-    """The rows by the locator of the file that each names. A row names a file by its path relative to `root` (resolved), or by a name that
-    only one of the `files` has. The first folder of a path is ignored where it is the name of `root` or does not exist. `files` is called
-    once at most, and only if a path does not exist.
-
-    Raises UserError for rows that name a file outside the root, several files, a missing file (unless `skip_missing`; None: the source has
-    no such option), or a file that another row names.
-    """
-    folder, by_name = RootFolder(root), cache(lambda: _by_name(files()))
-    result: dict[str, Row] = {}
-    missing, several, twice = [], [], []
-    for row in table.rows:
-        try:
-            locator = _find_as_written(row.record.locator, folder)
-        except ValueError:
-            raise UserError(
-                f"{table.name}, row {row.number}: the file is outside the table's folder (outside_root). Put the table into a folder "
-                "above all its images."
-            ) from None
-        if locator is None:
-            namesakes = by_name().get(row.record.locator, [])
-            if len(namesakes) != 1:
-                (several if namesakes else missing).append(row.number)
-                continue
-            locator = namesakes[0]
-        if locator in result:
-            twice.append(row.number)
-        else:
-            result[locator] = row
-    skipping = "" if skip_missing is None else ", or leave them out with --set data.source.missing=skip"
-    for wrong, problem in (
-        ([] if skip_missing else missing, f"files that are not there. Correct or delete these rows{skipping}"),
-        (several, "files by a name that several files below its folder have. Write their paths"),
-        (twice, "files twice. Keep one row for each"),
-    ):
-        if wrong:
-            raise UserError(f"{table.name} lists {len(wrong)} {problem}: {format_rows(wrong)}.")
-    return result
+def _join(records: Sequence[Record], root: Path, config: JoinConfig, files: Sequence[str]) -> tuple[list[Record], list[str]]:
+    found, notes = find_tables(root, config.table, files)
+    if not found:
+        return list(records), notes
+    index = FileIndex(root, list(dict.fromkeys(record.locator for record in records)))
+    tables = [read_table(each.file, each.name, index.has) for each in found]
+    beside = all(each.beside for each in found)
+    try:
+        understanding = understand_tables(tables, Known(index, records), config)
+    except UserError:
+        if beside:  # a table of other data, in the folder above
+            return list(records), notes
+        raise
+    images = len(index.files)
+    if beside and 2 * len(understanding.described) < images:
+        return list(records), notes
+    refuse_unused(understanding, images)
+    records = _check_class_folders(records, understanding)
+    filled = fill_published(understanding, records)
+    notes.append(f"{_subject(found)} {len(understanding.described)} of {images} images")
+    return filled, [*notes, *describe(understanding, images)]
 
 
-def _find_table(root: Path, config: JoinConfig) -> tuple[Path | None, list[str]]:
-    """The table beside the images, None where there is none or no single one, and a note for a person in the last case."""
-    if config.table == NO_TABLE:
-        return None, []
-    if config.table:
-        if not (root / config.table).is_file():
-            raise UserError(f"There is no table {config.table!r} beside the images. Check data.source.table.")
-        return root / config.table, []
-    tables = sorted(file for file in root.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    for file in tables:
-        if file.stem.lower() == "labels" or len(tables) == 1:
-            return file, []
-    several = f"{len(tables)} tables beside the images, none used; name one labels.csv or say --set data.source.table=NAME"
-    return None, [several] if tables else []
+def _subject(found: Sequence[Found]) -> str:
+    return "the table beside the images describes" if len(found) == 1 else f"{len(found)} tables beside the images describe"
 
 
-def _check_class_folders(records: Sequence[Record], table: Table, rows: Mapping[str, Row], notes: list[str]) -> Sequence[Record]:
-    """The records; without the labels from their class folders where the table has labels and uses other words. Where the words are the
-    same, raises UserError for rows that differ from their folders."""
-    in_table = {normalise_name(row.record.labels["label"]) for row in rows.values() if "label" in row.record.labels}
+def _check_class_folders(records: Sequence[Record], understanding: Understanding) -> Sequence[Record]:
+    """The records; without the labels from their class folders where the tables have labels and use other words. Where the words are the
+    same, raises UserError for rows that differ from their folders. A column that was only guessed to be a label replaces no folders."""
     in_folders = {record.labels["label"] for record in records if "label" in record.labels}
-    if not (in_table or table.several_findings) or not in_folders:
+    if not in_folders:
         return records
-    if in_table.isdisjoint(map(normalise_name, in_folders)):
-        notes.append(f"the {len(in_folders)} folders are not taken as classes: {_NAME} has other labels")
+    for name in understanding.unnamed & set(understanding.labels):
+        del understanding.labels[name]
+        understanding.notes.append(f"the classes are those of the folders; column {name!r} may be a label, too: --label {name!r}")
+    labels = understanding.labels.get("label", {})
+    findings = any(set(values.values()) <= {"0", "1"} for values in understanding.labels.values())
+    if not labels and not findings:
+        return records
+    if {normalise_name(value) for value in labels.values()}.isdisjoint(map(normalise_name, in_folders)):
+        understanding.notes.append(f"the {len(in_folders)} folders are not taken as classes: the table has other labels")
         return [replace(record, labels={}) for record in records]
-    contradictions = [
-        row.number
+    wrong = {
+        record.locator
         for record in records
-        if (row := rows.get(record.locator)) and "label" in row.record.labels
-        if normalise_name(row.record.labels["label"]) != normalise_name(record.labels["label"])
-    ]
-    if contradictions:
+        if normalise_name(labels.get(record.locator, "")) not in ("", normalise_name(record.labels.get("label", "")))
+    }
+    if wrong:
+        link = next(link for link in understanding.links if wrong & link.rows_of.keys())
+        rows = sorted(link.table.rows[link.rows_of[file][0]] for file in wrong if file in link.rows_of)
         raise UserError(
-            f"{_NAME.capitalize()} contradicts the class folders for {len(contradictions)} images. Correct the rows or move the images: "
-            f"{format_rows(contradictions)}."
+            f"{link.table.name} contradicts the class folders for {len(wrong)} images. Correct the rows or move the images: "
+            f"{format_rows(rows)}."
         )
     return records
-
-
-def _find_as_written(cell: str, folder: RootFolder) -> str | None:
-    """The locator of the file that the path in `cell` names, with its first folder or without it; None where no such file exists. Raises
-    ValueError for a file outside the folder."""
-    if (locator := folder.locator(cell)) is not None:
-        return locator
-    first, slash, rest = cell.replace("\\", "/").removeprefix("./").partition("/")
-    removable = slash and first not in ("", "..") and (first == folder.path.name or not os.path.lexists(folder.path / first))
-    return folder.locator(rest) if removable and rest else None
-
-
-def _by_name(locators: Iterable[str]) -> defaultdict[str, list[str]]:
-    """{file name: locators of the files with that name}."""
-    names = defaultdict(list)
-    for locator in locators:
-        names[locator.rpartition("/")[2]].append(locator)
-    return names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medssl.data.tables.columns import parse_split
 from medssl.types import Record
@@ -31,7 +31,7 @@ def fill_official_splits(records: Sequence[Record], folder: Path) -> list[Record
 
 
 def _from_path(record: Record, split: bool) -> Record:
-    folders = PurePosixPath(record.locator.replace("\\", "/")).parts[:-1]
+    folders = record.locator.split("/")[:-1]
     patient = next((part for part in folders if _PATIENT.fullmatch(part)), None)
     study = next((part for part in folders if _STUDY.fullmatch(part)), None)
     named_split = next((name for part in folders if (name := parse_split(part))), None) if split else None

@@ -222,13 +222,13 @@ def test_spelling_differences_between_folder_and_table_are_no_contradiction_and_
     assert [record.labels["label"] for record in build(tmp_path).records] == ["No findings", "pneumonia"]
 
 
-def test_missing_files_are_counted_and_the_first_twenty_named(tmp_path):
+def test_rows_whose_files_are_not_there_are_counted_and_the_others_used(tmp_path):
     touch(tmp_path, "1.png")
     table(tmp_path, "file,label\n1.png,a\n" + "".join(f"gone{n}.png,b\n" for n in range(30)))
-    with pytest.raises(UserError, match=r"lists 30 files that are not there") as error:
-        build(tmp_path, table="labels.csv")
-    assert "row 22 and 10 more" in str(error.value)
-    assert "gone" not in str(error.value)
+    source = build(tmp_path)
+    assert source.records[0].labels == {"label": "a"}
+    assert any("1 of 31 rows match, 30 name no image here" in note for note in source.notes)
+    assert "gone" not in str(source.notes)
 
 
 def test_files_that_the_table_does_not_list_stay_and_are_noted(tmp_path):
@@ -246,13 +246,13 @@ def test_a_bare_name_that_two_files_bear_is_not_guessed(tmp_path):
         build(tmp_path, table="labels.csv")
 
 
-def test_of_several_tables_none_is_used_unless_named(tmp_path):
+def test_tables_that_contradict_each_other_are_not_used_unless_one_is_named(tmp_path):
     touch(tmp_path, "1.png")
     table(tmp_path, "path,patient\n1.png,x\n", "one.csv")
     table(tmp_path, "path,patient\n1.png,y\n", "two.csv")
     source = build(tmp_path)
     assert source.records[0].patient is None
-    assert any("2 tables beside the images, none used" in note for note in source.notes)
+    assert "2 tables with the same columns (table 1 first) describe 1 images twice" in source.table_error
     assert build(tmp_path, table="two.csv").records[0].patient == "y"
 
 

@@ -11,20 +11,20 @@ from medssl.errors import UserError
 # name -> (the content of labels.csv, a part of what is said)
 UNUSABLE = {
     "no column names the images": (
-        b"case,label\n1,x\n",
+        b"case,label\n77,x\n",
         "no column names the images; it has 'case', 'label'. Name one 'path', or choose one",
     ),
-    "semicolons": (b"path;label\na/1.png;x\n", "semicolons or tabs"),
     "Latin-1": ("path,label\na/1.png,Männlich\n".encode("latin-1"), "not UTF-8"),
     "a NUL": (b"path,label\na/1.png,\0\n", "NUL"),
     "an open quote": (b'path,label\n"a/1.png,x\n', "row"),
     "cells too many": (b"path,label\na/1.png,x,y\n", "3 cells under 2 columns"),
+    "several classes of one image": (b"path,label\na/1.png,x\na/1.png,y\nb/2.png,y\n", "data.source.merge=any; if the most frequent"),
     "a column twice": (b"path,label,label\na/1.png,x,y\n", "occurs twice"),
     "two columns for the patient": (b"path,pid,mrn\na/1.png,x,y\n", "could all be the patient"),
     "empty": (b"", "no column names the images"),
     "a header alone": (b"path,label\n", "no rows"),
     "an unknown split": (b"path,split\na/1.png,later\n", "the split is unknown"),
-    "a file that is not there": (b"path,label\na/1.png,a\ngone.png,a\n", "1 files that are not there"),
+    "no file that is there": (b"path,label\ngone.png,a\n", "column 'path' names none of the 2 images found. Correct its paths"),
     "a file twice": (b"path,patient\na/1.png,x\na/1.png,y\n", "files twice"),
     "a file outside": (b"path,label\n../1.png,x\n", "outside_root"),
     "other labels than the folders": (b"path,label\na/1.png,b\nb/2.png,b\n", "contradicts the class folders"),
@@ -46,7 +46,7 @@ def test_the_images_are_listed_without_a_table_that_cannot_be_used(case, tmp_pat
     for options in ({"table": "labels.csv"}, {"columns": {"path": "path"}}, {"labels": ("label",)}):
         with pytest.raises(UserError):
             folder.build(folder.Config.model_validate(options), str(tmp_path))
-    ignored = folder.build(folder.Config(table="none"), str(tmp_path))
+    ignored = folder.build(folder.Config(table=("none",)), str(tmp_path))
     assert (ignored.records, ignored.table_error) == (alone.records, "")
 
 
@@ -54,13 +54,13 @@ def test_a_table_that_can_be_used_is_not_if_it_is_to_be_ignored(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "1.png")
     (tmp_path / "labels.csv").write_text("path,patient\n1.png,x\n")
     assert [record.patient for record in folder.build(folder.Config(), str(tmp_path)).records] == ["x"]
-    assert [record.patient for record in folder.build(folder.Config(table="none"), str(tmp_path)).records] == [None]
+    assert [record.patient for record in folder.build(folder.Config(table=("none",)), str(tmp_path)).records] == [None]
 
 
 def test_a_table_that_is_named_and_not_there_is_an_error(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "1.png")
     with pytest.raises(UserError, match=r"no table 'other\.csv'"):
-        folder.build(folder.Config(table="other.csv"), str(tmp_path))
+        folder.build(folder.Config(table=("other.csv",)), str(tmp_path))
 
 
 def test_dicom_and_nifti_files_keep_what_they_say_themselves_without_the_table(tmp_path, write):

@@ -1,0 +1,19 @@
+"""Each layout of tests/layouts is understood as its function says, and docs/layouts.md shows what medssl says today."""
+
+from pathlib import Path
+
+import layouts_page
+import pytest
+from layouts.understood import understood
+
+
+@pytest.mark.parametrize("layout", layouts_page.layouts(), ids=lambda layout: layout.name)
+def test_a_layout_is_understood_as_it_is_meant_or_refused_with_the_setting(layout: layouts_page.Layout, tmp_path: Path) -> None:
+    source, said, right = layouts_page.judge(layout, tmp_path)
+    assert right, (said, source and understood(source), source and source.notes)
+    shown = [*(source.notes if source else ()), said]
+    assert not [text for text in shown if "DOE" in text], "a cell of the table is told"
+
+
+def test_the_page_shows_what_medssl_says_today() -> None:
+    assert layouts_page.PAGE.read_text("utf-8") == layouts_page.page(), "python tests/layouts_page.py"
