@@ -51,7 +51,7 @@ CASES = {
     "a batch larger than the data": (["pretrain", "--data", "good", "--set", "train.batch_size=500"], ["500", "batch size"]),
     "a support set larger than the data": (
         ["pretrain", "--data", "good", "--set", "train.batch_size=4", "--set", "method.support_size=15"],
-        ["support set of 15", "14 training images", "--set method.support_size=7"],
+        ["support set of 15", "12 training images", "--set method.support_size=6"],
     ),
     "crops that a transformer of one size refuses": (
         [

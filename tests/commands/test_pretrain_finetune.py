@@ -47,7 +47,7 @@ def test_the_pretraining_folder_explains_itself(runs):
 def test_a_pretraining_leaves_a_page_that_can_be_written_again_without_the_data(runs, reporter, tmp_path):
     folder = runs[0] / "pretrain"
     page = (folder / "report.html").read_text()
-    assert "Pretraining with " in page and "What to do next" in page and f"medssl finetune --encoder {folder} --labels 10pct" in page
+    assert "Pretraining with " in page and "What to do next" in page and f"medssl finetune --labels all --encoder {folder}" in page
     assert "default-src 'none'" in page and "<script" not in page
     assert " used of " in page, "the audit of the data"
     assert list(runs[0].glob("mlartifacts/**/report.html"))
@@ -186,7 +186,6 @@ def test_the_report_opens_offline(runs):
     assert "http://" not in text.replace("http://www.w3.org", "")
 
 
-@pytest.mark.parametrize("labels", [True, False])
 @pytest.mark.parametrize(("before", "now", "warned"), [(1, 0, True), (1, 1, False), (0, 0, False)])
 def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_is_said(reporter, before, now, warned):
     card = {"data": {"patients": {"unknown": before}}, "pretraining": {"patients": [], "pixels": []}}
@@ -196,6 +195,7 @@ def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_
     assert ("unknown patients" in said.said[0]) == bool(now)
 
 
+@pytest.mark.parametrize("labels", [True, False])
 def test_a_fine_tuning_warns_where_its_encoder_was_pretrained_with_labels_and_only_there(reporter, labels):
     card = {"method": {"uses_labels": labels}, "pretraining": {"patients": [], "pixels": []}}
     said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})

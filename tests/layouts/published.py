@@ -3,7 +3,7 @@ folder and returns what is right to understand of it. The pictures are noise."""
 
 from pathlib import Path
 
-from layouts.understood import Understood, dicom, picture, table, volume
+from layouts.understood import Understood, dicom, mask, mask_volume, picture, table, volume
 
 FINDINGS = ("No Finding", "Cardiomegaly", "Edema")
 
@@ -162,18 +162,21 @@ def odir(root: Path) -> Understood:
 
 
 def busi(root: Path) -> Understood:
-    """BUSI: class folders benign, malignant and normal (here without the masks beside the images)."""
+    """BUSI: class folders benign, malignant and normal, with masks beside the images; a few images have two."""
     for name in ("benign", "malignant", "normal"):
         for n in range(1, 9):
             picture(root / f"{name}/{name} ({n}).png", n)
+            mask(root / f"{name}/{name} ({n})_mask.png", n)
+    mask(root / "benign/benign (4)_mask_1.png", 7)
     return Understood(24, {"label": {"benign": 8, "malignant": 8, "normal": 8}})
 
 
 def covid_radiography(root: Path) -> Understood:
-    """COVID-19 Radiography Database: CLASS/images (here without CLASS/masks)."""
+    """COVID-19 Radiography Database: CLASS/images, and CLASS/masks with the same names."""
     for name in ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia"):
         for n in range(1, 7):
             picture(root / f"{name}/images/{name}-{n}.png", n)
+            mask(root / f"{name}/masks/{name}-{n}.png", n)
     return Understood(24, {"label": {"COVID": 6, "Lung_Opacity": 6, "Normal": 6, "Viral Pneumonia": 6}})
 
 
@@ -187,12 +190,13 @@ def kermany(root: Path) -> Understood:
 
 
 def brats(root: Path) -> Understood:
-    """BraTS: a folder of four sequences for each patient, survival in days by patient (here without the masks)."""
+    """BraTS: a folder of four sequences for each patient, survival in days by patient, and masks of the tumours."""
     rows = []
     for n in range(1, 9):
         name = f"BraTS20_Training_{n:03d}"
         for sequence in ("flair", "t1", "t1ce", "t2"):
             volume(root / f"{name}/{name}_{sequence}.nii", n)
+        mask_volume(root / f"{name}/{name}_seg.nii", n)
         rows.append([name, 60 + n / 3, 100 + 90 * n, "GTR" if n % 2 else "STR"])
     table(root / "survival_info.csv", ["Brats20ID", "Age", "Survival_days", "Extent_of_Resection"], rows)
     return Understood(64, {"Extent_of_Resection": {"GTR": 32, "STR": 32}}, [8] * 8)

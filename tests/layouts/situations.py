@@ -230,10 +230,10 @@ def several_names(root: Path) -> Understood:
 
 
 def images_in_parquet(root: Path) -> Understood:
-    """A data set of Hugging Face: the images are inside Parquet files. Refused, with the way out."""
+    """A data set of Hugging Face: the images are inside Parquet files, and a file's name is its split."""
     buffer = io.BytesIO()
     Image.new("L", (8, 8)).save(buffer, "PNG")
     images = [{"bytes": buffer.getvalue(), "path": f"{n}.png"} for n in range(4)]
     (root / "data").mkdir(parents=True)
     pq.write_table(pa.table({"image": images, "label": [0, 1, 0, 1]}), root / "data/train-00000-of-00001.parquet")
-    return Understood(0, refused="holds the images themselves")
+    return Understood(4, {"label": {"0": 2, "1": 2}}, splits={"train": 4})

@@ -56,6 +56,14 @@ def picture(file: Path, seed: int = 0) -> None:
     Image.fromarray(pixels).save(file, "JPEG" if file.suffix.lower() in (".jpg", ".jpeg") else "PNG")
 
 
+def mask(file: Path, seed: int = 0) -> None:
+    """A mask for a picture: a white rectangle on black, 12 x 12 pixels."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((12, 12), np.uint8)
+    pixels[2 + seed % 3 : 8, 3:9] = 255
+    Image.fromarray(pixels).save(file)
+
+
 def dicom(file: Path, patient: str, study: str, seed: int = 0) -> None:
     """A radiograph of noise, 8 x 8 pixels, whose header names patient and study."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +84,15 @@ def volume(file: Path, seed: int = 0) -> None:
     """A NIfTI volume of noise with two slices."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 900, (6, 5, 2), np.int16)
+    Nifti1Image(pixels, np.diag([-1.0, -1.0, 1.0, 1.0])).to_filename(file)
+
+
+def mask_volume(file: Path, seed: int = 0) -> None:
+    """A mask for a volume: labels 0, 1 and 2."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((6, 5, 2), np.uint8)
+    pixels[1:4, 1 + seed % 2 : 4] = 1
+    pixels[2, 2] = 2
     Nifti1Image(pixels, np.diag([-1.0, -1.0, 1.0, 1.0])).to_filename(file)
 
 

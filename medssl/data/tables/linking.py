@@ -100,13 +100,15 @@ def link_table(table: Table, known: Known, config: TableConfig) -> Link | None:
     good = [each for each in candidates if each.row_count + each.uncertain_count >= _ENOUGH * best_count]
     finest = min(each.spread or 1 for each in good)
     good = [each for each in good if (each.spread or 1) <= finest * 1.001]
-    good.sort(key=lambda each: (not each.per_image, each.uncertain_count, -len(each.match.files)))
+    good.sort(key=lambda each: (not each.per_image, each.uncertain_count, role_of_name(each.column) != "path", -len(each.match.files)))
     chosen = good[0]
     if chosen.uncertain_count and (pair := _match_pairs(table, known, config)):
         chosen = pair
     _refuse_several(table, chosen)
     rivals = [each for each in good if each.per_image and chosen.per_image and each.column != chosen.column]
     rivals = [each for each in rivals if len(each.match.files) == len(chosen.match.files)]
+    if role_of_name(chosen.column) == "path":  # numbers of patients may happen to be names of files, too
+        rivals = [each for each in rivals if role_of_name(each.column) in ("", "path")]
     rivals = [each for each in rivals if not each.uncertain_count and _files_by_row(each) != _files_by_row(chosen)]
     return _link(table, [chosen, *rivals] if _are_disjoint(table, chosen, rivals) else [chosen])
 
