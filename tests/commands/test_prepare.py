@@ -115,7 +115,13 @@ def left_running(cache: Path) -> list[str]:
 def test_it_says_what_was_found_and_leaves_store_audit_and_contact_sheet(calm) -> None:
     cache, done = calm
     store = store_in(cache)
-    for sentence in ("897 used of 900 found (folder)", "3 left out: truncated (a fault)", "label: normal 449, sick 448", f"{store}"):
+    for sentence in (
+        "897 used of 900 found (folder)",
+        "3 left out: truncated (a fault)",
+        f"{'normal':10}{449:>9}",
+        f"{'sick':10}{448:>9}",
+        f"{store}",
+    ):
         assert sentence in done.stdout
     settings = json.loads((store / "card.json").read_text())["settings"]
     assert f"stored as {settings['size']} x {settings['size']} pixels, grey, window {settings['window']}\n" in done.stdout
