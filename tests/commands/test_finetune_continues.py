@@ -53,6 +53,7 @@ def given(encoder: tuple[Path, list[str]], out: Path, *more: str) -> dict[str, A
     return {"labels": "50pct", "encoder": str(encoder[0]), "out": out, "sets": [*encoder[1], *more]}
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_was_killed_goes_on_and_fits_nothing_twice(encoder, reporter, tmp_path, monkeypatch):
     quiet, out = "tracking.mlflow=false", tmp_path / "run"
     flags = {"--labels": "50pct", "--mode": "full", "--encoder": str(encoder[0]), "--out": str(out)}

@@ -195,7 +195,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Site:
         (0, command("pretrain", "--data", "../data/dicom", sets=trained)),
         (0, command("finetune", "--labels", "50pct", sets=("finetune.bootstraps=100", "finetune.draws=1", quick))),
         *((0, command(*prepare, data)) for data in wrong),  # the table is left out with a warning
-        *((2, command(*prepare, data, sets=("data.source.table=labels.csv",))) for data in wrong),
+        # rows without an image are counted, and a table that cannot be read is refused where it is named
+        *((2 * data.endswith(("latin", "wide")), command(*prepare, data, sets=("data.source.table=labels.csv",))) for data in wrong),
         (2, command(*prepare, "../data/tables/missing/labels.csv")),
         *((0, command(*prepare, f"../data/{kind}", sets=(size, "data.max_bad_fraction=0.6"))) for kind in ("png", "nifti")),
     ]
@@ -231,7 +232,8 @@ def hits(content: bytes) -> list[str]:
 
 @pytest.mark.fault("S7", "S8")
 def test_no_identity_is_in_anything_that_is_printed(site: Site) -> None:
-    leaks = {command: said for command, said in site.said.items() if hits(said.encode())}
+    leaks = {command: [line for line in said.splitlines() if hits(line.encode())] for command, said in site.said.items()}
+    leaks = {command: lines for command, lines in leaks.items() if lines}
     assert not leaks
 
 

@@ -58,6 +58,7 @@ def amounts_scored(encoder, small, reporter, out, labels, task, mode):
     return list(dict.fromkeys(labels for labels, _ in rows))
 
 
+@pytest.mark.slow
 def test_a_column_that_pretraining_did_not_read_can_be_chosen_and_a_wrong_one_is_answered_with_those_there_are(
     encoder, small, reporter, tmp_path
 ):
@@ -66,6 +67,7 @@ def test_a_column_that_pretraining_did_not_read_can_be_chosen_and_a_wrong_one_is
         finetune(reporter(), label="grads", labels="30pct", encoder=str(encoder), out=tmp_path / "wrong", sets=[*small, *QUICK])
 
 
+@pytest.mark.slow
 def test_shots_of_several_labels_beside_a_share_have_a_row_each(encoder, small, reporter, tmp_path):
     assert set(amounts_scored(encoder, small, reporter, tmp_path / "out", "3shot,30pct", "multilabel", "knn")) == {"3shot", "30pct"}
 

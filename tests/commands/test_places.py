@@ -52,6 +52,7 @@ def test_a_new_run_knows_the_whole_path_of_its_images(pictures, small, reporter,
     assert load_config(run).data.path == str(pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [{"preset": "demo"}, {"method": "simclr"}, {"seed": 5}])
 def test_flags_beside_resume_are_not_ignored(pretrained, reporter, tmp_path, flags):
     run = shutil.copytree(pretrained[0], tmp_path / "run")

@@ -35,6 +35,7 @@ def compared(runs, reporter, out, *versus, **more):
     return json.loads((out / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_other_encoders_stand_beside_ours_in_the_results_under_the_names_of_their_folders_and_files(runs, reporter, tmp_path):
     found = compared(runs, reporter, tmp_path / "out", "another run", "test_resnet.mine.safetensors")
     names = ["pretrained", "random", "another run", "test_resnet.mine.safetensors", "pixels"]

@@ -111,6 +111,7 @@ def test_bad_steps_are_counted_over_the_run_and_leave_an_encoder_that_is_finite(
     assert json.loads((this.folder / "card.json").read_text(), parse_constant=refuse)["facts"]["bad_steps"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R10")
 @pytest.mark.parametrize("method", ["pnnclr", "nnclr"])
 def test_a_constant_encoder_raises_the_alarm_within_50_steps_and_ends_the_run(method, job, reporter):
@@ -134,6 +135,7 @@ def test_a_constant_encoder_raises_the_alarm_within_50_steps_and_ends_the_run(me
         assert told in str(stopped.value)
 
 
+@pytest.mark.slow
 def test_an_alarm_that_is_to_warn_only_lets_the_run_end_and_sounds_once(job, reporter):
     this = job("train.steps=30", "monitor.collapse_steps=20", "monitor.on_collapse=warn")
     with torch.no_grad():
@@ -144,6 +146,7 @@ def test_an_alarm_that_is_to_warn_only_lets_the_run_end_and_sounds_once(job, rep
     assert len(alarms(said)) == 1
 
 
+@pytest.mark.slow
 def test_a_stopped_run_can_be_resumed_with_the_alarm_set_to_warn(job, reporter):
     never_enough = "monitor.collapse_std=1.5"
     this = job("train.steps=30", "train.save_every_steps=15", never_enough, "monitor.collapse_steps=20")
@@ -153,6 +156,7 @@ def test_a_stopped_run_can_be_resumed_with_the_alarm_set_to_warn(job, reporter):
     assert rows_of(folder)[-1]["step"] == 30
 
 
+@pytest.mark.slow
 def test_images_that_are_all_alike_are_named_as_the_cause(job, reporter):
     this = job("train.steps=20")
     this.feed = Changed(this.feed, lambda batch: replace(batch, views=tuple(torch.full_like(view, 90) for view in batch.views)))
@@ -162,6 +166,7 @@ def test_images_that_are_all_alike_are_named_as_the_cause(job, reporter):
     assert "views.png" in alarm
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R10")
 @pytest.mark.parametrize("method", ["pnnclr", "nnclr"])
 def test_a_learning_rate_100_times_too_high_ends_the_run_and_is_named_as_the_cause(method, job, reporter):
@@ -169,6 +174,7 @@ def test_a_learning_rate_100_times_too_high_ends_the_run_and_is_named_as_the_cau
         train_and_export(reporter(), job("train.steps=200", "train.lr=0.2", "monitor.collapse_steps=50", method=method))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pnnclr", "nnclr", "simclr", "supervised"])
 def test_a_healthy_run_gives_no_alarm_from_its_first_step_on(method, job, reporter):
     said = reporter()

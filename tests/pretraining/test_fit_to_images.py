@@ -256,7 +256,7 @@ def test_a_batch_that_is_larger_than_the_memory_goes_through_the_network_in_part
     _, config, said = train(reporter, folder_of(30), tmp_path / "run", "train.precision=fp32")
     parts = config.train.micro_batch
     assert parts is not None
-    assert 2 <= parts < 2 * 22
-    assert f"train.micro_batch {parts}: that many images pass through the network at once, for all 44 views" in said
-    _, config, _ = train(reporter, folder_of(30), tmp_path / "given", "train.batch_size=22")
+    assert 2 <= parts < 2 * 18
+    assert f"train.micro_batch {parts}: that many images pass through the network at once, for all 36 views" in said
+    _, config, _ = train(reporter, folder_of(30), tmp_path / "given", "train.batch_size=18")
     assert config.train.micro_batch is None, "a batch that was given is left as it is, and memory that is short is explained"

@@ -33,6 +33,7 @@ def test_a_finished_run_keeps_its_method_and_no_optimiser_and_only_one_checkpoin
     assert "optimiser" in checkpoint.load(kept)[0]
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_to_more_steps_with_the_learning_rate_of_the_longer_training(finished, reporter, pictures, small, tmp_path):
     before = checkpoint.load(finished)[0]["method"]
     encoder = (finished / "encoder.safetensors").read_bytes()

@@ -74,17 +74,12 @@ def terminal():
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("terminal")
 @pytest.mark.fault("R3")
 @pytest.mark.parametrize(
     ("number", "code"),
-    [
-        (signal.SIGTERM, 143),
-        *(
-            pytest.param(number, code, marks=pytest.mark.slow)
-            for number, code in ((signal.SIGINT, 130), (signal.SIGUSR1, 128 + signal.SIGUSR1), (signal.SIGHUP, 129))
-        ),
-    ],
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 128 + signal.SIGUSR1), (signal.SIGHUP, 129)],
 )
 def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_signals_code(
     number, code, pictures, small, kills, tmp_path

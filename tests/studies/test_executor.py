@@ -32,6 +32,7 @@ def prepare(place, name, data, after=()):
     return Job(f"x/{name}", "prepare", place / "x" / name, {"data": str(data), "preset": "medmnist_cpu", "sets": ["data.size=16"]}, after)
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_costs_itself_and_what_needs_it_only(pictures, reporter, tmp_path):
     said = reporter()
     jobs = [

@@ -16,6 +16,7 @@ from pydicom.uid import UID
 from medssl.config import Limits
 from medssl.data.dicom import codestream, decoders, selection, slice_order
 from medssl.data.dicom.inflate import inflate, read_syntax
+from medssl.data.dicom.modalities import known_code
 from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Plane
 from medssl.data.formats import raise_if_of_the_machine
@@ -111,8 +112,7 @@ def image_shape(path: Path) -> tuple[int, int, int]:
 
 def modality(header: pydicom.Dataset) -> str:
     """The modality's code in capital letters; "" for any other text in that element."""
-    code = _text(header, "Modality")
-    return code if re.fullmatch(r"[A-Z]{2,16}", code) else ""
+    return known_code(_text(header, "Modality"))
 
 
 def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:

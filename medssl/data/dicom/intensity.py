@@ -5,7 +5,6 @@
 Values are scaled by the range of the stored bits or by the window, never by the range of the array's type. Palettes become RGB colours.
 """
 
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from medssl.config import windows_hu
-from medssl.data.dicom.modalities import WITHOUT_HU
+from medssl.data.dicom.modalities import WITHOUT_HU, known_code
 from medssl.data.formats import channels_first
 from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
@@ -199,8 +198,7 @@ def modality(header: Dataset) -> str:
 
 def _modality_code(header: Dataset) -> str:
     """The modality's code in capital letters. Any other text in that element may be private: it is called "unknown"."""
-    modality = str(header.get("Modality") or "").strip()
-    return modality if re.fullmatch(r"[A-Z]{2,16}", modality) else "unknown"
+    return known_code(str(header.get("Modality") or "")) or "unknown"
 
 
 def _is_hounsfield(header: Dataset) -> bool:
