@@ -151,6 +151,7 @@ def test_with_another_seed_of_the_split_the_test_still_has_unseen_patients_alone
     assert found["task"]["test"]["n_patients"] == 6
 
 
+@pytest.mark.slow
 def test_the_newest_finished_pretraining_is_found_without_an_argument(runs, small, reporter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no finished pretraining"):

@@ -30,6 +30,7 @@ def medssl(monkeypatch, capsys, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_one_run_gets_its_own_report_again_and_keeps_all_else(medssl, tmp_path):
     document = json.loads((tmp_path / "runs/a/results.json").read_text())
     document["summary"] = [{**row, **dict.fromkeys(METRICS, row["auroc"])} for row in document["summary"]]

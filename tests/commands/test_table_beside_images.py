@@ -43,6 +43,7 @@ def test_preparing_pretraining_and_predicting_go_on_with_a_warning_and_fine_tuni
     assert not [text for text in lines[4].warned if "table" in text]
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_images_than_before(pictures, small, tmp_path, reporter):
     """Without the table the patients are others, and so are the images of the test part, with the same pixels and labels."""
     data = tmp_path / "pictures"

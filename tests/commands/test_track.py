@@ -19,6 +19,8 @@ from medssl.tracking import mlflow_json
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary"
 QUIET = resolve({"tracking": {"mlflow": False}})
 
@@ -67,7 +69,6 @@ def runs(pictures, small, reporter, tmp_path_factory):
     return folder, said, rows
 
 
-@pytest.mark.slow
 def test_every_number_of_the_file_is_in_mlflow_at_its_step_and_time(runs):
     folder = runs[0]
     for name, run in runs_of(folder).items():
@@ -83,7 +84,6 @@ def test_every_number_of_the_file_is_in_mlflow_at_its_step_and_time(runs):
         assert {place: value for place, value in found.items() if value[0] == value[0]} == expected
 
 
-@pytest.mark.slow
 def test_parameters_tags_files_and_status_are_those_of_a_run_that_was_tracked(runs, pictures):
     folder = runs[0]
     found = runs_of(folder)
@@ -100,7 +100,6 @@ def test_parameters_tags_files_and_status_are_those_of_a_run_that_was_tracked(ru
     assert sent.read_bytes() == (folder / "z-pretrain" / "encoder.safetensors").read_bytes()
 
 
-@pytest.mark.slow
 def test_the_run_is_where_it_was_in_time(runs):
     folder = runs[0]
     run = runs_of(folder)["z-pretrain"]
@@ -109,7 +108,6 @@ def test_the_run_is_where_it_was_in_time(runs):
     assert run.info.end_time == round(1000 * read(folder / "z-pretrain" / "metrics.jsonl")[-1]["time"])
 
 
-@pytest.mark.slow
 def test_sent_twice_nothing_is_doubled(runs):
     _, said, rows = runs
     assert rows[0] == rows[1]
@@ -118,7 +116,6 @@ def test_sent_twice_nothing_is_doubled(runs):
     assert all(line.endswith("nothing was missing") for line in said[1])
 
 
-@pytest.mark.slow
 def test_no_path_and_no_login_is_sent(runs, pictures):
     folder = runs[0]
     everything = repr(runs[2][0])

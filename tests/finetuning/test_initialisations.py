@@ -12,6 +12,8 @@ from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
 from medssl.finetuning.initialisations import load_initialisations
 
+pytestmark = pytest.mark.slow
+
 QUIET = ["tracking.mlflow=false"]
 
 
@@ -35,7 +37,6 @@ def compared(runs, reporter, out, *versus, **more):
     return json.loads((out / "results.json").read_text())
 
 
-@pytest.mark.slow
 def test_other_encoders_stand_beside_ours_in_the_results_under_the_names_of_their_folders_and_files(runs, reporter, tmp_path):
     found = compared(runs, reporter, tmp_path / "out", "another run", "test_resnet.mine.safetensors")
     names = ["pretrained", "random", "another run", "test_resnet.mine.safetensors", "pixels"]
@@ -46,7 +47,6 @@ def test_other_encoders_stand_beside_ours_in_the_results_under_the_names_of_thei
     assert "another run" in (tmp_path / "out" / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_the_vote_of_neighbours_can_be_asked_for(runs, reporter, tmp_path):
     found = compared(runs, reporter, tmp_path / "out", mode="knn", sets=["finetune.neighbours=3"])
     assert {cell["mode"] for cell in found["cells"]} == {"knn"}

@@ -12,6 +12,8 @@ from torch import nn
 from medssl.report import Pictures, draw_curves, draw_pictures
 from medssl.report.performance_charts import select_points, tsne
 
+pytestmark = pytest.mark.slow
+
 PERFORMANCE = ["roc", "precision_recall", "confusion", "reliability"]
 MAPS = ["map_by_class", "map_by_site"]
 
