@@ -85,7 +85,7 @@ def understand_classes(locators: Sequence[str], patients: Sequence[str | None]) 
     folders, splits, notes = _enter(locators, refuse_outside=False)
     nothing: list[str | None] = [None] * len(locators)
     for level, names in _levels(folders):
-        told = _matches_all(_PART, names) or _matches_all(_STUDY, names) or _matches_all(_SIDE, names) or _named_like_patients(names)
+        told = _are_parts(names) or _named_like_patients(names)
         if "" in names or told or not 2 <= len(names) <= MAX_CLASSES:
             continue
         patients_in, folders_of = defaultdict(set), defaultdict(set)
@@ -114,7 +114,7 @@ def understand_volumes(locators: Sequence[str]) -> Layout:
         names = {parts[0] if parts else "" for parts in folders}
     known = names - {""}
     few = 1 < len(known) >= len(locators) / _MAX_FILES_OF_PATIENT
-    by_folder = bool(known) and not are_parts(known) and (few or are_patients(known, len(locators)))
+    by_folder = bool(known) and not _are_parts(known) and (few or are_patients(known, len(locators)))
     patients = [
         subject or (parts[0] if by_folder and parts else locator)
         for subject, parts, locator in zip(subjects, folders, locators, strict=True)
@@ -123,7 +123,7 @@ def understand_volumes(locators: Sequence[str]) -> Layout:
 
 
 def _are_classes_of_volumes(names: Collection[str], folders: Sequence[Sequence[str]], locators: Sequence[str]) -> bool:
-    told = are_parts(names) or are_numbered(names) or _named_like_patients(names)
+    told = _are_parts(names) or _are_numbered(names) or _named_like_patients(names)
     if "" in names or told or not 2 <= len(names) <= MAX_CLASSES:
         return False
     cases, numbered = defaultdict(set), 0
@@ -134,12 +134,12 @@ def _are_classes_of_volumes(names: Collection[str], folders: Sequence[Sequence[s
     return min(map(len, cases.values())) > 1 and numbered > 0.8 * len(locators)
 
 
-def are_numbered(names: Collection[str]) -> bool:
+def _are_numbered(names: Collection[str]) -> bool:
     """Whether the names differ in a number only, as BraTS_001 and BraTS_002 do."""
     return len(names) > 1 and len({re.sub(r"\d+", "", name) for name in names}) == 1 and all(re.search(r"\d", name) for name in names)
 
 
-def are_parts(names: Collection[str]) -> bool:
+def _are_parts(names: Collection[str]) -> bool:
     """Whether folders with these names are parts, sequences or sides, and neither classes nor patients."""
     return _matches_all(_PART, names) or _matches_all(_SIDE, names) or _matches_all(_STUDY, names)
 

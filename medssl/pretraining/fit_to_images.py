@@ -13,6 +13,7 @@ from medssl.errors import UserError
 from medssl.nn import fit_support_size
 from medssl.pretraining.fit_to_data import training_rows
 from medssl.runs.dataset import PreparedDataset, split_dataset
+from medssl.runs.to_label import has_labels
 
 _FEWEST = 2  # images in a batch: batch normalisation needs two
 _FEWEST_SPREAD = 8  # images whose embeddings say whether they collapse
@@ -65,10 +66,13 @@ def fit_to_images(config: Config, dataset: PreparedDataset, given: Mapping[str, 
 def _hold_out_for_labels(config: Config, dataset: PreparedDataset) -> tuple[Config, PreparedDataset]:
     """A larger hold-out where no image has a label. A fine-tuning is tested on patients that the encoder has not seen, so the labels that
     come later must meet enough of them: with the test part two of five patients instead of one of four."""
-    table = dataset.store.table
-    labelled = any((table[name] != "").any() for name in table.columns if str(name).startswith("label:"))
     share = config.data.holdout_fraction
-    if labelled or not 0 < share < _HELD_OUT_FOR_LABELS or (dataset.roles == "val").any() or not (dataset.roles == "test").any():
+    if (
+        has_labels(dataset).any()
+        or not 0 < share < _HELD_OUT_FOR_LABELS
+        or (dataset.roles == "val").any()
+        or not (dataset.roles == "test").any()
+    ):
         return config, dataset
     data = config.data.model_copy(update={"holdout_fraction": _HELD_OUT_FOR_LABELS})
     return config.model_copy(update={"data": data}), split_dataset(dataset.store, data)

@@ -85,19 +85,6 @@ class HeaderReader:
             raise ReadError(f"bad_header: pydicom cannot read it ({type(error).__name__})") from None
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file begins like a DICOM file: "DICM" after 128 bytes, or, as in some old exports, a data set with a SOP class."""
-    sop_class = Tag("SOPClassUID")
-    try:
-        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            if _is_part_10(file) or not _may_lack_preamble(file):
-                return _is_part_10(file)
-            file.seek(0)
-            return sop_class in read_partial(file, lambda tag, *_: tag > sop_class or tag == 0, force=True, specific_tags=[sop_class])
-    except Exception:  # a damaged header makes pydicom raise any exception
-        return False
-
-
 def image_shape(path: Path) -> tuple[int, int, int]:
     """Frames, rows and columns of a DICOM image by its header. Raises ReadError as HeaderReader does where the file is no image."""
     try:

@@ -187,9 +187,7 @@ def _read_parquet(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     columns = []
     for column in table.columns:
         if pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type):
-            columns.append(
-                [str(value) if value is not None and all(isinstance(v, str) for v in value) else "" for value in column.to_pylist()]
-            )
+            columns.append([_list_in_words(value) for value in column.to_pylist()])
             continue
         try:
             columns.append([(value or "").strip() for value in column.cast(pyarrow.string()).to_pylist()])
@@ -211,8 +209,8 @@ def _text_columns(file: Path, name: str) -> list[str]:
         kinds = [field.type.field(n).type for n in range(field.type.num_fields)] if packed else [field.type]
         if any(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind) for kind in kinds):
             raise UserError(
-                f"{name} holds the images themselves (column {field.name!r}), which medssl does not read. Write each image as a file, and "
-                "a table with the paths and labels beside them; with the Python package of Hugging Face: "
-                "for n, row in enumerate(dataset): row['image'].save(f'{n}.png')"
+                f"{name} holds the images themselves (column {field.name!r}), so it describes no other images. "
+                "Name the file itself with --data; or write each image as a file, and a table with the paths and labels beside "
+                "them; with the Python package of Hugging Face: for n, row in enumerate(dataset): row['image'].save(f'{n}.png')"
             )
     return schema.names
