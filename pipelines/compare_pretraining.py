@@ -227,7 +227,9 @@ def difference(runs: dict[int, Any], reference: dict[int, Any], column: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("study", type=Path)
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trainings at a time, each with its share of the cores")
+    parser.add_argument(
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trainings at a time, each with its share of the cores"
+    )
     parser.add_argument("--only", nargs="+", default=[], help="data sets")
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
     parser.add_argument("--against", help="the variant that the others are compared with in the table")
@@ -236,7 +238,7 @@ def main() -> None:
     results = Path(study["results"])
     lines = [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.exists() else []
     if not options.table:
-        wanted = jobs(study, options.only, max(1, len(os.sched_getaffinity(0)) // options.jobs))
+        wanted = jobs(study, options.only, max(1, cores // options.jobs))
         left = [job for job in wanted if not any(same(job, line) for line in lines)]
         print(f"{len(wanted) - len(left)} of {len(wanted)} runs are there", flush=True)
         with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
