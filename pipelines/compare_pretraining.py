@@ -227,9 +227,8 @@ def difference(runs: dict[int, Any], reference: dict[int, Any], column: str) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("study", type=Path)
-    parser.add_argument(
-        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trainings at a time, each with its share of the cores"
-    )
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=int, default=cores, help="trainings at a time, each with its share of the cores")
     parser.add_argument("--only", nargs="+", default=[], help="data sets")
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
     parser.add_argument("--against", help="the variant that the others are compared with in the table")
