@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from layouts import published, situations
+from layouts import exports, published, situations
 from layouts.understood import Understood, list_images, understood
 
 from medssl.errors import UserError
@@ -48,7 +48,7 @@ class Layout(NamedTuple):
 
 def layouts() -> list[Layout]:
     """All layouts, in the order of the page."""
-    found = [(module, name, each) for module in (published, situations) for name, each in vars(module).items()]
+    found = [(module, name, each) for module in (published, situations, exports) for name, each in vars(module).items()]
     return [
         Layout(name, each, _SETTINGS.get(name, {}), module is published)
         for module, name, each in found

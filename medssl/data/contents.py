@@ -26,8 +26,9 @@ _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,4}")  # .1234 is the last number of a U
 # Suffixes of other files that messages may name. Any other suffix may be part of a person's name.
 _NAMED = re.compile(
     r"\.(bmp|csv|dcm|exe|gif|gz|hdr|htm|html|img|inf|ini|jp2|jpeg|jpg|json|log|md|mha|mhd|nii|npy|npz|nrrd|parquet|pdf|png|svs|tar|tif|tiff"
-    r"|tsv|txt|webp|xlsx|xml|yaml|zip)"
+    r"|tsv|txt|webp|xls|xlsx|ods|xml|yaml|zip)"
 )
+_UNREAD_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".xml", ".mat", ".sav"))
 VIEWER_FOLDERS: frozenset[str] = frozenset(
     ("autorun", "bin", "css", "gfx", "help", "htm", "html", "icon", "icons", "js", "logo", "logos", "program", "viewer", "web", "www")
 )
@@ -88,6 +89,15 @@ def kind_of_folder(root: Path) -> str:
         found = others + [each for each in rasters if each.area > limit or not icons]
     weights = {kind: _weight([each for each in found if each.kind == kind]) / (_DERIVED if kind == "raster" else 1) for kind in KINDS}
     return max(KINDS, key=weights.__getitem__) if max(weights.values()) > 0 else ""
+
+
+def describe_others(locators: Iterable[str], what: str) -> list[str]:
+    """Notes for a person on files that are not used: their number by suffix, and what to do where they may hold a table."""
+    locators = list(locators)
+    notes = [f"{what} left out: {counted}"] if (counted := count_suffixes(locators)) else []
+    if tables := sorted({PurePosixPath(locator).suffix.lower() for locator in locators} & _UNREAD_TABLES):
+        notes.append(f"{', '.join(tables)} files are not read. If one holds labels or patients, save it as a table: CSV, TSV or Parquet")
+    return notes
 
 
 def count_suffixes(locators: Iterable[str]) -> str:

@@ -32,6 +32,11 @@ _SIDE = re.compile(
 )
 
 
+_SEQUENCE = re.compile(r"[-_. ](000\d|t1|t1w|t1n|t1c|t1ce|t1gd|t2|t2w|t2f|flair|pd|pdw|adc|dwi|swi|bold|mra|ct|pet|suv)$", re.IGNORECASE)
+_DATE = re.compile(r"(19|20)\d\d([-_.]?(0[1-9]|1[0-2])([-_.]?[0-3]\d)?)?|[0-3]?\d[-_.][01]?\d[-_.]((19|20)\d\d|\d\d)")
+_NO_CLASS = re.compile(r"un-?label+ed|no[-_ ]?labels?|not[-_ ]label+ed|unknown|unsorted|unclassified|unannotated", re.IGNORECASE)
+
+
 class Layout(NamedTuple):
     """For each file, in their order: its split, class and patient, None where its folders say none; and notes for a person."""
 
@@ -45,17 +50,17 @@ def understand_folders(locators: Sequence[str]) -> Layout:
     """What the folders of images stand for, by their names and numbers.
 
     A folder that holds all files is entered. Folders named train, val and test at one depth are splits. Then PATIENT/CLASS, CLASS/PATIENT,
-    or either of them alone; parts such as images_001 and studies such as study1 are neither. Raises UserError where images lie beside the
-    folders of a split.
+    or either of them alone; parts such as images_001, dates and studies such as study1 are neither. Raises UserError where images lie
+    beside the folders of a split.
     """
     folders, splits, notes = _enter(locators, refuse_outside=True)
     nothing: list[str | None] = [None] * len(locators)
     levels = _levels(folders)
-    unnamed = [level for level, names in levels if _matches_all(_PART, names)]
+    unnamed = [level for level, names in levels if _matches_all(_PART, names) or _matches_all(_DATE, names)]
     levels = [(level, names) for level, names in levels if level not in unnamed and not _matches_all(_STUDY, names) and len(names) > 1]
     if not levels:
         if unnamed and any(len(names) > 1 for level, names in _levels(folders) if level in unnamed):
-            notes.append("the folders are not taken as classes: their names are those of parts of the data")
+            notes.append("the folders are not taken as classes: their names are those of parts of the data, or dates")
         return Layout(splits, nothing, nothing, notes)
     first, names = levels[0]
     if "" in names:
@@ -68,12 +73,14 @@ def understand_folders(locators: Sequence[str]) -> Layout:
         patients = [parts[first] for parts in folders]
         notes.append(f"{len(names)} folders taken as patients")
         inner = _class_level(levels[1:], folders, patients)
-        classes = nothing if inner is None else [parts[inner] for parts in folders]
-        return Layout(splits, classes, patients, notes + _describe_classes(classes, inner, "below those of the patients"))
-    classes = [parts[first] for parts in folders]
+        if inner is None:
+            return Layout(splits, nothing, patients, notes)
+        classes, of_classes = _classes(folders, inner, " below those of the patients")
+        return Layout(splits, classes, patients, notes + of_classes)
+    classes, of_classes = _classes(folders, first)
     inner = next((level for level, inside in levels[1:] if "" not in inside and _named_like_patients(inside)), None)
     patients = nothing if inner is None else [parts[inner] for parts in folders]
-    notes += _describe_classes(classes, first, "")
+    notes += of_classes
     if inner is not None:
         notes.append(f"{len(set(patients))} folders below the classes taken as patients")
     return Layout(splits, classes, patients, notes)
@@ -94,32 +101,46 @@ def understand_classes(locators: Sequence[str], patients: Sequence[str | None]) 
             folders_of[patient].add(parts[level])
         in_one = sum(len(found) == 1 for found in folders_of.values())
         if max(map(len, patients_in.values())) > 1 and in_one >= 0.9 * len(folders_of):
-            classes = [parts[level] for parts in folders]
-            return Layout(splits, classes, nothing, notes + _describe_classes(classes, level, ""))
+            classes, of_classes = _classes(folders, level)
+            return Layout(splits, classes, nothing, notes + of_classes)
     return Layout(splits, nothing, nothing, notes)
 
 
 def understand_volumes(locators: Sequence[str]) -> Layout:
     """Splits, classes and patients of files that are a volume each. The patient is a BIDS subject (sub-01), else a folder of a few files
-    where folders are patients, else the file. Folders are classes where they are few, have words as names, and hold several cases each:
-    folders or files with numbers, and not files named like their sequences (t1, flair)."""
+    where folders are patients, else the case whose sequences the files are (007_t1, 007_flair), else the file. Folders are classes where
+    they are few, have words as names, and hold several cases each: folders or files with numbers, and not files named like their
+    sequences (t1, flair)."""
     folders, splits, notes = _enter(locators, refuse_outside=False)
     subjects = [found[1] if (found := _SUBJECT.search(locator)) else None for locator in locators]
     names = {parts[0] if parts else "" for parts in folders}
     classes: list[str | None] = [None] * len(locators)
     if _are_classes_of_volumes(names, folders, locators):
-        classes = [parts[0] for parts in folders]
-        notes += _describe_classes(classes, 0, "")
+        classes, of_classes = _classes(folders, 0)
+        notes += of_classes
         folders = [parts[1:] for parts in folders]
         names = {parts[0] if parts else "" for parts in folders}
     known = names - {""}
     few = 1 < len(known) >= len(locators) / _MAX_FILES_OF_PATIENT
     by_folder = bool(known) and not _are_parts(known) and (few or are_patients(known, len(locators)))
+    cases = _cases(locators)
     patients = [
-        subject or (parts[0] if by_folder and parts else locator)
+        subject or (parts[0] if by_folder and parts else cases.get(locator, locator))
         for subject, parts, locator in zip(subjects, folders, locators, strict=True)
     ]
     return Layout(splits, classes, patients, notes)
+
+
+def _cases(locators: Sequence[str]) -> dict[str, str]:
+    """{file: its case} where files are named like the sequences of three cases or more, as in 007_t1 and 007_flair, or 007_0000 and
+    007_0001, the channels of nnU-Net."""
+    files_of: dict[str, list[str]] = defaultdict(list)
+    for locator in locators:
+        stem = re.sub(r"(?i)\.(nii|img|hdr)(\.gz)?$", "", locator)
+        if found := _SEQUENCE.search(stem):
+            files_of[stem[: found.start()]].append(locator)
+    several = {case: files for case, files in files_of.items() if len(files) > 1}
+    return {file: case for case, files in several.items() for file in files} if len(several) > 2 else {}
 
 
 def _are_classes_of_volumes(names: Collection[str], folders: Sequence[Sequence[str]], locators: Sequence[str]) -> bool:
@@ -220,7 +241,10 @@ def _class_level(levels: Sequence[tuple[int, set[str]]], folders: Sequence[Seque
     return None
 
 
-def _describe_classes(classes: Sequence[str | None], level: int | None, where: str) -> list[str]:
-    if level is None:
-        return []
-    return [f"classes from the folders{where and ' ' + where}: {format_counts(classes)}"]
+def _classes(folders: Sequence[Sequence[str]], level: int, where: str = "") -> tuple[list[str | None], list[str]]:
+    """The class of each file by its folder at this level, None in a folder called unlabelled or the like; and notes for a person."""
+    classes = [None if _NO_CLASS.fullmatch(parts[level]) else parts[level] for parts in folders]
+    notes = [f"classes from the folders{where}: {format_counts(name for name in classes if name)}"]
+    if without := classes.count(None):
+        notes.append(f"{without} images have no label: their folder is called unlabelled or the like")
+    return classes, notes

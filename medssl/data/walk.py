@@ -16,6 +16,9 @@ from medssl.errors import UserError
 FOLLOW_LINKS = "Follow them, if you trust where they lead: --set data.follow_links=true"
 _NO_FILE = "not_a_file", "a dangling link, pipe, socket or device"
 _links: ContextVar["Links | None"] = ContextVar("links", default=None)
+# what archives, network storage and operating systems put beside a person's files: thumbnails, waste, backups
+_OF_SYSTEMS = {"__MACOSX", "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"}
+_OF_SYSTEMS |= {"System Volume Information"}
 _PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
 # DOE^JANE, as names are written in DICOM; the number of a patient or an examination, or a date. No year within a name: covid_2020
 _PERSON = re.compile(r"\^|\d{6}|^\d{4,}$|^[A-Za-z]{1,3}[-_ ]?\d{5,}$")
@@ -65,7 +68,8 @@ def following_links(follow: bool) -> Iterator[Links]:
 
 
 def list_files(root: Path) -> Iterator[FoundFile]:
-    """All entries below `root` (resolved) that are no folders, sorted within each folder. Hidden entries are left out.
+    """All entries below `root` (resolved) that are no folders, sorted within each folder. Hidden entries and folders of operating systems
+    are left out.
 
     Links to files are followed if their targets are inside the root; links to folders are not. Within `following_links(True)` links that
     leave the root are followed, too. Each folder is listed once, so a loop of links ends.
@@ -89,7 +93,7 @@ class _Walk:
             yield FoundFile(prefix.rstrip("/"), "unreadable", str(error.strerror))
             return
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
                 continue
             locator = prefix + entry.name
             if entry.is_symlink():

@@ -24,8 +24,8 @@ from medssl.errors import ReadError
 
 _KEYWORDS = (
     "InstitutionName Manufacturer ManufacturerModelName PatientID PatientSex PatientAge ViewPosition StudyInstanceUID SeriesInstanceUID "
-    "InstanceNumber SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated BitsStored RescaleIntercept RescaleSlope "
-    "PhotometricInterpretation"
+    "SOPInstanceUID AccessionNumber InstanceNumber SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated BitsStored RescaleIntercept "
+    "RescaleSlope PhotometricInterpretation"
 )
 _TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*_KEYWORDS.split(), *selection.KEYWORDS, *slice_order.KEYWORDS)]
 # values of Modality (PS3.3 C.7.3.1.1.1) of objects that are no images, though some of them have Rows and Columns
@@ -38,7 +38,8 @@ _PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # first bytes of a preamble that is
 class DicomHeader(NamedTuple):
     """What the header states of a file and its frames. `number`: InstanceNumber; `planes`: one for each frame, None where the header states
     none; `syntax`: the name of the transfer syntax; `secondary_capture`: a screen or a digitised film; `other_colours`: the frame holds
-    other colours than the header states; `odd_preamble`: the preamble is neither unused nor that of a TIFF file;
+    other colours than the header states; `odd_preamble`: the preamble is neither unused nor that of a TIFF file; `instance`: the
+    SOPInstanceUID, by which tables name files, as they name studies by `accession`, the AccessionNumber;
     `burned_in_unstated`: images of this kind often show text, and the header does not state whether this one does."""
 
     locator: str
@@ -56,6 +57,8 @@ class DicomHeader(NamedTuple):
     empty_rescale: bool
     secondary_capture: bool
     other_colours: bool
+    instance: str
+    accession: str
 
 
 class HeaderReader:
@@ -164,6 +167,8 @@ def _describe(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, o
         any(name in header and not _text(header, name) for name in ("RescaleIntercept", "RescaleSlope")),
         selection.is_secondary_capture(header),
         False,
+        _text(header, "SOPInstanceUID"),
+        _text(header, "AccessionNumber"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +22,13 @@ _Series = list[tuple[Slice, DicomHeader]]
 
 
 class FrameListing(NamedTuple):
-    """The frames that were found, notes on them for a person, and the files left out as (locator, reason code, detail)."""
+    """The frames that were found, notes on them for a person, the files left out as (locator, reason code, detail), and the files by
+    what tables may call them: {"image": {SOPInstanceUID: files}, "accession": {AccessionNumber: files}}."""
 
     records: tuple[Record, ...]
     notes: tuple[str, ...]
     skipped: tuple[tuple[str, str, str], ...]
+    names: Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Selection | None = None) -> FrameListing:
@@ -51,7 +53,16 @@ def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Sel
         files = [file for file in files if file.locator not in captures]
     series = _group_into_series(files, choice)
     records = tuple(_record(file, frame) for frames in series for frame, file in frames)
-    return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped))
+    return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped), _names(files))
+
+
+def _names(files: Sequence[DicomHeader]) -> Mapping[str, Mapping[str, Sequence[str]]]:
+    names: dict[str, dict[str, list[str]]] = {"image": {}, "accession": {}}
+    for file in files:
+        for kind, name in (("image", file.instance), ("accession", file.accession)):
+            if name:
+                names[kind].setdefault(name, []).append(file.locator)
+    return names
 
 
 def _group_into_series(files: Sequence[DicomHeader], choice: Selection) -> list[_Series]:

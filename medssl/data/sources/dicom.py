@@ -59,9 +59,9 @@ def build(config: Config, data: str) -> Source:
             "\n".join([f"There is no DICOM image below {data} that can be used{reasons}. Check --data.", *_notes_on_choices(skipped)])
         )
     records, folder_notes = _by_folders(headers.records)
-    joined = join_tables(records, root, config, tables)
-    others = contents.count_suffixes(locator for locator, reason, _ in headers.skipped if reason == "not_dicom")
-    left_out = [f"files that are no DICOM left out: {others}"] if others else []
+    joined = join_tables(records, root, config, tables, headers.names)
+    no_dicom = (locator for locator, reason, _ in headers.skipped if reason == "not_dicom")
+    left_out = contents.describe_others(no_dicom, "files that are no DICOM")
     notes = (*headers.notes, *_notes_on_choices(skipped), *folder_notes, *joined.notes, *left_out)
     return Source("dicom", root, tuple(joined.records), notes, skipped, joined.error)
 

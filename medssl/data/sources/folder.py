@@ -58,8 +58,8 @@ def build(config: Config, data: str) -> Source:
     records, notes = _by_folders(locators, root, config.frames)
     left_out = (*skipped, *no_samples.skipped)
     joined = join_tables(records, root, config, tables)
-    counted = contents.count_suffixes(locator for locator in others if not is_table(locator))
-    notes = (*notes, *no_samples.notes, *joined.notes, *([f"other files left out: {counted}"] if counted else []))
+    left = contents.describe_others((locator for locator in others if not is_table(locator)), "other files")
+    notes = (*notes, *no_samples.notes, *joined.notes, *left)
     return Source("folder", root, tuple(joined.records), notes, left_out, joined.error)
 
 

@@ -46,9 +46,10 @@ def recognises(data: str) -> bool:
 def build(config: Config, data: str) -> Source:
     """Lists the slices of the NIfTI files that `data` names. Only headers are read.
 
-    The patient is a BIDS subject (sub-01), else the first-level folder where these folders are patients, else the file. Folders may also
-    name splits and classes. Tables in the folder, one level below and beside it are joined; their values replace these. Files that cannot
-    be read are in `skipped`, with a reason. Raises UserError where there is no volume, and for faulty tables that `config` describes.
+    The patient is a BIDS subject (sub-01), else the first-level folder where these folders are patients, else the case where files are
+    named like sequences of cases (007_t1, 007_flair, 007_0000), else the file. Folders may also name splits and classes. Tables in the
+    folder, one level below and beside it are joined; their values replace these. Files that cannot be read are in `skipped`, with a
+    reason. Raises UserError where there is no volume, and for faulty tables that `config` describes.
     """
     path = Path(data).expanduser()
     if path.is_file():
@@ -75,8 +76,8 @@ def build(config: Config, data: str) -> Source:
     records, folder_notes = _records(headers, config)
     tables = [locator for locator in sorted(readable) if is_table(locator)]
     joined = join_tables(records, root, config, tables) if path.is_dir() else Joined(records, [])
-    others = contents.count_suffixes(name for name in readable.difference(images) if not name.lower().endswith(_COMPANIONS))
-    left_out = [f"files that are no NIfTI left out: {others}"] if others else []
+    others = (name for name in sorted(readable.difference(images)) if not name.lower().endswith(_COMPANIONS))
+    left_out = contents.describe_others(others, "files that are no NIfTI")
     notes = (*_notes(headers, records), *no_samples.notes, *folder_notes, *joined.notes, *left_out)
     return Source("nifti", root, tuple(joined.records), notes, tuple(skipped), joined.error)
 

@@ -4,6 +4,7 @@ underscores, or by the user's configuration."""
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,24 +15,30 @@ from pydantic import Field, field_validator
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
 
-# role -> the names of columns that have it, in lower-case letters and digits only
+# role -> the names of columns that have it, in lower-case letters and digits only; in English, and the usual German, French, Spanish,
+# Italian and Portuguese ones
 _NAMES = {
     "path": "path image imagepath imagefile imagefilename imageindex imagename imageid imageuid img imgpath imgid imgname file filename "
-    "filepath fileid filenames dicompath dicomid dicom idcode isicid isic sopinstanceuid sopuid instanceuid scanid scan scanfile xrayid",
-    "patient": "patient patientid patientkey patientuid subject subjectid subjectkey participant participantid person personid pid mrn",
-    "study": "study studyid studyuid studykey studyinstanceuid exam examid examination examinationid accession accessionnumber",
+    "filepath fileid filenames dicompath dicomid dicom idcode isicid isic sopinstanceuid sopuid instanceuid scanid scan scanfile xrayid "
+    "bild bilddatei datei dateiname fichier nomfichier imagen archivo immagine imagem arquivo",
+    "patient": "patient patientid patientkey patientuid subject subjectid subjectkey participant participantid person personid pid mrn "
+    "medicalrecordnumber patienten paciente pacienteid idpaciente paziente idpaziente",
+    "study": "study studyid studyuid studykey studyinstanceuid exam examid examination examinationid accession accessionnumber "
+    "untersuchung untersuchungsnummer",
     "site": "site siteid hospital institution institutionname centre center",
     "split": "split subset partition",
     "label": "label labels class classname classlabel labelname category finding findings findinglabel findinglabels target diagnosis dx "
-    "grade group outcome pathology severity disease condition abnormality malignancy",
-    "sex": "sex gender patientsex patientgender patientsexdicom",
-    "age": "age patientage ageyears ageapprox",
+    "grade group outcome pathology severity disease condition abnormality malignancy "
+    "befund diagnose klasse diagnostic diagnostico diagnóstico diagnosi classe clase etiqueta étiquette",
+    "sex": "sex gender patientsex patientgender patientsexdicom geschlecht sexe sexo sesso",
+    "age": "age patientage ageyears ageapprox alter âge edad idade età",
     "view": "view viewposition projection frontallateral",
     "scanner": "scanner scannerid manufacturer",
 }
 _ROLE_OF = {name: role for role, names in _NAMES.items() for name in names.split()}
+_OF_PATIENT = re.compile(r"(pat|patient|patienten|subject|participant|person)(id|nr|no|num|number|nummer|code|key|name|identifier)")
 # what images have in common as those of one patient do, where a table has no patient
-_GROUPS = ("lesionid", "lesion", "caseid", "case", "familyid", "animalid", "donorid", "specimenid")
+_GROUPS = ("fallnummer", "lesionid", "lesion", "caseid", "case", "familyid", "animalid", "donorid", "specimenid")
 # columns of two values that say nothing of what is to be learnt
 _OTHER_NAMES = (
     "male female ismale isfemale fold kfold cv index row offset followup frontal lateral appa isfrontal smoker smoking portable intubated "
@@ -108,12 +115,19 @@ def normalise_name(name: str) -> str:
 def knows_name(name: str) -> bool:
     """Whether a column with this name has a role, or looks like an identifier."""
     name = normalise_name(name)
-    return name in _ROLE_OF or name in _GROUPS or name in _NO_LABELS or name.startswith("label") or (len(name) > 2 and name.endswith("id"))
+    return (
+        bool(role_of_name(name))
+        or name in _GROUPS
+        or name in _NO_LABELS
+        or name.startswith("label")
+        or (len(name) > 2 and name.endswith("id"))
+    )
 
 
 def role_of_name(name: str) -> str:
     """The role of a column by its name, "" where it has none."""
-    return _ROLE_OF.get(normalise_name(name), "")
+    plain = normalise_name(name)
+    return _ROLE_OF.get(plain, "patient" if _OF_PATIENT.fullmatch(plain) else "")
 
 
 def may_name_images(name: str) -> bool:
@@ -156,8 +170,7 @@ def find_columns(header: Sequence[str], config: TableConfig, name: str) -> Colum
     for role, columns in by_role.items():
         if len(columns) > 1 and role != "path":
             raise UserError(
-                f"{name}: the columns {', '.join(columns)} could all be the {role}. "
-                f"Choose one with --set data.source.columns.{role}={columns[0]}"
+                f"{name}: the columns {', '.join(columns)} could all be the {role}. Choose one with {choose_column(role, columns[0])}"
             )
         if role != "path" or role in config.columns:
             roles[role] = columns[0]
@@ -168,6 +181,11 @@ def find_columns(header: Sequence[str], config: TableConfig, name: str) -> Colum
     chexpert = [column for column in header[start:] if column not in known]
     others = [column for column in header[:start] if column not in known]
     return Columns(roles, label, further, [column for column in config.labels if column in header], chexpert, others)
+
+
+def choose_column(role: str, column: str) -> str:
+    """The option that gives a column its role, quoted so that it can be pasted."""
+    return f"--set {shlex.quote(f'data.source.columns.{role}={column}')}"
 
 
 def check_roles(config: TableConfig) -> None:

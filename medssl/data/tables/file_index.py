@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 _SUFFIX = re.compile(r"\.(png|jpe?g|jfif|jpe|tiff?|bmp|gif|webp|dcm|dicom|ima|nii(\.gz)?|hdr|img|npy|mha|nrrd)$", re.IGNORECASE)
 _SHARED_BEGINNING = re.compile(r"[A-Za-z]+[A-Za-z_\-. ]*")
+_NUMBER = re.compile(r"0*(\d+?)(\.0)?")  # spreadsheets drop leading zeros, and write numbers beside an empty cell as 12.0
 _PARENTS = 3  # folders above the root that a path may begin with
 
 
@@ -48,6 +49,24 @@ def without_suffix(path: str) -> str:
     return _SUFFIX.sub("", path)
 
 
+def are_names_of_images(cells: Iterable[str]) -> bool:
+    """Whether most of the cells end like the name of an image file."""
+    cells = [cell for cell in cells if cell]
+    return 2 * sum(bool(_SUFFIX.search(cell)) for cell in cells) > len(cells)
+
+
+def match_numbers(cells: Iterable[str], files: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """The files of each cell that names some; where none does, as numbers: 12.0 and 12 name what 0012 names, unless 12 is there, too."""
+    if found := {cell: files[cell] for cell in cells if cell in files}:
+        return found
+    by_number: dict[str, list[str]] = defaultdict(list)
+    for name in files:
+        if number := _NUMBER.fullmatch(name):
+            by_number[number[1]].append(name)
+    numbers = {cell: number[1] for cell in cells if (number := _NUMBER.fullmatch(cell))}
+    return {cell: files[by_number[number][0]] for cell, number in numbers.items() if len(by_number[number]) == 1}
+
+
 class FileIndex:
     """The files below `root` (locators), for looking up what cells of a table mean. Every index is made when it is first asked for."""
 
@@ -72,7 +91,7 @@ class FileIndex:
             ("any case", "names of files without their suffix, in any case"),
             ("number", "numbers in the names of files, without leading zeros"),
         ):
-            if form == "number" and not all(cell.isdigit() for cell in cells):
+            if form == "number" and not all(map(_NUMBER.fullmatch, cells)):
                 continue
             match = self._match_form(places, form, how)
             if len(match.files) + len(match.several) > len(best.files) + len(best.several):
@@ -173,7 +192,8 @@ class FileIndex:
 
 def _number(path: str) -> str:
     name = without_suffix(path).rpartition("/")[2]
-    return name.lstrip("0") or "0" if name.isdigit() else name
+    number = _NUMBER.fullmatch(name)
+    return number[1] if number else name
 
 
 _SPELLINGS: Mapping[str, Callable[[str], str]] = {

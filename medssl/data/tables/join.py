@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from medssl.data.tables.coding import unify_names
 from medssl.data.tables.columns import TableConfig, normalise_name
 from medssl.data.tables.file_index import FileIndex
 from medssl.data.tables.finding import Found, find_tables
-from medssl.data.tables.linking import Known
+from medssl.data.tables.linking import Known, Names
 from medssl.data.tables.reading import format_rows, read_table
 from medssl.data.tables.resolving import Understanding, describe, fill_published, refuse_unused, understand_tables
 from medssl.errors import UserError
@@ -51,16 +51,19 @@ class Joined(NamedTuple):
     error: str = ""
 
 
-def join_tables(records: Sequence[Record], root: Path, config: JoinConfig, files: Sequence[str] = ()) -> Joined:
+def join_tables(
+    records: Sequence[Record], root: Path, config: JoinConfig, files: Sequence[str] = (), names: Mapping[str, Names] | None = None
+) -> Joined:
     """The records with what the tables of the folder `root` say. Without tables, or with unusable ones, they keep what they have.
 
-    `files`: the locators of all files that were found, among which the tables are. A table's values replace those of folders and headers,
+    `files`: the locators of all files that were found, among which the tables are; `names`: the files by further names that their headers
+    give them, as in {"image": {SOPInstanceUID: files}}. A table's values replace those of folders and headers,
     but a class folder and the table must agree. Tables cannot be used, for instance, where one is damaged, where no column names the
     images, where a name means several files, and where labels contradict the class folders. Raises UserError for that if the
     configuration describes the tables: then they are no other files that happen to lie there.
     """
     try:
-        records, notes = _join(records, root, config, files)
+        records, notes = _join(records, root, config, files, names or {})
     except UserError as error:
         text = str(error)
         text = text[0].upper() + text[1:]
@@ -90,7 +93,9 @@ def tidy_labels(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     ], notes
 
 
-def _join(records: Sequence[Record], root: Path, config: JoinConfig, files: Sequence[str]) -> tuple[list[Record], list[str]]:
+def _join(
+    records: Sequence[Record], root: Path, config: JoinConfig, files: Sequence[str], names: Mapping[str, Names]
+) -> tuple[list[Record], list[str]]:
     found, notes = find_tables(root, config.table, files)
     if not found:
         return list(records), notes
@@ -98,7 +103,7 @@ def _join(records: Sequence[Record], root: Path, config: JoinConfig, files: Sequ
     tables = [read_table(each.file, each.name, index.has) for each in found]
     beside = all(each.beside for each in found)
     try:
-        understanding = understand_tables(tables, Known(index, records), config)
+        understanding = understand_tables(tables, Known(index, records, names), config)
     except UserError:
         if beside:  # a table of other data, in the folder above
             return list(records), notes

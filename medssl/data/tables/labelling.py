@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from medssl.data.tables import coding
 from medssl.data.tables.coding import Label
-from medssl.data.tables.columns import Columns, TableConfig, is_box, may_be_mark, may_name_images, role_of_name
+from medssl.data.tables.columns import Columns, TableConfig, choose_column, is_box, may_be_mark, may_name_images, role_of_name
 from medssl.data.tables.reading import Table, refuse_control_characters
 from medssl.errors import UserError
 
@@ -170,6 +170,6 @@ def _guess(table: Table, names: Sequence[str], config: TableConfig, notes: list[
         count = "the column" if len(able) == 1 else f"{len(able)} columns"
         listed = ", ".join(able[:10])
         notes.append(
-            f"no column is the label by its name, but {count} could be: {listed}. Choose it with --set data.source.columns.label={able[0]}"
+            f"no column is the label by its name, but {count} could be: {listed}. Choose it with {choose_column('label', able[0])}"
         )
     return []

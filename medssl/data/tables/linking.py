@@ -7,14 +7,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, permutations
+from itertools import permutations
 
-from medssl.data.tables.columns import TableConfig, may_name_images, normalise_name, role_of_name
-from medssl.data.tables.file_index import FileIndex, Match
+from medssl.data.tables.columns import TableConfig, choose_column, may_name_images, normalise_name, role_of_name
+from medssl.data.tables.file_index import FileIndex, Match, are_names_of_images, match_numbers
 from medssl.data.tables.reading import Table, format_rows, public_header
 from medssl.errors import UserError
 from medssl.types import Record
 
+Names = Mapping[str, Sequence[str]]  # {a name: the files that have it}
+_HOW_OF_IDENTITY = {
+    "patient": "the patient of the images",
+    "study": "the study of the images",
+    "series": "the series of the images",
+    "image": "the SOPInstanceUID of the images",
+    "accession": "the accession number of the images",
+}
 _LEAST_SHARE = 0.5  # of the cells that name files, in a column whose name says nothing of files
 _ENOUGH = 0.5  # as many rows as this share of the best column's, and a finer column is preferred
 
@@ -61,20 +69,20 @@ class Known:
     """What is known of the files without the table: their index, and those of each patient, study and series of their headers or folders;
     and the tables that are linked with files already."""
 
-    def __init__(self, index: FileIndex, records: Sequence[Record]) -> None:
+    def __init__(self, index: FileIndex, records: Sequence[Record], names: Mapping[str, Names] | None = None) -> None:
         self.index = index
         self.links: list[Link] = []
-        self._records = records
+        self._records, self._names = records, names or {}
 
     @cached_property
-    def by_identity(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
-        """{"patient", "study", "series": {value: files}}."""
+    def by_identity(self) -> Mapping[str, Names]:
+        """{"patient", "study", "series": {value: files}}, and "image" and "accession" for DICOM files."""
         result: dict[str, dict[str, dict[str, None]]] = {"patient": {}, "study": {}, "series": {}}
         for record in self._records:
             for kind, files in result.items():
                 if value := getattr(record, kind):
                     files.setdefault(value, {})[record.locator] = None
-        return {kind: {value: tuple(files) for value, files in found.items()} for kind, found in result.items()}
+        return {**{kind: {value: tuple(files) for value, files in found.items()} for kind, found in result.items()}, **self._names}
 
     def files_by_key(self, column: str) -> Iterator[tuple[str, Mapping[str, Sequence[str]]]]:
         """The files by the cells of the column of this name in the tables that are linked already, with the tables' names."""
@@ -102,7 +110,8 @@ def link_table(table: Table, known: Known, config: TableConfig) -> Link | None:
     good = [each for each in good if (each.spread or 1) <= finest * 1.001]
     good.sort(key=lambda each: (not each.per_image, each.uncertain_count, role_of_name(each.column) != "path", -len(each.match.files)))
     chosen = good[0]
-    if chosen.uncertain_count and (pair := _match_pairs(table, known, config)):
+    several_rows = not chosen.per_image and chosen.row_count > len(chosen.match.files)
+    if (chosen.uncertain_count or several_rows) and (pair := _match_pairs(table, known, config)):
         chosen = pair
     _refuse_several(table, chosen)
     rivals = [each for each in good if each.per_image and chosen.per_image and each.column != chosen.column]
@@ -135,7 +144,11 @@ def _candidates(table: Table, known: Known, config: TableConfig) -> Iterator[_Ca
         yield from _of_column(table, named, known, True)
         return
     columns = [column for column in table.header if column != config.columns.get("label") and column not in config.labels]
-    hinted = [column for column in columns if column in config.columns.values() or may_name_images(column)]
+    hinted = [
+        column
+        for column in columns
+        if column in config.columns.values() or may_name_images(column) or are_names_of_images(table.column(column)[:50])
+    ]
     of_images = any(role_of_name(column) == "path" for column in hinted)
     enough = grouped = False
     for column in hinted:
@@ -177,9 +190,14 @@ def _of_column(table: Table, column: str, known: Known, hinted: bool) -> Iterato
         found = {cell: files[cell] for cell in distinct if cell in files}
         yield _Candidate(column, cells, Match(found, how=f"the same column of {name}"), False, counts)
     for kind, files in known.by_identity.items():
-        if role_of_name(column) in (kind, "", "path") or (kind == "series" and "series" in normalise_name(column)):
-            found = {cell: files[cell] for cell in distinct if cell in files}
-            yield _Candidate(column, cells, Match(found, how=f"the {kind} of the images"), False, counts)
+        role = role_of_name(column)
+        if (
+            role in (kind, "", "path")
+            or (kind == "series" and "series" in normalise_name(column))
+            or (kind, role) == ("accession", "study")
+        ):
+            match = Match(match_numbers(distinct, files), how=_HOW_OF_IDENTITY[kind])
+            yield _Candidate(column, cells, match, kind == "image", counts)
     yield _Candidate(column, cells, known.index.match_folders(distinct), False, counts)
     beginnings = _Candidate(column, cells, known.index.match_beginnings(distinct), False, counts)
     if 2 * beginnings.row_count >= sum(counts.values()):
@@ -187,17 +205,23 @@ def _of_column(table: Table, column: str, known: Known, hinted: bool) -> Iterato
 
 
 def _match_pairs(table: Table, known: Known, config: TableConfig) -> _Candidate | None:
-    """Two columns that name images together: patient/image, or patient_side."""
+    """Two columns that name images together: patient/image, site/image, or patient_side. A few rows are tried before all of them."""
     columns = [column for column in table.header if column not in config.labels]
-    hinted = [column for column in columns if may_name_images(column) or column in config.columns.values()]
-    for first, second in (*permutations(hinted, 2), *combinations(columns, 2)):
-        for separator in "/_-":
-            cells = [f"{a}{separator}{b}" for a, b in zip(table.column(first), table.column(second), strict=True)]
-            counts = Counter(cells)
-            match = known.index.match_images(list(counts), table.file.parent)
-            if not match.several and 2 * len(match.files) > len(counts):
-                return _Candidate(f"{first}+{second}", cells, match, True, counts)
+    hinted = {column for column in columns if may_name_images(column) or column in config.columns.values()}
+    for first, second in permutations(columns, 2):
+        for separator in "/_-" if hinted & {first, second} else "":
+            names = first, second, separator
+            if _pair(table, *names, max(1, len(table.rows) // 50), known) and (pair := _pair(table, *names, 1, known)):
+                return pair
     return None
+
+
+def _pair(table: Table, first: str, second: str, separator: str, step: int, known: Known) -> _Candidate | None:
+    """The candidate for the cells of two columns joined, in every `step`-th row, where most of them name one image each."""
+    column, parts = f"{first}+{second}", zip(table.column(first)[::step], table.column(second)[::step], strict=True)
+    counts = Counter(cells := [f"{a}{separator}{b}" for a, b in parts])
+    match = known.index.match_images(list(counts), table.file.parent)
+    return None if match.several or 2 * len(match.files) <= len(counts) else _Candidate(column, cells, match, True, counts)
 
 
 def _refuse_several(table: Table, chosen: _Candidate) -> None:
@@ -218,7 +242,7 @@ def _are_disjoint(table: Table, chosen: _Candidate, rivals: Sequence[_Candidate]
     if overlap:
         raise UserError(
             f"{table.name}: the columns {chosen.column!r} and {overlap[0].column!r} name different images in one row. "
-            f"Choose it with --set data.source.columns.path={chosen.column}"
+            f"Choose it with {choose_column('path', chosen.column)}"
         )
     return bool(rivals)
 

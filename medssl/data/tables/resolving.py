@@ -49,7 +49,8 @@ class Understanding:
         labels = {name: values[file] for name, values in self.labels.items() if file in values}
         extra = {role: self.roles[role][file] for role in _EXTRA if file in self.roles[role]}
         found = {role: value for role in _IDENTITY if (value := self.roles[role].get(file))}
-        if not record.patient and "patient" not in found and file in self.groups:
+        known = record.patient and record.patient_from == "data"
+        if not known and "patient" not in found and file in self.groups:
             found["patient"] = self.groups[file]
         if not (labels or extra or found):
             return record
@@ -186,7 +187,7 @@ def _group_column(link: Link) -> str:
             if "" not in distinct and 1 < len(distinct) < len(link.rows_of):
                 return column
     named = link.column.strip("'")
-    return named if link.how.startswith(("names of folders", "beginnings")) and named in header else ""
+    return named if link.how.startswith(("names of folders", "beginnings", "the patient of")) and named in header else ""
 
 
 def _parse_splits(table: Table, cells: Sequence[str]) -> list[str]:
