@@ -88,7 +88,7 @@ def page() -> str:
 def _section(layout: Layout, root: Path) -> Iterator[str]:
     source, said, right = judge(layout, root)
     settings = "".join(f" --set {shlex.quote(f'data.source.{key}={_in_yaml(value)}')}" for key, value in layout.options.items())
-    yield from (f"### {layout.name}", "", inspect.getdoc(layout.write) or "", "")
+    yield from (f"### {layout.name.replace('_', ' ')}", "", inspect.getdoc(layout.write) or "", "")
     yield from ("```", f"medssl prepare --data {layout.name}/{_WHERE.get(layout.name, '')}{settings}", "```", "")
     if said:
         yield from (f"Verdict: {'asked, not guessed' if right else 'WRONG'}. medssl says:", "", f"> {said.replace(chr(10), ' ')}", "")

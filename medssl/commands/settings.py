@@ -16,7 +16,7 @@ Values are written as in YAML: `--set train.lr=1e-3`, `--set 'data.window=[lung,
 setting ends like this: `--set epochs=5`. A default below is used if neither the preset nor the command gives a value. The values of the
 presets are in the files in `configs/`. `medssl settings WORD` prints the settings with that word in their name or meaning.
 
-Some settings belong to one source of images, recipe of views, network or method only: the column *only for* names it.
+Some settings belong to one source of images, recipe of views, network or method only: the meaning ends with its name.
 """.splitlines()
 
 
@@ -42,10 +42,11 @@ def page(found: list[Setting]) -> Iterator[str]:
     """The lines of docs/settings.md, a table for each section."""
     yield from _PAGE_HEAD
     for section, group in groupby(sorted(found, key=lambda each: _SECTIONS.index(_section(each))), key=_section):
-        yield from ("", f"## {section}", "", "| setting | only for | type or choices | default | meaning |", "|---|---|---|---|---|")
+        yield from ("", f"## {section}", "", "| setting | default | meaning |", "|---|---|---|")
         for each in group:
             default = f"`{each.default}`" if each.default != "''" else ""
-            yield f"| `{each.name}` | {each.plugin} | {each.kind} | {default} | {each.meaning} |"
+            only = f" Only for {each.plugin}." if each.plugin else ""
+            yield f"| `{each.name}` | {default} | {each.meaning} *Value: {each.kind}.*{only} |"
 
 
 def _lines(found: list[Setting]) -> Iterator[str]:
