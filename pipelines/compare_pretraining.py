@@ -8,7 +8,8 @@ with the weights of a file, which sees the images enlarged to 224 pixels. Each e
 it, on the same draws of labels. A run is one line of the file of results, and what is in it is never run again: the script may be
 stopped at any time. --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from
 another one, --against) with its 95 % interval. The interval holds two spreads: of the paired seeds, and of the test patients, who are
-resampled alike in all runs of a data set.
+resampled alike in all runs of a data set. Which patients are the test follows the site's key: these data are public, and so is the key
+beside this script, which gives everyone the same test.
 """
 
 import argparse
@@ -32,6 +33,7 @@ ALWAYS = {
     "monitor.on_collapse": "warn",
     "tracking.mlflow": "false",
 }
+os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))
 RESAMPLES = 200  # of the test patients
 FIXED = ("pixels", "weights=")  # variants that no seed changes: one run
 IDENTITY = ("data", "path", "preset", "set", "variant", "settings", "seed", "labels", "draws", "modes")  # what makes two runs one
