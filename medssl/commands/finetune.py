@@ -38,6 +38,7 @@ from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset, with_unseen_test
+from medssl.runs.models_to_track import models_to_track
 from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import absolute_path, check_place, list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
@@ -110,6 +111,8 @@ def finetune(
             result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))
             write_results(folder, config, dataset, card, experiment, result)
             _publish(reporter, tracker, folder, result.results, experiment.device)
+            for model in models_to_track(folder, config):
+                tracker.log_model(model)
         reporter.say(f"next      {predict_after_finetune(folder, config, origin)}")
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder

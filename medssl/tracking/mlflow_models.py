@@ -94,7 +94,7 @@ def send_model(client: Any, experiment: str, run_id: str, model: TrackedModel) -
     known = [found for found in client.search_logged_models([experiment], query) if found.tags.get(DIGEST) == model.digest]
     ready = [found for found in known if str(found.status) == "READY"]
     logged = ready[0] if ready else _log(client, experiment, run_id, model, known)
-    registered = bool(model.registered_name) and _register(client, run_id, model, logged.model_id)
+    registered = bool(model.registered_name) and _register(client, run_id, model, logged)
     return not ready or registered
 
 
@@ -119,7 +119,7 @@ def _log(client: Any, experiment: str, run_id: str, model: TrackedModel, known: 
     return client.finalize_logged_model(logged.model_id, "READY")
 
 
-def _register(client: Any, run_id: str, model: TrackedModel, model_id: str) -> bool:
+def _register(client: Any, run_id: str, model: TrackedModel, logged: Any) -> bool:
     """Make a version with the tag of the weights' digest, unless there is one; the highest version gets the alias. Returns whether a
     version was made."""
     from mlflow.exceptions import MlflowException
@@ -133,8 +133,8 @@ def _register(client: Any, run_id: str, model: TrackedModel, model_id: str) -> b
     versions = client.search_model_versions(f"name = '{name}'")
     missing = all(found.tags.get(DIGEST) != model.digest for found in versions)
     if missing:
-        source, tags = f"models:/{model_id}", {DIGEST: model.digest}
-        versions = [*versions, client.create_model_version(name, source, run_id, tags, await_creation_for=None, model_id=model_id)]
+        origin = {"source": logged.artifact_location, "run_id": run_id, "model_id": logged.model_id}
+        versions = [*versions, client.create_model_version(name, tags={DIGEST: model.digest}, await_creation_for=None, **origin)]
     client.set_registered_model_alias(name, ALIAS, str(max(int(found.version) for found in versions)))
     return missing
 

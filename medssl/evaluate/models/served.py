@@ -35,7 +35,7 @@ from medssl.data.store import first_difference
 from medssl.data.volume_slices import source_has_slices
 from medssl.data.workers import run_in_workers
 from medssl.encoder.artefact import probe_image
-from medssl.encoder.export.program import load_program, save_program
+from medssl.encoder.export.program_file import load_program, save_program
 from medssl.errors import ReadError, UserError
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.classifier_card import ClassifierCard

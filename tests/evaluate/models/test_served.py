@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from predicting import table
 
-from medssl.encoder.export.program import find_paths
+from medssl.encoder.export.program_file import find_paths
 from medssl.errors import UserError
 from medssl.evaluate.models import classifier_file, served
 

@@ -1,4 +1,4 @@
-"""A network as a program of torch.export: one file (.pt2) that runs with torch alone, for any number of images.
+"""A network as a file with a program of torch.export (.pt2): it runs with torch alone, for any number of images.
 
 The program contains mean and standard deviation, as the encoder does. torch writes for each operation where in the source code it stands,
 with the paths of this machine; these are removed. The example images are zeros: none of a patient is in the file.
@@ -33,7 +33,7 @@ def export_program(network: nn.Module, channels: int, size: int) -> ExportedProg
         program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=False)
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-            node.meta.pop("stack_trace", None)
+            node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}  # shape and type of what the node returns
     return program
 
 

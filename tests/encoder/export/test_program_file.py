@@ -8,7 +8,7 @@ from small import BACKBONE
 from torch import nn
 
 from medssl.encoder.artefact import build_encoder
-from medssl.encoder.export.program import find_paths, load_program, save_program
+from medssl.encoder.export.program_file import find_paths, load_program, save_program
 from medssl.errors import UserError
 
 
