@@ -110,9 +110,7 @@ def finetune(
         with _explain_stop(command_line("finetune", {**given, "out": folder}, sets)), tracking as tracker:
             result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))
             write_results(folder, config, dataset, card, experiment, result)
-            _publish(reporter, tracker, folder, result.results, experiment.device)
-            for model in models_to_track(folder, config):
-                tracker.log_model(model)
+            _publish(reporter, tracker, folder, config, result.results, experiment.device)
         reporter.say(f"next      {predict_after_finetune(folder, config, origin)}")
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder
@@ -127,8 +125,8 @@ def _list_labelled_source(config: Config, card: dict[str, Any]) -> Source:
     return source
 
 
-def _publish(reporter: Reporter, tracker: Tracker, folder: Path, results: Results, device: torch.device) -> None:
-    """Say the results, write the report, and send both to the tracker."""
+def _publish(reporter: Reporter, tracker: Tracker, folder: Path, config: Config, results: Results, device: torch.device) -> None:
+    """Say the results, write the report, and send both and the classifier to the tracker."""
     tracker.log({"step": 0, **results.scores()})
     for file in RESULT_FILES:
         tracker.log_artifact(folder / file)
@@ -136,6 +134,8 @@ def _publish(reporter: Reporter, tracker: Tracker, folder: Path, results: Result
     _write_report(reporter, folder, results.document, device)
     for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
         tracker.log_artifact(file)
+    for model in models_to_track(folder, config):
+        tracker.log_model(model)
 
 
 def _may_continue(folder: Path, config: Config) -> bool:

@@ -19,7 +19,7 @@ def models_to_track(folder: Path, config: Config) -> Iterator[TrackedModel]:
     }
     for name, (card, write) in writers.items() if config.tracking.models else ():
         if (folder / card).is_file():
-            digest = json.loads((folder / card).read_text("utf-8"))[DIGEST]
+            digest = str(json.loads((folder / card).read_text("utf-8")).get(DIGEST, ""))
             registered = config.tracking.register_as
             yield TrackedModel(name, digest, write, f"{registered}-{name}" if registered else "")
 
