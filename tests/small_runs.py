@@ -19,6 +19,7 @@ SMALL = (
     "train.save_every_steps=2",
     "train.precision=fp32",  # the same numbers on every CPU
     "monitor.log_every_steps=1",
+    "tracking.models=false",  # a program of a network takes seconds
     "finetune.bootstraps=100",
     "finetune.draws=2",
 )

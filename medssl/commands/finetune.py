@@ -38,6 +38,7 @@ from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset, with_unseen_test
+from medssl.runs.models_to_track import models_to_track
 from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import absolute_path, check_place, list_source, settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
@@ -109,7 +110,7 @@ def finetune(
         with _explain_stop(command_line("finetune", {**given, "out": folder}, sets)), tracking as tracker:
             result = run_experiment(experiment, lambda done, total: reporter.progress("finetune", done, total))
             write_results(folder, config, dataset, card, experiment, result)
-            _publish(reporter, tracker, folder, result.results, experiment.device)
+            _publish(reporter, tracker, folder, config, result.results, experiment.device)
         reporter.say(f"next      {predict_after_finetune(folder, config, origin)}")
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder
@@ -124,8 +125,8 @@ def _list_labelled_source(config: Config, card: dict[str, Any]) -> Source:
     return source
 
 
-def _publish(reporter: Reporter, tracker: Tracker, folder: Path, results: Results, device: torch.device) -> None:
-    """Say the results, write the report, and send both to the tracker."""
+def _publish(reporter: Reporter, tracker: Tracker, folder: Path, config: Config, results: Results, device: torch.device) -> None:
+    """Say the results, write the report, and send both and the classifier to the tracker."""
     tracker.log({"step": 0, **results.scores()})
     for file in RESULT_FILES:
         tracker.log_artifact(folder / file)
@@ -133,6 +134,8 @@ def _publish(reporter: Reporter, tracker: Tracker, folder: Path, results: Result
     _write_report(reporter, folder, results.document, device)
     for file in filter(Path.exists, (folder / REPORT, folder / FIGURES)):
         tracker.log_artifact(file)
+    for model in models_to_track(folder, config):
+        tracker.log_model(model)
 
 
 def _may_continue(folder: Path, config: Config) -> bool:

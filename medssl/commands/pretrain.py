@@ -20,6 +20,7 @@ from medssl.report.run_files import REPORT
 from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
+from medssl.runs.models_to_track import models_to_track
 from medssl.runs.next_command import command_line, finetune_after_pretrain
 from medssl.runs.resolve_config import (
     absolute_path,
@@ -169,6 +170,8 @@ def train_and_export(reporter: Reporter, job: Training) -> Path:
             pretraining_page.write_pretraining_page(folder, folder / REPORT, finetune_after_pretrain(folder))
             for name in ("views.png", "card.json", "encoder.safetensors", REPORT):
                 tracker.log_artifact(folder / name)
+            for model in models_to_track(folder, config):
+                tracker.log_model(model)
         team.wait()
     reporter.say(f"encoder   {folder / 'encoder.safetensors'}")
     reporter.say(f"report    {folder / REPORT}")

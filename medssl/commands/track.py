@@ -9,9 +9,11 @@ from medssl.config import Config
 from medssl.encoder.artefact import CARD, WEIGHTS
 from medssl.errors import UserError
 from medssl.runs.lock import lock_run_dir
+from medssl.runs.models_to_track import models_to_track
 from medssl.runs.run_dir import CONFIG, is_finished, load_config
 from medssl.tracking import jsonl, mlflow_json
-from medssl.tracking.mlflow_client import first_line
+from medssl.tracking.mlflow_client import Session, first_line
+from medssl.tracking.mlflow_models import ModelNotWritten, TrackedModel
 from medssl.tracking.tracker import make_session
 from medssl.types import Reporter
 
@@ -20,7 +22,7 @@ _FILES = ("views.png", "neighbours.png", CARD, WEIGHTS, _RESULTS, "splits.json",
 
 
 def track(reporter: Reporter, *, runs: Sequence[Path]) -> None:
-    """Send what MLflow lacks of run folders, or of all runs in a folder: metrics, parameters, tags, files, status.
+    """Send what MLflow lacks of run folders, or of all runs in a folder: metrics, parameters, tags, files, status, models.
 
     A second call sends nothing twice. Raises UserError for a folder without a run, if MLflow does not answer, and, after all others are
     sent, for runs that are still in use.
@@ -61,6 +63,7 @@ def _send(reporter: Reporter, run: Path, config: Config) -> None:
         numbers = session.send_metrics()
         files = [name for name in _FILES if (run / name).exists() and session.log_artifact(run / name)]
         session.end(status, _ended(run))
+        files += [f"the model {model.name}" for model in models_to_track(run, config) if _send_model(reporter, session, model)]
     except UserError:
         raise
     except Exception as error:  # MLflow and its stores raise errors of any type
@@ -70,6 +73,15 @@ def _send(reporter: Reporter, run: Path, config: Config) -> None:
         ) from error
     sent = [*([f"{numbers} numbers"] if numbers else []), *files]
     reporter.say(f"{run}  {status.lower()}, sent to {session.address}: {', '.join(sent) or 'nothing was missing'}")
+
+
+def _send_model(reporter: Reporter, session: Session, model: TrackedModel) -> bool:
+    """Whether anything was sent. Warns of a model that cannot be written, such as that of another version of medssl."""
+    try:
+        return session.log_model(model)
+    except ModelNotWritten as error:
+        reporter.warn(str(error))
+        return False
 
 
 def _create_info(run: Path, config: Config) -> mlflow_json.MlflowInfo:

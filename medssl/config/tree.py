@@ -197,6 +197,14 @@ class Tracking(Frozen):
 
     mlflow: bool = Field(default=True, description="Whether the run is sent to MLflow.")
     experiment: str = Field(default="medssl", description="The name of the experiment in MLflow.")
+    models: bool = Field(
+        default=True, description="Whether encoder and classifier are logged as models of MLflow, which mlflow models serve can serve."
+    )
+    register_as: str = Field(
+        default="",
+        pattern=r"^[^/:]*$",
+        description="The name under which MLflow registers them, with -encoder or -classifier behind it; empty: it registers none.",
+    )
 
 
 class Config(Frozen):

@@ -25,15 +25,18 @@ def table_columns(kind: str, classes: Sequence[str]) -> list[str]:
 
 def table_cells(kind: str, classes: Sequence[str], prob: Float[ndarray, " k"], far: float, abstain_below: float) -> TableCells:
     """What stands in them. A decision whose confidence, the probability of what it says, is below `abstain_below` is left open."""
-    if kind == "multilabel":
-        decisions = [("present" if p >= 0.5 else "absent", max(p, 1 - p)) for p in prob.tolist()]
-    else:
-        decisions = [(classes[int(prob.argmax())], float(prob.max()))]
-    cells = [_number(p) for p in prob.tolist()]
+    cells, decisions = [_number(p) for p in prob.tolist()], decide(kind, classes, prob)
     for name, confidence in decisions:
         sure = confidence >= abstain_below
         cells += [name if sure else "", _number(confidence), "false" if sure else "true"]
     return TableCells([*cells, _number(far)], any(confidence < abstain_below for _, confidence in decisions))
+
+
+def decide(kind: str, classes: Sequence[str], prob: Float[ndarray, " k"]) -> list[tuple[str, float]]:
+    """What the probabilities say, with its confidence; of "multilabel" for each label."""
+    if kind == "multilabel":
+        return [("present" if p >= 0.5 else "absent", max(p, 1 - p)) for p in prob.tolist()]
+    return [(classes[int(prob.argmax())], float(prob.max()))]
 
 
 def _number(value: float) -> str:

@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from medssl.tracking.mlflow_client import Session, first_line, is_refusal
+from medssl.tracking.mlflow_models import TrackedModel
 
 RETRY_SECONDS = 10.0
 CLOSE_SECONDS = 10.0
 UPLOAD_SECONDS = 60.0
 KILLED_SECONDS = 3.0
+_Item = None | Path | TrackedModel | str  # new rows, a file or folder, a model, the end
 
 
 class Forwarder:
@@ -27,7 +29,7 @@ class Forwarder:
 
     def __init__(self, session: Session, folder: Path, warn: Callable[[str], None], stop: Callable[[], bool] = lambda: False) -> None:
         self._session, self._folder, self._warn, self._stop = session, folder, warn, stop
-        self._queue: queue.SimpleQueue[None | Path | str] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._warned: set[str] = set()  # "outage" until the end of the outage, "refusal" for ever
         self._thread = threading.Thread(target=self._send_all, name="mlflow", daemon=True)
@@ -40,6 +42,10 @@ class Forwarder:
     def log_artifact(self, path: Path) -> None:
         """Send a file or a folder. It must not change until the run is finished."""
         self._queue.put(path)
+
+    def log_model(self, model: TrackedModel) -> None:
+        """Write a model of the run in the format of MLflow, and send it."""
+        self._queue.put(model)
 
     def finish(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED. Waits for unsent items: 3 seconds after a stop signal, else 10 seconds, and one minute
@@ -68,6 +74,8 @@ class Forwarder:
                     status = item
                 elif isinstance(item, Path):
                     calls.append(partial(session.log_artifact, item))
+                elif isinstance(item, TrackedModel):
+                    calls.append(partial(session.log_model, item))
             reachable = self._attempt(session.open) and self._attempt(session.send_metrics)
             if reachable:
                 calls = [call for call in calls if not self._attempt(call)]
@@ -78,7 +86,7 @@ class Forwarder:
             else:
                 self._warned.discard("outage")
 
-    def _take_items(self, wait: bool) -> Iterator[None | Path | str]:
+    def _take_items(self, wait: bool) -> Iterator[_Item]:
         if wait:
             yield self._queue.get()
         while not self._queue.empty():

@@ -22,6 +22,7 @@ from typing import Any
 
 from medssl.config import Config
 from medssl.tracking import jsonl
+from medssl.tracking.mlflow_models import ModelNotWritten, TrackedModel, send_model
 
 KEY = "medssl.run"
 _MAX_METRICS_PER_CALL = 1000  # MLflow's limit
@@ -59,6 +60,7 @@ class Session:
 
     def __init__(self, run: Run, folder: Path, on_run: Callable[[str], None] = lambda _: None, uri: str | None = None) -> None:
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._run, self._on_run = run, on_run
         self._rows, self._offset = folder.resolve() / "metrics.jsonl", 0
         self._sent: dict[str, int] | None = None  # the last step sent of each metric; None if it must be read from MLflow
@@ -187,6 +189,10 @@ class Session:
             self._client.log_artifact(self.run_id, str(file), artifact_path)
         return bool(missing)
 
+    def log_model(self, model: TrackedModel) -> bool:
+        """Log a model of the run, and register it if it has a name for that, unless MLflow has it. Returns whether anything was sent."""
+        return send_model(self._client, self._experiment, self.run_id, model)
+
     def end(self, status: str, ended: int | None = None) -> None:
         """Set the status of the run to FINISHED, FAILED or KILLED, now or at `ended` (milliseconds since 1970)."""
         self._client.set_terminated(self.run_id, status, ended)
@@ -206,14 +212,15 @@ def server_version(uri: str, seconds: float) -> str:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the same call would fail again: a missing file, or an HTTP client error. All other errors are outages."""
+    """Whether the same call would fail again: a missing file, a model that cannot be written, or an HTTP client error. All other errors are
+    outages."""
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()
     else:
         status = getattr(getattr(error, "response", None), "status_code", 500)
-    return isinstance(error, FileNotFoundError) or (400 <= status < 500 and status not in _TEMPORARY_STATUSES)
+    return isinstance(error, FileNotFoundError | ModelNotWritten) or (400 <= status < 500 and status not in _TEMPORARY_STATUSES)
 
 
 def first_line(error: Exception) -> str:

@@ -16,6 +16,7 @@ from medssl.tracking import mlflow_json
 from medssl.tracking.forwarder import Forwarder
 from medssl.tracking.jsonl import JsonLines, truncate_after
 from medssl.tracking.mlflow_client import Run, Session, public_params
+from medssl.tracking.mlflow_models import TrackedModel
 
 _NAMING_TAGS = ("kind", "mode", "method", "dataset", "label", "labels")
 _MAX_NAME = 200  # characters; MLflow takes 250
@@ -63,6 +64,11 @@ class Tracker:
         """Send a file or folder of the run to MLflow."""
         if self._mlflow:
             self._mlflow.log_artifact(path)
+
+    def log_model(self, model: TrackedModel) -> None:
+        """Write a model of the run in the format of MLflow, and send it; all of that in the thread that sends."""
+        if self._mlflow:
+            self._mlflow.log_model(model)
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run with the status FINISHED, FAILED or KILLED."""

@@ -52,7 +52,7 @@ def rows_of(database):
 def runs(pictures, small, reporter, tmp_path_factory):
     """A pretraining and a fine-tuning that nobody tracked, sent twice: their folder, what was said each time, the rows after each time."""
     folder = tmp_path_factory.mktemp("runs")
-    quiet = [*small, "tracking.mlflow=false"]
+    quiet = [*small, "tracking.mlflow=false", "tracking.models=true", "tracking.register_as=chest"]
     pretrain(reporter(), data=str(pictures), out=folder / "z-pretrain", sets=quiet)
     finetune(reporter(), labels="50pct", encoder=str(folder / "z-pretrain"), out=folder / "a-finetune", sets=quiet)
     assert not (folder / "mlflow.db").exists()
@@ -98,6 +98,17 @@ def test_parameters_tags_files_and_status_are_those_of_a_run_that_was_tracked(ru
     assert files["a-finetune"] == {"results.json", "splits.json", "report.html", "figures"}
     sent = folder / "mlartifacts" / above.info.run_id / "artifacts" / "encoder.safetensors"
     assert sent.read_bytes() == (folder / "z-pretrain" / "encoder.safetensors").read_bytes()
+
+
+def test_encoder_and_classifier_are_models_of_their_runs_and_versions_in_the_registry(runs):
+    folder = runs[0]
+    client, found = client_of(folder), runs_of(folder)
+    for name, run, card in (("encoder", "z-pretrain", "card.json"), ("classifier", "a-finetune", "classifier.json")):
+        digest = json.loads((folder / run / card).read_text())["weights_sha256"]
+        (model,) = client.search_logged_models([found[run].info.experiment_id], f"source_run_id = '{found[run].info.run_id}'")
+        assert (model.name, model.status.value, model.tags["weights_sha256"]) == (name, "READY", digest)
+        (version,) = client.search_model_versions(f"name = 'chest-{name}'")
+        assert (version.tags["weights_sha256"], version.source) == (digest, model.artifact_location)
 
 
 def test_the_run_is_where_it_was_in_time(runs):

@@ -18,6 +18,7 @@ from medssl.runs.lock import lock_run_dir
 from medssl.runs.run_dir import write_description
 from medssl.tracking import forwarder
 from medssl.tracking.jsonl import read
+from medssl.tracking.mlflow_models import TrackedModel, write_mlmodel
 from medssl.tracking.tracker import Tracker
 
 pytestmark = pytest.mark.slow
@@ -130,6 +131,24 @@ def test_a_server_gets_the_run_and_its_files_and_the_console_stays_clean(client,
     assert [item.path for item in client.list_artifacts(training.known(), "figures")] == ["figures/a.png"]
     assert training.history(client) == training.whole()
     assert not (tmp_path / "runs" / "mlflow.db").exists()
+
+
+def test_a_server_gets_a_model_of_the_run_and_a_version_in_its_registry(client, tmp_path, capfd):
+    def write(folder):
+        (folder / "data").mkdir(parents=True)
+        (folder / "data" / "model.pt2").write_bytes(b"program")
+        write_mlmodel(folder, (1, 16, 16), 8, metadata={})
+
+    training = Training(tmp_path / "runs" / "model")
+    training.tracker.log_model(TrackedModel("encoder", "ab12", write, "chest-encoder"))
+    training.finish()
+    assert (training.warnings, *capfd.readouterr()) == ([], "", "")
+    (version,) = client.search_model_versions("name = 'chest-encoder'")
+    assert (version.run_id, version.tags) == (training.known(), {"weights_sha256": "ab12"})
+    assert client.get_model_version_by_alias("chest-encoder", "newest").version == version.version
+    (model,) = client.search_logged_models([client.get_experiment_by_name("model").experiment_id])
+    assert (model.name, model.status.value, version.source) == ("encoder", "READY", model.artifact_location)
+    assert {item.path for item in client.list_logged_model_artifacts(model.model_id)} >= {"MLmodel", "data", "requirements.txt"}
 
 
 @pytest.mark.fault("R16")

@@ -36,24 +36,29 @@ def build(config: Config, data: str) -> Source:
     file = Path(data).expanduser()
     if not file.is_file():
         raise UserError(f"The file {data} does not exist. Check --data; current folder: {Path.cwd()}.")
-    root, notes = file.parent.resolve(), ()
     try:
-        match kind_of_file(file):
-            case "dicom":
-                found = series.list_frames(root, [file.name], config.limits)
-                records, notes = found.records, found.notes
-                reason = "".join(f"{reason}: {detail}" for _, reason, detail in found.skipped)
-            case "nifti":
-                header = nifti_header.read(file, config.limits)
-                records, reason = tuple(nifti.slices(Record(file.name, "nifti"), header, header.volumes, "all")), ""
-            case "raster":
-                pages = picture_pages(file)
-                named = file.name if len(pages) > 1 else None
-                records, reason = tuple(Record(file.name, "raster", page, series=named) for page in pages), ""
-            case _:
-                records, reason = (), "its first bytes are not those of an image"
+        records, notes = list_images(file, config.limits)
     except ReadError as error:
-        records, reason = (), str(error)
-    if not records:
-        raise UserError(f"{data} has no image that can be used ({reason}). Name another file, or a folder of images.")
-    return Source("image_file", root, records, notes)
+        raise UserError(f"{data} has no image that can be used ({error}). Name another file, or a folder of images.") from None
+    return Source("image_file", file.parent.resolve(), records, notes)
+
+
+def list_images(file: Path, limits: Limits) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    """The images of the file, and notes on them for a person. Raises ReadError where it has none that can be used."""
+    root, notes = file.parent.resolve(), ()
+    match kind_of_file(file):
+        case "dicom":
+            found = series.list_frames(root, [file.name], limits)
+            records, notes = found.records, found.notes
+            if not records:
+                raise ReadError("".join(f"{reason}: {detail}" for _, reason, detail in found.skipped))
+        case "nifti":
+            header = nifti_header.read(file, limits)
+            records = tuple(nifti.slices(Record(file.name, "nifti"), header, header.volumes, "all"))
+        case "raster":
+            pages = picture_pages(file)
+            named = file.name if len(pages) > 1 else None
+            records = tuple(Record(file.name, "raster", page, series=named) for page in pages)
+        case _:
+            raise ReadError("not_an_image: its first bytes are not those of an image")
+    return records, notes

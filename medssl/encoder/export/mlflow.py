@@ -1,0 +1,56 @@
+"""The encoder as a model of MLflow: a folder that `mlflow.pyfunc.load_model` and `mlflow models serve` take. It needs mlflow and torch, but
+neither medssl nor timm.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medssl.encoder.artefact import probe_image
+from medssl.encoder.export.program_file import save_program
+from medssl.nn import Encoder
+from medssl.tracking.mlflow_models import DATA, DIGEST, PROGRAM, load_pyfunc, write_mlmodel
+
+SUFFIX, TOLERANCE, PACKAGES = "", 1e-5, ()
+_BATCHES = (1, 3)  # neither is the number of the examples that the program was made with
+
+
+def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:  # noqa: ARG001 - as every format has it
+    """Why the format cannot hold this encoder; None, as a program can hold every one."""
+    return None
+
+
+def write(encoder: Encoder, card: Mapping[str, Any], path: Path, options: Any = None) -> None:  # noqa: ARG001 - as every format has it
+    """Write the encoder (on the CPU, in evaluation mode) into the new folder `path`. `card`: what card.json says."""
+    channels, size = card["channels"], card["size"]
+    (path / DATA).mkdir(parents=True)
+    save_program(encoder, channels, size, path / DATA / PROGRAM)
+    metadata = {DIGEST: card["weights_sha256"], **{name: card[name] for name in ("intensity", "licence", "intended_use")}}
+    write_mlmodel(path, (channels, size, size), encoder.num_features, metadata=metadata)
+
+
+def check(path: Path, encoder: Encoder, card: Mapping[str, Any], options: Any = None) -> float:  # noqa: ARG001 - as every format has it
+    """The largest difference between the features of the folder, loaded as its users load it, and those of the encoder, as a share of the
+    largest feature, for one image and for three."""
+    model, largest = load_pyfunc(path), 0.0
+    for number in _BATCHES:
+        images = probe_image(card["channels"], card["size"]).repeat(number, 1, 1, 1) / torch.arange(1, number + 1)[:, None, None, None]
+        with torch.no_grad():
+            expected = encoder(images).numpy()
+        largest = max(largest, float(np.abs(model.predict(images.numpy()) - expected).max() / np.abs(expected).max()))
+    return largest
+
+
+def usage(path: Path, card: Mapping[str, Any], backbone: Any, options: Any = None) -> str:  # noqa: ARG001 - as every format has it
+    """The Python lines with which the model is used."""
+    shape = f"[N, {card['channels']}, {card['size']}, {card['size']}]"
+    return "\n".join(
+        [
+            "import mlflow",
+            f'model = mlflow.pyfunc.load_model("{path}")',
+            f"features = model.predict(images)  # images: a NumPy array, float32 {shape} in [0, 1]",
+        ]
+    )
