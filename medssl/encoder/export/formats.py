@@ -77,7 +77,7 @@ def _refuse_unsuitable(name: str, module: ModuleType, encoder: Encoder, card: Ma
 
 def _description(module: ModuleType, out: Path) -> Path:
     """Where the model card is: beside a file, or in the folder, which is `out` itself."""
-    return out.with_suffix(".md") if module.SUFFIX else out
+    return out.with_name(f"{out.name}.md") if module.SUFFIX else out
 
 
 def _refuse_place(name: str, module: ModuleType, out: Path, described: Path, overwrite: bool) -> None:

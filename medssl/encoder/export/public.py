@@ -28,7 +28,7 @@ def public_card(card: Mapping[str, Any], licence: str | None = None, with_hashes
         {
             "schema": SCHEMA,
             **{name: card[name] for name in _ENTRIES if name in card},
-            "pretraining": _pretraining(card, with_hashes),
+            **({"pretraining": _pretraining(card, with_hashes)} if "pretraining" in card else {}),
             "config": {
                 "data": {name: value for name, value in config.get("data", {}).items() if name in _DATA},
                 **{name: config[name] for name in ("views", "backbone", "method", "seed") if name in config},
@@ -43,8 +43,6 @@ def public_card(card: Mapping[str, Any], licence: str | None = None, with_hashes
 
 
 def _pretraining(card: Mapping[str, Any], with_hashes: bool) -> dict[str, Any]:
-    if "pretraining" not in card:
-        return {}
     counts = {name: {"count": count} for name, count in seen_counts(card).items()}
     if not with_hashes:
         return counts
