@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 import timm
@@ -9,6 +10,7 @@ import torch
 from exporting import CARD, TINY, agree, make_encoder, type_in
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from timm.data.config import resolve_model_data_config
 
 from medssl.encoder import artefact
 from medssl.encoder.export import FORMATS, Options, export, formats
@@ -34,7 +36,7 @@ def tiny(tmp_path_factory):
 def exported(tiny, tmp_path_factory):
     """The folder of a timm export, to copy or to read."""
     out = tmp_path_factory.mktemp("exported") / "chest"
-    return out, export(*tiny, "timm", out, Options())
+    return out, export(tiny[0], tiny[1], "timm", out, Options())
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -68,12 +70,13 @@ def test_stems_of_small_images_and_transformers_keep_their_features_in_timm(tmp_
 
 def test_timm_builds_maps_of_features_and_a_new_classifier_from_the_folder(exported, tiny):
     out, _ = exported
-    maps = timm.create_model(f"local-dir:{out}", pretrained=True, features_only=True)(torch.rand(2, 1, 16, 16))
+    network: Any = timm.create_model(f"local-dir:{out}", pretrained=True, features_only=True)
+    maps = network(torch.rand(2, 1, 16, 16))
     assert [tuple(each.shape[:2]) for each in maps] == [(2, 64), (2, 8), (2, 8), (2, 16), (2, 16)]
     network = timm.create_model(f"local-dir:{out}", pretrained=True, num_classes=0)
     network.reset_classifier(2)
     assert network(torch.rand(2, 1, 16, 16)).shape == (2, 2)
-    data = timm.data.resolve_model_data_config(network)
+    data = resolve_model_data_config(network)
     assert data["input_size"] == (1, 16, 16) and data["crop_pct"] == 1.0
     assert data["mean"] == tiny[1]["mean"] and data["std"] == tiny[1]["std"]
 
@@ -100,7 +103,7 @@ def test_without_pretrained_the_network_is_random(exported, tiny):
 @pytest.mark.parametrize("name", ["torchvision", "monai"])
 def test_other_widths_are_refused_with_the_formats_that_can(tiny, tmp_path, name):
     with pytest.raises(UserError, match=f"The format {name} cannot hold this encoder: its resnet18 has other widths") as refused:
-        export(*tiny, name, tmp_path / "out.safetensors", Options())
+        export(tiny[0], tiny[1], name, tmp_path / "out.safetensors", Options())
     assert str(refused.value).endswith("These formats can: timm, hf, bundle, onnx, torch-export, medssl.")
     assert list(tmp_path.iterdir()) == []
 
@@ -172,7 +175,7 @@ def test_the_check_sees_what_does_not_belong_to_the_encoder(exported, tiny, tmp_
 
 
 def test_an_export_of_an_export_and_of_an_old_card_is_possible(tiny, tmp_path):
-    export(*tiny, "medssl", tmp_path / "first", Options(with_hashes=True))
+    export(tiny[0], tiny[1], "medssl", tmp_path / "first", Options(with_hashes=True))
     encoder, card = artefact.load(tmp_path / "first")
     assert card["export"]["format"] == "medssl"
     export(encoder, card, "medssl", tmp_path / "second", Options(with_hashes=True))
@@ -184,18 +187,18 @@ def test_an_export_of_an_export_and_of_an_old_card_is_possible(tiny, tmp_path):
 
 def test_a_format_that_is_none_names_the_nearest_one(tiny, tmp_path):
     with pytest.raises(UserError, match=r"--format torch-exprt: there is no such format. Did you mean 'torch-export'\?"):
-        export(*tiny, "torch-exprt", tmp_path / "x", Options())
+        export(tiny[0], tiny[1], "torch-exprt", tmp_path / "x", Options())
 
 
 def test_a_missing_package_is_answered_with_the_line_that_installs_it(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "find_spec", lambda name: None if name == "onnxscript" else name)
     with pytest.raises(UserError, match=re.escape('onnx needs onnxscript. Install with: pip install "medssl[onnx]"')):
-        export(*tiny, "onnx", tmp_path / "x.onnx", Options())
+        export(tiny[0], tiny[1], "onnx", tmp_path / "x.onnx", Options())
 
 
 def test_the_preparation_is_refused_where_there_is_no_place_for_it(tiny, tmp_path):
     with pytest.raises(UserError, match="--with-preparation belongs to the format onnx; timm has no place for it"):
-        export(*tiny, "timm", tmp_path / "x", Options(with_preparation=True))
+        export(tiny[0], tiny[1], "timm", tmp_path / "x", Options(with_preparation=True))
 
 
 def test_a_place_that_cannot_be_used_is_refused(tiny, tmp_path):
@@ -210,14 +213,14 @@ def test_a_place_that_cannot_be_used_is_refused(tiny, tmp_path):
         ("timm", "nowhere/chest", False, "There is no folder .*nowhere to write chest into"),
     ):
         with pytest.raises(UserError, match=message):
-            export(*tiny, name, tmp_path / out, Options(), overwrite=overwrite)
+            export(tiny[0], tiny[1], name, tmp_path / out, Options(), overwrite=overwrite)
     assert (tmp_path / "folder" / "precious.txt").is_file()
 
 
 def test_an_export_replaces_an_earlier_one_as_a_whole(tiny, tmp_path):
     out = tmp_path / "chest"
-    export(*tiny, "medssl", out, Options())
+    export(tiny[0], tiny[1], "medssl", out, Options())
     (out / "surplus").touch()
-    export(*tiny, "timm", out, Options(), overwrite=True)
+    export(tiny[0], tiny[1], "timm", out, Options(), overwrite=True)
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "card.json", "config.json", "model.safetensors"]
     assert [path.name for path in tmp_path.iterdir()] == ["chest"]

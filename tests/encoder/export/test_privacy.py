@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("hashes", [False, True])
 @pytest.mark.parametrize("name", ["timm", "medssl"])
 def test_nothing_of_patients_paths_and_training_is_in_an_export(tiny, tmp_path, name, hashes):
-    export(*tiny, name, tmp_path / "out", Options(with_hashes=hashes))
+    export(tiny[0], tiny[1], name, tmp_path / "out", Options(with_hashes=hashes))
     files = contents(tmp_path / "out")
     assert len(files) >= 3
     assert not [(file, secret) for file, content in files.items() for secret in SECRETS if secret.encode() in content]
@@ -88,7 +88,7 @@ def test_a_path_that_a_format_writes_ends_the_export_and_leaves_nothing(tiny, tm
 
     monkeypatch.setattr(module, "write", careless)
     with pytest.raises(UserError, match=r"log\.txt has a path of this machine.* Nothing was written"):
-        export(*tiny, "timm", tmp_path / "out", Options())
+        export(tiny[0], tiny[1], "timm", tmp_path / "out", Options())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,7 +96,7 @@ def test_a_signed_export_has_the_digests_of_its_files_under_the_signature(tiny, 
     key = Ed25519PrivateKey.generate()
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     for name, weights in (("medssl", artefact.WEIGHTS), ("timm", "model.safetensors")):
-        export(*tiny, name, tmp_path / name, Options(key=tmp_path / "key.pem", licence="CC-BY-4.0"))
+        export(tiny[0], tiny[1], name, tmp_path / name, Options(key=tmp_path / "key.pem", licence="CC-BY-4.0"))
         card = json.loads((tmp_path / name / artefact.CARD).read_text())
         signature.check(card)
         assert card["licence"] == "CC-BY-4.0"
