@@ -39,8 +39,10 @@ CARD = {  # what a run knows, with all that must not leave
 
 def make_encoder(folder: Path, backbone: dict[str, Any], channels: int = 1, size: int = 16, **card: Any) -> tuple[Encoder, dict[str, Any]]:
     """An encoder with statistics that are not the initial ones, and its card, saved to and loaded from the folder."""
-    statistics = torch.tensor([0.41, 0.52, 0.33][:channels]), torch.tensor([0.21, 0.32, 0.13][:channels])
-    encoder = artefact.build_encoder(backbone, channels, size, *statistics, seed=3)
+    mean, std = (
+        torch.tensor(card.pop(name, usual)[:channels]) for name, usual in (("mean", (0.41, 0.52, 0.33)), ("std", (0.21, 0.32, 0.13)))
+    )
+    encoder = artefact.build_encoder(backbone, channels, size, mean, std, seed=3)
     with torch.no_grad():
         encoder.train()
         encoder(torch.rand(16, channels, size, size))

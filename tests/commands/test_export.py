@@ -61,7 +61,7 @@ def test_a_fine_tuning_finds_leaks_by_the_filter_of_an_exported_encoder(pretrain
     with pytest.raises(UserError, match="test images were seen in pretraining"):
         finetune(reporter(), encoder=str(tmp_path / "with"), data=str(leaking), out=tmp_path / "b", **options)
 
-    done = finetune(said := reporter(), encoder=str(tmp_path / "without"), data=str(leaking), out=tmp_path / "c", sets=settings)
+    done = finetune(said := reporter(), encoder=str(tmp_path / "without"), data=str(leaking), out=tmp_path / "c", **options)
     assert "leak_check" not in (results := json.loads((done / "results.json").read_text())) or results["leak_check"] is None
     assert any("exported without the hashes" in line for line in said.warned)
     assert not any("never seen" in line for line in said.said)
