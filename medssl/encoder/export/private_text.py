@@ -1,6 +1,7 @@
 """What must not leave with an encoder: paths of this machine, its name, and the name of its user.
 
-The content of archives is read, too. Names and paths of fewer than five letters are not searched: they occur in weights by chance.
+The content of archives is read, too. Not searched are names and paths of fewer than five letters, which occur in weights by chance; names
+that are words of this package, such as a user called medssl; and folders at the root, such as /data, as archives have such folders inside.
 """
 
 import getpass
@@ -23,9 +24,11 @@ _SOURCE = re.compile(rb"/[\w.-]{2,}/[\w./-]+\.py\b")
 def find_private_text(path: Path, *others: Path) -> str | None:
     """A sentence about the first private text in a file or in the files of a folder; None without one. `others`: more paths that must not
     be in the files, such as that of the run. The text is not repeated."""
-    known = {word.encode() for word in [*_names(), *map(str, (*_places(), *others))] if len(word) >= _SHORTEST}
+    places = [str(place) for place in (*_places(), *others) if len(place.parts) > 2]
+    known = [text.encode() for text in {*_names(), *places} if len(text) >= _SHORTEST]
+    private = re.compile(b"|".join(re.escape(text) + rb"(?![\w-])" for text in known) or rb"(?!)")
     for name, content in _contents(path):
-        if any(word in content for word in known):
+        if private.search(content):
             return f"{name} has a path of this machine, its name, or the name of the user in it"
         if _PATHS.search(content) or _SOURCE.search(content):
             return f"{name} has a path of a file in it"
@@ -33,9 +36,9 @@ def find_private_text(path: Path, *others: Path) -> str | None:
 
 
 def _names() -> Iterator[str]:
-    yield socket.gethostname()
+    own = {word for file in Path(__file__).parent.parent.rglob("*.py") for word in re.findall(r"\w+", file.read_text("utf-8").lower())}
     with suppress(OSError, KeyError):  # a user without a name, as in containers
-        yield getpass.getuser()
+        yield from (name for name in (getpass.getuser(), socket.gethostname()) if name.lower() not in own)
 
 
 def _places() -> Iterator[Path]:

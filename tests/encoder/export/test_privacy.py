@@ -78,6 +78,16 @@ def test_a_path_in_a_file_is_found(tmp_path, text, kind):
     assert text not in found
 
 
+@pytest.mark.parametrize("name", ["medssl", "features"])
+def test_a_user_or_a_folder_with_the_name_of_something_in_every_export_is_no_obstacle(tiny, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(getpass, "getuser", lambda: name)
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    assert not find_private_text(export(tiny[0], tiny[1], "timm", tmp_path / "out", Options()).files[0], Path("/models"))
+    (tmp_path / "out" / "config.json").write_text("made by jane-doe")
+    monkeypatch.setattr(getpass, "getuser", lambda: "jane-doe")
+    assert find_private_text(tmp_path / "out")
+
+
 def test_a_path_that_a_format_writes_ends_the_export_and_leaves_nothing(tiny, tmp_path, monkeypatch):
     module = FORMATS["timm"]
     write = module.write
