@@ -26,7 +26,7 @@ def export(
     with_hashes: Annotated[
         bool, typer.Option("--with-hashes", help="Add a Bloom filter of the training patients and images, by which leaks are found.")
     ] = False,
-    licence: Annotated[str | None, typer.Option(metavar="TEXT", help="Their licence, such as CC-BY-4.0.  [default: the card's]")] = None,
+    licence: Annotated[str | None, typer.Option(metavar="TEXT", help="The licence of the weights.  [default: the card's]")] = None,
     key: Annotated[Path | None, typer.Option("--sign", metavar="KEY", help="Sign the card with this Ed25519 private key.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier export has written there.")] = False,
 ) -> None:
