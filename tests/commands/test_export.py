@@ -48,11 +48,9 @@ def test_a_fine_tuning_finds_leaks_by_the_filter_of_an_exported_encoder(pretrain
 
     leaking = tmp_path / "leaking"
     shutil.copytree(pictures, leaking)
-    rows = (leaking / "labels.csv").read_text().splitlines()
-    tested = [f"{row},{'test' if number % 3 == 0 else 'train'}" for number, row in enumerate(rows[1:])]
-    by_patient = {row.split(",")[1]: row.rsplit(",", 1)[1] for row in tested}
-    tested = [f"{row.rsplit(',', 1)[0]},{by_patient[row.split(',')[1]]}" for row in tested]
-    (leaking / "labels.csv").write_text("\n".join([f"{rows[0]},split", *tested]) + "\n")
+    header, *rows = (leaking / "labels.csv").read_text().splitlines()
+    splits = ["test" if int(row.split(",")[1]) % 3 == 0 else "train" for row in rows]  # by patient
+    (leaking / "labels.csv").write_text("\n".join([f"{header},split", *map(",".join, zip(rows, splits, strict=True))]) + "\n")
     with pytest.raises(UserError, match="test images were seen in pretraining"):
         finetune(reporter(), encoder=str(tmp_path / "with"), data=str(leaking), out=tmp_path / "b", **options)
 
