@@ -97,10 +97,14 @@ def page(measured: dict[str, dict[str, float]]) -> str:
     for preset in presets():
         refused = refusals(preset)
         reasons += [reason for reason in refused.values() if reason not in reasons]
-        cells = [f"no ({reasons.index(refused[name]) + 1})" if name in refused else f"{measured[preset][name]:.0e}" for name in _NAMES]
+        cells = [f"no ({reasons.index(refused[name]) + 1})" if name in refused else _number(measured[preset][name]) for name in _NAMES]
         lines.append(f"| {preset} | {_network(preset)} | {' | '.join(cells)} |")
     notes = [f"{number}. The format cannot hold this encoder: {reason}." for number, reason in enumerate(reasons, 1)]
     return "\n".join([_HEAD, *lines, "", *notes]) + "\n" + _TAIL
+
+
+def _number(value: float) -> str:
+    return f"{value:.0e}" if value else "0"
 
 
 def _network(preset: str) -> str:
