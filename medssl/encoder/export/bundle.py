@@ -9,16 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medssl import plugins
 from medssl.encoder import model_card
 from medssl.encoder.export.comparison import image_line, largest_difference
 from medssl.encoder.export.options import Options
+from medssl.errors import ReadError
 from medssl.nn import Encoder
 
 SUFFIX, TOLERANCE, PACKAGES = "", 1e-5, ()
-_READERS = "medssl.data.monai_readers"
+_READERS = ("dicom", "nifti", "raster")
 
 
 def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:  # noqa: ARG001 - the contract of a format
@@ -74,9 +77,7 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Modul
 
 def _inference(card: Mapping[str, Any]) -> dict[str, Any]:
     settings = card.get("config", {}).get("data", {})
-    window = settings.get("window", "header")
-    readers = [{"_target_": f"{_READERS}.{name}"} for name in ("NiftiReader", "RasterReader")]
-    dicom = {"_target_": f"{_READERS}.DicomReader", "window": window}
+    reading = {name: settings[name] for name in ("window", "non_finite") if name in settings}
     return {
         "imports": ["$import glob", "$import torch"],
         "bundle_root": ".",
@@ -101,13 +102,31 @@ def _inference(card: Mapping[str, Any]) -> dict[str, Any]:
         "preprocessing": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "LoadImage", "reader": [*readers, dicom], "image_only": True, "ensure_channel_first": True},
+                {"_target_": "medssl.encoder.export.bundle.ImageLoader", "options": reading},
                 {"_target_": "medssl.data.preparation.as_compose", "size": card["size"], "channels": card["channels"]},
             ],
         },
         "inferer": {"_target_": "medssl.encoder.export.bundle.features_of", "_mode_": "callable"},
         "run": ["$torch.save(@inferer(@network.to(@device), @preprocessing, @images, @device), @output_file)"],
     }
+
+
+class ImageLoader:
+    """Reads a file with the reader that recognises its content. MONAI's LoadImage would take the last reader of a list for every file.
+    `options`: of the readers that have them, such as {"window": "lung"}."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        from medssl.data.monai_readers import FileReader
+
+        known = {name: plugins.find("data.readers", name).Config.model_fields for name in _READERS}
+        self._readers = [FileReader(name, **{key: options[key] for key in options if key in known[name]}) for name in _READERS]
+
+    def __call__(self, path: str) -> np.ndarray:
+        """The pixels [C, H, W] in [0, 1]. Raises ReadError."""
+        for reader in self._readers:
+            if reader.verify_suffix(path):
+                return reader.get_data(reader.read(path))[0]
+        raise ReadError(f"unknown: {Path(path).name} is neither DICOM nor NIfTI nor a picture")
 
 
 @torch.no_grad()
