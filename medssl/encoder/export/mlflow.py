@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from medssl.encoder.artefact import probe_image
+from medssl.encoder.export.comparison import largest_difference
 from medssl.encoder.export.program_file import save_program
 from medssl.nn import Encoder
 from medssl.tracking.mlflow_models import DATA, DIGEST, PROGRAM, load_pyfunc, write_mlmodel
 
 SUFFIX, TOLERANCE, PACKAGES = "", 1e-5, ()
-_BATCHES = (1, 3)  # neither is the number of the examples that the program was made with
 
 
 def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:  # noqa: ARG001 - as every format has it
@@ -33,15 +31,9 @@ def write(encoder: Encoder, card: Mapping[str, Any], path: Path, options: Any = 
 
 
 def check(path: Path, encoder: Encoder, card: Mapping[str, Any], options: Any = None) -> float:  # noqa: ARG001 - as every format has it
-    """The largest difference between the features of the folder, loaded as its users load it, and those of the encoder, as a share of the
-    largest feature, for one image and for three."""
-    model, largest = load_pyfunc(path), 0.0
-    for number in _BATCHES:
-        images = probe_image(card["channels"], card["size"]).repeat(number, 1, 1, 1) / torch.arange(1, number + 1)[:, None, None, None]
-        with torch.no_grad():
-            expected = encoder(images).numpy()
-        largest = max(largest, float(np.abs(model.predict(images.numpy()) - expected).max() / np.abs(expected).max()))
-    return largest
+    """Loads as `usage` says."""
+    model = load_pyfunc(path)
+    return largest_difference(lambda images: torch.from_numpy(model.predict(images.numpy())), encoder, card)
 
 
 def usage(path: Path, card: Mapping[str, Any], backbone: Any, options: Any = None) -> str:  # noqa: ARG001 - as every format has it

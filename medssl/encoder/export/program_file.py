@@ -7,40 +7,26 @@ with the paths of this machine; these are removed. The example images are zeros:
 import io
 import json
 import re
-import warnings
 import zipfile
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim
 
+from medssl.encoder.export.program import quiet, trace
 from medssl.errors import UserError
 
-_EXAMPLES = 2  # with one example the program would take one image only
 _METADATA = {"version", "archive_format", "archive_version", "byteorder", "serialization_id"}
 _PATH = re.compile(rb"/(?:[\w.+@-]+/)+[\w.+@-]+\.py\b|/(?:home|root|tmp|Users)/[\w.+@-]+")
 
 
-def export_program(network: nn.Module, channels: int, size: int) -> ExportedProgram:
-    """The program of a network that takes images [N, channels, size, size], float32 in [0, 1], N from 1 on. Weights and all results are on
-    the CPU and in evaluation mode; the network itself is neither moved nor changed, as long as both are true of it already.
-
-    Raises whatever torch.export raises for a network that it cannot follow.
-    """
-    example = torch.zeros(_EXAMPLES, channels, size, size)
-    with torch.no_grad():
-        program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=False)
-    for module in program.graph_module.modules():
-        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
-            node.meta = {"val": node.meta["val"]} if "val" in node.meta else {}  # shape and type of what the node returns
-    return program
-
-
 def save_program(network: nn.Module, channels: int, size: int, file: Path) -> None:
-    """Write the program of `export_program` into a file. Raises RuntimeError where a path of this machine is in the file."""
-    program = export_program(network, channels, size)
-    with warnings.catch_warnings(action="ignore"):  # of weights that share their memory with others, which is no fault
+    """Write the program of a network that takes images [N, channels, size, size], float32 in [0, 1], N from 1 on. Weights and results are
+    on the CPU and in evaluation mode. Raises RuntimeError where a path of this machine is in the file."""
+    example = torch.zeros(2, channels, size, size)  # with one image the program would take one image only
+    program = trace(network, example, ({0: Dim("batch", min=1)},))
+    with quiet():
         torch.export.save(program, str(file))
     if found := find_paths(file):
         raise RuntimeError(f"the program names paths of this machine: {', '.join(found)}")
