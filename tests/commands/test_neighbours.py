@@ -30,9 +30,9 @@ def expected(encoder_run: Path, query: int, k: int) -> list[tuple[str, str, str]
     cosine = cosine_similarity(features[[query]], features)[0]
     found: dict[str, tuple[str, str, str]] = {}
     for row in np.argsort(-cosine):
-        patient = store.table["patient"][row]
+        patient, key = (str(store.table[name].iat[row]) for name in ("patient", "key"))
         if row != query and patient not in found:
-            found[patient] = (f"{cosine[row]:.3f}", patient[:12], store.table["key"][row][:12])
+            found[patient] = (f"{cosine[row]:.3f}", patient[:12], key[:12])
     return list(found.values())[:k]
 
 
