@@ -4,11 +4,19 @@ Importing the package sets environment variables that its libraries read at impo
 MLflow sends no telemetry (`DO_NOT_TRACK` must be "true"; "1" has no effect there), and its client gives up after seconds instead of
 minutes. Threads sleep while they wait for each other: the default, a busy loop, makes a training four times slower on shared cores
 (docs/decisions.md). Values that the user has set stay. A user without a name, as in containers, gets a name, as MONAI needs one.
+
+The functions of the Python interface (medssl/api.py, docs/reference/python.md) are imported when they are first used: they bring torch.
 """
 
 import getpass
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from medssl.api import load_classifier, load_encoder, prepare, read
+
+__all__ = ["__version__", "load_classifier", "load_encoder", "prepare", "read"]
 __version__ = "0.1.0"
 
 ENVIRONMENT = {
@@ -27,3 +35,13 @@ try:
     getpass.getuser()
 except (KeyError, OSError):  # OSError since Python 3.13
     os.environ["LOGNAME"] = "nobody"
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'medssl' has no attribute {name!r}")
+    return getattr(import_module("medssl.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

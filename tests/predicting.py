@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medssl.config import resolve
+from medssl.config import Config, resolve
 from medssl.encoder import artefact
 from medssl.evaluate.models import ood
 from medssl.evaluate.models.classifier import Classifier
@@ -44,14 +45,20 @@ class Model:
         return self.probe.predict_proba(extract(self.encoder, images, np.arange(len(images)), CPU).astype(np.float64))
 
 
-def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
-    """A linear classifier of the pictures, in `folder`."""
+def exported_encoder(folder: Path, pictures: Path, reporter: Reporter, kind: str = "pretrain", seed: int = 0) -> tuple[Config, Any, Any]:
+    """An encoder with random weights in `folder`, as a pretraining on the pictures leaves one; its configuration, images and network."""
     folder.mkdir(parents=True)
     config = resolve({"data": {"path": str(pictures), "size": 16}, "backbone": BACKBONE})
     found = prepare_dataset(list_source(config.data), config, reporter)
-    encoder = artefact.build_encoder(BACKBONE, 1, 16, torch.tensor([0.4]), torch.tensor([0.2]), seed=0)
-    write_description(folder, config, "finetune")
+    encoder = artefact.build_encoder(BACKBONE, 1, 16, torch.tensor([0.4]), torch.tensor([0.2]), seed)
+    write_description(folder, config, kind)
     export_encoder(folder, config, found, encoder, {})
+    return config, found, encoder
+
+
+def fitted_model(folder: Path, pictures: Path, reporter: Reporter) -> Model:
+    """A linear classifier of the pictures, in `folder`."""
+    config, found, encoder = exported_encoder(folder, pictures, reporter, "finetune")
     _, origin = artefact.load(folder)
     (folder / artefact.CARD).unlink()
     rows = np.flatnonzero(found.roles == "train")

@@ -89,19 +89,38 @@ def model(pictures, tmp_path_factory):
     return fitted_model(tmp_path_factory.mktemp("work") / "runs" / "linear", pictures, Lines())
 
 
+@pytest.fixture(scope="session")
+def encoder_run(pictures, tmp_path_factory):
+    """The folder of a pretraining on the pictures, whose encoder has random weights."""
+    from predicting import exported_encoder
+
+    folder = tmp_path_factory.mktemp("work") / "runs" / "encoder"
+    exported_encoder(folder, pictures, Lines())
+    return folder
+
+
 @pytest.fixture
-def predict_command(monkeypatch, capsys, tmp_path, model):
-    """predict_command(arguments...) -> (exit code, what it printed), of `predict --model`, run in an empty folder."""
+def command(monkeypatch, capsys, tmp_path):
+    """command(arguments...) -> (exit code, what it printed), of `medssl`, run in an empty folder."""
     from medssl.__main__ import main
 
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str, model: str | None = str(model.folder)) -> tuple[int, str]:
-        named = ("--model", model) if model else ()
-        monkeypatch.setattr(sys, "argv", ["medssl", "predict", *named, *arguments])
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["medssl", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out + captured.err
+
+    return call
+
+
+@pytest.fixture
+def predict_command(command, model):
+    """predict_command(arguments...) -> (exit code, what it printed), of `predict --model`, run in an empty folder."""
+
+    def call(*arguments: str, model: str | None = str(model.folder)) -> tuple[int, str]:
+        return command("predict", *(("--model", model) if model else ()), *arguments)
 
     return call

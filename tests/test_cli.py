@@ -51,7 +51,7 @@ def calls(monkeypatch):
 
         return called
 
-    for name in ("prepare", "pretrain", "finetune", "predict", "export", "report", "study", "demo", "settings"):
+    for name in ("prepare", "pretrain", "finetune", "predict", "embed", "neighbours", "export", "report", "study", "demo", "settings"):
         module = types.ModuleType(name)
         setattr(module, name, command(name))
         monkeypatch.setitem(sys.modules, f"medssl.commands.{name}", module)
@@ -135,6 +135,38 @@ def ended(*args):
                 "overwrite": True,
             },
         ),
+        ("embed --data d", "embed", {"data": "d", "out": Path("features.parquet"), "pool": "none", "dtype": "float32"}),
+        (
+            "embed --data d --encoder e --out o.npy --pool volume --dtype float16 --device cpu --overwrite --set a=b",
+            "embed",
+            {
+                "data": "d",
+                "encoder": "e",
+                "out": Path("o.npy"),
+                "pool": "volume",
+                "dtype": "float16",
+                "device": "cpu",
+                "overwrite": True,
+                "sets": ["a=b"],
+            },
+        ),
+        ("neighbours --query q", "neighbours", {"query": Path("q"), "k": 8, "out": Path("neighbours.png")}),
+        (
+            "neighbours --query q -k 3 --index 2 --encoder e --in f --data d --out o --device cpu --overwrite --set a=b",
+            "neighbours",
+            {
+                "query": Path("q"),
+                "k": 3,
+                "index": 2,
+                "encoder": "e",
+                "features": Path("f"),
+                "data": "d",
+                "out": Path("o"),
+                "device": "cpu",
+                "overwrite": True,
+                "sets": ["a=b"],
+            },
+        ),
         ("report a b --out o --overwrite", "report", {"runs": [Path("a"), Path("b")], "out": Path("o"), "overwrite": True}),
         ("study f.yaml --dry-run --jobs 2", "study", {"file": Path("f.yaml"), "dry_run": True, "jobs": 2}),
         ("demo --out o --overwrite", "demo", {"out": Path("o"), "overwrite": True}),
@@ -183,7 +215,7 @@ def test_a_command_line_that_is_wrong_ends_with_2(calls, capsys, line):
     assert calls.made == []
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune", "export", "demo", "doctor", "settings"])
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "embed", "neighbours", "export", "demo", "doctor", "settings"])
 def test_a_command_has_at_most_ten_flags_and_an_example(command, capsys):
     assert ended(command, "--help") == 0
     text = capsys.readouterr().out

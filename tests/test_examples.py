@@ -25,6 +25,7 @@ from medssl.runs import presets
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/getting_started").glob("*.md"))]
+PYTHON = (ROOT / "README.md",)  # tests/test_docs.py runs the Python of these pages
 OUTPUTS = ("data ", "pretrain ", "leaks ", "preset ")  # how the blocks begin that show what a command prints
 NOT_RUN = {
     "make setup": "installs packages",
@@ -71,6 +72,8 @@ def commands(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_is_commands_that_are_tested_or_the_output_of_one(page: Path) -> None:
     for block in _FENCE.finditer(page.read_text("utf-8")):
+        if block["language"] == "python" and page in PYTHON:
+            continue
         assert block["language"] == "", "a snippet in another language needs a test that runs it"
         assert _PROGRAM.match(block["code"]) or block["code"].startswith(OUTPUTS), block["code"]
     for command in commands(page):

@@ -86,7 +86,7 @@ def test_the_light_modules_import_nothing_heavy(repository):
 @pytest.mark.fault("R7")
 def test_a_command_looks_at_its_folder_before_it_imports_what_needs_one_for_temporary_files(repository):
     """torchvision, which timm imports, brings in torch's compiler, whose import fails where no folder can be written."""
-    commands = "pretrain, finetune, predict, report, demo, prepare, doctor, track"
+    commands = "pretrain, finetune, predict, embed, neighbours, report, demo, prepare, doctor, track"
     code = f"import sys, json, medssl.studies.plan; from medssl.commands import {commands}; print(json.dumps(sorted(sys.modules)))"
     process = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
     assert not set(json.loads(process.stdout)) & {"timm", "torchvision", "torch._dynamo", "monai", "mlflow"}

@@ -194,6 +194,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Site:
         (0, command(*prepare, "../data/dicom", sets=(size, bad))),
         (0, command("pretrain", "--data", "../data/dicom", sets=trained)),
         (0, command("finetune", "--labels", "50pct", sets=("finetune.bootstraps=100", "finetune.draws=1", quick))),
+        (0, command("embed", "--data", "../data/dicom")),
+        (0, command("neighbours", "--query", "../data/dicom/CANARY^JOHN0_19070503/canary_0_0.dcm", "--in", "features.parquet")),
         *((0, command(*prepare, data)) for data in wrong),  # the table is left out with a warning
         # rows without an image are counted, and a table that cannot be read is refused where it is named
         *((2 * data.endswith(("latin", "wide")), command(*prepare, data, sets=("data.source.table=labels.csv",))) for data in wrong),
@@ -243,6 +245,8 @@ def test_no_identity_is_in_any_file_or_file_name_of_cache_runs_and_tracking(site
     names = {file.name for file in files}
     assert names >= {
         "table.parquet",
+        "features.parquet",
+        "neighbours.png",
         "audit.json",
         "last.ckpt",
         "encoder.safetensors",

@@ -104,7 +104,7 @@ def test_without_pretrained_the_network_is_random(exported, tiny):
 def test_other_widths_are_refused_with_the_formats_that_can(tiny, tmp_path, name):
     with pytest.raises(UserError, match=f"The format {name} cannot hold this encoder: its resnet18 has other widths") as refused:
         export(tiny[0], tiny[1], name, tmp_path / "out.safetensors", Options())
-    assert str(refused.value).endswith("These formats can: timm, hf, bundle, onnx, torch-export, medssl.")
+    assert str(refused.value).endswith("These formats can: timm, hf, bundle, onnx, torch-export, mlflow, medssl.")
     assert list(tmp_path.iterdir()) == []
 
 
