@@ -33,7 +33,7 @@ that differ only in the channels of the images are measured once.
 _TAIL = """
 | format | what is written | what its user needs |
 |---|---|---|
-| `timm`, `hf` | a folder: `model.safetensors`, `config.json`, `README.md`, `card.json` | timm 1.0.20 or newer |
+| `timm`, `hf` | a folder: `model.safetensors`, `config.json`, `README.md`, `card.json` | timm |
 | `torchvision` | a file .safetensors with the names of torchvision's tensors; the card is in its metadata | torchvision, safetensors |
 | `monai` | the same, for MONAI's ResNets with the arguments that are said | MONAI, safetensors |
 | `bundle` | a folder: `configs/`, `models/model.pt`, `docs/`, `card.json` | MONAI and medssl |
