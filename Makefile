@@ -21,13 +21,16 @@ check: .venv/.ready
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python tests/house_style.py
 
-# At every change: all but what is marked slow. A file's tests stay in one of the two processes, with what they share.
+# Two processes. A file's tests stay in one of them, with what they share; the files come in the order of tests/conftest.py.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# At every change: all but what is marked slow.
 test: .venv/.ready
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # Many processes, kills at every call, planted faults, examples run in a copy of the package.
 test-slow: .venv/.ready
-	$(BIN)/pytest -n 2 --dist loadfile -m slow
+	$(PYTEST) -m slow
 
 test-all: test test-slow
 

@@ -24,6 +24,15 @@ install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # small.py, reliability.py
 pytest_plugins = ["small_runs"]
+# The files that take the longest, for the tests of every change and for the slow ones. They come first: one that is the last to start
+# would leave the other process without work.
+LONG = (
+    *("test_planted_faults", "pretraining/test_resume", "commands/test_labels_of_every_kind", "commands/test_prepare"),
+    *("pretraining/test_fit_to_images", "pretraining/test_processes", "studies/test_executor", "contracts/test_many_devices"),
+    *("test_pipelines", "runs/test_run_dir", "pretraining/test_batch_size", "test_contributing", "test_examples"),
+    *("commands/test_next_command", "doctor/test_benchmark", "commands/test_pretrain_finetune", "report/test_visuals"),
+    *("commands/test_bad_input", "commands/test_track", "report/test_page"),
+)
 _outcomes: defaultdict[str, list[str]] = defaultdict(list)
 _properties: defaultdict[str, dict[str, object]] = defaultdict(dict)
 
@@ -31,6 +40,11 @@ _properties: defaultdict[str, dict[str, object]] = defaultdict(dict)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-docs", action="store_true", help="write the pages reliability.md and dicom_files.md in docs from the tests")
     parser.addoption("--write-methods", action="store_true", help="write docs/methods.md from the tests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / f"tests/{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -81,6 +81,13 @@ def pretrained(pictures, tmp_path_factory):
     return pretrain(said, data=str(pictures), out=tmp_path_factory.mktemp("runs") / "pretrain", sets=list(SMALL)), said
 
 
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """The reports of fine-tunings are without curves and pictures, which take most of the seconds of a small fine-tuning. For tests of
+    something else: tests/finetuning/test_run_report.py and tests/report/test_visuals.py have the pictures of every kind of task."""
+    monkeypatch.setattr("medssl.finetuning.run_report.make_pictures", lambda *_: (None, ""))
+
+
 @pytest.fixture(scope="session")
 def model(pictures, tmp_path_factory):
     """A linear classifier of the pictures, as a fine-tuning leaves it."""

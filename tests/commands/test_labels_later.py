@@ -16,6 +16,7 @@ from medssl.errors import UserError
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.resolve_config import resolve_config
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
 QUIET = ["tracking.mlflow=false", "train.steps=2", "finetune.draws=1", "monitor.knn_every_epochs=100"]
 
 
@@ -57,7 +58,6 @@ def fine_tune(archive, data, out, small, reporter):
     return json.loads((out / "results.json").read_text()), said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["all patients", "some patients", "new images", "several findings", "another site"])
 def test_labels_that_come_after_the_pretraining_can_be_fine_tuned_on_without_a_leak(variant, archive, small, reporter, tmp_path):
     data = tmp_path / "images"
@@ -80,7 +80,6 @@ def test_labels_that_come_after_the_pretraining_can_be_fine_tuned_on_without_a_l
     assert f"test      {found['task']['test']['n_labels']} images of unknown patients; none of these images was seen" in text
 
 
-@pytest.mark.slow
 def test_where_every_patient_was_seen_the_message_names_a_way_that_works(archive, small, reporter, tmp_path):
     data = tmp_path / "images"
     shutil.copytree(archive / "images", data)

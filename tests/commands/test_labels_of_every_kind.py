@@ -1,6 +1,6 @@
 """`medssl finetune` with every form of --labels, on every kind of task, in every mode: one row for each amount asked for and start.
 
-Each takes some ten seconds, most of them for the pictures, so all but one are slow; tests/evaluate/test_kinds.py has the fast ones.
+Each takes some seconds, so all are slow; tests/evaluate/test_kinds.py has the fast ones.
 """
 
 import json
@@ -13,6 +13,7 @@ from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
 PATIENTS = 60
 TASKS = {
     "binary": ("multiclass", "sick", []),
@@ -58,7 +59,6 @@ def amounts_scored(encoder, small, reporter, out, labels, task, mode):
     return list(dict.fromkeys(labels for labels, _ in rows))
 
 
-@pytest.mark.slow
 def test_a_column_that_pretraining_did_not_read_can_be_chosen_and_a_wrong_one_is_answered_with_those_there_are(
     encoder, small, reporter, tmp_path
 ):
@@ -67,12 +67,10 @@ def test_a_column_that_pretraining_did_not_read_can_be_chosen_and_a_wrong_one_is
         finetune(reporter(), label="grads", labels="30pct", encoder=str(encoder), out=tmp_path / "wrong", sets=[*small, *QUICK])
 
 
-@pytest.mark.slow
 def test_shots_of_several_labels_beside_a_share_have_a_row_each(encoder, small, reporter, tmp_path):
     assert set(amounts_scored(encoder, small, reporter, tmp_path / "out", "3shot,30pct", "multilabel", "knn")) == {"3shot", "30pct"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["linear", "knn", "full"])
 @pytest.mark.parametrize("task", TASKS)
 def test_several_amounts_at_once_have_a_row_each_in_rising_order(encoder, small, reporter, tmp_path, task, mode):
@@ -80,7 +78,6 @@ def test_several_amounts_at_once_have_a_row_each_in_rising_order(encoder, small,
     assert sorted(found) == ["100pct", "30pct", "3shot"] and found[-1] == "100pct"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("labels", ["30%", "3shot", "all", "100pct"])
 def test_each_form_of_labels_alone_has_one_row_a_start(encoder, small, reporter, tmp_path, labels):
     found = amounts_scored(encoder, small, reporter, tmp_path / "out", labels, "multilabel", "knn")

@@ -23,6 +23,7 @@ FAULTS = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_pictures")
 def test_predictions_of_the_test_images_are_those_of_the_study_divided_by_the_temperature(pictures, small, reporter, tmp_path, monkeypatch):
     sets = [*small, "tracking.mlflow=false", "train.steps=2", "finetune.draws=1"]
     encoder = pretrain(reporter(), data=str(pictures), out=tmp_path / "encoder", sets=sets)

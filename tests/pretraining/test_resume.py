@@ -148,16 +148,11 @@ def test_a_second_ctrl_c_ends_it_at_once(pictures, small, kills, tmp_path):
         process.wait()
 
 
-@pytest.mark.slow
-@pytest.mark.fault("R2")
-@pytest.mark.parametrize(
-    "lost",
-    ["support.rows", "support.pushed", "target_encoder.backbone.conv1.weight", "encoder.backbone.bn1.running_mean", "optimiser", "step"],
-)
-def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures, small, reporter, tmp_path, monkeypatch):
-    """Resumes a run after 20 of 40 steps with one part of its state set back to the start: the bits must then differ."""
+@pytest.fixture(scope="module")
+def half_way(pictures, small, reporter, tmp_path_factory):
+    """The folder of the same run, stopped after 20 of the 40 steps."""
     torch.set_num_threads(1)
-    folder = tmp_path / "run"
+    folder = tmp_path_factory.mktemp("half_way") / "run"
     whole = checkpoint.save
 
     def stop_at_20(folder_, state):
@@ -165,10 +160,23 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
         if state["step"] == 20:
             raise Interrupted("half way")
 
-    monkeypatch.setattr(checkpoint, "save", stop_at_20)
-    with pytest.raises(Interrupted):
-        pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", *QUIET])
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", stop_at_20)
+        with pytest.raises(Interrupted):
+            pretrain(reporter(), data=str(pictures), out=folder, sets=[*small, "train.steps=40", *QUIET])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.fault("R2")
+@pytest.mark.parametrize(
+    "lost",
+    ["support.rows", "support.pushed", "target_encoder.backbone.conv1.weight", "encoder.backbone.bn1.running_mean", "optimiser", "step"],
+)
+def test_no_part_of_the_checkpoint_can_be_left_out(lost, half_way, uninterrupted, reporter, tmp_path, monkeypatch):
+    """Resumes a run after 20 of 40 steps with one part of its state set back to the start: the bits must then differ."""
+    torch.set_num_threads(1)
+    folder = shutil.copytree(half_way, tmp_path / "run")
     restore = pretraining.restore
 
     def forgetful(job, state):
@@ -185,7 +193,7 @@ def test_no_part_of_the_checkpoint_can_be_left_out(lost, uninterrupted, pictures
         state, _ = checkpoint.load(folder)
         for file in folder.glob("*.ckpt"):
             file.unlink()
-        whole(folder, {**state, "step": 15})
+        checkpoint.save(folder, {**state, "step": 15})
     pretrain(reporter(), resume=folder)
     ours = checkpoint.load(folder)[0]["method"]
     assert any(not torch.equal(ours[name], uninterrupted[name]) for name in ours)
