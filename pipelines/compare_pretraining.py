@@ -89,11 +89,11 @@ def enlarged(job: dict[str, Any]) -> Any:
     """The network of a weights file, which sees the job's images enlarged to the 224 pixels that such networks were trained with."""
     from torch import nn
 
-    from medssl.encoder.timm_weights import load_timm
+    from medssl.encoder.foreign import load_foreign
 
     config, _ = configured(job, [])
     file = Path(job["settings"][0].removeprefix("weights="))
-    return nn.Sequential(nn.Upsample(size=(224, 224), mode="bilinear"), load_timm(file, config.data.channels, 224)).eval()
+    return nn.Sequential(nn.Upsample(size=(224, 224), mode="bilinear"), load_foreign(file, config.data.channels, 224).encoder).eval()
 
 
 def configured(job: dict[str, Any], settings: list[str]) -> tuple[Any, Any]:

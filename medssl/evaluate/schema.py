@@ -203,7 +203,8 @@ class DataFacts(_Facts):
 
 
 class EncoderFacts(_Facts):
-    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" seen; `patients`: their origin."""
+    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" seen; `patients`: their origin;
+    `start`: the weights that its pretraining started from, {} for random numbers."""
 
     method: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
@@ -212,6 +213,7 @@ class EncoderFacts(_Facts):
     provenance: dict[str, str] = {}
     pretraining: dict[str, int] = {}
     patients: dict[str, Any] = {}
+    start: dict[str, Any] = {}
 
 
 class RunFacts(_Facts):
