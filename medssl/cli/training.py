@@ -41,7 +41,7 @@ def pretrain(
     ] = None,
     init: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Weights to start from: a file, a folder of a model hub or a run.  [default: random]"),
+        typer.Option(metavar="PATH", help="Weights to start from: a file as resnet50.a1_in1k.safetensors, or a run.  [default: random]"),
     ] = None,
     seed: Seed = None,
     device: Device = None,
@@ -49,11 +49,9 @@ def pretrain(
     overwrite: Overwrite = False,
     sets: Set = None,
 ) -> None:
-    """Learn an encoder from images alone.
+    """Learn an encoder from images alone, from random numbers or from given weights.
 
     Example: medssl pretrain --data chestxray/
-
-    From other weights: medssl pretrain --data chestxray/ --init resnet50.a1_in1k.safetensors
     """
     with handle_errors() as console:
         from medssl.commands.pretrain import pretrain as command
@@ -84,7 +82,8 @@ def finetune(
     ] = None,
     mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features), knn or full.")] = None,
     encoder: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A run folder, an encoder file or other weights.  [default: the newest pretraining]")
+        str | None,
+        typer.Option(metavar="PATH", help="A run folder, an encoder file or other weights.  [default: the newest finished pretraining]"),
     ] = None,
     data: Data = None,
     out: Out = None,

@@ -163,11 +163,11 @@ def _pretraining_sentence(encoder: EncoderFacts) -> str:
     images = f"{data['pixels']:,} different images of {people}" if data else ""
     if encoder.start and not method.get("name"):
         return f"{network} has the weights of {encoder.start['file']}, which medssl has not trained."
+    before = f", starting from the weights of {encoder.start['file']}" if encoder.start else ""
     if method.get("uses_labels"):
-        return f"{network} was trained with the labels of all its training images{f': {images}' if images else ''}."
+        return f"{network} was trained with the labels of all its training images{f': {images}' if images else ''}{before}."
     how = f" with {method.get('title', method['name'])}" if method else ""
     without = ", without looking at a label" if "uses_labels" in method else ""
-    before = f", starting from the weights of {encoder.start['file']}" if encoder.start else ""
     return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}{before}."
 
 
