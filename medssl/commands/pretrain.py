@@ -61,8 +61,7 @@ def pretrain(
 
     Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess if another process has ended.
     """
-    sets = [*sets, *init_setting(init)]
-    given = flags_and_sets(method, seed, device, sets)
+    given = flags_and_sets(method, seed, device, sets := [*sets, *init_setting(init)])
     sets, auto_batch_size = split_off_auto(sets)
     overrides = flags_and_sets(method, seed, device, sets)
     if resume is not None:
