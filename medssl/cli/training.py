@@ -39,13 +39,17 @@ def pretrain(
     epochs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many times all images are seen.  [default: the preset's]")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Weights to start from: a file as resnet50.a1_in1k.safetensors, or a run.  [default: random]"),
+    ] = None,
     seed: Seed = None,
     device: Device = None,
     resume: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Continue this run from its last checkpoint.")] = None,
     overwrite: Overwrite = False,
     sets: Set = None,
 ) -> None:
-    """Learn an encoder from images alone.
+    """Learn an encoder from images alone, from random numbers or from given weights.
 
     Example: medssl pretrain --data chestxray/
     """
@@ -59,6 +63,7 @@ def pretrain(
             method=method,
             preset=preset,
             out=out,
+            init=init,
             seed=seed,
             device=device,
             resume=resume,
@@ -77,7 +82,8 @@ def finetune(
     ] = None,
     mode: Annotated[str | None, typer.Option(metavar="MODE", help="linear (a probe on the encoder's features), knn or full.")] = None,
     encoder: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A run folder or an encoder file.  [default: the newest finished pretraining]")
+        str | None,
+        typer.Option(metavar="PATH", help="A run folder, an encoder file or other weights.  [default: the newest finished pretraining]"),
     ] = None,
     data: Data = None,
     out: Out = None,

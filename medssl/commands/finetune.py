@@ -14,16 +14,14 @@ import pandas as pd
 import torch
 
 from medssl import plugins
-from medssl.config import Config, merge, parse_overrides, resolve
-from medssl.data.detect import detect
+from medssl.config import Config, merge, parse_overrides
 from medssl.data.label_table import count_labels, label_lines
 from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.sources.medmnist import ordinal
-from medssl.data.split import canonical_labels, parse_labels, seen_counts
+from medssl.data.split import parse_labels, seen_counts
 from medssl.data.tables.join import REMEDY
-from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
@@ -32,7 +30,8 @@ from medssl.evaluate.leakage import learnt_from_labels, refuse_leak, refuse_unte
 from medssl.evaluate.results import Results
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
 from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
-from medssl.finetuning.initialisations import check_same_preparation, load_initialisations, random_initialisation
+from medssl.finetuning.initialisations import load_initialisations, load_start, random_initialisation
+from medssl.finetuning.loading import load_and_configure
 from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
@@ -40,8 +39,9 @@ from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset, with_unseen_test
 from medssl.runs.models_to_track import models_to_track
 from medssl.runs.next_command import command_line, predict_after_finetune
-from medssl.runs.resolve_config import absolute_path, check_place, list_source, settings_of_result
-from medssl.runs.run_dir import CONFIG, RUNS, describe_run, load_config, newest_encoder, open_run
+from medssl.runs.resolve_config import list_source, settings_of_result
+from medssl.runs.run_dir import CONFIG, RUNS, START, describe_run, load_config, newest_encoder, open_run
+from medssl.runs.start import method_of
 from medssl.runs.to_label import name_unseen
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
@@ -67,17 +67,17 @@ def finetune(
     """Compare the encoder with a random one at the label fractions, and return the run folder with results and report. `label`: the label
     column, or several with commas between; `labels`: the fractions.
 
-    Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. `cells`: a folder in which finished
+    Default encoder: the newest finished pretraining in runs/; default data: what it was pretrained on. An `encoder` that medssl has not
+    trained is one of `encoder.foreign`; then `data` must be named, and the preset is chosen by it. `cells`: a folder in which finished
     classifiers are kept, and found again; without it they are kept in the run folder until the run has ended.
 
     Stopped or killed, the same command with the run folder as `out` goes on. Raises UserError for wrong input, Interrupted after Ctrl-C.
     """
     origin = Path(encoder) if encoder else newest_encoder(RUNS)
-    network, card = artefact.load(origin)
     own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
     choice = [f"data.label={json.dumps(label)}"] if label is not None else []
-    config = _configure(card, origin, data, merge(flags, parse_overrides([*sets, *choice])))
+    network, card, config = load_and_configure(reporter, origin, data, merge(flags, parse_overrides([*sets, *choice])))
     given = {"label": label, "labels": labels, "mode": mode, "encoder": origin, "data": data, "seed": seed, "device": device}
     fractions = parse_labels(config.finetune.labels)
     source = _list_labelled_source(config, card)
@@ -102,7 +102,8 @@ def finetune(
                 "finetune", {**given, "encoder": encoder and origin.name, "data": data and readable(Path(data).name)}, sets
             )
             description = _describe(card, dataset, config, source.kind, command, leaks)
-            inits = load_initialisations(config, network, card, test)
+            start = load_start(origin, card, reporter.warn)
+            inits = load_initialisations(config, network, card, test, start, reporter.say)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.column, "labels": config.finetune.labels}
         tags |= data_tags(config, dataset)
@@ -182,22 +183,6 @@ def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, c
     return leaks
 
 
-def _configure(card: dict[str, Any], origin: Path, data: str | None, given: dict[str, Any]) -> Config:
-    """The pretraining's configuration, from its card, with the data's path and the flags over it."""
-    values = dict(card["config"])
-    if data is not None:
-        where = {"path": absolute_path(data), "source": {"name": detect(data)}}
-    else:
-        run = origin if origin.is_dir() else origin.parent
-        if not (run / "config.yaml").is_file():
-            raise UserError(f"{origin} does not name its images. Name the data with --data.")
-        where = {"path": load_config(run).data.path}
-    config = resolve(merge(merge(values, {"data": where}), given))
-    check_place(config.data, origin)
-    check_same_preparation(card, config)
-    return resolve(merge(config.model_dump(), {"finetune": {"labels": canonical_labels(config.finetune.labels)}}))
-
-
 def _experiment(
     config: Config,
     dataset: PreparedDataset,
@@ -245,12 +230,13 @@ def _describe(
         ),
         encoder=EncoderFacts(
             backbone=card["backbone"],
-            method={**card["config"]["method"], **card.get("method", {})},  # earlier cards have no title
+            method=method_of(card),
             weights_sha256=card["weights_sha256"],
             facts=card["facts"],
             provenance=card["provenance"],
             pretraining=seen_counts(card),
             patients=card["data"].get("patients", {}),
+            **({START: card[START]} if START in card else {}),
         ),
         run=RunFacts(preset=config.preset, seed=config.seed, command=command),
         leak_check=leaks,

@@ -12,6 +12,7 @@ from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto,
 from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
 from medssl.pretraining.fit_to_data import training_rows
 from medssl.pretraining.fit_to_images import describe_fitted_length, fit_to_images, is_given
+from medssl.pretraining.from_weights import check_same_weights, follow_weights, init_setting, load_start
 from medssl.pretraining.lengthen import check_longer, is_complete, lengthen, with_length_of
 from medssl.pretraining.time_budget import fit_to_minutes
 from medssl.pretraining.trainer import Training, build_training, check_same_images, restore, training_state
@@ -32,6 +33,7 @@ from medssl.runs.resolve_config import (
     warn_of_table,
 )
 from medssl.runs.run_dir import CONFIG, check_new_run, describe_run, load_config, open_run, write_config, write_description
+from medssl.runs.start import keep_start
 from medssl.runs.to_label import has_labels, write_list
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
@@ -50,15 +52,17 @@ def pretrain(
     out: Path | None = None,
     seed: int | None = None,
     device: str | None = None,
+    init: Path | None = None,
     resume: Path | None = None,
     overwrite: bool = False,
     sets: Sequence[str] = (),
 ) -> Path:
-    """Pretrain an encoder and return its run folder. Processes that torchrun or srun started train together.
+    """Pretrain an encoder and return its run folder. Processes that torchrun or srun started train together. `init`: weights to start
+    from, see `encoder.foreign`.
 
     Raises UserError for wrong input, Interrupted after a stop with a checkpoint, LostProcess if another process has ended.
     """
-    given = flags_and_sets(method, seed, device, sets)
+    given = flags_and_sets(method, seed, device, sets := [*sets, *init_setting(init)])
     sets, auto_batch_size = split_off_auto(sets)
     overrides = flags_and_sets(method, seed, device, sets)
     if resume is not None:
@@ -111,13 +115,14 @@ def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: 
     config, source = resolve_config(reporter, data, preset, overrides)
     if len(source.records) == 1:
         raise UserError(f"{data} has a single image, but pretraining compares images with each other. Name several images with --data.")
-    return config, source
+    return follow_weights(reporter, config, overrides), source
 
 
 def _resume(reporter: Reporter, folder: Path, state: dict[str, Any], data: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
     """The configuration of the run, and its images. `data`: where they are now, if they have been moved."""
     moved = {} if data is None else {"data": {"path": absolute_path(data)}}
     config = _resumed_config(folder, state, merge(moved, overrides))
+    check_same_weights(config, overrides)
     check_place(config.data, folder)
     source = list_source(config.data)
     warn_of_table(reporter, source)
@@ -138,6 +143,8 @@ def _open_folder(stack: ExitStack, reporter: Reporter, out: Path | None, config:
     """A new run folder, locked for this process until the stack is closed."""
     folder = stack.enter_context(open_run(out, "pretrain", config.method.name, overwrite, reporter.warn))
     stack.enter_context(describe_run(folder, config, "pretrain"))
+    if (start := load_start(config)) is not None:
+        keep_start(folder, config, start)
     return folder
 
 
@@ -204,8 +211,9 @@ def _resumed_config(folder: Path, state: dict[str, Any], overrides: dict[str, An
     if settings_of_result(config) != settings_of_result(before):
         raise UserError(
             f"The configuration is not the one that {folder} was started with (config.yaml, a flag or --set). Only "
-            "data.path (--data), data.follow_links, device, tracking, train.workers, train.save_every_steps, train.keep_optimiser, "
-            "train.compile and monitor.on_collapse may differ, and the length of a finished run. Start a new run for anything else."
+            "data.path (--data), data.follow_links, backbone.init (the same weights elsewhere), device, tracking, train.workers, "
+            "train.save_every_steps, train.keep_optimiser, train.compile and monitor.on_collapse may differ, and the length of a finished "
+            "run. Start a new run for anything else."
         )
     return config
 

@@ -217,7 +217,7 @@ def _encoder_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
             unnamed += [] if run.weights in unnamed else [run.weights]
             own = f"encoder {unnamed.index(run.weights) + 1}" if ambiguous or not run.method else ""
         names.setdefault((run.weights, OURS), " · ".join(part for part in (run.method, own) if part and part != run.method.lower()))
-        names |= {(run.weights, init): init for init in run.inits if init not in {OURS, *BASELINES}}
+        names |= {(run.weights, init): init_name(init) for init in run.inits if init not in {OURS, *BASELINES}}
     return names
 
 

@@ -174,7 +174,7 @@ class Finetune(Frozen):
     )
     draws: int = Field(default=5, ge=1, description="How many times the labelled patients are drawn.")
     versus: tuple[str, ...] = Field(
-        default=(), description="Encoders to compare with: run folders, encoder files, or files with weights of a timm network."
+        default=(), description="Encoders to compare with: run folders, encoder files, or weights of other programs."
     )
     ordered: bool = Field(default=False, description="Whether the classes have an order, as grades have.")
     balance: bool = Field(default=False, description="Whether all classes have the same weight, however rare they are.")

@@ -83,6 +83,11 @@ def as_json(card: Mapping[str, Any]) -> bytes:
     return (json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+def is_artefact(path: Path) -> bool:
+    """Whether `path` names an encoder of medssl: a run folder with one, or its `encoder.safetensors`."""
+    return (path / WEIGHTS).is_file() or path.name == WEIGHTS
+
+
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     """The encoder, in evaluation mode on the CPU, and its card. `path`: a run folder or its `encoder.safetensors`.
 

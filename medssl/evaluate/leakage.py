@@ -20,13 +20,11 @@ def learnt_from_labels(card: Mapping[str, Any]) -> bool:
 
 def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool = False) -> LeakCheck | None:
     """Refuse to test an encoder on what it was pretrained on; returns how many patients and images were compared, and how many images
-    leaked: 0, unless leaks are `allowed`. None where the card does not say what pretraining saw.
+    leaked: 0, unless leaks are `allowed`. None where the card does not say all that pretraining saw.
 
     `card["pretraining"]` lists the first 16 hex letters of the patient keys and pixel hashes that pretraining saw. Raises UserError with
     the number of test images found among them.
     """
-    if not has_hashes(card):
-        return None
     seen, patients = Seen.by(card, test_table), test_table["patient"].to_numpy(str)
     leaked = int(seen.rows.sum())
     if leaked and not allowed:
@@ -42,7 +40,7 @@ def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool
             f"{leaked} of {len(test_table)} test images were seen in pretraining{labels}: {len(set(patients[seen.patient]))} patients "
             f"are the same, {int(seen.pixels.sum())} images have the same pixels. The score would be too good. {free} Or {_ALLOW}."
         )
-    return LeakCheck(patients=len(set(patients)), images=len(test_table), leaked=leaked)
+    return LeakCheck(patients=len(set(patients)), images=len(test_table), leaked=leaked) if has_hashes(card) else None
 
 
 def refuse_untestable(

@@ -203,7 +203,7 @@ class DataFacts(_Facts):
 
 
 class EncoderFacts(_Facts):
-    """The encoder, as its card says. `pretraining`: the numbers of "patients" and different "pixels" seen; `patients`: their origin."""
+    """As its card says. `pretraining`: numbers of "patients" and "pixels" seen; `patients`: their origin; `start`: weights before it."""
 
     method: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
@@ -212,6 +212,7 @@ class EncoderFacts(_Facts):
     provenance: dict[str, str] = {}
     pretraining: dict[str, int] = {}
     patients: dict[str, Any] = {}
+    start: dict[str, Any] = {}
 
 
 class RunFacts(_Facts):
@@ -241,8 +242,7 @@ class RunDescription(_Part):
 
 
 class Splits(_Part):
-    """splits.json: keys of the images that were tested and, by the amount of labels, of those that each draw took. `sha256`: of the rest,
-    as JSON."""
+    """splits.json: keys of the images that were tested and, by amount of labels, that each draw took. `sha256`: of the rest as JSON."""
 
     sha256: str
     column: str

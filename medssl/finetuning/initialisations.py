@@ -1,6 +1,6 @@
 """What a fine-tuning starts from: the encoder in question, the same network at random, and any other encoder to stand beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,33 @@ from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate import refuse_leak
 from medssl.nn import Encoder
+from medssl.runs.run_dir import START
+from medssl.runs.start import is_foreign
 
 _RANDOM = 1000  # sets the seed of the random encoder apart from the one that pretraining started from
-_TAKEN = ("pretrained", "random", "pixels")
+_TAKEN = ("pretrained", "random", "pixels", START)
 
 
-def load_initialisations(config: Config, encoder: Encoder, card: Mapping[str, Any], test: pd.DataFrame) -> dict[str, Encoder]:
-    """{name: encoder}, the one in question first; those of `finetune.versus` by the name of their folder or file.
+def load_initialisations(
+    config: Config,
+    encoder: Encoder,
+    card: Mapping[str, Any],
+    test: pd.DataFrame,
+    start: Encoder | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Encoder]:
+    """{name: encoder}, the one in question first; then the weights that its pretraining started from, where it has a `start`; then those of
+    `finetune.versus` by the name of their folder or file. `say`: is told what was found in files of other programs.
 
     Raises UserError where another encoder expects other images, was pretrained on the `test` images, or is none.
     """
-    found = {"pretrained": encoder}
+    found = {"pretrained": encoder} | ({START: start} if start is not None else {})
     for text in config.finetune.versus:
         path = Path(text).absolute()  # "." has a name, too
         name = path.name if path.is_dir() or path.name != artefact.WEIGHTS else path.parent.name
         if name in found or name in _TAKEN:
             raise UserError(f"finetune.versus: {text}: there is another start of the name {name!r}. Rename the folder or the file.")
-        found[name] = _other(path, config, card, test)
+        found[name] = _other(path, config, card, test, say)
     return found
 
 
@@ -51,12 +61,30 @@ def random_initialisation(card: Mapping[str, Any], seed: int, draw: int) -> Enco
     return artefact.build_encoder(backbone, card["channels"], card["size"], mean, std, own).eval()
 
 
-def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame) -> Encoder:
-    if (path / artefact.WEIGHTS).is_file() or path.name == artefact.WEIGHTS:
+def load_start(origin: Path, card: Mapping[str, Any], warn: Callable[[str], None]) -> Encoder | None:
+    """The encoder that the pretraining of the encoder at `origin` started from; None where it started from random numbers, and with a
+    warning where the run keeps it no longer."""
+    if START not in card or is_foreign(card):
+        return None
+    folder = (origin if origin.is_dir() else origin.parent) / START
+    if not folder.is_dir():
+        warn(
+            f"the encoder was pretrained from the weights {card[START]['file']}, but the folder {START}/ with them is not beside it: the "
+            "encoder is not compared with its start. Copy the whole run folder."
+        )
+        return None
+    return artefact.load(folder)[0]
+
+
+def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame, say: Callable[[str], None]) -> Encoder:
+    if artefact.is_artefact(path):
         encoder, its = artefact.load(path)
         check_same_preparation(its, config, f"the encoder {path.name}")
         refuse_leak(its, test, allowed=config.data.leaks == "allow")
         return encoder
-    from medssl.encoder.timm_weights import load_timm  # seconds, and it needs a folder for temporary files
+    from medssl.encoder.foreign import load_foreign  # seconds, and it needs a folder for temporary files
 
-    return load_timm(path, card["channels"], card["size"])
+    loaded = load_foreign(path, card["channels"], card["size"])
+    for line in loaded.lines():
+        say(line)
+    return loaded.encoder

@@ -11,11 +11,11 @@ import torch
 from medssl import methods, plugins
 from medssl.config import Config, to_yaml
 from medssl.data.loader import Batches, Loader, workers_here
-from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.nn import Encoder
 from medssl.nn.sync_norm import synchronise_norms
 from medssl.pretraining.fit_to_data import fit_to_data, training_rows
+from medssl.pretraining.from_weights import initial_encoder
 from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.runs.resolve_config import settings_of_result
 from medssl.train import optimisers
@@ -42,11 +42,12 @@ class Training:
 
 
 def build_training(folder: Path, config: Config, dataset: PreparedDataset, team: Team, start: int = 0) -> Training:
-    """The parts of a pretraining. The configuration and its seed determine the initial weights. `start`: the first step to run."""
+    """The parts of a pretraining. The configuration and its seed determine the initial weights, but those that `backbone.init` names.
+    `start`: the first step to run."""
     device = device_of_process(choose_device(config.device))
     rows = training_rows(config, dataset)
     config = fit_to_data(config, len(rows))
-    method = _build_method(config, dataset, rows, device)
+    method = _build_method(config, dataset, rows, device, start)
     local_views = getattr(method, "local_views", None)
     feed, note = _build_feed(folder, config, dataset, team, rows, device, local_views, start)
     if local_views and local_views.number:
@@ -61,9 +62,8 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     return Training(folder, config, dataset, method, optimiser, feed, plan, start, team, [note])
 
 
-def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, device: torch.device) -> Any:
-    mean, std = channel_statistics(dataset.store, rows)
-    encoder = build_encoder(config.backbone.model_dump(), config.data.channels, config.data.size, mean, std, config.seed)
+def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, device: torch.device, start: int) -> Any:
+    encoder = initial_encoder(config, *channel_statistics(dataset.store, rows), first_step=start)
     encoder.micro_batch = config.train.micro_batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)

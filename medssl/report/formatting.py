@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 from medssl.evaluate import Range, ResultsDocument, Score, SummaryRow, TaskFacts
 
-INITS = {"pretrained": "pretrained", "random": "random initialisation", "pixels": "raw pixels"}
+INITS = {
+    "pretrained": "pretrained",
+    "start": "weights before pretraining",
+    "random": "random initialisation",
+    "pixels": "raw pixels",
+}
 MODES = {"linear": "linear probe", "full": "full fine-tuning", "knn": "nearest neighbours"}
 UNNAMED = "label"  # the column of class folders and of tables that call it so
 _MINUS = "\N{MINUS SIGN}"

@@ -137,7 +137,7 @@ def _main_row(document: ResultsDocument, labels: str) -> SummaryRow:
 
 
 def _sentences(document: ResultsDocument, headline: str) -> list[str]:
-    """What was done and what was found, in three sentences."""
+    """What was done and what was found, in three sentences, or four where pretraining started from weights."""
     task, main, summary = document.task, _main_row(document, headline), document.summary
     draws = max((row.draws for row in summary if row.fraction < 1), default=1)  # all labels are drawn in one way
     repeated = f", in up to {draws} draws of {document.data.origin.units}," if draws > 1 else ""
@@ -149,7 +149,8 @@ def _sentences(document: ResultsDocument, headline: str) -> list[str]:
         f"Then {_TRAINED[main.mode]} with {label_amounts(*dict.fromkeys(row.labels for row in summary))}{repeated} to predict "
         f"{question_in_words(task)}; each classifier was scored once on {tested} {_test_exposure(document.leak_check)}.",
         f"With {label_amounts(headline)} ({format_range(main.n_labels)} images) the encoder reached an AUROC of {score}"
-        f"{_difference_from_random(document, main)}.",
+        f"{_difference_from(document, main, 'random', 'the same network from random initialisation')}.",
+        *([f"{added}."] if (added := _added_by_pretraining(document, main)) else []),
     ]
 
 
@@ -157,13 +158,17 @@ def _pretraining_sentence(encoder: EncoderFacts) -> str:
     """How the encoder was trained. Of a card that does not say whether labels were used, nothing is said about labels."""
     method, backbone, data = encoder.method, encoder.backbone, encoder.pretraining
     network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
+    data = {name: count - encoder.start.get("seen_before", {}).get(name, 0) for name, count in data.items()}
     people = PatientOrigin.by({"patients": encoder.patients}).people(data["patients"]) if data else ""
     images = f"{data['pixels']:,} different images of {people}" if data else ""
+    if encoder.start and not method.get("name"):
+        return f"{network} has the weights of {encoder.start['file']}, which medssl has not trained."
+    before = f", starting from the weights of {encoder.start['file']}" if encoder.start else ""
     if method.get("uses_labels"):
-        return f"{network} was trained with the labels of all its training images{f': {images}' if images else ''}."
+        return f"{network} was trained with the labels of all its training images{f': {images}' if images else ''}{before}."
     how = f" with {method.get('title', method['name'])}" if method else ""
     without = ", without looking at a label" if "uses_labels" in method else ""
-    return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}."
+    return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}{before}."
 
 
 def _test_exposure(leak_check: LeakCheck | None) -> str:
@@ -175,18 +180,25 @@ def _test_exposure(leak_check: LeakCheck | None) -> str:
     return "that neither its pretraining nor its fine-tuning had seen"
 
 
-def _difference_from_random(document: ResultsDocument, main: SummaryRow) -> str:
-    """The difference from the random initialisation, where that was run, and whether its interval includes zero."""
-    wanted = main.labels, main.mode, "random"
+def _added_by_pretraining(document: ResultsDocument, main: SummaryRow) -> str:
+    """What pretraining on these images added to the weights that it started from; "" where it started from random numbers."""
+    name = f"the weights before this pretraining ({document.encoder.start.get('file', 'unknown file')})"
+    found = _difference_from(document, main, "start", name)
+    return f"What pretraining added to the weights that it started from: the AUROC is {found.removeprefix(', ')}" if found else ""
+
+
+def _difference_from(document: ResultsDocument, main: SummaryRow, init: str, name: str) -> str:
+    """The difference from another initialisation, where that was run, and whether its interval includes zero. `name`: what that is."""
+    wanted = main.labels, main.mode, init
     row = next((row for row in document.paired if (row.labels, row.mode, row.versus) == wanted), None)
     if row is None:
         return ""
     size = f"{format_score(abs(row.auroc_gain))} {'more' if row.auroc_gain >= 0 else 'less'}"
     if document.interval.warning:
-        return f", {size} than the same network from random initialisation"
+        return f", {size} than {name}"
     verdict = "does not include zero" if row.low > 0 or row.high < 0 else "includes zero, so it may be chance"
     interval = format_difference_interval(row.low, row.high)
-    return f", {size} than the same network from random initialisation; the interval of that difference ({interval}) {verdict}"
+    return f", {size} than {name}; the interval of that difference ({interval}) {verdict}"
 
 
 def audit_sentences(audit: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -67,11 +67,12 @@ def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None,
     """The page as text. `rows`: those of metrics.jsonl. `pictures`: data URIs of views and neighbours, where they are there."""
     charts, last = draw_curves(rows), _last_values(rows)
     absent = {"curves": not charts, "audit": not audit, **{name: name not in pictures for name in ("views", "neighbours")}}
-    seen, method = seen_counts(card), card["method"]
+    method, start, seen = card["method"], card.get("start", {}), _seen_here(card)
     return render_template(
         "pretraining.html.j2",
         method=method,
         network=card["backbone"].get("model", card["backbone"]["name"]),
+        start=start.get("file", ""),
         images=seen["pixels"],
         people=PatientOrigin.by(card.get("data", {})).people(seen["patients"]),
         steps=int(last.get("step", 0)),
@@ -84,8 +85,16 @@ def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None,
         counts=audit_counts(audit) if audit else {},
         cost=_cost(rows, card),
         command=command,
-        provenance={part: list(flat_facts(card[part])) for part in ("data", "preparation", "provenance", "config") if part in card},
+        provenance={
+            part: list(flat_facts(card[part])) for part in ("data", "preparation", "start", "provenance", "config") if part in card
+        },
     )
+
+
+def _seen_here(card: Mapping[str, Any]) -> dict[str, int]:
+    """How many patients and different images this pretraining has seen, without those that only the weights of its start had seen."""
+    before = card.get("start", {}).get("seen_before", {})
+    return {name: count - before.get(name, 0) for name, count in seen_counts(card).items()}
 
 
 def draw_curves(rows: Rows) -> dict[str, Chart]:
@@ -139,7 +148,7 @@ def _cost(rows: Rows, card: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("training steps", format_duration(seconds)),
         ("speed", f"{before * batch_size / seconds:,.0f} images per second on average, each seen in two views or more"),
-        ("images seen", f"{before * batch_size:,} (each image {before * batch_size / len(card['pretraining']['pixels']):,.1f} times)"),
+        ("images seen", f"{before * batch_size:,} (each image {before * batch_size / _seen_here(card)['pixels']:,.1f} times)"),
         ("device", str(card["config"]["device"])),
     ]
 

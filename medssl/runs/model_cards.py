@@ -20,6 +20,7 @@ from medssl.nn import Encoder
 from medssl.runs.dataset import PreparedDataset
 from medssl.runs.next_command import advised_labels
 from medssl.runs.run_dir import now
+from medssl.runs.start import card_of_start, continued, method_of, network_of, without_path
 
 INTENDED_USE = (
     "Features for research on images prepared in the same way. Not a medical device. The weights may hold traces of single training "
@@ -56,7 +57,7 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
             "pixels": sorted({key[:HASH_LETTERS] for key in table["pixel_hash"]}),
         },
         "advised_labels": advised_labels(config, dataset),
-        "config": _config_without_path(config),
+        "config": without_path(config),
         "facts": {key: value for key, value in facts.items() if value == value},
         "provenance": {"medssl": __version__, "torch": torch.__version__, "finished": now(), "run": folder.name},
         "licence": model_card.LICENCE,
@@ -66,10 +67,10 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
     artefact.save(
         encoder,
         folder,
-        backbone=config.backbone.model_dump(mode="json"),
+        backbone=network_of(config),
         channels=config.data.channels,
         size=config.data.size,
-        card=card,
+        card=continued(card, card_of_start(folder)),
     )
 
 
@@ -89,7 +90,7 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
 
     `origin`: the card of the encoder that the fine-tuning started from.
     """
-    values, encoder = _config_without_path(config), fitted.classifier.encoder
+    values, encoder = without_path(config), fitted.classifier.encoder
     card = ClassifierCard(
         kind=fitted.kind,
         classes=fitted.classes,
@@ -103,7 +104,7 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
         config={key: values[key] for key in ("data", "finetune", "seed")},
         training=fitted.training,
         encoder=EncoderFacts(
-            method=origin["config"]["method"],
+            method=method_of(origin),
             **{key: origin[key] for key in ("weights_sha256", "facts", "provenance")},
             pretraining=seen_counts(origin),
         ),
@@ -117,7 +118,3 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
         intended_use=PREDICTIONS_USE,
     )
     classifier_file.save(folder, fitted.classifier, fitted.statistics, card)
-
-
-def _config_without_path(config: Config) -> dict[str, Any]:
-    return config.model_copy(update={"data": config.data.model_copy(update={"path": ""})}).model_dump(mode="json")

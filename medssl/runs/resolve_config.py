@@ -92,13 +92,14 @@ def resolve_data_config(reporter: Reporter, data: str | None, preset: str | None
 
 def settings_of_result(config: Config) -> Config:
     """The configuration with fixed values for all settings that do not change the result: the data's path and whether links are followed,
-    and those that `--resume --set` may change."""
+    the path of the initial weights (whose digest counts), and those that `--resume --set` may change."""
     free = {
         "data": {"path": "", "follow_links": False},
         "device": "auto",
         "tracking": Tracking().model_dump(),
         "train": {"workers": -1, "save_every_steps": 1, "keep_optimiser": False, "compile": False},
         "monitor": {"on_collapse": "stop"},
+        **({"backbone": {"init": ""}} if "init" in type(config.backbone).model_fields else {}),
     }
     return resolve(merge(config.model_dump(), free))
 

@@ -22,8 +22,8 @@ from medssl.plain_yaml import read_yaml
 from medssl.runs.lock import LOCK, lock_run_dir
 
 RUNS = Path("runs")
-CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
-_OF_A_START = ("views.png", ENVIRONMENT, CONFIG)  # the files of a run that has not trained yet, in the order of deletion
+CONFIG, ENVIRONMENT, START = "config.yaml", "environment.json", "start"
+_OF_A_START = ("views.png", START, ENVIRONMENT, CONFIG)  # what a run has that has not trained yet, in the order of deletion
 _PACKAGES = ("torch", "torchvision", "timm", "monai", "medmnist", "pydicom", "albumentations", "mlflow", "numpy", "scikit-learn", "pillow")
 
 
@@ -133,14 +133,15 @@ def write_description(folder: Path, config: Config, kind: str) -> None:
 
 @contextmanager
 def describe_run(folder: Path, config: Config, kind: str) -> Iterator[None]:
-    """Write the description of a run. If the block fails before any other file than views.png is written, these are deleted again, so that
-    the next run can use the folder."""
+    """Write the description of a run. If the block fails before anything but views.png and the weights of its start is written, these are
+    deleted again, so that the next run can use the folder."""
     write_description(folder, config, kind)
     try:
         yield
     except BaseException:
         with suppress(OSError):
             if {path.name for path in folder.iterdir()} <= {*_OF_A_START, LOCK}:
+                shutil.rmtree(folder / START, ignore_errors=True)
                 for name in _OF_A_START:
                     (folder / name).unlink(missing_ok=True)
         raise

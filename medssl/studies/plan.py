@@ -180,17 +180,24 @@ def _encoder_jobs(study: Study, data: str, name: str) -> Iterator[Job]:
         folder, sets = folder_of_data / f"{mode}-{name}", (f"finetune.draws={study.draws}", *study.set, *data_set.set)
         arguments = {"labels": study.labels, "mode": mode, "encoder": str(path), **common, "out": str(folder), "sets": sets}
         arguments["cells"] = str(Path(study.out) / CELLS)
-        yield Job(f"{data}/{folder.name}", "finetune", folder, arguments, after, _count_classifiers(study, mode))
+        cells = _count_classifiers(study, mode, _from_weights(study, data, name))
+        yield Job(f"{data}/{folder.name}", "finetune", folder, arguments, after, cells)
 
 
-def _count_classifiers(study: Study, mode: str) -> int:
-    """The number of classifiers of one fine-tuning: on the encoder, on random initialisations, on raw pixels. Every draw has its own
-    random initialisation. With all labels all draws are equal, so a deterministic fit is done once: always for raw pixels, and for
-    the encoder unless the whole network is trained."""
+def _from_weights(study: Study, data: str, name: str) -> bool:
+    """Whether the encoder is pretrained from weights, which it is then compared with."""
+    sets = (*study.set, *study.data[data].set, *study.encoders[name].set)
+    return study.encoders[name].encoder is None and any(item.startswith("backbone.init=") for item in sets)
+
+
+def _count_classifiers(study: Study, mode: str, from_weights: bool = False) -> int:
+    """The number of classifiers of one fine-tuning: on the encoder and on the weights that it started from, on random initialisations, on
+    raw pixels. Every draw has its own random initialisation. With all labels all draws are equal, so a deterministic fit is done once:
+    always for raw pixels, and for the encoder unless the whole network is trained."""
     fractions = parse_labels(study.labels)
     draws = [_count_draws(study, fraction) for fraction in fractions]
     once = sum(1 if fraction.share == 1 else n for fraction, n in zip(fractions, draws, strict=True))
-    return (sum(draws) if mode == "full" else once) + sum(draws) + once
+    return (sum(draws) if mode == "full" else once) * (2 if from_weights else 1) + sum(draws) + once
 
 
 def _count_draws(study: Study, fraction: LabelFraction) -> int:

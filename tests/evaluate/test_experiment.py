@@ -226,7 +226,8 @@ def test_a_test_patient_or_a_test_image_seen_in_pretraining_is_refused() -> None
         UserError, match=r"^2 of 4 test images were seen in pretraining: 1 patients are the same, 0 images.*data\.leaks=allow"
     ):
         refuse_leak(patient, table)
-    assert refuse_leak(patient, table, allowed=True).leaked == 2
+    allowed = refuse_leak(patient, table, allowed=True)
+    assert allowed is not None and allowed.leaked == 2
     pixels = {"pretraining": {"patients": [], "pixels": [hexed("pixels", i)[:16] for i in range(3)]}}
     with pytest.raises(UserError, match=r"^3 of 4 .* 0 patients are the same, 3 images have the same pixels"):
         refuse_leak(pixels, table)

@@ -118,6 +118,31 @@ def test_nothing_is_said_of_labels_where_the_card_does_not_say_whether_the_encod
     assert "An encoder (resnet18) was pretrained with pnnclr on 1,549 different images of 368 patients." in shown
 
 
+def test_the_page_says_what_pretraining_added_to_the_weights_that_it_started_from() -> None:
+    document = a_document()
+    document["encoder"]["start"] = {"file": "resnet18.a1_in1k.pth", "seen_before": {"patients": 68, "pixels": 549}}
+    gain = {"fraction": 0.1, "labels": "10pct", "mode": "linear", "versus": "start", "auroc_gain": -0.012, "low": -0.03, "high": 0.004}
+    document["paired"].append({**gain, "p_delong": None})
+    shown = Page(render(document)).shown
+    assert (
+        "pretrained with pNNCLR on 1,000 different images of 300 patients, without looking at a label, starting from the weights" in shown
+    )
+    assert (
+        "What pretraining added to the weights that it started from: the AUROC is 0.012 less than the weights before this pretraining "
+        "(resnet18.a1_in1k.pth); the interval of that difference (\N{MINUS SIGN}0.030 to +0.004) includes zero, so it may be chance."
+        in shown
+    )
+    assert "AUROC gained over weights before pretraining" in shown
+
+
+def test_of_foreign_weights_the_page_claims_no_pretraining() -> None:
+    document = a_document()
+    document["encoder"] |= {"start": {"file": "resnet18.a1_in1k.pth"}, "method": {"name": "", "title": "weights of resnet18.a1_in1k.pth"}}
+    shown = Page(render(document)).shown
+    assert "An encoder (resnet18) has the weights of resnet18.a1_in1k.pth, which medssl has not trained." in shown
+    assert "What pretraining added" not in shown
+
+
 def test_an_unfavourable_result_is_reported_as_plainly() -> None:
     document = a_document()
     document["paired"][1].update(auroc_gain=-0.02, low=-0.06, high=0.0201)

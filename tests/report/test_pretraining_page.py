@@ -51,6 +51,20 @@ def test_the_page_says_what_was_done_with_the_last_value_of_each_metric(tmp_path
     assert page.count("data:image/png;base64,") == 2 and "images of patients" in page
 
 
+def test_the_page_names_the_weights_that_the_training_started_from_and_counts_its_own_images(tmp_path: Path) -> None:
+    start = {
+        "file": "resnet18.a1_in1k.pth",
+        "adapted": ["conv1.weight: 3 to 1 channels, summed"],
+        "seen_before": {"patients": 0, "pixels": 3},
+    }
+    page = page_of(a_run(tmp_path, {**CARD, "start": start}))
+    assert (
+        "on 1 different images of 2 patients, without looking at a label, starting from the weights of resnet18.a1_in1k.pth: 30 steps"
+        in page
+    )
+    assert "conv1.weight: 3 to 1 channels, summed" in page
+
+
 def test_time_and_cost_come_from_the_measured_speeds(tmp_path: Path) -> None:
     # 10 steps of 8 images at 4/s, then 20 at 8/s: 20 + 10 + 10 seconds.
     page = page_of(a_run(tmp_path))

@@ -50,6 +50,12 @@ def test_jobs_and_cells_are_those_counted_by_hand(read):
     assert sum(cells.values()) == 6 * 38 + 6 * 40
 
 
+def test_an_encoder_from_weights_has_one_more_model_to_compare_with(read):
+    study = read("  simclr: {method: simclr}", "  simclr: {method: simclr, set: [backbone.init=resnet18.pth]}")
+    cells = {job.name: job.cells for job in plan_jobs(study) if job.command == "finetune"}
+    assert cells["nih/linear-simclr"] == cells["nih/linear-pnnclr"] + (4 + 4 + 3 + 1)
+
+
 def test_a_job_says_what_the_command_line_would(read):
     jobs = {job.name: job for job in plan_jobs(read())}
     assert jobs["pneumonia/pretrain-pnnclr"].arguments == {

@@ -35,7 +35,7 @@ def build(texts: Iterable[str]) -> dict[str, Any]:
 def contains(bloom: Mapping[str, Any], texts: Iterable[str]) -> Bool[np.ndarray, " texts"]:
     """Whether each of the texts is in the set."""
     found = np.unpackbits(np.frombuffer(base64.b64decode(bloom["filter"]), np.uint8), count=bloom["bits"]).astype(bool)
-    return found[_places(list(texts), bloom["bits"], bloom["rounds"])].all(axis=1)
+    return np.asarray(found[_places(list(texts), bloom["bits"], bloom["rounds"])].all(axis=1))
 
 
 def _places(texts: list[str], bits: int, rounds: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Which rows of a store show what an encoder has seen in its pretraining, by the keyed hashes on the encoder's card.
 
 `card["pretraining"]` has an entry for `patients` and one for `pixels`. Each is a list of hashes. Of an exported encoder it is a Bloom
-filter of them (`bloom.build`), or only their number: {"count": n}.
+filter of them (`bloom.build`), or only their number: {"count": n}. An encoder that continues from an exported one has both:
+{"count": n, "parts": [its own, those of the other]}.
 """
 
 from __future__ import annotations
@@ -42,15 +43,39 @@ class Seen:
 
 def seen_counts(card: Mapping[str, Any]) -> dict[str, int]:
     """How many `patients` and `pixels` (images with different pixels) pretraining has seen."""
-    return {name: entry["count"] if isinstance(entry, Mapping) else len(entry) for name, entry in card["pretraining"].items()}
+    return {name: _count(entry) for name, entry in card["pretraining"].items()}
 
 
 def has_hashes(card: Mapping[str, Any]) -> bool:
     """Whether the card can say which patients and images pretraining has seen. An encoder exported without hashes cannot."""
-    return all(not isinstance(entry, Mapping) or "filter" in entry for entry in card["pretraining"].values())
+    return all(map(_has_hashes, card["pretraining"].values()))
+
+
+def join_seen(own: Any, earlier: Any) -> Any:
+    """One entry for what two pretrainings have seen, one after the other."""
+    if isinstance(own, Mapping) or isinstance(earlier, Mapping):
+        return {"count": _count(own) + _count(earlier), "parts": [own, earlier]}
+    return sorted({*own, *earlier})
+
+
+def without_lists(entry: Any) -> dict[str, Any]:
+    """The entry with Bloom filters instead of lists."""
+    if not isinstance(entry, Mapping):
+        return bloom.build(entry)
+    return {**entry, "parts": [without_lists(part) for part in entry["parts"]]} if "parts" in entry else dict(entry)
+
+
+def _count(entry: Any) -> int:
+    return entry["count"] if isinstance(entry, Mapping) else len(entry)
+
+
+def _has_hashes(entry: Any) -> bool:
+    return not isinstance(entry, Mapping) or "filter" in entry or all(map(_has_hashes, entry.get("parts", [{}])))
 
 
 def _contains(entry: Any, hashes: np.ndarray) -> np.ndarray:
     if not isinstance(entry, Mapping):
         return np.isin(hashes, entry)
+    if "parts" in entry:
+        return np.any([_contains(part, hashes) for part in entry["parts"]], axis=0)
     return bloom.contains(entry, hashes) if "filter" in entry else np.zeros(len(hashes), bool)

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from medssl.data.split import bloom, seen_counts
+from medssl.data.split import seen_counts, without_lists
 from medssl.encoder.artefact import SCHEMA
 from medssl.encoder.model_card import CITATION, LICENCE
 
@@ -46,4 +46,4 @@ def _pretraining(card: Mapping[str, Any], with_hashes: bool) -> dict[str, Any]:
     counts = {name: {"count": count} for name, count in seen_counts(card).items()}
     if not with_hashes:
         return counts
-    return {name: dict(entry) if isinstance(entry, Mapping) else bloom.build(entry) for name, entry in card["pretraining"].items()}
+    return {name: without_lists(entry) for name, entry in card["pretraining"].items()}

@@ -11,6 +11,7 @@ from medssl.data.split import Seen, bloom, has_hashes, seen_counts
 from medssl.encoder.export.public import public_card
 from medssl.errors import UserError
 from medssl.evaluate.leakage import refuse_leak
+from medssl.runs.start import continued
 
 FAULTS = {"a filter with a tenth of the bits": ("data/split/bloom.py", "math.ceil(-len(known)", "math.ceil(-0.1 * len(known)")}
 
@@ -34,6 +35,24 @@ def test_the_filter_has_the_size_of_the_formula_and_none_of_the_texts():
     assert found["bits"] == math.ceil(1000 * 6 * math.log(10) / math.log(2) ** 2) == 28756
     assert found["rounds"] == 20
     assert not any(text in json.dumps(found) for text in known)
+
+
+def test_an_encoder_that_continues_from_an_exported_one_has_seen_what_both_have_seen():
+    earlier = {"patients": letters(range(300)), "pixels": letters(range(300))}
+    own = {"patients": letters(range(290, 310)), "pixels": letters(range(5000, 5010))}
+    table = pd.DataFrame({name: [f"{text}{'0' * 16}" for text in letters([0, 305, 9000])] for name in ("patient", "pixel_hash")})
+    for hashes in (True, False):
+        start = public_card({"backbone": {}, "method": {}, "start": {}, "pretraining": earlier}, with_hashes=hashes)
+        card = continued({"method": {"uses_labels": False}, "pretraining": own}, {"method": {}, "start": {}, **start})
+        assert seen_counts(card) == {"patients": 320, "pixels": 310}
+        assert card["start"]["seen_before"] == {"patients": 300, "pixels": 300}
+        assert np.array_equal(Seen.by(card, table).patient, [hashes, True, False])
+        assert has_hashes(card) == hashes
+        shared = public_card({"backbone": {}, **card}, with_hashes=True)
+        assert np.array_equal(Seen.by(shared, table).patient, [hashes, True, False])
+        assert not any(text in json.dumps(shared) for text in own["patients"])
+        with pytest.raises(UserError, match=f"{1 + hashes} of 3 test images were seen in pretraining"):
+            refuse_leak(card, table)
 
 
 def test_the_leaks_that_a_list_shows_are_those_that_a_filter_shows():

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from timm.models import adapt_input_conv
 from timm.models.vision_transformer import checkpoint_filter_fn
 
-from medssl.encoder.timm_weights import load_timm
+from medssl.encoder.foreign import load_foreign
 from medssl.errors import UserError
 
 MODEL, MEAN, STD = "test_resnet", 0.5, 0.5  # timm's record of the network, for each colour
@@ -53,7 +53,7 @@ def own_features(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor
 def test_the_features_are_those_of_timm(trained, tmp_path, suffix, classifier, channels):
     file = written(trained, tmp_path / f"{MODEL}.mine{suffix}", classifier)
     images = torch.rand(2, channels, 32, 32)
-    encoder = load_timm(file, channels, 32)
+    encoder = load_foreign(file, channels, 32).encoder
     assert not encoder.training
     torch.testing.assert_close(encoder(images), own_features(trained, images), rtol=1e-4, atol=1e-5)
 
@@ -62,8 +62,8 @@ def test_the_features_are_those_of_timm(trained, tmp_path, suffix, classifier, c
 def test_a_grey_image_gives_what_the_same_image_in_three_equal_colours_gives(trained, tmp_path):
     file = written(trained, tmp_path / f"{MODEL}.safetensors")
     grey = torch.rand(2, 1, 32, 32)
-    colour = load_timm(file, 3, 32)(grey.repeat(1, 3, 1, 1))
-    torch.testing.assert_close(load_timm(file, 1, 32)(grey), colour, rtol=1e-3, atol=1e-4)
+    colour = load_foreign(file, 3, 32).encoder(grey.repeat(1, 3, 1, 1))
+    torch.testing.assert_close(load_foreign(file, 1, 32).encoder(grey), colour, rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def test_a_folder_as_hubs_give_it_names_its_architecture(trained, tmp_path):
     (tmp_path / "hub" / "config.json").write_text(json.dumps({"architecture": MODEL}))
     images = torch.rand(2, 3, 32, 32)
     for path in (tmp_path / "hub", tmp_path / "hub" / "model.safetensors"):
-        torch.testing.assert_close(load_timm(path, 3, 32)(images), own_features(trained, images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(load_foreign(path, 3, 32).encoder(images), own_features(trained, images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [64, 160, 224])
@@ -86,7 +86,7 @@ def test_a_transformer_of_another_size_has_its_places_as_timm_moves_them(tmp_pat
     own.load_state_dict(checkpoint_filter_fn(tensors, own), strict=True)
     images = torch.rand(2, 3, size, size)
     expected = own.forward_head(own.forward_features((images - 0.5) / 0.5), pre_logits=True)
-    torch.testing.assert_close(load_timm(file, 3, size)(images), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(load_foreign(file, 3, size).encoder(images), expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -94,20 +94,24 @@ def test_weights_of_a_torch_that_did_not_count_batches_are_whole(trained, tmp_pa
     tensors = {name: tensor for name, tensor in trained.state_dict().items() if not name.endswith("num_batches_tracked")}
     save_file(tensors, file := tmp_path / f"{MODEL}.old.safetensors")
     images = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(load_timm(file, 3, 32)(images), own_features(trained, images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(load_foreign(file, 3, 32).encoder(images), own_features(trained, images), rtol=1e-4, atol=1e-5)
 
 
 def test_another_architecture_a_missing_and_a_surplus_tensor_are_refused_by_name(trained, tmp_path):
     other = written(trained, tmp_path / "resnet10t.mine.safetensors")
-    with pytest.raises(UserError, match=r"resnet10t\.mine\.safetensors does not fit timm's resnet10t: \d+ tensors .* as '"):
-        load_timm(other, 3, 32)
+    with pytest.raises(UserError, match=r"resnet10t\.mine\.safetensors does not fit timm's resnet10t: .*; \d+ of another shape \("):
+        load_foreign(other, 3, 32)
     tensors = {name: t for name, t in trained.state_dict().items() if name != "layer2.0.conv1.weight"}
     save_file(tensors, tmp_path / f"{MODEL}.a.safetensors")
     save_file({**trained.state_dict(), "surplus": torch.ones(1)}, tmp_path / f"{MODEL}.b.safetensors")
     save_file({**trained.state_dict(), "conv1.0.weight": torch.ones(1, 3, 3, 3)}, tmp_path / f"{MODEL}.c.safetensors")
-    for letter, name in (("a", r"layer2\.0\.conv1\.weight"), ("b", "surplus"), ("c", r"conv1\.0\.weight")):
-        with pytest.raises(UserError, match=f"{MODEL}.{letter}.safetensors does not fit timm's {MODEL}: 1 tensors .* as '{name}'"):
-            load_timm(tmp_path / f"{MODEL}.{letter}.safetensors", 3, 32)
+    for letter, said in (
+        ("a", r"1 missing \(layer2\.0\.conv1\.weight\)\. "),
+        ("b", r"1 left over \(surplus\)\. "),
+        ("c", r"1 of another shape \(conv1\.0\.weight: \(1, 3, 3, 3\) for \(16, 3, 3, 3\)\)\. "),
+    ):
+        with pytest.raises(UserError, match=f"{MODEL}.{letter}.safetensors does not fit timm's {MODEL}: {said}"):
+            load_foreign(tmp_path / f"{MODEL}.{letter}.safetensors", 3, 32)
 
 
 class Harm:
@@ -119,11 +123,13 @@ def test_code_in_a_file_does_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / f"{MODEL}.pth"
     torch.save({"state_dict": Harm()}, file)
-    with pytest.raises(UserError, match=rf"{MODEL}\.pth cannot be read as weights: UnpicklingError\. Only tensors are loaded, never code"):
-        load_timm(file, 3, 32)
+    with pytest.raises(
+        UserError, match=rf"{MODEL}\.pth cannot be read as weights: it holds an object of getattr\. Only tensors are loaded, never code"
+    ):
+        load_foreign(file, 3, 32)
     file.write_bytes(pickle.dumps(Harm()))
     with pytest.raises(UserError, match="cannot be read as weights"):
-        load_timm(file, 3, 32)
+        load_foreign(file, 3, 32)
     assert not (tmp_path / "harm").exists()
 
 
@@ -131,17 +137,17 @@ def test_torn_files_and_files_of_no_tensors_are_refused(trained, tmp_path):
     file = written(trained, tmp_path / f"{MODEL}.safetensors")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot be read as weights"):
-        load_timm(file, 3, 32)
+        load_foreign(file, 3, 32)
     torch.save([1, 2], tmp_path / f"{MODEL}.pt")
-    with pytest.raises(UserError, match="does not fit"):
-        load_timm(tmp_path / f"{MODEL}.pt", 3, 32)
+    with pytest.raises(UserError, match="holds no tensors by name"):
+        load_foreign(tmp_path / f"{MODEL}.pt", 3, 32)
 
 
 def test_names_that_say_nothing_are_refused_with_the_nearest_one(trained, tmp_path):
     with pytest.raises(UserError, match=r"timm has no model 'tset_resnet'\. .*test_resnet"):
-        load_timm(written(trained, tmp_path / "tset_resnet.safetensors"), 3, 32)
+        load_foreign(written(trained, tmp_path / "tset_resnet.safetensors"), 3, 32)
     with pytest.raises(UserError, match=r"No encoder at .*nowhere\.pth"):
-        load_timm(tmp_path / "nowhere.pth", 3, 32)
+        load_foreign(tmp_path / "nowhere.pth", 3, 32)
     (tmp_path / f"{MODEL}.onnx").write_bytes(b"")
-    with pytest.raises(UserError, match=rf"{MODEL}\.onnx is no file of weights"):
-        load_timm(tmp_path / f"{MODEL}.onnx", 3, 32)
+    with pytest.raises(UserError, match=rf"{MODEL}\.onnx is a program of ONNX"):
+        load_foreign(tmp_path / f"{MODEL}.onnx", 3, 32)
