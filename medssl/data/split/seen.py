@@ -70,7 +70,9 @@ def _count(entry: Any) -> int:
 
 
 def _has_hashes(entry: Any) -> bool:
-    return not isinstance(entry, Mapping) or "filter" in entry or all(map(_has_hashes, entry.get("parts", [{}])))
+    if isinstance(entry, Mapping) and "parts" in entry:
+        return all(map(_has_hashes, entry["parts"]))
+    return not isinstance(entry, Mapping) or "filter" in entry
 
 
 def _contains(entry: Any, hashes: np.ndarray) -> np.ndarray:
