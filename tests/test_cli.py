@@ -51,7 +51,7 @@ def calls(monkeypatch):
 
         return called
 
-    for name in ("prepare", "pretrain", "finetune", "predict", "report", "study", "demo", "settings"):
+    for name in ("prepare", "pretrain", "finetune", "predict", "export", "report", "study", "demo", "settings"):
         module = types.ModuleType(name)
         setattr(module, name, command(name))
         monkeypatch.setitem(sys.modules, f"medssl.commands.{name}", module)
@@ -120,6 +120,21 @@ def ended(*args):
                 "sets": ["a=b"],
             },
         ),
+        ("export --format timm --out o", "export", {"name": "timm", "out": Path("o")}),
+        (
+            "export --encoder e --format onnx --out o --with-preparation --with-hashes --licence L --sign k --overwrite",
+            "export",
+            {
+                "encoder": "e",
+                "name": "onnx",
+                "out": Path("o"),
+                "with_preparation": True,
+                "with_hashes": True,
+                "licence": "L",
+                "key": Path("k"),
+                "overwrite": True,
+            },
+        ),
         ("report a b --out o --overwrite", "report", {"runs": [Path("a"), Path("b")], "out": Path("o"), "overwrite": True}),
         ("study f.yaml --dry-run --jobs 2", "study", {"file": Path("f.yaml"), "dry_run": True, "jobs": 2}),
         ("demo --out o --overwrite", "demo", {"out": Path("o"), "overwrite": True}),
@@ -168,7 +183,7 @@ def test_a_command_line_that_is_wrong_ends_with_2(calls, capsys, line):
     assert calls.made == []
 
 
-@pytest.mark.parametrize("command", ["pretrain", "finetune", "demo", "doctor", "settings"])
+@pytest.mark.parametrize("command", ["pretrain", "finetune", "export", "demo", "doctor", "settings"])
 def test_a_command_has_at_most_ten_flags_and_an_example(command, capsys):
     assert ended(command, "--help") == 0
     text = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from browser import Browser, chromium
+from exporting import agree, make_encoder
 from markdown.extensions.toc import slugify
 
 from medssl import plugins
+from medssl.cli import app
 from medssl.config import Config, Frozen
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,19 +148,36 @@ def test_every_setting_in_the_pages_exists() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # MONAI warns of its own readers
+@pytest.mark.filterwarnings("ignore")  # MONAI warns of its own readers, torch's exporters of themselves
 def test_the_python_examples_run_on_an_encoder(
-    pretrained: tuple[Path, Any], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "runs").mkdir()
-    shutil.copytree(pretrained[0], tmp_path / "runs/chest")
+    """With the commands between them. The encoder has the mean and the standard deviation of the page, and no training."""
+    (tmp_path / "runs/chest").mkdir(parents=True)
+    values = {"mean": (0.495,), "std": (0.255,)}
+    encoder, _ = make_encoder(tmp_path / "runs/chest", {"name": "timm", "model": "resnet18", "stem": "own"}, 1, 32, **values)
+    (tmp_path / "runs/chest/config.yaml").touch()  # by which the command knows a finished run
     shutil.copy(min(pictures.rglob("*.png")), tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs/how_to/use_the_encoder.md").read_text("utf-8")
-    names: dict[str, Any] = {}
-    for block in (found["code"] for found in _FENCE.finditer(page) if found["language"] == "python"):
-        exec(block, names)  # noqa: S102 - our own page
-    assert capsys.readouterr().out == "(1, 16)\n"
+    images = torch.rand(2, 1, 32, 32)
+    names: dict[str, Any] = {"images": images, **{name: value[0] for name, value in values.items()}}
+    exported, compared = 0, 0
+    for block in _FENCE.finditer((ROOT / "README.md").read_text("utf-8") + page):
+        for line in block["code"].splitlines() if block["language"] == "" else ():
+            if line.startswith("medssl export "):
+                with pytest.raises(SystemExit) as ended:
+                    app([*shlex.split(line)[1:], "--overwrite"])
+                assert ended.value.code == 0, line
+                exported += 1
+        if block["language"] == "python":
+            names.pop("features", None)
+            exec(block["code"], names)  # noqa: S102 - our own pages
+            if "encoder" not in names:  # the later blocks have images of their own
+                assert agree(names["features"], encoder, images, 1e-4)
+                compared += 1
+    assert (exported, compared) == (9, 6)
+    assert "\n(1, 512)\n" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,6 @@ Typer's rich help is off, as it takes 0.4 seconds.
 from medssl.cli.app import app, main
 
 # isort: off
-from medssl.cli import training, results, help, jobs  # in the order of the help
+from medssl.cli import training, encoders, results, help, jobs  # in the order of the help
 
-__all__ = ["app", "help", "jobs", "main", "results", "training"]
+__all__ = ["app", "encoders", "help", "jobs", "main", "results", "training"]

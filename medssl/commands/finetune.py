@@ -21,7 +21,7 @@ from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.sources.medmnist import ordinal
-from medssl.data.split import canonical_labels, parse_labels
+from medssl.data.split import canonical_labels, parse_labels, seen_counts
 from medssl.data.tables.join import REMEDY
 from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError
@@ -153,10 +153,19 @@ def _explain_stop(command: str) -> Iterator[None]:
         raise Interrupted(f"Stopped. The fitted classifiers are kept. Continue with: {command}", signal.SIGINT) from None
 
 
-def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin) -> LeakCheck:
-    """How many test images were seen in pretraining. Raises UserError where there are some, unless `data.leaks` allows them."""
+def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin) -> LeakCheck | None:
+    """How many test images were seen in pretraining; None where the card cannot tell. Raises UserError where there are some, unless
+    `data.leaks` allows them."""
     leaks = refuse_leak(card, test, allowed=config.data.leaks == "allow")
-    reporter.say(f"leaks     {leaks.leaked} of {leaks.images} test images, of {origin.people(leaks.patients)}, were seen in pretraining")
+    if leaks is None:
+        reporter.warn(
+            "the encoder was exported without the hashes of its training images (medssl export --with-hashes): whether it has seen test "
+            "images cannot be told"
+        )
+    else:
+        reporter.say(
+            f"leaks     {leaks.leaked} of {leaks.images} test images, of {origin.people(leaks.patients)}, were seen in pretraining"
+        )
     if learnt_from_labels(card):
         reporter.warn(
             "the encoder was pretrained with the labels of its images: its scores depend on all of them, not only on the drawn labels"
@@ -165,7 +174,7 @@ def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, c
         reporter.warn(
             "the encoder was pretrained without knowing patients: whether it has seen other images of the test patients cannot be told"
         )
-    if leaks.leaked:
+    if leaks is not None and leaks.leaked:
         reporter.warn("leaks are allowed (data.leaks): the scores are too good, and the results say so")
     return leaks
 
@@ -218,7 +227,9 @@ def _experiment(
     )
 
 
-def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, kind: str, command: str, leaks: LeakCheck) -> RunDescription:
+def _describe(
+    card: dict[str, Any], dataset: PreparedDataset, config: Config, kind: str, command: str, leaks: LeakCheck | None
+) -> RunDescription:
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
     audit = dataset.store.path / "audit.json"
     return RunDescription(
@@ -235,7 +246,7 @@ def _describe(card: dict[str, Any], dataset: PreparedDataset, config: Config, ki
             weights_sha256=card["weights_sha256"],
             facts=card["facts"],
             provenance=card["provenance"],
-            pretraining={key: len(value) for key, value in card["pretraining"].items()},
+            pretraining=seen_counts(card),
             patients=card["data"].get("patients", {}),
         ),
         run=RunFacts(preset=config.preset, seed=config.seed, command=command),
@@ -264,9 +275,9 @@ def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     test, warning = document.task.test, document.interval.warning
     reporter.say(f"predicts  {question_in_words(document.task)}")
     tested = document.data.origin.count(test.n_labels, test.n_patients)
-    leaked = document.leak_check is not None and document.leak_check.leaked
     unseen = "; none of these images was seen" if document.data.origin.all_unknown else ", never seen"
-    reporter.say(f"test      {tested}" + ("" if leaked else f"{unseen} in pretraining or fitting"))
+    known = document.leak_check is not None and not document.leak_check.leaked
+    reporter.say(f"test      {tested}" + (f"{unseen} in pretraining or fitting" if known else ""))
     if warning:
         reporter.warn(warning)
     for row in document.summary:

@@ -1,4 +1,5 @@
 """The encoder as a file: `encoder.safetensors` with the weights, and `card.json` with all that is needed to use the weights correctly.
+`MODEL_CARD.md` says the same for people.
 
 Loading is strict: another architecture, a missing or surplus tensor, another digest or another probe output is an error, so weights are
 never random by mistake. The probe is an image computed by a formula; the card holds the encoder's features of that image.
@@ -7,6 +8,7 @@ never random by mistake. The probe is an image computed by a formula; the card h
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
 from medssl import plugins
+from medssl.encoder import model_card, signature
 from medssl.errors import UserError
 from medssl.files import write_atomically
 from medssl.nn import Encoder
 
 FORMAT = 1
+SCHEMA = "medssl-encoder-card-2"  # the entries of the card; cards without it are of the first version
 WEIGHTS, CARD = "encoder.safetensors", "card.json"
 _TOLERANCE = 1e-3
 
@@ -58,6 +62,7 @@ def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: 
     weights = dump_tensors({name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()})
     full_card = {
         "format": FORMAT,
+        "schema": SCHEMA,
         "backbone": backbone,
         "channels": channels,
         "size": size,
@@ -69,13 +74,19 @@ def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: 
         **card,
     }
     write_atomically(folder / WEIGHTS, weights)
-    write_atomically(folder / CARD, (json.dumps(full_card, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_atomically(folder / model_card.NAME, model_card.render(full_card).encode())
+    write_atomically(folder / CARD, as_json(full_card))
+
+
+def as_json(card: Mapping[str, Any]) -> bytes:
+    """The content of card.json."""
+    return (json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     """The encoder, in evaluation mode on the CPU, and its card. `path`: a run folder or its `encoder.safetensors`.
 
-    Raises UserError if there is no encoder, or if weights and card do not belong together.
+    Raises UserError if there is no encoder, if weights and card do not belong together, or if the card was changed after it was signed.
     """
     folder = path if path.is_dir() else path.parent
     weights_file = folder / WEIGHTS if path.is_dir() else path
@@ -86,6 +97,7 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
         card = json.loads((folder / CARD).read_text("utf-8"))
         if card["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
             raise UserError(f"{weights_file} is not the file that {CARD} describes (format or SHA-256 differ). Copy both again.")
+        signature.check(card)
         mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
         encoder = build_encoder(card["backbone"], card["channels"], card["size"], mean, std, seed=0)
         encoder.load_state_dict(load_tensors(weights), strict=True)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.data.split import Seen, class_shares
+from medssl.data.split import Seen, class_shares, has_hashes
 from medssl.errors import UserError
 from medssl.evaluate.schema import LeakCheck
 
@@ -18,13 +18,15 @@ def learnt_from_labels(card: Mapping[str, Any]) -> bool:
     return card.get("method", {}).get("uses_labels", False)
 
 
-def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool = False) -> LeakCheck:
+def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool = False) -> LeakCheck | None:
     """Refuse to test an encoder on what it was pretrained on; returns how many patients and images were compared, and how many images
-    leaked: 0, unless leaks are `allowed`.
+    leaked: 0, unless leaks are `allowed`. None where the card does not say what pretraining saw.
 
     `card["pretraining"]` lists the first 16 hex letters of the patient keys and pixel hashes that pretraining saw. Raises UserError with
     the number of test images found among them.
     """
+    if not has_hashes(card):
+        return None
     seen, patients = Seen.by(card, test_table), test_table["patient"].to_numpy(str)
     leaked = int(seen.rows.sum())
     if leaked and not allowed:

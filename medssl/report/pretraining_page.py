@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.data.patients import PatientOrigin
+from medssl.data.split import seen_counts
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError
 from medssl.files import write_atomically
@@ -66,13 +67,13 @@ def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None,
     """The page as text. `rows`: those of metrics.jsonl. `pictures`: data URIs of views and neighbours, where they are there."""
     charts, last = draw_curves(rows), _last_values(rows)
     absent = {"curves": not charts, "audit": not audit, **{name: name not in pictures for name in ("views", "neighbours")}}
-    data, method = card["pretraining"], card["method"]
+    seen, method = seen_counts(card), card["method"]
     return render_template(
         "pretraining.html.j2",
         method=method,
         network=card["backbone"].get("model", card["backbone"]["name"]),
-        images=len(data["pixels"]),
-        people=PatientOrigin.by(card.get("data", {})).people(len(data["patients"])),
+        images=seen["pixels"],
+        people=PatientOrigin.by(card.get("data", {})).people(seen["patients"]),
         steps=int(last.get("step", 0)),
         batch_size=card["config"]["train"]["batch_size"],
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},

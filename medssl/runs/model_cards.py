@@ -10,10 +10,10 @@ import torch
 
 from medssl import __version__, methods
 from medssl.config import Config
-from medssl.data.split import HASH_LETTERS
+from medssl.data.split import HASH_LETTERS, seen_counts
 from medssl.data.store import contract
 from medssl.data.volume_slices import store_has_slices
-from medssl.encoder import artefact
+from medssl.encoder import artefact, model_card
 from medssl.evaluate import EncoderFacts, Kind
 from medssl.evaluate.models import Classifier, ClassifierCard, Statistics, TrainingFacts, classifier_file
 from medssl.nn import Encoder
@@ -33,7 +33,8 @@ PREDICTIONS_USE = (
 
 
 def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encoder: Encoder, facts: Mapping[str, float]) -> None:
-    """Write encoder.safetensors and card.json. The card holds no path, only keyed hashes of the training patients and of their pixels.
+    """Write encoder.safetensors, card.json and MODEL_CARD.md. The cards hold no path; card.json has keyed hashes of the training patients
+    and of their pixels.
 
     `facts`: the last metrics of the training. "method" in the card has the title of the method and whether it uses labels, as a report
     may be written by an installation without that method.
@@ -58,7 +59,8 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
         "config": _config_without_path(config),
         "facts": {key: value for key, value in facts.items() if value == value},
         "provenance": {"medssl": __version__, "torch": torch.__version__, "finished": now(), "run": folder.name},
-        "licence": "as the training data allows; medssl claims none",
+        "licence": model_card.LICENCE,
+        "citation": model_card.CITATION,
         "intended_use": INTENDED_USE,
     }
     artefact.save(
@@ -103,7 +105,7 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
         encoder=EncoderFacts(
             method=origin["config"]["method"],
             **{key: origin[key] for key in ("weights_sha256", "facts", "provenance")},
-            pretraining={key: len(value) for key, value in origin["pretraining"].items()},
+            pretraining=seen_counts(origin),
         ),
         provenance={
             "medssl": __version__,
@@ -111,7 +113,7 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
             "finished": now(),
             "run": folder.name,
         },
-        licence="as the training data allows; medssl claims none",
+        licence=model_card.LICENCE,
         intended_use=PREDICTIONS_USE,
     )
     classifier_file.save(folder, fitted.classifier, fitted.statistics, card)

@@ -19,6 +19,7 @@ from medssl.data.image_hash import pixel_hash
 from medssl.errors import UserError
 
 STORE_FORMAT = "medssl-store-2"
+SUSPECT = "suspect.csv"  # which of the used images have signs of damage, and which
 SETTINGS = (
     "size",
     "channels",

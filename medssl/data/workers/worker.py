@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.config import Limits
+from medssl.data import damage
 from medssl.errors import ReadError, UserError
 
 
@@ -23,6 +24,7 @@ def main() -> None:
     """Reads messages and sends answers until the pipe's other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, which then closes the connection
     warnings.simplefilter("ignore")
+    damage.listen()
     connection = Connection(int(sys.argv[1]))
     connection.send("ready")
     task: Callable[[Any], Any] = _no_task
