@@ -28,7 +28,15 @@ class ReusableImages:
                 self._signs |= _signs(card.with_name(SUSPECT))
 
     def __contains__(self, made: str) -> bool:
-        return made in self._rows
+        if made not in self._rows:
+            return False
+        number, row = self._rows[made]
+        try:
+            self._stores[number].images[row]
+        except UserError:  # its pixels are damaged
+            del self._rows[made]
+            return False
+        return True
 
     def load(self, made: str) -> PreparedImage:
         """The image with that value in the column `made`."""
