@@ -18,7 +18,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
 from torch import Tensor
 
-from medssl.encoder.artefact import build_encoder
+from medssl.encoder.artefact import build_encoder, check_finite
 from medssl.errors import UserError, suggest
 from medssl.nn import Encoder
 
@@ -55,6 +55,7 @@ def load_timm(path: Path, channels: int, size: int) -> Encoder:
             f"{path.name} does not fit timm's {model}: {len(mismatched)} tensors are missing, left over or of another shape, as "
             f"{mismatched[0]!r}. Is it the right architecture? A file is named after it, as in resnet50.mine.safetensors."
         )
+    check_finite(tensors, path)
     encoder.backbone.load_state_dict(tensors, strict=True)
     return encoder.eval()
 
