@@ -38,6 +38,11 @@ class Record:
     extra: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     patient_from: str = "data"
 
+    @property
+    def place(self) -> Record:
+        """Where the pixels are, and nothing else: what processes get that decode files of strangers."""
+        return Record(self.locator, self.reader, self.index)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
