@@ -2,7 +2,7 @@
 
     python benchmarks/faulty.py [--files 10000] [--folder FOLDER]
 
-Three folders, of DICOM, NIfTI and raster files, of which 1 in 100 is faulty in one of 20 ways (each way at least once). What is
+Three folders, of DICOM, NIfTI and raster files, of which 1 in 100 is faulty in one of 23 ways (each way at least once). What is
 planted is compared with the operator's list that `prepare` writes.
 """
 
@@ -126,6 +126,12 @@ def damaged_codestream() -> bytes:
     return whole[:at] + b"\xaa" * 40 + whole[at + 40 :]
 
 
+def with_zeros(whole: bytes, start: bytes) -> bytes:
+    """200 bytes of zeros in the compressed data behind a marker. Decoders read on, and the picture is wrong from there."""
+    at = whole.index(start) + 100
+    return whole[:at] + bytes(200) + whole[at + 200 :]
+
+
 def nifti(number: int = 0, values: np.ndarray | None = None) -> bytes:
     """A volume of 16 x 16 x 3 voxels."""
     voxels = np.random.default_rng(number).integers(0, 2000, (16, 16, 3), np.int16) if values is None else values
@@ -175,6 +181,7 @@ FAULTS = {
     "dicom": {
         "pixels cut short": Fault("truncated_pixels", ".dcm", lambda: dicom()[:-10]),
         "JPEG 2000 stream damaged": Fault("undecodable", ".dcm", damaged_codestream),
+        "JPEG 2000 stream with zeros": Fault("suspect", ".dcm", lambda: with_zeros(dicom(compressed=True), b"\xff\x93")),
         "no Rows": Fault("bad_header", ".dcm", lambda: without(dicom(), b"\x28\x00\x10\x00US")),
         "NumberOfFrames is no number": Fault("bad_header", ".dcm", lambda: dicom().replace(b"IS\x02\x0001", b"IS\x02\x001A")),
         "slope of zero": Fault("constant", ".dcm", lambda: dicom().replace(b"DS\x02\x001 ", b"DS\x02\x000 ")),
@@ -195,6 +202,8 @@ FAULTS = {
         "empty": Fault("empty", ".png", lambda: b""),
         "half a PNG": Fault("truncated", ".png", lambda: half(picture("PNG"))),
         "half a JPEG": Fault("truncated", ".jpg", lambda: half(picture("JPEG"))),
+        "JPEG with an early end": Fault("suspect", ".jpg", lambda: half(picture("JPEG")) + b"\xff\xd9"),
+        "JPEG with zeros": Fault("suspect", ".jpg", lambda: with_zeros(picture("JPEG"), b"\xff\xda")),
         "text named .png": Fault("not_an_image", ".png", lambda: b"a radiograph was here\n" * 20),
         "PNG with 10 of 64 rows": Fault("short_data", ".png", lambda: png(64, 10)),
         "PNG of 144 million pixels": Fault("too_many_pixels", ".png", cache(lambda: png(12_000, 12_000))),

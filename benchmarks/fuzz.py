@@ -220,7 +220,10 @@ def read(folder: Path, files: int, start: int) -> Iterator[Outcome]:
         told.append((seed, f"{n} {name}"))
         records.append(_written(folder, seed, n, content))
     for (seed, name), result in zip(told, run_in_workers(ImagePreparer, (folder, DATA), records, LIMITS), strict=True):
-        reason, detail = (result.reason, result.detail) if isinstance(result, ReadError) else ("read", "")
+        if isinstance(result, ReadError):
+            reason, detail = result.reason, result.detail
+        else:
+            reason, detail = ("suspect" if result.suspect else "read"), result.suspect
         yield Outcome(seed.name, seed.reader, name, reason, detail)
 
 
@@ -240,8 +243,8 @@ def table(outcomes: list[Outcome]) -> Iterator[str]:
     for reader in sorted({outcome.reader for outcome in outcomes}):
         own = Counter(outcome.reason for outcome in outcomes if outcome.reader == reader)
         others = ", ".join(f"{own[reason]} {reason}" for reason in UNEXPECTED)
-        refused = own.total() - own["read"] - sum(own[reason] for reason in UNEXPECTED)
-        yield f"{reader:7} {own.total():6} files: {own['read']} read, {refused} refused, {others}"
+        refused = own.total() - own["read"] - own["suspect"] - sum(own[reason] for reason in UNEXPECTED)
+        yield f"{reader:7} {own.total():6} files: {own['read']} read, {own['suspect']} suspect, {refused} refused, {others}"
         yield "        " + ", ".join(f"{count} {reason}" for reason, count in own.most_common() if reason != "read")
     for outcome in outcomes:
         if outcome.reason in UNEXPECTED:

@@ -38,6 +38,11 @@ class Record:
     extra: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     patient_from: str = "data"
 
+    @property
+    def place(self) -> Record:
+        """Where the pixels are, and nothing else: what processes get that decode files of strangers."""
+        return Record(self.locator, self.reader, self.index)
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -62,7 +67,8 @@ class Decoded:
 
     `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say. `modality`: the
     code that DICOM has for it (CT, MR, DX, ...), where CT means values in HU; "" for formats that know of no modality. `used_bits`: those
-    that the values need, where the image is scaled by the range of more than 8 stored bits; 0 where it is scaled in another way.
+    that the values need, where the image is scaled by the range of more than 8 stored bits; 0 where it is scaled in another way. `suspect`:
+    a sign by which the compressed data seem to be damaged; "" where the decoder noticed none.
     """
 
     pixels: np.ndarray
@@ -70,6 +76,7 @@ class Decoded:
     spacing_mm: tuple[float, float] | None = None
     modality: str = ""
     used_bits: int = 0
+    suspect: str = ""
 
 
 @dataclass(frozen=True, slots=True)

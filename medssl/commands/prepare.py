@@ -52,9 +52,9 @@ def report_audit(store: Store, reporter: Reporter) -> None:
     """Say the audit of a store, and where the store and its files are."""
     found = json.loads((store.path / "audit.json").read_text("utf-8"))
     for heading, sentence in audit_lines(found):
-        say = reporter.warn if heading in ("leak", "look") else reporter.say
+        say = reporter.warn if heading in ("leak", "look", "damage") else reporter.say
         say(f"{heading:9} {sentence}")
-    if found["images"]["skipped"]:
+    if found["images"]["skipped"] or found["images"].get("suspect"):
         reporter.say(f"left out  named in {private_list(cache_folder(), store.card['fingerprint'])}, which must not leave the site")
     settings = store.card["settings"]
     colours = {1: "grey", 3: "colour"}.get(settings["channels"], f"{settings['channels']} channels")

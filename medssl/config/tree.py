@@ -93,6 +93,13 @@ class Data(Frozen):
         le=1,
         description="The share of images that may be unusable before the preparation is refused. One is allowed in fewer than a hundred.",
     )
+    max_suspect_fraction: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="The share of images with signs of damage that are used all the same: their decoder noticed a fault in the compressed "
+        "data. Where more have such signs, all of these are left out.",
+    )
     limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 

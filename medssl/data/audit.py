@@ -14,7 +14,7 @@ from medssl.data.label_table import label_lines
 from medssl.data.looks import find_looks, look_lines
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
-from medssl.data.store import EXPECTED_REASONS, Store, create_private, write_private
+from medssl.data.store import EXPECTED_REASONS, Store, create_private, damage_sentence, write_private
 from medssl.types import SPLITS, Source
 
 _MAX_LISTED = 20  # values that are listed by name; all rarer ones are counted together
@@ -37,7 +37,12 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
     return {
         "source": source.kind,
         "notes": list(source.notes),
-        "images": {"found": counts["records"] + len(source.skipped), "used": counts["used"], "skipped": counts["skipped"]},
+        "images": {
+            "found": counts["records"] + len(source.skipped),
+            "used": counts["used"],
+            "skipped": counts["skipped"],
+            **({"suspect": store.card["suspect"]} if "suspect" in store.card else {}),
+        },
         "patients": {
             "count": len(images_each),
             "origin": PatientOrigin.of(source.records).to_dict(),
@@ -65,6 +70,8 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "images", f"{images['used']} used of {images['found']} found ({found['source']})"
     for name, number in images["skipped"].items():
         yield "", f"{number} left out: {name}" + ("" if name in EXPECTED_REASONS else " (a fault)")
+    if images.get("suspect"):
+        yield "damage", damage_sentence(images["suspect"], "suspect" in images["skipped"])
     images_each, origin = patients["images_each"], PatientOrigin.by({"patients": patients.get("origin", {})})
     more = "".join(f", {patients[kind]} {kind}" for kind in ("studies", "series") if patients[kind])
     if origin.all_unknown:

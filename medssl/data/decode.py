@@ -27,7 +27,7 @@ class Reader(Protocol):
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
     """`image`: uint8 or uint16 [C, size, size]. `bits`, `height`, `width`, `spacing_mm`: of the source's image before the preparation. The
-    hashes are those of `image_hash`."""
+    hashes are those of `image_hash`. `suspect`: as in `Decoded`."""
 
     image: np.ndarray
     bits: int
@@ -36,6 +36,7 @@ class PreparedImage:
     spacing_mm: tuple[float, float] | None
     pixel_hash: str
     perceptual_hash: str
+    suspect: str = ""
 
 
 class RecordReader:
@@ -66,7 +67,7 @@ class ImagePreparer:
         image = self._prepare(decoded)
         height, width = decoded.pixels.shape[1:]
         hashes = pixel_hash(image, decoded.bits), f"{dhash(image):016x}"
-        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes)
+        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, decoded.suspect)
 
 
 def reader_config(name: str, data: Data) -> PluginConfig:

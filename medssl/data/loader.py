@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
+from medssl.data.store.images import CheckedImages
 from medssl.data.workers import cores
 from medssl.errors import UserError
 from medssl.types import Batch
@@ -87,7 +88,7 @@ class Batches(Dataset[Batch]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        file = getattr(self.images, "filename", None)  # of a memory map
+        file = None if isinstance(self.images, CheckedImages) else getattr(self.images, "filename", None)  # of a memory map
         return self.__dict__ | ({"images": Path(file)} if file else {})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -115,7 +116,7 @@ class Loader:
         return self._batches[step]
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches in order. Raises UserError where a worker process ends or hangs."""
+        """The batches in order. Raises UserError where a worker process ends or hangs, and where images of a store are damaged."""
         loader = DataLoader(
             self._batches,
             batch_size=None,  # an item of the dataset is a whole batch
@@ -130,6 +131,8 @@ class Loader:
         )
         try:
             yield from loader
+        except UserError as error:  # torch puts the traceback of the worker before the message
+            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from error
         except RuntimeError as error:
             if not str(error).startswith("DataLoader "):  # an error inside a worker starts with "Caught"
                 raise

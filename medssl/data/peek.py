@@ -66,7 +66,8 @@ def _read(source: Source, data: Data, count: int) -> list[Decoded]:
     """`count` evenly spaced images. Raises UserError, with the reasons, where none can be read."""
     images: list[Decoded] = []
     faults = Counter[str]()
-    with closing(run_in_workers(RecordReader, (source.root, data), _spread(source.records, count), data.limits, processes=1)) as results:
+    places = (record.place for record in _spread(source.records, count))
+    with closing(run_in_workers(RecordReader, (source.root, data), places, data.limits, processes=1)) as results:
         for result in results:
             if isinstance(result, ReadError):
                 faults[result.reason] += 1

@@ -190,7 +190,9 @@ def _make_store(plan: Plan, on_progress: OnProgress) -> Store:
 
 def _decode(plan: Plan, records: Iterable[Record]) -> Generator[PreparedImage | ReadError]:
     """The prepared image of each record, or why it has none. The images of a file go to one worker."""
-    return run_in_workers(ImagePreparer, (plan.source.root, plan.data), records, plan.data.limits, group_by=attrgetter("locator"))
+    arguments = plan.source.root, plan.data.model_copy(update={"path": "", "label": ""})
+    places = (record.place for record in records)
+    return run_in_workers(ImagePreparer, arguments, places, plan.data.limits, group_by=attrgetter("locator"))
 
 
 def _any_is_mended(plan: Plan, records: Sequence[Record]) -> bool:

@@ -100,7 +100,7 @@ def _check_numbers(measured: Benchmark, kind: str, expected: Mapping[str, Any]) 
     for name, values in (("losses", measured.losses), ("gradients", measured.gradients)):
         reference = expected[name]["values"]
         errors[name] = max(abs(a - b) / b if math.isfinite(a) else math.inf for a, b in zip(values, reference, strict=True))
-    deviating = [name for name, error in errors.items() if error > expected[name]["relative"][kind]]
+    deviating = [name for name, error in errors.items() if not error <= expected[name]["relative"][kind]]
     text = ", ".join(f"{name} within {error:.0e} ({expected[name]['relative'][kind]:.0e} is allowed)" for name, error in errors.items())
     return make_result(
         f"numbers {measured.device}",
@@ -135,7 +135,7 @@ def _check_speed(measured: Benchmark, kind: str, expected: Mapping[str, Any]) ->
     if not same:
         return make_result(f"speed {measured.device}", f"{text}; nothing to compare with yet")
     share = measured.images_per_second / max(same)
-    slow = "Something else may run on it, or cooling or power limit it." if share < expected["least"] else ""
+    slow = "Something else may run on it, or cooling or power limit it." if not share >= expected["least"] else ""
     return make_result(f"speed {measured.device}", f"{text}; {share:.2f} times what is expected", warning=slow)
 
 

@@ -105,15 +105,26 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
         signature.check(card)
         mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
         encoder = build_encoder(card["backbone"], card["channels"], card["size"], mean, std, seed=0)
-        encoder.load_state_dict(load_tensors(weights), strict=True)
+        tensors = load_tensors(weights)
+        check_finite(tensors, weights_file)
+        encoder.load_state_dict(tensors, strict=True)
         expected = torch.tensor(card["probe_output"])
     except UserError:
         raise
     except Exception as error:
         raise UserError(f"{weights_file} is no medssl encoder: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
     output = probe_output(encoder, card["channels"], card["size"])
-    if output.shape != expected.shape or float((output - expected).abs().max()) > _TOLERANCE * float(expected.abs().max()):
+    largest = float(expected.abs().max())
+    difference = float((output - expected).abs().max()) if output.shape == expected.shape else math.inf
+    if not (math.isfinite(largest) and difference <= _TOLERANCE * largest):  # NaN is no number that is small enough
         raise UserError(
             f"{weights_file}: the probe image gives other features than the card says. Weights and card do not belong together."
         )
     return encoder.eval(), card
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Raises UserError where a tensor of the file holds NaN or infinity: some inputs never reach these weights, others become NaN."""
+    wrong = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if wrong:
+        raise UserError(f"{file} is damaged: {len(wrong)} tensors hold numbers that are not finite, as {wrong[0]!r}. Use another file.")

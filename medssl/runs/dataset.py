@@ -16,7 +16,7 @@ from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves
-from medssl.data.store import Store
+from medssl.data.store import Store, damage_sentence
 from medssl.data.workers import end_workers
 from medssl.errors import UserError
 from medssl.evaluate.task import class_indices, class_order
@@ -150,6 +150,8 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
+    if suspect := card.get("suspect"):
+        reporter.warn(f"damage    {damage_sentence(suspect, 'suspect' in skipped)}")
     for sentence in looks_of(dataset.store):
         reporter.warn(f"look      {sentence}")
     patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}

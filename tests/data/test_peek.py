@@ -57,10 +57,10 @@ def test_what_cannot_be_read_is_passed_over(make_source: Callable[..., Source]) 
 def test_few_more_are_read_than_asked_for_and_they_are_spread(make_source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     source = make_source()
-    many = Source("folder", source.root, tuple(Record("doe_0.png", "raster", study=str(number)) for number in range(1000)))
+    many = Source("folder", source.root, tuple(Record("./" * number + "doe_0.png", "raster") for number in range(1000)))
 
     def counted(make, arguments, items, limits, processes):
-        return pool.run_in_workers(make, arguments, (seen.append(int(item.study)) or item for item in items), limits, processes)
+        return pool.run_in_workers(make, arguments, (seen.append(item.locator.count("./")) or item for item in items), limits, processes)
 
     monkeypatch.setattr("medssl.data.peek.run_in_workers", counted)
     peek(many, Data(), count=16)

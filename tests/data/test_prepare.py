@@ -2,9 +2,10 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,3 +208,21 @@ def test_real_files_of_three_kinds_are_prepared_together(shared_data: Path, cach
     assert json.loads((store.path / "card.json").read_text())["counts"]["used"] == 7
     with Image.open(shared_data / records[4].locator) as picture:
         np.testing.assert_array_equal(store.images[4, 0], np.asarray(picture).astype(np.uint16) * 257)
+
+
+@pytest.mark.fault("S20")
+def test_the_processes_that_decode_files_get_no_patient_and_no_label(
+    make_source: MakeSource, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = []
+    run = prepare_module.run_in_workers
+
+    def listen(make: Any, arguments: tuple[Any, ...], items: Iterable[Any], *more: Any, **options: Any) -> object:
+        items = list(items)
+        sent.extend([*items, arguments])
+        return run(make, arguments, items, *more, **options)
+
+    monkeypatch.setattr(prepare_module, "run_in_workers", listen)
+    prepare(make_source(), DATA.model_copy(update={"label": "finding"}), cache)
+    assert sent[:5] == [Record(f"doe_{number}.png", "raster", 0) for number in range(5)]
+    assert "finding" not in repr(sent)

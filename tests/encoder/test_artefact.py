@@ -1,5 +1,6 @@
 """The artefact: what is saved is what is loaded, and anything else is an error."""
 
+import hashlib
 import json
 
 import pytest
@@ -95,3 +96,29 @@ def test_a_file_that_is_no_encoder_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match="No encoder at"):
         artefact.load(path)
+
+
+def rewrite(folder, tensors=None, **entries):
+    """Other tensors or entries in an encoder's folder, under a right digest."""
+    card = json.loads((folder / artefact.CARD).read_text())
+    if tensors is not None:
+        save_file(tensors, folder / artefact.WEIGHTS)
+        card["weights_sha256"] = hashlib.sha256((folder / artefact.WEIGHTS).read_bytes()).hexdigest()
+    (folder / artefact.CARD).write_text(json.dumps(card | entries))
+
+
+@pytest.mark.fault("S19")
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_and_probes_that_are_not_finite_are_refused(saved, bad):
+    folder, _ = saved
+    output = json.loads((folder / artefact.CARD).read_text())["probe_output"]
+    for probe in ([bad] * len(output), [bad, *output[1:]]):
+        rewrite(folder, probe_output=probe)
+        with pytest.raises(UserError, match="the probe image gives other features"):
+            artefact.load(folder)
+    tensors = load_file(folder / artefact.WEIGHTS)
+    name = next(name for name in tensors if name.endswith("conv1.weight"))
+    tensors[name][0, 0, 0, 0] = bad
+    rewrite(folder, tensors, probe_output=[bad] * len(output))
+    with pytest.raises(UserError, match=f"1 tensors hold numbers that are not finite, as '{name}'"):
+        artefact.load(folder)

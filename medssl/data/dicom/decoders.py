@@ -9,6 +9,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
+from medssl.data import damage
 from medssl.data.dicom import codestream
 from medssl.errors import ReadError
 
@@ -46,12 +47,12 @@ def check_decoder(header: Dataset, syntax: UID) -> None:
         raise ReadError(f"missing_decoder: {syntax.name} ({syntax}) needs: pip install {package}")
 
 
-def decode(stream: BinaryIO, header: Dataset, syntax: UID, pixels: Pixels, index: int) -> np.ndarray:
-    """The stored values [H, W] or [H, W, 3] of frame `index`, by the first decoder that succeeds.
+def decode(stream: BinaryIO, header: Dataset, syntax: UID, pixels: Pixels, index: int) -> tuple[np.ndarray, str]:
+    """The stored values [H, W] or [H, W, 3] of frame `index`, by the first decoder that succeeds; and a sign of damage, or "".
 
-    They equal pydicom's `pixel_array(path, index=index)`, which would read the header once more. GDCM is tried last: some damaged frames
-    make GDCM end the whole process, which only the worker processes survive (reason `crashed`). Raises ReadError undecodable for compressed
-    frames, and what pydicom raises for others.
+    The values equal pydicom's `pixel_array(path, index=index)`, which would read the header once more. GDCM is tried last: some damaged
+    frames make GDCM end the whole process, which only the worker processes survive (reason `crashed`). Raises ReadError undecodable for
+    compressed frames, and what pydicom raises for others.
     """
     decoder = get_decoder(syntax)
     options = as_pixel_options(header, transfer_syntax_uid=syntax, pixel_keyword=pixels.keyword, pixel_vr=pixels.vr)
@@ -61,9 +62,12 @@ def decode(stream: BinaryIO, header: Dataset, syntax: UID, pixels: Pixels, index
             options["photometric_interpretation"] = "YBR_FULL_422"
     if not syntax.is_encapsulated:
         stream.seek(pixels.start)
-        return decoder.as_array(stream, index=index, **options)[0]
+        return decoder.as_array(stream, index=index, **options)[0], ""
     for plugin in (name for name in _PLUGIN_ORDER if name in decoder.available_plugins):
         with contextlib.suppress(Exception):
-            stream.seek(pixels.start)
-            return decoder.as_array(stream, index=index, decoding_plugin=plugin, **options)[0]
+            with damage.heard() as signs:
+                stream.seek(pixels.start)
+                stored = decoder.as_array(stream, index=index, decoding_plugin=plugin, **options)[0]
+            frame = codestream.read_frame(stream, pixels.start, header, index)
+            return stored, "; ".join(signs) or damage.sign_in_stream(frame) or (damage.sign_in_jpeg(frame) if plugin == "pillow" else "")
     raise ReadError(f"undecodable: {syntax.name} cannot be decoded")

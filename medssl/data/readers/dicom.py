@@ -75,24 +75,24 @@ class Reader:
         more_bits.
         """
         with _ignore_warnings():
-            file, stored = self._decode(path, index)
+            file, stored, suspect = self._decode(path, index)
             with _raise_as("bad_header", "an element that describes the grey scale is malformed"):
                 header = functional_groups.merge_frame_groups(file.header, index)
                 image, used = intensity.scale(stored, header, self._config.window, self._config.non_finite, self._config.used_bits)
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
-                return Decoded(image, bits, functional_groups.spacing_mm(header), intensity.modality(header), used)
+                return Decoded(image, bits, functional_groups.spacing_mm(header), intensity.modality(header), used, suspect)
 
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""
         with _ignore_warnings():
             return self._decode(path, index)[1]
 
-    def _decode(self, path: Path, index: int) -> tuple[_File, np.ndarray]:
+    def _decode(self, path: Path, index: int) -> tuple[_File, np.ndarray, str]:
         file = self._files.get((path, _size_and_time(path)), lambda stack: _open(path, stack, self._config.limits))
         with _raise_as("bad_header", "an element that describes the pixels is missing or malformed"):
             _check_frame(file, index)
         with _raise_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
-            return file, decoders.decode(file.stream, file.header, file.syntax, file.pixels, index)
+            return file, *decoders.decode(file.stream, file.header, file.syntax, file.pixels, index)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file itself."""

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
 from medssl.config import Limits, PluginConfig
+from medssl.data import damage
 from medssl.data.formats import (
     channels_first,
     contiguous_planes,
@@ -67,7 +69,8 @@ class Reader:
                     png.check_length(picture, file)
                     if sixteen_bit.has_16_bit_colours(picture, file):
                         return self._scale_16_bit(channels_first(sixteen_bit.read_colours(picture, file, index)))
-                    return self._decode(ImageOps.exif_transpose(picture))
+                    decoded = self._decode(ImageOps.exif_transpose(picture))
+                    return replace(decoded, suspect=_sign_of_damage(picture, file))
             except UnidentifiedImageError as error:
                 raise ReadError(f"not_an_image: none of {', '.join(raster_files.FORMATS)}") from error
             except ReadError:
@@ -142,6 +145,15 @@ def _without_size_limit() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _sign_of_damage(picture: Image.Image, file: BinaryIO) -> str:
+    """Pillow reads a JPEG file to its end marker; what follows that, as in files of cameras, is no damage."""
+    if picture.format not in ("JPEG", "MPO", "JPEG2000"):
+        return ""
+    file.seek(0)
+    content = file.read()
+    return damage.sign_in_stream(content) if picture.format == "JPEG2000" else damage.sign_in_jpeg(content)
 
 
 def _paste_on_black(layer: Image.Image) -> Image.Image:

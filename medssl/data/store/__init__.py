@@ -7,7 +7,7 @@ from medssl.data.store.file_names import list_named_images
 from medssl.data.store.lock import lock_store
 from medssl.data.store.plan import Chunk, Plan, make_plan
 from medssl.data.store.reuse import ReusableImages
-from medssl.data.store.skipped import EXPECTED_REASONS, PASSING_REASONS, private_list, records_to_try
+from medssl.data.store.skipped import EXPECTED_REASONS, PASSING_REASONS, damage_sentence, private_list, records_to_try
 from medssl.data.store.store import SETTINGS, STORE_FORMAT, Store
 from medssl.data.store.writer import check_space, create_private, csv_text, write_private
 
@@ -26,6 +26,7 @@ __all__ = [
     "contract",
     "create_private",
     "csv_text",
+    "damage_sentence",
     "first_difference",
     "list_named_images",
     "lock_store",

@@ -16,11 +16,11 @@ from medssl.data.decode import PreparedImage
 from medssl.data.patients import PatientOrigin
 from medssl.data.preparation import VERSION
 from medssl.data.pseudonyms import pseudonymize
-from medssl.data.store.chunks import read_chunk
+from medssl.data.store.chunks import count_suspect, read_chunk
 from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.plan import Chunk, Plan
-from medssl.data.store.skipped import check_faults, skipped_by_source, skipped_record, write_private_list
-from medssl.data.store.store import SETTINGS, STORE_FORMAT
+from medssl.data.store.skipped import Skipped, check_faults, skipped_by_source, skipped_record, write_private_list
+from medssl.data.store.store import SETTINGS, STORE_FORMAT, SUSPECT
 from medssl.data.store.writer import ImageWriter, create_private, csv_text, write_private
 from medssl.errors import ReadError
 from medssl.types import Record
@@ -40,7 +40,7 @@ def write_store(plan: Plan, folder: Path) -> None:
     try:
         for chunk in plan.chunks:
             store.add(chunk)
-        write_private_list(plan, store.skipped)
+        write_private_list(plan, [*store.skipped, *store.used_suspects])
         check_faults(plan, store.used, store.skipped)
         store.finish()
     finally:
@@ -53,6 +53,10 @@ class _Assembly:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._plan, self._folder = plan, folder
         self.skipped, self.used = skipped_by_source(plan), 0
+        self._suspect = sum(count_suspect(chunk.file) for chunk in plan.chunks)
+        self._leaves_out = plan.leaves_out(self._suspect)
+        self.used_suspects: list[Skipped] = []
+        self._signs: list[tuple[str, str]] = []  # of the used suspects: the value of the column `made`, and the sign
         records = plan.source.records
         self._labels = sorted({name for record in records for name in record.labels})
         self._extra = sorted({name for record in records for name in record.extra})
@@ -71,9 +75,15 @@ class _Assembly:
         """Adds the records of a chunk: each as a row with its image, or to `skipped` with the reason why it has none."""
         rows = []
         for record, made, outcome in zip(chunk.records, chunk.made, read_chunk(chunk.file, self._plan.data), strict=True):
+            key = pseudonymize(record, self._plan.key).key
             if isinstance(outcome, ReadError):
-                self.skipped.append(skipped_record(record, pseudonymize(record, self._plan.key).key, outcome))
+                self.skipped.append(skipped_record(record, key, outcome))
+            elif outcome.suspect and self._leaves_out:
+                self.skipped.append(Skipped(key, record.locator, "suspect", outcome.suspect, fault=False))
             else:
+                if outcome.suspect:
+                    self.used_suspects.append(Skipped(key, record.locator, "suspect", f"used; {outcome.suspect}", fault=False))
+                    self._signs.append((made, outcome.suspect))
                 self._images.append(outcome.image)
                 self._content.add(outcome.pixel_hash, record.labels)
                 rows.append(self._row(record, made, outcome))
@@ -92,6 +102,8 @@ class _Assembly:
         write_private(
             self._folder / "skipped.csv", csv_text([("key", "reason", "detail"), *((s.key, s.reason, s.detail) for s in self.skipped)])
         )
+        if self._signs:
+            write_private(self._folder / SUSPECT, csv_text([("made", "sign"), *self._signs]))
         write_private(self._folder / "card.json", json.dumps(self._card(digest), indent=1))
 
     def close(self) -> None:
@@ -148,6 +160,7 @@ class _Assembly:
                 "readers": reader_versions(plan.source, data),
                 **{package: version(package) for package in ("pydicom", "nibabel", "pillow", "numpy")},
             },
+            **({"suspect": self._suspect} if self._suspect else {}),
             "fingerprint": plan.fingerprint,
             "site": plan.site,
             "place": plan.place,

@@ -32,6 +32,7 @@ _SCHEMA = pa.schema(
         ("column_mm", pa.float64()),
         ("pixel_hash", pa.string()),
         ("perceptual_hash", pa.string()),
+        ("suspect", pa.string()),
         ("image", pa.large_binary()),
     ]
 )
@@ -85,11 +86,24 @@ def rows_to_try(path: Path, passing: Collection[str]) -> Sequence[int] | None:
     return [row for row, fault in enumerate(faults) if fault is not None and ReadError(fault).reason in passing]
 
 
+def count_suspect(path: Path) -> int:
+    """The number of images in a chunk's file that have a sign of damage. Raises OSError where the file cannot be read, DamagedChunk for
+    other content."""
+    with pa.memory_map(str(path)) as file:
+        try:
+            found = pa.ipc.open_file(file).read_all()
+        except (pa.ArrowException, ValueError) as error:
+            raise DamagedChunk(path) from error
+        return (
+            sum(map(bool, found["suspect"].to_pylist())) if "suspect" in found.column_names else 0
+        )  # earlier versions wrote no such column
+
+
 def _row(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, ReadError):
         return {"fault": str(outcome)}
     row_mm, column_mm = outcome.spacing_mm or (None, None)
-    facts = {name: getattr(outcome, name) for name in ("bits", "height", "width", "pixel_hash", "perceptual_hash")}
+    facts = {name: getattr(outcome, name) for name in ("bits", "height", "width", "pixel_hash", "perceptual_hash", "suspect")}
     return {**facts, "row_mm": row_mm, "column_mm": column_mm, "image": outcome.image.tobytes()}
 
 
@@ -101,4 +115,6 @@ def _outcome(row: dict[str, Any], data: Data) -> Outcome:
     if pixel_hash(image, row["bits"]) != row["pixel_hash"]:
         raise ValueError("the pixels are not those that were written")
     spacing = None if row["row_mm"] is None else (row["row_mm"], row["column_mm"])
-    return PreparedImage(image, row["bits"], row["height"], row["width"], spacing, row["pixel_hash"], row["perceptual_hash"])
+    return PreparedImage(
+        image, row["bits"], row["height"], row["width"], spacing, row["pixel_hash"], row["perceptual_hash"], row.get("suspect") or ""
+    )

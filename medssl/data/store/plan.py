@@ -46,9 +46,15 @@ class Plan:
         """The store at `path` if it is complete, of the same data and made with this site's key; else None."""
         with contextlib.suppress(UserError):
             store = Store.open(self.path)
-            if (store.card["site"], store.card["fingerprint"]) == (self.site, self.fingerprint):
+            left_out = "suspect" in store.card["counts"]["skipped"]
+            same = (store.card["site"], store.card["fingerprint"]) == (self.site, self.fingerprint)
+            if same and left_out == self.leaves_out(store.card.get("suspect", 0)):  # earlier versions looked for no signs of damage
                 return store
         return None
+
+    def leaves_out(self, suspect: int) -> bool:
+        """Whether so many images with signs of damage are more than `data.max_suspect_fraction` allows."""
+        return suspect > self.data.max_suspect_fraction * len(self.source.records)
 
 
 def make_plan(source: Source, data: Data, cache: Path, out: Path | None) -> Plan:

@@ -1,12 +1,13 @@
 """Reusing images of earlier stores of the same source: where one of many files has changed, only that file is read again."""
 
+import csv
 import json
 from pathlib import Path
 
 import numpy as np
 
 from medssl.data.decode import PreparedImage
-from medssl.data.store.store import STORE_FORMAT, Store
+from medssl.data.store.store import STORE_FORMAT, SUSPECT, Store
 from medssl.errors import UserError
 
 _FACTS = ["made", "bits", "height", "width", "row_mm", "column_mm", "pixel_hash", "perceptual_hash"]
@@ -19,13 +20,23 @@ class ReusableImages:
     def __init__(self, folder: Path, place: str, site: str) -> None:
         self._stores: list[Store] = []
         self._rows: dict[str, tuple[int, int]] = {}
+        self._signs: dict[str, str] = {}
         for card in sorted(folder.glob("*/card.json")):
             if (store := _open_store(card, place, site)) is not None:
                 self._rows |= {made: (len(self._stores), row) for row, made in enumerate(store.table["made"])}
                 self._stores.append(store)
+                self._signs |= _signs(card.with_name(SUSPECT))
 
     def __contains__(self, made: str) -> bool:
-        return made in self._rows
+        if made not in self._rows:
+            return False
+        number, row = self._rows[made]
+        try:
+            self._stores[number].images[row]
+        except UserError:  # its pixels are damaged
+            del self._rows[made]
+            return False
+        return True
 
     def load(self, made: str) -> PreparedImage:
         """The image with that value in the column `made`."""
@@ -38,7 +49,15 @@ class ReusableImages:
         spacing = (float(facts["row_mm"]), float(facts["column_mm"]))
         spacing_mm = None if np.isnan(spacing[0]) else spacing
         size = (int(facts["bits"]), int(facts["height"]), int(facts["width"]))
-        return PreparedImage(image, *size, spacing_mm, facts["pixel_hash"], facts["perceptual_hash"])
+        return PreparedImage(image, *size, spacing_mm, facts["pixel_hash"], facts["perceptual_hash"], self._signs.get(made, ""))
+
+
+def _signs(file: Path) -> dict[str, str]:
+    """The signs of damage of a store's images, by the column `made`."""
+    if not file.is_file():
+        return {}
+    with file.open(encoding="utf-8", newline="") as table:
+        return {row["made"]: row["sign"] for row in csv.DictReader(table)}
 
 
 def _open_store(card: Path, place: str, site: str) -> Store | None:

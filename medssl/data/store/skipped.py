@@ -18,7 +18,7 @@ from medssl.types import Record
 # Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
 EXPECTED_REASONS = (
     *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
-    *("missing_decoder", "mask", "overlay", "thumbnail", "icon"),
+    *("suspect", "missing_decoder", "mask", "overlay", "thumbnail", "icon"),
 )
 # Reasons that the machine decides and not the bytes of the file: at the next try the image may be there
 PASSING_REASONS = ("unreadable", "timed_out", "too_much_memory", "killed", "missing_decoder")
@@ -53,6 +53,15 @@ def skipped_record(record: Record, key: str, error: ReadError) -> Skipped:
     return Skipped(key, record.locator, error.reason, error.detail, fault)
 
 
+def damage_sentence(suspect: int, left_out: bool) -> str:
+    """What a person should know of that many images with signs of damage."""
+    done, other, share = ("left out", "use them", 1) if left_out else ("used", "leave them out", 0)
+    return (
+        f"images with signs of damage in their compressed data: {suspect}, which are {done}. To {other}: "
+        f"--set data.max_suspect_fraction={share}"
+    )
+
+
 def records_to_try(plan: Plan, store: Store) -> list[Record]:
     """The records that a store of the plan has left out for a reason that may have passed."""
     if not set(PASSING_REASONS) & set(store.card["counts"]["skipped"]):
@@ -69,7 +78,8 @@ def private_list(cache: Path, name: str) -> Path:
 
 
 def write_private_list(plan: Plan, skipped: Sequence[Skipped]) -> None:
-    """Writes the operator's list into the cache. Deletes an old list where nothing was left out."""
+    """Writes the operator's list into the cache: what was left out, and what is used in spite of signs of damage. Deletes an old list
+    where there is nothing of it."""
     file = private_list(plan.cache, plan.fingerprint)
     private_folder(file.parent)
     file.unlink(missing_ok=True)
@@ -85,8 +95,10 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
     total, allowed = used + len(faults), plan.data.max_bad_fraction
     named = f"They are named in {private_list(plan.cache, plan.fingerprint)}"
     if used == 0:
-        reasons = count_reasons(item.reason for item in skipped)
-        raise UserError(f"No image of {plan.data.path or plan.source.root} can be used: {reasons}. {named}; check what --data names.")
+        reasons = [item.reason for item in skipped]
+        damage = f" {damage_sentence(count, left_out=True).capitalize()}." if (count := reasons.count("suspect")) else ""
+        where = plan.data.path or plan.source.root
+        raise UserError(f"No image of {where} can be used: {count_reasons(reasons)}. {named}; check what --data names.{damage}")
     if len(faults) > max(allowed * total, allowed > 0):  # one faulty file stops no small data set
         raise UserError(
             f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "

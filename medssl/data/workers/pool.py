@@ -7,14 +7,17 @@ again. Workers are kept for the next call, since starting one takes a second.
 import atexit
 import contextlib
 import os
+import selectors
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from medssl.config import Limits
@@ -23,7 +26,7 @@ from medssl.errors import ReadError, UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ITEMS_OF_MESSAGE, _ITEMS_OF_GROUP = 8, 64  # the most items in a message; they must fit into a pipe's buffer
+_ITEMS_OF_MESSAGE, _ITEMS_OF_GROUP = 8, 64  # the most items in a message
 _REFILL_AT = 8  # unanswered items of a worker at which more are sent, so that it never waits for this process
 _ENDS_OF_GROUP = 3  # workers that may end on items of one group before its other items are given up, too
 _MAX_WORKERS = 32  # more workers would only wait for the disk
@@ -86,6 +89,8 @@ class _Worker:
             env=os.environ | _ENVIRONMENT,
         )
         worker_end.close()
+        self._socket = socket.socket(fileno=os.dup(our_end.fileno()))
+        self._unsent = bytearray()
         self.unanswered: deque[tuple[int, Any]] = deque()
         self.busy_since = 0.0
         self.ready = False  # the worker's first message says that its imports are done
@@ -94,8 +99,29 @@ class _Worker:
         if not self.unanswered:
             self.busy_since = time.monotonic()
         self.unanswered.extend(items)
-        with contextlib.suppress(OSError):  # the process has just ended; reading its answer will show that
-            self.connection.send(("items", [item for _, item in items]))
+        self.tell("items", [item for _, item in items])
+
+    def tell(self, kind: str, value: Any) -> None:
+        """Sends a message without waiting: a worker that waits for us to read a large answer would never read a large message. What the
+        pipe does not take is sent by `go_on_sending`."""
+        message = ForkingPickler.dumps((kind, value))
+        assert len(message) < 2**31
+        self._unsent += struct.pack("!i", len(message)) + message  # the form that Connection.recv reads
+        self.go_on_sending()
+
+    @property
+    def is_sending(self) -> bool:
+        return bool(self._unsent)
+
+    def go_on_sending(self) -> None:
+        """Sends as much as the pipe takes now."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent, socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            pass
+        except OSError:  # the process has just ended; reading its answer will show that
+            self._unsent.clear()
 
     def receive(self) -> Any:
         """The next answer; None for the first message. Raises EOFError or OSError where the process has ended."""
@@ -119,9 +145,12 @@ class _Worker:
         return ReadError("crashed: its decoder ended the process")
 
     def end(self) -> None:
-        self.process.kill()
+        """Ends the process, and what it has started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: on macOS, where all have ended
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.connection.close()
+        self._socket.close()
 
 
 class _Run:
@@ -180,8 +209,7 @@ class _Run:
             worker.end()
         else:
             worker = _Worker()
-        with contextlib.suppress(OSError):
-            worker.connection.send(("task", self._task))
+        worker.tell("task", self._task)
         return worker
 
     def _next_items(self) -> list[tuple[int, Any]]:
@@ -199,12 +227,18 @@ class _Run:
 
     def _receive(self, seconds: float) -> None:
         """Reads the answers that have arrived, and replaces workers that ended or worked longer than `seconds` on one item."""
-        busy = {worker.connection: worker for worker in self._workers if worker.unanswered}
+        busy = [worker for worker in self._workers if worker.unanswered]
         if not busy:
             return
-        ready = set(wait(list(busy), max(0.0, min(worker.seconds_until_late(seconds) for worker in busy.values()))))
-        for connection, worker in busy.items():
-            if connection in ready:
+        with selectors.DefaultSelector() as selector:
+            for worker in busy:
+                selector.register(worker.connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.is_sending else 0), worker)
+            found = selector.select(max(0.0, min(worker.seconds_until_late(seconds) for worker in busy)))
+        events = {key.data: event for key, event in found}
+        for worker in busy:
+            if events.get(worker, 0) & selectors.EVENT_WRITE:
+                worker.go_on_sending()
+            if events.get(worker, 0) & selectors.EVENT_READ:
                 self._read_answer(worker)
             elif worker.seconds_until_late(seconds) < 0:
                 self._replace(worker, ReadError(f"timed_out: not read within {seconds:g} seconds"))

@@ -6,6 +6,7 @@ list; the task's result for each item is one answer.
 """
 
 import contextlib
+import os
 import resource
 import signal
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.config import Limits
+from medssl.data import damage
 from medssl.errors import ReadError, UserError
 
 
@@ -23,6 +25,7 @@ def main() -> None:
     """Reads messages and sends answers until the pipe's other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the command, which then closes the connection
     warnings.simplefilter("ignore")
+    damage.listen()
     connection = Connection(int(sys.argv[1]))
     connection.send("ready")
     task: Callable[[Any], Any] = _no_task
@@ -42,6 +45,8 @@ def main() -> None:
                 continue
             for item in value:
                 connection.send(_answer(task, item))
+    if os.getpgrp() == os.getpid():  # what a decoder has started ends with this process
+        os.killpg(0, signal.SIGKILL)
 
 
 def _answer(task: Callable[[Any], Any], item: Any) -> Any:
@@ -80,12 +85,14 @@ def _no_task(_: Any) -> Any:
 
 
 def _limit_memory(limits: Limits) -> None:
-    """Limits the process to `memory_bytes` more than it has now. Beyond that, Python raises MemoryError."""
+    """Limits the process to `memory_bytes` more than it has now, or to the hard limit of `ulimit -v` or the batch system where that is
+    less. Beyond that, Python raises MemoryError."""
     status = Path("/proc/self/statm")
     if status.is_file():
         now = int(status.read_text().split()[0]) * resource.getpagesize()
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (now + limits.memory_bytes, hard))
+        wanted = now + limits.memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 if __name__ == "__main__":

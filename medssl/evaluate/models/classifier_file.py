@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 
-from medssl.encoder.artefact import build_encoder, probe_output
+from medssl.encoder.artefact import build_encoder, check_finite, probe_output
 from medssl.errors import UserError
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.classifier_card import FORMAT, ClassifierCard, ProbeOutput
@@ -61,6 +61,7 @@ def load(path: Path) -> tuple[Classifier, Statistics, ClassifierCard]:
         if values.pop("card_sha256") != _digest(values):
             raise UserError(f"{folder / CARD} was changed after it was written (SHA-256 differs). Copy it again.")
         card, tensors = ClassifierCard.model_validate(values), load_tensors(weights)
+        check_finite(tensors, file)
         encoder = build_encoder(card.backbone, card.channels, card.size, torch.tensor(card.mean), torch.tensor(card.std), seed=0)
         statistics = _statistics(tensors, encoder.num_features + card.channels * EDGE**2)
         classifier = Classifier(encoder, len(card.classes), card.kind == "multilabel", card.temperature).eval()
@@ -92,7 +93,9 @@ def _probe(classifier: Classifier, card: ClassifierCard) -> ProbeOutput:
 
 
 def _close(output: Sequence[float], expected: Sequence[float]) -> bool:
-    return len(output) == len(expected) and np.abs(np.subtract(output, expected)).max() <= _TOLERANCE * np.abs(expected).max()
+    if len(output) != len(expected) or not np.isfinite(expected).all():
+        return False
+    return bool(np.abs(np.subtract(output, expected)).max() <= _TOLERANCE * np.abs(expected).max())  # NaN is not close
 
 
 def _digest(card: Mapping[str, Any]) -> str:

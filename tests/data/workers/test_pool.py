@@ -2,6 +2,8 @@ import importlib
 import operator
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,3 +162,43 @@ def test_a_group_that_ends_three_workers_ends_no_more_of_them() -> None:
     *volume, after = run_in_workers(importlib.import_module("calling").Call, ("os",), slices, PATIENT, 1, group_by=operator.itemgetter(2))
     assert {str(result) for result in volume} == {"crashed: its decoder ended the process"}
     assert isinstance(after, int)
+
+
+@pytest.mark.fault("R27")
+def test_items_and_results_that_no_pipe_holds_do_not_wait_for_each_other() -> None:
+    contents = [bytes([number]) * 400_000 for number in range(30)]
+    assert called("builtins", [("bytes", (content,)) for content in contents], PATIENT, 1) == contents
+
+
+@pytest.mark.fault("R27")
+def test_a_worker_that_reads_nothing_is_given_up_after_the_limit() -> None:
+    pid = called("os", [("getpid", ())])[0]
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    results = called("builtins", [("len", (bytes(10**6),))] * 3, Limits(seconds=1), 1)
+    assert [str(result) for result in results] == ["timed_out: not read within 1 seconds", "1000000", "1000000"]
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.fault("R27")
+def test_what_a_decoder_has_started_ends_with_its_worker() -> None:
+    (started,) = called("os", [("spawnlp", (os.P_NOWAIT, "sleep", "sleep", "60"))])
+    assert Path(f"/proc/{started}").exists()
+    pool.end_workers()
+    ends = time.monotonic() + 5
+    while (stat := Path(f"/proc/{started}/stat")).exists() and stat.read_text().split()[2] != "Z":
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+@pytest.mark.fault("R27")
+def test_a_hard_limit_of_the_address_space_is_the_limit_of_the_workers() -> None:
+    program = (
+        "import operator, resource\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30, 3 * 2**30))\n"
+        "from medssl.config import Limits\n"
+        "from medssl.data.workers import run_in_workers\n"
+        "print(list(run_in_workers(operator.itemgetter, (1,), [(0, 1), (0, 2)], Limits(memory_bytes=2**40), 1)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout.strip(), done.returncode) == ("[1, 2]", 0), done.stderr

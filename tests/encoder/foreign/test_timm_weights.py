@@ -114,6 +114,14 @@ def test_another_architecture_a_missing_and_a_surplus_tensor_are_refused_by_name
             load_foreign(tmp_path / f"{MODEL}.{letter}.safetensors", 3, 32)
 
 
+@pytest.mark.fault("S19")
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    tensors = trained.state_dict() | {"layer1.0.conv1.weight": trained.layer1[0].conv1.weight * torch.nan}
+    save_file(tensors, tmp_path / f"{MODEL}.mine.safetensors")
+    with pytest.raises(UserError, match="1 tensors hold numbers that are not finite"):
+        load_timm(tmp_path / f"{MODEL}.mine.safetensors", 3, 32)
+
+
 class Harm:
     def __reduce__(self):
         return (Path.touch, (Path("harm"),))

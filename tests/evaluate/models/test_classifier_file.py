@@ -170,8 +170,9 @@ def signed(folder, change):
         (lambda weights: weights.update(more=torch.zeros(1)), "Unexpected key"),
         (lambda weights: weights["encoder.backbone.conv1.weight"].mul_(1.5), "probe image"),
         (lambda weights: weights["bias"].add_(torch.tensor([0.1, 0, 0])), "probe image"),
+        (lambda weights: weights["quantiles"].fill_(torch.nan), "1 tensors hold numbers that are not finite, as 'quantiles'"),
     ],
-    ids=["no statistics", "missing", "other statistics", "surplus", "another encoder", "another head"],
+    ids=["no statistics", "missing", "other statistics", "surplus", "another encoder", "another head", "NaN"],
 )
 def test_other_tensors_under_a_right_signature_are_refused(whole, change, message):
     signed(whole, change)
