@@ -123,7 +123,7 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     return encoder.eval(), card
 
 
-def check_finite(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
+def check_finite(tensors: Mapping[str, torch.Tensor], file: Path | str) -> None:
     """Raises UserError where a tensor of the file holds NaN or infinity: some inputs never reach these weights, others become NaN."""
     wrong = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if wrong:

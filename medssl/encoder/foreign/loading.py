@@ -135,9 +135,7 @@ def _fit(tensors: dict[str, Tensor], backbone: Mapping[str, Any], channels: int,
 
 
 def _encoder(name: str, network: nn.Module, fitted: Fit, mean: Tensor, std: Tensor) -> Encoder:
-    for key, value in fitted.tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise UserError(f"{name}: the tensor {key} has values that are not finite. Name another file of weights.")
+    artefact.check_finite(fitted.tensors, name)
     network.load_state_dict(fitted.tensors, strict=True)
     return Encoder(network, mean, std).to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue] - as torch documents
 

@@ -10,6 +10,7 @@ import pytest
 from medssl.config import Data
 from medssl.data.split import Leaks, Split, assignment, cached, leaks
 from medssl.data.store import Store
+from medssl.data.store.images import CheckedImages
 from medssl.errors import UserError
 
 
@@ -21,7 +22,8 @@ def store(tmp_path: Path) -> Store:
     pixels = ["same" if row in (0, 39) else f"pixels{row}" for row in rows]
     labels = [("sick", "well")[row // 2 % 2] for row in rows]
     table = pd.DataFrame({**own, "pixel_hash": pixels, "split": "", "label:finding": labels})
-    images = np.memmap(tmp_path / "images", np.uint8, "w+", shape=(40, 1, 16, 16))
+    np.save(tmp_path / "images.npy", np.zeros((40, 1, 16, 16), np.uint8))
+    images = np.load(tmp_path / "images.npy", mmap_mode="r").view(CheckedImages)
     return Store(tmp_path, images, table, {"table_sha256": "0" * 64})
 
 

@@ -119,7 +119,7 @@ def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
     tensors = trained.state_dict() | {"layer1.0.conv1.weight": trained.layer1[0].conv1.weight * torch.nan}
     save_file(tensors, tmp_path / f"{MODEL}.mine.safetensors")
     with pytest.raises(UserError, match="1 tensors hold numbers that are not finite"):
-        load_timm(tmp_path / f"{MODEL}.mine.safetensors", 3, 32)
+        load_foreign(tmp_path / f"{MODEL}.mine.safetensors", 3, 32)
 
 
 class Harm:
