@@ -5,12 +5,13 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
 from medssl.data.names import readable
+from medssl.data.own_folders import is_own, is_own_table
 from medssl.errors import UserError
 
 FOLLOW_LINKS = "Follow them, if you trust where they lead: --set data.follow_links=true"
@@ -45,14 +46,20 @@ def resolve_folder(data: str) -> Path:
 @dataclass
 class Links:
     """What is done about links that leave the data folder. `follow`: whether their targets are listed and opened; `left_out`: how many
-    were found and not followed."""
+    were found and not followed; `own`: what medssl has written itself, which is not listed."""
 
     follow: bool
     left_out: int = 0
+    own: set[Path] = field(default_factory=set)
 
     def note(self) -> str:
         """A sentence for a person on the links that were not followed; "" where there are none."""
         return f"{self.left_out} links lead out of the data folder and are not followed. {FOLLOW_LINKS}" if self.left_out else ""
+
+    def note_on_own(self) -> str:
+        """A sentence for a person on what medssl has written itself; "" where there is nothing."""
+        where = "among the images, which medssl has written itself (runs, stores, a cache, predictions)"
+        return f"{len(self.own)} folders or tables {where}, are left out" if self.own else ""
 
 
 @contextmanager
@@ -69,7 +76,7 @@ def following_links(follow: bool) -> Iterator[Links]:
 
 def list_files(root: Path) -> Iterator[FoundFile]:
     """All entries below `root` (resolved) that are no folders, sorted within each folder. Hidden entries and folders of operating systems
-    are left out.
+    are left out, and what medssl has written itself (`own_folders`).
 
     Links to files are followed if their targets are inside the root; links to folders are not. Within `following_links(True)` links that
     leave the root are followed, too. Each folder is listed once, so a loop of links ends.
@@ -92,6 +99,9 @@ class _Walk:
         except OSError as error:
             yield FoundFile(prefix.rstrip("/"), "unreadable", str(error.strerror))
             return
+        if folder != self._root and is_own(folder, [entry.name for entry in entries]):
+            self._links.own.add(folder)
+            return
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
                 continue
@@ -99,6 +109,9 @@ class _Walk:
             if entry.is_symlink():
                 yield from self._linked(entry, locator)
             elif not entry.is_dir(follow_symlinks=False):
+                if is_own_table(folder / entry.name):
+                    self._links.own.add(folder / entry.name)
+                    continue
                 yield FoundFile(locator) if entry.is_file() else FoundFile(locator, *_NO_FILE)
             elif outside:
                 yield from self._folder_outside(folder / entry.name, locator)
