@@ -1,8 +1,7 @@
-"""Listing the files below a folder, in the same order on every machine and without opening them; and folders that stand for patients."""
+"""Listing the files below a folder, in the same order on every machine and without opening them."""
 
 import os
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,9 +19,6 @@ _links: ContextVar["Links | None"] = ContextVar("links", default=None)
 # what archives, network storage and operating systems put beside a person's files: thumbnails, waste, backups
 _OF_SYSTEMS = {"__MACOSX", "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"}
 _OF_SYSTEMS |= {"System Volume Information"}
-_PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
-# DOE^JANE, as names are written in DICOM; the number of a patient or an examination, or a date. No year within a name: covid_2020
-_PERSON = re.compile(r"\^|\d{6}|^\d{4,}$|^[A-Za-z]{1,3}[-_ ]?\d{5,}$")
 
 
 class FoundFile(NamedTuple):
@@ -188,17 +184,3 @@ class RootFolder:
             parts[number] = self._spellings[folder].get(readable(part), part)
             folder = folder / parts[number]
         return "/".join(parts)
-
-
-def are_patients(names: Collection[str], images: int) -> bool:
-    """Whether folders with these names, and with `images` images in all, stand for patients: three or more of them, all with names like
-    patient_012, most with names like a person's name or number, or too many of them for classes."""
-    if len(names) < 3:  # a guess must not leave a data set with one or two patients
-        return False
-    persons = sum(name_a_person([name]) for name in names)
-    return all(map(_PATIENT.fullmatch, names)) or 2 * persons > len(names) or len(names) > max(10, images / 5)
-
-
-def name_a_person(names: Collection[str]) -> bool:
-    """Whether one of the names is like a person's name or number: then they are neither classes nor printed."""
-    return any(map(_PERSON.search, names))
