@@ -25,7 +25,15 @@ from medssl.train.loop import choose_device
 from medssl.types import Reporter, Source
 
 _BATCH_SIZE = 1024  # images whose features are in memory at once
-_SELECTION_OPTIONS = ("frames", "slices", "volumes", "derived", "burned_in", "masks", "folders")  # options of a source that apply to new data, too
+_SELECTION_OPTIONS = (
+    "frames",
+    "slices",
+    "volumes",
+    "derived",
+    "burned_in",
+    "masks",
+    "folders",
+)  # options of a source that apply to new data, too
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from medssl.config import PluginConfig
-from medssl.data.person_names import are_patients, name_a_person
+from medssl.data.person_names import are_called_patients, are_patients, name_a_person
 from medssl.data.tables import parse_split
 from medssl.errors import UserError
 
@@ -115,7 +115,7 @@ def _below_patients(
     first, names = levels[0]
     patients = [parts[first] if len(parts) > first else None for parts in folders]
     notes = [*notes, f"{len(names - {''})} folders taken as patients"]
-    if meaning == "auto":
+    if meaning == "auto" and not are_called_patients(names):
         notes.append(f"if these folders are classes and no patients: {_SAY}classes")
     inner = _class_level(levels[1:], folders, patients)
     if inner is None:

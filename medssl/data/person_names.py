@@ -30,7 +30,12 @@ def are_patients(names: Collection[str], images: int) -> bool:
         return False
     persons = sum(name_a_person([name]) for name in names)
     many = len(names) > max(10, images / _SMALL)
-    return all(map(_PATIENT.fullmatch, names)) or 2 * persons > len(names) or many or are_named_like_persons(names)
+    return are_called_patients(names) or 2 * persons > len(names) or many or are_named_like_persons(names)
+
+
+def are_called_patients(names: Collection[str]) -> bool:
+    """Whether the names say that they are those of patients, as patient_012 and case 7 do."""
+    return all(map(_PATIENT.fullmatch, names))
 
 
 def name_a_person(names: Collection[str]) -> bool:

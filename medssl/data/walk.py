@@ -48,14 +48,12 @@ class Links:
     left_out: int = 0
     own: set[Path] = field(default_factory=set)
 
-    def note(self) -> str:
-        """A sentence for a person on the links that were not followed; "" where there are none."""
-        return f"{self.left_out} links lead out of the data folder and are not followed. {FOLLOW_LINKS}" if self.left_out else ""
-
-    def note_on_own(self) -> str:
-        """A sentence for a person on what medssl has written itself; "" where there is nothing."""
+    def notes(self) -> list[str]:
+        """Sentences for a person: on the links that were not followed, and on what medssl has written itself."""
         where = "among the images, which medssl has written itself (runs, stores, a cache, predictions)"
-        return f"{len(self.own)} folders or tables {where}, are left out" if self.own else ""
+        links = f"{self.left_out} links lead out of the data folder and are not followed. {FOLLOW_LINKS}"
+        own = f"{len(self.own)} folders or tables {where}, are left out"
+        return [*([links] if self.left_out else []), *([own] if self.own else [])]
 
 
 @contextmanager

@@ -49,4 +49,4 @@ def test_a_users_own_folders_are_listed_whatever_they_are_called(tmp_path: Path)
         (tmp_path / name).write_text("seed: 0")
     with following_links(False) as links:
         assert len(list(list_files(tmp_path))) == 6
-    assert links.note_on_own() == ""
+    assert links.notes() == []

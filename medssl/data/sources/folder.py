@@ -37,8 +37,9 @@ def build(config: Config, data: str) -> Source:
     """Lists the images below the folder `data`: by their suffixes, and files of other suffixes by their content. Masks and other files that
     are no samples (`not_samples`) are left out.
 
-    Folders are splits, classes (label "label") and patients as `config.folders` says or `understand_folders` finds them. Tables in the folder, one level below and
-    beside it are joined. Raises UserError where there is no image, and for faulty tables that `config` describes.
+    Folders are splits, classes (label "label") and patients as `config.folders` says or `understand_folders` finds them. Tables in the
+    folder, one level below and beside it are joined. Raises UserError where there is no image, and for faulty tables that `config`
+    describes.
     """
     root = walk.resolve_folder(data)
     files = list(walk.list_files(root))
