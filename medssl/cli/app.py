@@ -1,6 +1,5 @@
 """The program itself: its help, its entry point, its signals. The commands add themselves in the files beside this one."""
 
-import io
 import os
 import signal
 import sys
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from medssl import __version__
+from medssl.output import make_lasting
 
 app = typer.Typer(
     name="medssl",
@@ -26,9 +26,7 @@ def main() -> None:
     """The entry point of the command."""
     os.umask(0o077)  # only the user may read the files of a run
     signal.signal(signal.SIGTERM, _end)  # without a handler, process 1 of a container would ignore the signal
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    make_lasting()
     if os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None) is not None:
         print("warning: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is ignored: it would let a model file run code.", file=sys.stderr)
     app()

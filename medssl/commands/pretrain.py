@@ -7,6 +7,7 @@ from typing import Any
 
 from medssl.config import Config, merge, resolve
 from medssl.errors import Interrupted, UserError
+from medssl.output import reasons_kept_in
 from medssl.plain_yaml import parse_yaml, read_yaml
 from medssl.pretraining.batch_size import explain_out_of_memory, split_off_auto, with_largest_batch, with_micro_batch, with_smallest_batch
 from medssl.pretraining.callbacks import StepCallback, TrainingMonitor
@@ -74,7 +75,7 @@ def pretrain(
         config, source = _start(reporter, data, preset, overrides)
     with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
         if team.first:
-            check_new_run(out, overwrite) if resume is None else stack.enter_context(lock_run_dir(resume, reporter.warn))
+            check_new_run(out, overwrite) if resume is None else _reopen_folder(stack, reporter, resume)
         with team.local_first():
             dataset = prepare_dataset(source, config, reporter, retry=team.first and resume is None)
         sentences: list[str] = []
@@ -146,6 +147,12 @@ def _open_folder(stack: ExitStack, reporter: Reporter, out: Path | None, config:
     if (start := load_start(config)) is not None:
         keep_start(folder, config, start)
     return folder
+
+
+def _reopen_folder(stack: ExitStack, reporter: Reporter, folder: Path) -> None:
+    """The folder of a run that goes on, locked for this process until the stack is closed."""
+    stack.enter_context(lock_run_dir(folder, reporter.warn))
+    stack.enter_context(reasons_kept_in(folder))
 
 
 def train_and_export(reporter: Reporter, job: Training) -> Path:

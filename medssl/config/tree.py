@@ -16,6 +16,9 @@ class Limits(Frozen):
     """Limits above which a file is refused, as it may be hostile or broken."""
 
     max_pixels: int = Field(default=64_000_000, gt=0, description="The most pixels that one image may have.")
+    max_frames: int = Field(
+        default=200_000, gt=0, description="The most frames or slices that one DICOM or NIfTI file may have, as its header states them."
+    )
     max_array_bytes: int = Field(
         default=32 * 2**30, gt=0, description="The most bytes that an array of an .npz archive may have when it is unpacked."
     )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from pydantic import Field
+
+from medssl.config import PluginConfig
+from medssl.data.person_names import are_called_patients, are_patients, name_a_person
 from medssl.data.tables import parse_split
-from medssl.data.walk import are_patients, name_a_person
 from medssl.errors import UserError
 
 MAX_CLASSES = 20  # more folders are told as what they are, but are rarely classes below a patient
@@ -37,6 +40,20 @@ _DATE = re.compile(r"(19|20)\d\d([-_.]?(0[1-9]|1[0-2])([-_.]?[0-3]\d)?)?|[0-3]?\
 _NO_CLASS = re.compile(r"un-?label+ed|no[-_ ]?labels?|not[-_ ]label+ed|unknown|unsorted|unclassified|unannotated", re.IGNORECASE)
 
 
+Meaning = Literal["auto", "classes", "patients", "none"]
+_SAY = "--set data.source.folders="
+
+
+class FoldersConfig(PluginConfig):
+    """The option of a source whose folders may stand for something."""
+
+    folders: Meaning = Field(
+        default="auto",
+        description="What the folders of the images stand for: classes, patients, or none of them; auto tells this by their names and "
+        "numbers. Folders called train, val and test are splits in any case.",
+    )
+
+
 class Layout(NamedTuple):
     """For each file, in their order: its split, class and patient, None where its folders say none; and notes for a person."""
 
@@ -46,8 +63,8 @@ class Layout(NamedTuple):
     notes: list[str]
 
 
-def understand_folders(locators: Sequence[str]) -> Layout:
-    """What the folders of images stand for, by their names and numbers.
+def understand_folders(locators: Sequence[str], meaning: Meaning = "auto") -> Layout:
+    """What the folders of images stand for: what `meaning` says, or what their names and numbers tell.
 
     A folder that holds all files is entered. Folders named train, val and test at one depth are splits. Then PATIENT/CLASS, CLASS/PATIENT,
     or either of them alone; parts such as images_001, dates and studies such as study1 are neither. Raises UserError where images lie
@@ -55,35 +72,56 @@ def understand_folders(locators: Sequence[str]) -> Layout:
     """
     folders, splits, notes = _enter(locators, refuse_outside=True)
     nothing: list[str | None] = [None] * len(locators)
-    levels = _levels(folders)
-    unnamed = [level for level, names in levels if _matches_all(_PART, names) or _matches_all(_DATE, names)]
-    levels = [(level, names) for level, names in levels if level not in unnamed and not _matches_all(_STUDY, names) and len(names) > 1]
-    if not levels:
-        if unnamed and any(len(names) > 1 for level, names in _levels(folders) if level in unnamed):
+    every = [(level, names) for level, names in _levels(folders) if len(names) > 1]
+    unnamed = [level for level, names in _levels(folders) if _matches_all(_PART, names) or _matches_all(_DATE, names)]
+    levels = [(level, names) for level, names in every if level not in unnamed and not _matches_all(_STUDY, names)]
+    if meaning != "auto":
+        levels = levels or every
+    if not levels or meaning == "none":
+        if not levels and any(level in unnamed for level, _ in every):
             notes.append("the folders are not taken as classes: their names are those of parts of the data, or dates")
         return Layout(splits, nothing, nothing, notes)
     first, names = levels[0]
-    if "" in names:
+    if "" in names and meaning == "auto":
         return Layout(splits, nothing, nothing, [*notes, "no classes from the folders: some images are outside them"])
-    of_patients = are_patients(names, len(locators)) or _have_short_names_of_patients(names)
-    if name_a_person(names) and not of_patients:
-        notes.append("no classes and no patients from the folders: too few or not all of them are named like a person")
+    of_patients = meaning == "patients" or are_patients(names, len(locators)) or _have_short_names_of_patients(names)
+    if meaning == "auto" and name_a_person(names) and not of_patients:
+        notes.append(
+            "no classes and no patients from the folders: too few or not all of them are named like a person. Say what they are: "
+            f"{_SAY}classes or {_SAY}patients"
+        )
         return Layout(splits, nothing, nothing, notes)
-    if of_patients:
-        patients = [parts[first] for parts in folders]
-        notes.append(f"{len(names)} folders taken as patients")
-        inner = _class_level(levels[1:], folders, patients)
-        if inner is None:
-            return Layout(splits, nothing, patients, notes)
-        classes, of_classes = _classes(folders, inner, " below those of the patients")
-        return Layout(splits, classes, patients, notes + of_classes)
+    if of_patients and meaning != "classes":
+        return _below_patients(levels, folders, splits, notes, meaning)
     classes, of_classes = _classes(folders, first)
     inner = next((level for level, inside in levels[1:] if "" not in inside and _named_like_patients(inside)), None)
     patients = nothing if inner is None else [parts[inner] for parts in folders]
     notes += of_classes
+    if len(names) > MAX_CLASSES and meaning == "auto":
+        notes.append(f"if these {len(names)} folders are patients and no classes: {_SAY}patients")
     if inner is not None:
         notes.append(f"{len(set(patients))} folders below the classes taken as patients")
     return Layout(splits, classes, patients, notes)
+
+
+def _below_patients(
+    levels: Sequence[tuple[int, set[str]]],
+    folders: Sequence[Sequence[str]],
+    splits: Sequence[str | None],
+    notes: Sequence[str],
+    meaning: Meaning,
+) -> Layout:
+    """The layout where the folders of the first level are patients: those of a level below may be classes."""
+    first, names = levels[0]
+    patients = [parts[first] if len(parts) > first else None for parts in folders]
+    notes = [*notes, f"{len(names - {''})} folders taken as patients"]
+    if meaning == "auto" and not are_called_patients(names):
+        notes.append(f"if these folders are classes and no patients: {_SAY}classes")
+    inner = _class_level(levels[1:], folders, patients)
+    if inner is None:
+        return Layout(splits, [None] * len(folders), patients, notes)
+    classes, of_classes = _classes(folders, inner, " below those of the patients")
+    return Layout(splits, classes, patients, notes + of_classes)
 
 
 def understand_classes(locators: Sequence[str], patients: Sequence[str | None]) -> Layout:
@@ -106,23 +144,24 @@ def understand_classes(locators: Sequence[str], patients: Sequence[str | None]) 
     return Layout(splits, nothing, nothing, notes)
 
 
-def understand_volumes(locators: Sequence[str]) -> Layout:
+def understand_volumes(locators: Sequence[str], meaning: Meaning = "auto") -> Layout:
     """Splits, classes and patients of files that are a volume each. The patient is a BIDS subject (sub-01), else a folder of a few files
     where folders are patients, else the case whose sequences the files are (007_t1, 007_flair), else the file. Folders are classes where
     they are few, have words as names, and hold several cases each: folders or files with numbers, and not files named like their
-    sequences (t1, flair)."""
+    sequences (t1, flair). `meaning` says in place of that what the folders stand for."""
     folders, splits, notes = _enter(locators, refuse_outside=False)
     subjects = [found[1] if (found := _SUBJECT.search(locator)) else None for locator in locators]
     names = {parts[0] if parts else "" for parts in folders}
     classes: list[str | None] = [None] * len(locators)
-    if _are_classes_of_volumes(names, folders, locators):
+    if meaning == "classes" or (meaning == "auto" and _are_classes_of_volumes(names, folders, locators)):
         classes, of_classes = _classes(folders, 0)
         notes += of_classes
         folders = [parts[1:] for parts in folders]
         names = {parts[0] if parts else "" for parts in folders}
     known = names - {""}
     few = 1 < len(known) >= len(locators) / _MAX_FILES_OF_PATIENT
-    by_folder = bool(known) and not _are_parts(known) and (few or are_patients(known, len(locators)))
+    guessed = meaning in ("auto", "classes") and not _are_parts(known) and (few or are_patients(known, len(locators)))
+    by_folder = bool(known) and (meaning == "patients" or guessed)
     cases = _cases(locators)
     patients = [
         subject or (parts[0] if by_folder and parts else cases.get(locator, locator))
@@ -144,7 +183,7 @@ def _cases(locators: Sequence[str]) -> dict[str, str]:
 
 
 def _are_classes_of_volumes(names: Collection[str], folders: Sequence[Sequence[str]], locators: Sequence[str]) -> bool:
-    told = _are_parts(names) or _are_numbered(names) or _named_like_patients(names)
+    told = _are_parts(names) or _are_numbered(names) or _named_like_patients(names) or name_a_person(names)
     if "" in names or told or not 2 <= len(names) <= MAX_CLASSES:
         return False
     cases, numbered = defaultdict(set), 0
@@ -242,9 +281,13 @@ def _class_level(levels: Sequence[tuple[int, set[str]]], folders: Sequence[Seque
 
 
 def _classes(folders: Sequence[Sequence[str]], level: int, where: str = "") -> tuple[list[str | None], list[str]]:
-    """The class of each file by its folder at this level, None in a folder called unlabelled or the like; and notes for a person."""
-    classes = [None if _NO_CLASS.fullmatch(parts[level]) else parts[level] for parts in folders]
-    notes = [f"classes from the folders{where}: {format_counts(name for name in classes if name)}"]
+    """The class of each file by its folder at this level, None in a folder called unlabelled or the like; and notes for a person. Of more
+    than MAX_CLASSES classes, which may be patients after all, the names are not told."""
+    names = [parts[level] if len(parts) > level else "" for parts in folders]
+    classes = [None if not name or _NO_CLASS.fullmatch(name) else name for name in names]
+    number = len({name for name in classes if name})
+    told = format_counts(name for name in classes if name) if number <= MAX_CLASSES else str(number)
+    notes = [f"classes from the folders{where}: {told}"]
     if without := classes.count(None):
         notes.append(f"{without} images have no label: their folder is called unlabelled or the like")
     return classes, notes

@@ -5,14 +5,20 @@ them, as files are opened by them; what is known of an image (label, patient, si
 Macs write an umlaut as a letter and its dots (NFD): the same word is then spelt in two ways.
 """
 
+import re
 import unicodedata
+from collections import Counter
 from dataclasses import replace
 
 from medssl.types import Record, Source
 
+_PADDING = re.compile(r"(?<![\d.,])0+(?=\d)")  # not behind a point: 1.05 is not 1.5
+_UID = re.compile(r"[0-2](\.\d+)+")
+
 
 def readable(text: str) -> str:
-    """The text in NFC. Where bytes of it are no UTF-8, all of its bytes are read as Latin-1.
+    """The text in NFC, with plain spaces in the place of non-breaking ones and without invisible characters at its ends. Where bytes of it
+    are no UTF-8, all of its bytes are read as Latin-1.
 
     >>> readable("M\\udcfcller"), readable("Mu\\u0308ller")
     ('Müller', 'Müller')
@@ -24,7 +30,68 @@ def readable(text: str) -> str:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    return unicodedata.normalize("NFC", text)
+    text = "".join(" " if unicodedata.category(character) == "Zs" else character for character in unicodedata.normalize("NFC", text))
+    start, end = 0, len(text)
+    while start < end and _is_blank(text[start]):
+        start += 1
+    while end > start and _is_blank(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def in_any_spelling(name: str, *, numbers: bool = True) -> str:
+    """What all spellings of a name have in common: upper and lower case, full-width letters, spaces of any kind, invisible characters, and
+    (`numbers`) zeros before a number make no difference.
+
+    >>> in_any_spelling("MÜLLER\u200b  007") == in_any_spelling("müller\u00a07")
+    True
+    """
+    if not name.isascii():
+        name = unicodedata.normalize("NFKC", readable(name))
+        name = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    name = " ".join(unicodedata.normalize("NFC", name.casefold()).split())
+    return _PADDING.sub("", name) if numbers else name
+
+
+def usual_spellings(names: Counter[str], numbers: bool = True) -> dict[str, str]:
+    """{name: the most frequent name that differs from it in its spelling only}, for all of the names. Of equally frequent ones those in
+    ASCII come first."""
+    usual: dict[str, str] = {}
+    for name, _ in sorted(names.items(), key=lambda item: (-item[1], not item[0].isascii(), item[0])):
+        usual.setdefault(in_any_spelling(name, numbers=numbers), name.strip())
+    return {name: usual[in_any_spelling(name, numbers=numbers)] for name in names}
+
+
+def with_one_spelling(source: Source) -> Source:
+    """The source with one spelling of each patient, study and site. A note says how many spellings were joined. Studies that are UIDs, and
+    patients that are files or volumes, stay as they are."""
+    if source.kind == "store":
+        return source
+    records, notes = source.records, []
+    for field, what in (("patient", "patients"), ("study", "studies"), ("site", "sites")):
+        names = Counter(text for record in records if (text := _joinable(record, field)))
+        spelling = {name: usual for name, usual in usual_spellings(names).items() if name.strip() != usual}
+        if not spelling:
+            continue
+        records = tuple(
+            replace(record, **{field: spelling[text]}) if (text := _joinable(record, field)) in spelling else record for record in records
+        )
+        notes.append(
+            f"{len(set(spelling.values()))} {what} are written in {len(set(spelling.values())) + len(spelling)} ways that differ in case, "
+            "spaces, forms of letters or zeros before a number only: counted as one each"
+        )
+    return replace(source, records=records, notes=(*source.notes, *notes)) if notes else source
+
+
+def _joinable(record: Record, field: str) -> str:
+    """The value of the field if its spelling is a person's; "" for UIDs and names of files, which programs write."""
+    text: str = getattr(record, field) or ""
+    by_program = _UID.fullmatch(text) or (field == "patient" and (record.patient_from == "itself" or text == record.locator))
+    return "" if by_program else text
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) == "Cf"
 
 
 def readable_source(source: Source) -> Source:

@@ -1,16 +1,16 @@
-"""Listing the files below a folder, in the same order on every machine and without opening them; and folders that stand for patients."""
+"""Listing the files below a folder, in the same order on every machine and without opening them."""
 
 import os
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
 from medssl.data.names import readable
+from medssl.data.own_folders import is_own, is_own_table
 from medssl.errors import UserError
 
 FOLLOW_LINKS = "Follow them, if you trust where they lead: --set data.follow_links=true"
@@ -19,9 +19,6 @@ _links: ContextVar["Links | None"] = ContextVar("links", default=None)
 # what archives, network storage and operating systems put beside a person's files: thumbnails, waste, backups
 _OF_SYSTEMS = {"__MACOSX", "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"}
 _OF_SYSTEMS |= {"System Volume Information"}
-_PATIENT = re.compile(r"(patient|pat|subject|subj|sub|case)[-_ ]?\d+", re.IGNORECASE)
-# DOE^JANE, as names are written in DICOM; the number of a patient or an examination, or a date. No year within a name: covid_2020
-_PERSON = re.compile(r"\^|\d{6}|^\d{4,}$|^[A-Za-z]{1,3}[-_ ]?\d{5,}$")
 
 
 class FoundFile(NamedTuple):
@@ -45,14 +42,18 @@ def resolve_folder(data: str) -> Path:
 @dataclass
 class Links:
     """What is done about links that leave the data folder. `follow`: whether their targets are listed and opened; `left_out`: how many
-    were found and not followed."""
+    were found and not followed; `own`: what medssl has written itself, which is not listed."""
 
     follow: bool
     left_out: int = 0
+    own: set[Path] = field(default_factory=set)
 
-    def note(self) -> str:
-        """A sentence for a person on the links that were not followed; "" where there are none."""
-        return f"{self.left_out} links lead out of the data folder and are not followed. {FOLLOW_LINKS}" if self.left_out else ""
+    def notes(self) -> list[str]:
+        """Sentences for a person: on the links that were not followed, and on what medssl has written itself."""
+        where = "among the images, which medssl has written itself (runs, stores, a cache, predictions)"
+        links = f"{self.left_out} links lead out of the data folder and are not followed. {FOLLOW_LINKS}"
+        own = f"{len(self.own)} folders or tables {where}, are left out"
+        return [*([links] if self.left_out else []), *([own] if self.own else [])]
 
 
 @contextmanager
@@ -69,7 +70,7 @@ def following_links(follow: bool) -> Iterator[Links]:
 
 def list_files(root: Path) -> Iterator[FoundFile]:
     """All entries below `root` (resolved) that are no folders, sorted within each folder. Hidden entries and folders of operating systems
-    are left out.
+    are left out, and what medssl has written itself (`own_folders`).
 
     Links to files are followed if their targets are inside the root; links to folders are not. Within `following_links(True)` links that
     leave the root are followed, too. Each folder is listed once, so a loop of links ends.
@@ -92,6 +93,9 @@ class _Walk:
         except OSError as error:
             yield FoundFile(prefix.rstrip("/"), "unreadable", str(error.strerror))
             return
+        if folder != self._root and is_own(folder, [entry.name for entry in entries]):
+            self._links.own.add(folder)
+            return
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _OF_SYSTEMS:
                 continue
@@ -99,6 +103,9 @@ class _Walk:
             if entry.is_symlink():
                 yield from self._linked(entry, locator)
             elif not entry.is_dir(follow_symlinks=False):
+                if is_own_table(folder / entry.name):
+                    self._links.own.add(folder / entry.name)
+                    continue
                 yield FoundFile(locator) if entry.is_file() else FoundFile(locator, *_NO_FILE)
             elif outside:
                 yield from self._folder_outside(folder / entry.name, locator)
@@ -175,17 +182,3 @@ class RootFolder:
             parts[number] = self._spellings[folder].get(readable(part), part)
             folder = folder / parts[number]
         return "/".join(parts)
-
-
-def are_patients(names: Collection[str], images: int) -> bool:
-    """Whether folders with these names, and with `images` images in all, stand for patients: three or more of them, all with names like
-    patient_012, most with names like a person's name or number, or too many of them for classes."""
-    if len(names) < 3:  # a guess must not leave a data set with one or two patients
-        return False
-    persons = sum(name_a_person([name]) for name in names)
-    return all(map(_PATIENT.fullmatch, names)) or 2 * persons > len(names) or len(names) > max(10, images / 5)
-
-
-def name_a_person(names: Collection[str]) -> bool:
-    """Whether one of the names is like a person's name or number: then they are neither classes nor printed."""
-    return any(map(_PERSON.search, names))

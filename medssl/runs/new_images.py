@@ -16,7 +16,8 @@ from medssl.data.workers import end_workers
 from medssl.errors import UserError
 from medssl.types import Reporter, Source
 
-_SELECTION_OPTIONS = ("frames", "slices", "volumes", "derived", "burned_in", "masks")  # options of a source that apply to new data, too
+# options of a source that apply to new data, too
+_SELECTION_OPTIONS = ("frames", "slices", "volumes", "derived", "burned_in", "masks", "folders")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from medssl import plugins
 from medssl.config import Config, Data, Limits, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.modality import format_counts, keep_modality
-from medssl.data.names import readable_source
+from medssl.data.names import readable_source, with_one_spelling
 from medssl.data.patients import PatientOrigin, without_shared_ids
 from medssl.data.peek import Peek, may_leave_bits_unused, peek
 from medssl.data.store import SETTINGS, Store
@@ -23,8 +23,8 @@ _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
 def list_source(data: Data, stratum: str = "") -> Source:
-    """The source, with all of its records, that the configuration names. Notes say where patients are unknown or guessed, and where links
-    were not followed. `data.limits` are those of the listing, too.
+    """The source, with all of its records, that the configuration names. Notes say where patients are unknown or guessed, where links
+    were not followed, and where folders that medssl has written are left out. `data.limits` are those of the listing, too.
 
     A table's columns that `data.label` and `stratum` name are read as labels; `stratum` is the label column that an earlier run split the
     patients by.
@@ -39,9 +39,9 @@ def list_source(data: Data, stratum: str = "") -> Source:
         try:
             source = plugins.find("data.sources", settings.name).build(settings, data.path)
         except UserError as error:
-            raise UserError("\n".join(filter(None, [str(error), links.note()]))) from None
-    source = without_shared_ids(keep_modality(readable_source(source), data.modality))
-    return replace(source, notes=(*source.notes, *filter(None, [links.note()]), *PatientOrigin.of(source.records).sentences()))
+            raise UserError("\n".join([str(error), *links.notes()])) from None
+    source = without_shared_ids(with_one_spelling(keep_modality(readable_source(source), data.modality)))
+    return replace(source, notes=(*source.notes, *links.notes(), *PatientOrigin.of(source.records).sentences()))
 
 
 def absolute_path(data: str) -> str:

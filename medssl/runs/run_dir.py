@@ -18,12 +18,13 @@ from medssl.errors import UserError
 from medssl.evaluate import RESULTS
 from medssl.evaluate.models import classifier_file
 from medssl.files import cannot_write, write_atomically
+from medssl.output import REASONS, reasons_kept_in
 from medssl.plain_yaml import read_yaml
 from medssl.runs.lock import LOCK, lock_run_dir
 
 RUNS = Path("runs")
 CONFIG, ENVIRONMENT, START = "config.yaml", "environment.json", "start"
-_OF_A_START = ("views.png", START, ENVIRONMENT, CONFIG)  # what a run has that has not trained yet, in the order of deletion
+_OF_A_START = ("views.png", START, REASONS, ENVIRONMENT, CONFIG)  # what a run has that has not trained yet, in the order of deletion
 _PACKAGES = ("torch", "torchvision", "timm", "monai", "medmnist", "pydicom", "albumentations", "mlflow", "numpy", "scikit-learn", "pillow")
 
 
@@ -59,7 +60,8 @@ def open_run(
         with lock_run_dir(folder, warn):
             if overwrite or not may_continue(folder):
                 _empty_folder(folder, overwrite)
-            yield folder
+            with reasons_kept_in(folder):
+                yield folder
     except BaseException:
         with suppress(OSError):  # one is not empty: the run has left something, or another run is in it
             for place in new:

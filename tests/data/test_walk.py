@@ -48,8 +48,9 @@ def test_links_that_leave_the_folder_are_followed_if_the_user_says_so_and_loops_
 def test_links_that_leave_the_folder_are_counted_and_told_where_they_are_not_followed(root: Path) -> None:
     with following_links(False) as links:
         assert [found.locator for found in list_files(root) if found.reason == "outside_root"] == ["linked.png", "sick"]
-    assert links.note().startswith("2 links lead out of the data folder")
-    assert "--set data.follow_links=true" in links.note()
+    (note,) = links.notes()
+    assert note.startswith("2 links lead out of the data folder")
+    assert "--set data.follow_links=true" in note
     assert listed(root, follow=False) == [(found.locator, found.reason) for found in list_files(root)]
 
 

@@ -65,21 +65,11 @@ def test_killed_at_three_random_steps_and_resumed_with_other_workers_the_weights
     assert rows == list(range(1, 41)), "each step is told once"
 
 
-@pytest.fixture
-def terminal():
-    """The signals of a process that a terminal has started: where the tests run under nohup, a process inherits that SIGHUP is ignored,
-    and medssl leaves it so."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("terminal")
 @pytest.mark.fault("R3")
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 128 + signal.SIGUSR1), (signal.SIGHUP, 129)],
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 128 + signal.SIGUSR1)],
 )
 def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_signals_code(
     number, code, pictures, small, kills, tmp_path
@@ -103,6 +93,29 @@ def test_a_wish_to_stop_saves_the_state_within_eight_seconds_and_exits_with_the_
     step = checkpoint.load(folder)[0]["step"]
     assert step >= 5
     assert f"Stopped at step {step} of 4000. Continue with: medssl pretrain --resume {folder}" in said
+
+
+@pytest.mark.slow
+@pytest.mark.fault("R29")
+def test_a_run_whose_outputs_are_lost_and_whose_terminal_closes_trains_to_its_end(pictures, small, kills, tmp_path):
+    """The log is on a full disk, the reader of the errors has ended, and the terminal closes in the middle."""
+    folder, (reader, errors) = tmp_path / "run", os.pipe()
+    os.close(reader)
+    command = kills.command("--data", str(pictures), "--out", str(folder), sets=[*small, "train.steps=40", *QUIET])
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen(command, stdout=full, stderr=errors)
+    os.close(errors)
+    try:
+        while kills.told(folder) < 5 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=120) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert checkpoint.load(folder)[0]["step"] == 40
+    assert (folder / "encoder.safetensors").is_file()
+    assert "standard output cannot be written any more: No space left on device" in (folder / "console.txt").read_text()
 
 
 @pytest.mark.slow

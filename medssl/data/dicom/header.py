@@ -70,13 +70,13 @@ class HeaderReader:
         self._choice = choice
 
     def __call__(self, locator: str) -> DicomHeader:
-        """What the header of that file states. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, deflated_too_big,
-        unreadable, too_much_memory, not_primary, burned_in, missing_decoder, undecodable."""
+        """What the header of that file states. Raises ReadError: empty, not_dicom, not_an_image, no_pixels, bad_header, too_many_frames,
+        deflated_too_big, unreadable, too_much_memory, not_primary, burned_in, missing_decoder, undecodable."""
         path = self._root / locator
         try:
             with warnings.catch_warnings(action="ignore"):  # pydicom warns of every odd value; these values are not used here
                 header, syntax, odd_preamble = _read(path, self._limits)
-                frames = _count_frames(header, path.stat().st_size, syntax)
+                frames = _count_frames(header, path.stat().st_size, syntax, self._limits)
                 selection.check_selected(header, modality(header), self._choice)
                 decoders.check_decoder(header, syntax)
                 other_colours = syntax in decoders.JPEG_COLOURS and _has_other_colours(path, header)
@@ -93,7 +93,7 @@ def image_shape(path: Path) -> tuple[int, int, int]:
     try:
         with warnings.catch_warnings(action="ignore"):
             header, syntax, _ = _read(path, Limits())
-            return _count_frames(header, path.stat().st_size, syntax), int(header.Rows), int(header.Columns)
+            return _count_frames(header, path.stat().st_size, syntax, Limits()), int(header.Rows), int(header.Columns)
     except ReadError:
         raise
     except Exception as error:  # as above
@@ -121,8 +121,9 @@ def _read(path: Path, limits: Limits) -> tuple[pydicom.Dataset, UID, bool]:
     return header, syntax, odd_preamble
 
 
-def _count_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
-    """The number of frames. Raises ReadError where the header describes no image, or more pixels than a file of `size` bytes can hold."""
+def _count_frames(header: pydicom.Dataset, size: int, syntax: UID, limits: Limits) -> int:
+    """The number of frames. Raises ReadError where the header describes no image, more pixels than a file of `size` bytes can hold, or more
+    frames than the limit."""
     if "Rows" not in header or "Columns" not in header:
         if "Image Storage" in UID(_text(header, "SOPClassUID")).name and modality(header) not in _NO_IMAGES:
             raise ReadError("bad_header: an image without Rows and Columns; it may be cut short")
@@ -137,6 +138,8 @@ def _count_frames(header: pydicom.Dataset, size: int, syntax: UID) -> int:
         frame_bytes = rows * columns * int(header.get("SamplesPerPixel") or 1) * int(header.get("BitsAllocated") or 8) // 8
     if frames > 1 and frames * frame_bytes > size:
         raise ReadError(f"bad_header: {frames} frames of {rows} x {columns} pixels do not fit into {size} bytes")
+    if frames > limits.max_frames:
+        raise ReadError(f"too_many_frames: {frames}, the limit is {limits.max_frames}")
     return frames
 
 

@@ -112,7 +112,7 @@ def read(path: Path, limits: Limits) -> Header:
     """The header of a .nii, .nii.gz or .hdr file.
 
     Raises ReadError: what `open_regular_file` raises, not_nifti, not_an_image (complex numbers), missing_img, bad_header, too_big,
-    header_bigger_than_file, too_many_pixels.
+    header_bigger_than_file, too_many_frames, too_many_pixels.
     """
     with open_regular_file(path) as file:
         first_bytes = inflated_head(file.read(4096))
@@ -132,6 +132,8 @@ def read(path: Path, limits: Limits) -> Header:
     lps, oriented = _orientation(first_bytes, number, order)
     voxel_mm = _voxel_mm(fields["pixdim"][1:4], *fields["units"])
     header = Header(data, offset, dtype, samples, shape, volumes, *_scaling(*fields["scl"]), lps, oriented, voxel_mm)
+    if header.depth * volumes > limits.max_frames:
+        raise ReadError(f"too_many_frames: {header.depth} slices in {volumes} volumes, the limit is {limits.max_frames}")
     if math.prod(header.plane) * samples > limits.max_pixels:
         raise ReadError(f"too_many_pixels: {header.plane[0]} x {header.plane[1]} x {samples}, the limit is {limits.max_pixels}")
     return header

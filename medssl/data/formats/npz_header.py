@@ -15,6 +15,8 @@ from numpy.lib import format as npy
 
 from medssl.errors import UserError
 
+_MAX_LENGTH = 5_000_000  # of an axis; TissueMNIST, the largest set, has 165,466 images in one array
+
 
 class Header(NamedTuple):
     """The shape and the type of one array by its header."""
@@ -33,10 +35,13 @@ class Arrays:
         self.keys = [name.removesuffix(".npy") for name in archive.namelist()]
 
     def header(self, key: str) -> Header:
-        """The shape and type of an array. Raises UserError where they need another number of bytes than the zip directory states."""
+        """The shape and type of an array. Raises UserError where an axis is empty or longer than any set of images, and
+        where they need another number of bytes than the zip directory states."""
         with self._open(key) as stream:
             header = self._parse(key, stream)
             claimed, found = prod(header.shape) * header.dtype.itemsize, self._size(key) - stream.tell()
+        if header.shape and not 1 <= min(header.shape) <= max(header.shape) <= _MAX_LENGTH:
+            raise UserError(f"{self.file}, {key}: an array of shape {header.shape}, expected axes of 1 to {_MAX_LENGTH}.")
         if claimed != found:
             raise UserError(f"{self.file}, {key}: its header says {claimed} bytes, the file holds {found}. It is damaged; fetch it again.")
         return header
@@ -72,5 +77,5 @@ def open_arrays(file: Path) -> Iterator[Arrays]:
             yield Arrays(file, archive)
     except UserError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, MemoryError) as error:
         raise UserError(f"{file} is not a complete .npz file ({type(error).__name__}). It may be cut short; fetch it again.") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from medssl.data import contents, not_samples, walk
-from medssl.data.folder_layout import format_counts, understand_folders
+from medssl.data.folder_layout import FoldersConfig, Meaning, format_counts, understand_folders
 from medssl.data.formats import picture_pages
 from medssl.data.frame_policy import FramePolicy, choose_frames
 from medssl.data.not_samples import MasksConfig
@@ -21,7 +21,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _ONE_PAGE = (".png", ".jpg", ".jpeg", ".bmp")
 
 
-class Config(JoinConfig, MasksConfig):
+class Config(JoinConfig, MasksConfig, FoldersConfig):
     name: str = "folder"
     frames: FramePolicy = Field(
         default="all", description="Which pages of a TIFF file become images: all, first, middle or every_N, such as every_5."
@@ -37,8 +37,9 @@ def build(config: Config, data: str) -> Source:
     """Lists the images below the folder `data`: by their suffixes, and files of other suffixes by their content. Masks and other files that
     are no samples (`not_samples`) are left out.
 
-    Folders are splits, classes (label "label") and patients as `understand_folders` finds them. Tables in the folder, one level below and
-    beside it are joined. Raises UserError where there is no image, and for faulty tables that `config` describes.
+    Folders are splits, classes (label "label") and patients as `config.folders` says or `understand_folders` finds them. Tables in the
+    folder, one level below and beside it are joined. Raises UserError where there is no image, and for faulty tables that `config`
+    describes.
     """
     root = walk.resolve_folder(data)
     files = list(walk.list_files(root))
@@ -55,7 +56,7 @@ def build(config: Config, data: str) -> Source:
             f"There is no image below {data}; it has {counted}{problems}. medssl reads PNG, JPEG, TIFF, BMP, GIF, PGM, PPM, WebP "
             "and JPEG 2000 files, folders of DICOM or NIfTI files, CSV or Parquet tables, and MedMNIST .npz files."
         )
-    records, notes = _by_folders(locators, root, config.frames)
+    records, notes = _by_folders(locators, root, config.frames, config.folders)
     left_out = (*skipped, *no_samples.skipped)
     joined = join_tables(records, root, config, tables)
     left = contents.describe_others((locator for locator in others if not is_table(locator)), "other files")
@@ -71,15 +72,15 @@ def _pictures(root: Path, locators: Sequence[str]) -> tuple[list[str], list[str]
     return pictures, sorted(set(locators).difference(pictures))
 
 
-def _by_folders(locators: Sequence[str], root: Path, frames: str) -> tuple[list[Record], list[str]]:
+def _by_folders(locators: Sequence[str], root: Path, frames: str, meaning: Meaning) -> tuple[list[Record], list[str]]:
     """A record for each image, with the split, the class and the patient that its folders name, and notes for a person."""
-    layout = understand_folders(locators)
+    layout = understand_folders(locators, meaning)
     records = []
     for locator, split, name, patient in zip(locators, layout.splits, layout.classes, layout.patients, strict=True):
         known = {
             "split": split,
             "patient": patient,
-            "patient_from": "names" if patient else "data",
+            "patient_from": "names" if patient and meaning != "patients" else "data",
             **({"labels": {"label": name}} if name else {}),
         }
         records += [replace(record, **known) for record in _records_of_file(locator, root, frames)]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from medssl.config import Limits
 from medssl.data import contents, not_samples, walk
-from medssl.data.folder_layout import understand_volumes
+from medssl.data.folder_layout import FoldersConfig, understand_volumes
 from medssl.data.formats import nifti_header
 from medssl.data.frame_policy import FramePolicy, choose_frames
 from medssl.data.not_samples import MasksConfig
@@ -24,7 +24,7 @@ _SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
 _COMPANIONS = (".img", ".img.gz", ".json", ".tsv", ".csv", ".parquet", ".txt", ".md", ".bval", ".bvec")
 
 
-class Config(JoinConfig, MasksConfig):
+class Config(JoinConfig, MasksConfig, FoldersConfig):
     name: str = "nifti"
     volumes: Literal["all", "first"] = Field(
         default="all", description="Which volumes of a file become images: all, or the first of a time series."
@@ -100,11 +100,12 @@ def _read_header(root: Path, locator: str, allowed: set[str] | None, limits: Lim
 
 def _records(headers: Mapping[str, nifti_header.Header], config: Config) -> tuple[list[Record], list[str]]:
     """One record for each slice, with what its folders say, and notes. The slices of a volume are in their order in space."""
-    layout = understand_volumes(list(headers))
+    layout = understand_volumes(list(headers), config.folders)
     found = zip(headers.items(), layout.patients, layout.splits, layout.classes, strict=True)
     records = []
     for (locator, header), patient, split, name in found:
-        origin = "itself" if patient == locator else "data" if str(patient).startswith("sub-") else "names"
+        stated = str(patient).startswith("sub-") or config.folders == "patients"
+        origin = "itself" if patient == locator else "data" if stated else "names"
         record = Record(locator, "nifti", patient=patient, split=split, patient_from=origin)
         record = replace(record, labels={"label": name}) if name else record
         records += slices(record, header, header.volumes if config.volumes == "all" else 1, config.slices)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pyarrow
 from pyarrow import parquet
+from pydantic import Field
 
+from medssl.config import Limits
 from medssl.data import contents, walk
-from medssl.data.formats.parquet_images import class_names, image_column
+from medssl.data.formats.parquet_images import class_names, image_column, read_columns
 from medssl.data.tables import TableConfig, parse_split, tidy_labels
 from medssl.data.tables.columns import normalise_name, role_of_name
 from medssl.data.tables.reading import Table
@@ -21,10 +23,12 @@ from medssl.types import Record, Source
 
 _SUFFIX = ".parquet"
 _SAMPLE = 4
+_MAX_ROWS = 5_000_000  # of one file
 
 
 class Config(TableConfig):
     name: str = "parquet_images"
+    limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
 def recognises(data: str) -> bool:
@@ -72,7 +76,9 @@ def _records(root: Path, files: Mapping[str, str], header: Sequence[str], config
     for name, column in files.items():
         file = root / name
         split, rows, names = _split_of_file(name), parquet.ParquetFile(file).metadata.num_rows, class_names(file)
-        table = parquet.read_table(file, columns=list(header)) if header else None
+        if rows > _MAX_ROWS:
+            raise UserError(f"{name} has {rows} rows, the most are {_MAX_ROWS}. Is the file damaged? Divide it into several files.")
+        table = read_columns(file, name, header, config.limits.memory_bytes) if header else None
         for of_column, each in zip(cells, header, strict=True):
             of_column += _as_text(table, each, names.get(each, [])) if table else []
         classes |= {each for each in names.keys() & set(header) if role_of_name(each) != "label"}

@@ -1,6 +1,8 @@
 """Files and frames that are left out of a store: which reasons count as faults, how many faults are allowed, and the operator's list."""
 
 import csv
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -87,11 +89,28 @@ def write_private_list(plan: Plan, skipped: Sequence[Skipped]) -> None:
         write_private(file, csv_text([("file", "reason", "detail", "key"), *((s.file, s.reason, s.detail, s.key) for s in skipped)]))
 
 
+def _faults(plan: Plan, skipped: Sequence[Skipped]) -> list[str]:
+    """The reason of each fault that counts. In .npz and Parquet files every row counts."""
+    faulty = [item for item in skipped if item.fault]
+    if len({item.file for item in faulty}) == len(faulty):
+        return [item.reason for item in faulty]
+    frames = Counter(record.locator for record in plan.source.records if record.reader not in ("npz", "parquet"))
+    used = frames - Counter(item.file for item in skipped)
+    most = math.ceil(used.total() / len(used)) if used else 1
+    counted = Counter[str]()
+    faults = []
+    for item in faulty:
+        counted[item.file] += 1
+        if item.file not in frames or counted[item.file] <= most:
+            faults.append(item.reason)
+    return faults
+
+
 def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
-    """Raises UserError where no image is usable, and where more files are faulty than `data.max_bad_fraction` allows; above 0 it
-    allows one at least. `used`: the number of
-    usable images."""
-    faults = [item.reason for item in skipped if item.fault]
+    """Raises UserError where no image is usable, and where more files are faulty than `data.max_bad_fraction` allows; above 0 it allows one
+    at least. `used`: the number of usable images. A file counts as many faults at most as the other files have images on average: one bad
+    file is one fault, however many frames its header states."""
+    faults = _faults(plan, skipped)
     total, allowed = used + len(faults), plan.data.max_bad_fraction
     named = f"They are named in {private_list(plan.cache, plan.fingerprint)}"
     if used == 0:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from medssl.data.names import usual_spellings
 from medssl.data.tables.columns import TableConfig, normalise_name
 
 _PRESENT, _ABSENT = "1 true t yes y positive pos present +", "0 false f no n negative neg absent -"
@@ -144,13 +145,13 @@ def decode_lists(name: str, column: str, cells: Sequence[str], lists: Mapping[st
     an empty cell has no label. Where every list holds exactly one name, one label with classes."""
     if all(len(names) == 1 for names in lists.values()):
         return [Label(name, [lists[cell][0] if cell else "" for cell in cells], "class")]
-    found = {cell: {part.casefold() for part in names} for cell, names in lists.items()}
-    spelling = _usual_spelling(Counter(part for names in lists.values() for part in names))
+    spelling = usual_spellings(Counter(part for names in lists.values() for part in names))
+    found = {cell: {spelling[part] for part in names} for cell, names in lists.items()}
     names = sorted({spelling[part] for parts in lists.values() for part in parts if normalise_name(part) not in _NO_FINDING})
     note = f"cells of {column!r} hold several names: {len(names)} labels, each present or not"
     labels = []
     for finding in names:
-        meaning = {cell: "1" if finding.casefold() in parts else "0" for cell, parts in found.items()} | {"": ""}
+        meaning = {cell: "1" if finding in parts else "0" for cell, parts in found.items()} | {"": ""}
         labels.append(Label(finding, [meaning[cell] for cell in cells], "mark", note if finding == names[0] else ""))
     return labels
 
@@ -169,29 +170,15 @@ def decode_classes(name: str, column: str, cells: Sequence[str], config: TableCo
 
 
 def unify_names(names: Counter[str]) -> tuple[dict[str, str], str]:
-    """{name: its most frequent spelling} for names that differ in case or outer spaces only, and a sentence on them ("" where there are
-    none)."""
-    spelling = {name: usual for name, usual in _usual_spelling(names).items() if name != usual}
+    """{name: its most frequent spelling} for names that differ in their spelling only (`in_any_spelling`), and a sentence on them ("" where
+    there are none)."""
+    spelling = {name: usual for name, usual in usual_spellings(names).items() if name != usual}
     if not spelling:
         return {}, ""
     classes = len(set(spelling.values()))
     what = "1 class is" if classes == 1 else f"{classes} classes are"
-    return (
-        spelling,
-        f"{what} written in {len(spelling) + classes} ways that differ in upper and lower case or spaces only: counted as one each",
-    )
-
-
-def _usual_spelling(names: Counter[str]) -> dict[str, str]:
-    """{name: the most frequent name that differs from it in case or spaces only}."""
-    usual: dict[str, str] = {}
-    for name, _ in sorted(names.items(), key=lambda item: (-item[1], item[0])):
-        usual.setdefault(_without_case(name), name.strip())
-    return {name: usual[_without_case(name)] for name in names}
-
-
-def _without_case(name: str) -> str:
-    return " ".join(name.casefold().split())
+    ways = f"{len(spelling) + classes} ways that differ in case, spaces, forms of letters or zeros before a number only"
+    return spelling, f"{what} written in {ways}: counted as one each"
 
 
 def _in_brackets(cell: str) -> tuple[str, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
+
+from medssl.data.names import in_any_spelling, readable
 
 _SUFFIX = re.compile(r"\.(png|jpe?g|jfif|jpe|tiff?|bmp|gif|webp|dcm|dicom|ima|nii(\.gz)?|hdr|img|npy|mha|nrrd)$", re.IGNORECASE)
 _SHARED_BEGINNING = re.compile(r"[A-Za-z]+[A-Za-z_\-. ]*")
@@ -27,14 +28,14 @@ class Match(NamedTuple):
 
 
 def plain_path(path: str) -> str:
-    """The path in one spelling: NFC, "/" between folders, without "." and ".." where they can be resolved.
+    """The path in one spelling: readable text, "/" between folders, without "." and ".." where they can be resolved.
 
     >>> plain_path("D:\\\\x\\\\.\\\\1.png")
     'D:/x/1.png'
     """
     path = path.replace("\\", "/")
     if not path.isascii():
-        path = unicodedata.normalize("NFC", path)
+        path = readable(path)
     if path.startswith(".") or "/." in path or "//" in path:
         path = os.path.normpath(path) if path else path
     return path
@@ -90,6 +91,7 @@ class FileIndex:
             ("stem", "names of files without their suffix"),
             ("any case", "names of files without their suffix, in any case"),
             ("number", "numbers in the names of files, without leading zeros"),
+            ("any spelling", "names of files without their suffix, in any spelling"),
         ):
             if form == "number" and not all(map(_NUMBER.fullmatch, cells)):
                 continue
@@ -193,14 +195,15 @@ class FileIndex:
 def _number(path: str) -> str:
     name = without_suffix(path).rpartition("/")[2]
     number = _NUMBER.fullmatch(name)
-    return number[1] if number else name
+    return in_any_spelling(number[1]) if number else name
 
 
 _SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "path": str,
     "stem": without_suffix,
-    "any case": lambda path: without_suffix(path).casefold(),
+    "any case": lambda path: in_any_spelling(without_suffix(path), numbers=False),
     "number": _number,
+    "any spelling": lambda path: in_any_spelling(without_suffix(path)),
 }
 
 

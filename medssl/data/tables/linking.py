@@ -179,7 +179,12 @@ def _of_column(table: Table, column: str, known: Known, hinted: bool) -> Iterato
         short = all(re.fullmatch(r"\d{1,4}", cell) for cell in distinct)
         share = (len(images.match.files) + len(images.match.several)) / len(distinct)
         covers = 2 * len(images.match.files) >= len(known.index.files)
-        if (share < _LEAST_SHARE and not covers) or (short and not covers) or images.match.how.startswith("numbers"):
+        if (
+            (share < _LEAST_SHARE and not covers)
+            or (short and not covers)
+            or images.match.how.startswith("numbers")
+            or images.match.how.endswith("any spelling")
+        ):
             return
     yield images
     if len(images.match.files) == len(distinct) or not hinted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from medssl.data.names import in_any_spelling
 from medssl.data.tables.coding import Label
 from medssl.data.tables.columns import TableConfig, is_box, is_reader
 from medssl.data.tables.linking import Link
@@ -18,9 +19,9 @@ def merge_identity(cells: Sequence[str], link: Link, what: str) -> Values:
     """The patient, study, site or split of each file. Raises UserError where rows of one file differ."""
     result, wrong = {}, []
     for file, rows in link.rows_of.items():
-        values = {cells[row] for row in rows} - {""}
+        values = {in_any_spelling(cell): cell for row in rows if (cell := cells[row])}
         if len(values) == 1:
-            result[file] = values.pop()
+            result[file] = next(iter(values.values()))
         elif values:
             wrong.append(link.table.rows[rows[-1]])
     if wrong:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import pyarrow
 from pyarrow import parquet
 
+from medssl.data.formats.parquet_images import read_columns
+from medssl.data.names import readable
 from medssl.data.tables.columns import knows_name
 from medssl.errors import UserError
 
@@ -137,7 +139,7 @@ def _read_text(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
             if cells and len(cells) != width:
                 raise UserError(f"{name}, row {number}: {len(cells)} cells under {width} columns. Quote cells that contain commas.")
             if cells:
-                yield number, [cell.strip() for cell in cells]
+                yield number, [readable(cell.strip()) for cell in cells]
     except csv.Error as error:
         raise UserError(f"{name}, row {number + 1}: {error}. Save it as CSV with commas and double quotes.") from None
 
@@ -183,14 +185,14 @@ def _find_separator(text: str) -> str:
 
 def _read_parquet(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     """The rows as text. Columns that cannot become text, such as lists of numbers, are empty; lists of words are written as lists."""
-    table = parquet.read_table(file, columns=_text_columns(file, name))
+    table = read_columns(file, name, _text_columns(file, name), _MAX_UNPACKED_BYTES)
     columns = []
     for column in table.columns:
         if pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type):
             columns.append([_list_in_words(value) for value in column.to_pylist()])
             continue
         try:
-            columns.append([(value or "").strip() for value in column.cast(pyarrow.string()).to_pylist()])
+            columns.append([readable((value or "").strip()) for value in column.cast(pyarrow.string()).to_pylist()])
         except pyarrow.ArrowNotImplementedError:
             columns.append([""] * table.num_rows)
     yield 1, table.column_names

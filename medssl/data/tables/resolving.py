@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
+from medssl.data.names import in_any_spelling
 from medssl.data.tables import merging, published
 from medssl.data.tables.columns import Columns, TableConfig, find_columns, find_groups, normalise_name, parse_split
 from medssl.data.tables.labelling import read_labels
@@ -169,7 +170,9 @@ def _read_roles(link: Link, columns: Columns, result: Understanding) -> None:
 def _fill(result: Understanding, table: Table, role: str, values: Values) -> None:
     """Values of files that have none of this role yet. Raises UserError where an earlier table says something else of patient or split."""
     before = result.roles[role]
-    if role in ("patient", "split") and (wrong := sum(before.get(file, value) != value for file, value in values.items())):
+    if role in ("patient", "split") and (
+        wrong := sum(in_any_spelling(before.get(file, value)) != in_any_spelling(value) for file, value in values.items())
+    ):
         raise UserError(
             f"{table.name} contradicts another table for the {role} of {wrong} images. Correct one, or name the right table alone."
         )
