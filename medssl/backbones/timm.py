@@ -15,11 +15,13 @@ from functools import partial
 from typing import Any, Literal
 
 import timm
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
+
+_OF_FILES = ("checkpoint_path", "cache_dir", "checkpoint", "weights")  # arguments of timm that name files
 
 
 class Config(PluginConfig):
@@ -34,6 +36,16 @@ class Config(PluginConfig):
     )
     zero_init_last: bool = Field(default=False, description="Whether the residual branches of a ResNet start at zero.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="More arguments for timm's network, such as {drop_path_rate: 0.1}.")
+
+    @field_validator("arguments")
+    @classmethod
+    def _name_no_files(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        named = [name for name in arguments if name.startswith("pretrained") or name in _OF_FILES]
+        if named:
+            raise ValueError(
+                f"{named[0]} would load a file or ask the network. Weights of another network: --encoder FILE, finetune.versus"
+            )
+        return arguments
 
 
 def build(config: Config, channels: int, size: int) -> nn.Module:

@@ -95,3 +95,13 @@ def test_a_file_that_is_no_encoder_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(UserError, match="No encoder at"):
         artefact.load(path)
+
+
+@pytest.mark.fault("C8")
+@pytest.mark.parametrize(("name", "value"), [("size", 0), ("size", 200_000), ("size", "x"), ("channels", 0), ("channels", 10**6)])
+def test_a_card_with_an_impossible_size_is_one_message_before_anything_is_built(saved, name, value):
+    folder, _ = saved
+    card = json.loads((folder / artefact.CARD).read_text())
+    (folder / artefact.CARD).write_text(json.dumps({**card, name: value}))
+    with pytest.raises(UserError, match=f"card.json is damaged: {name} is no number from 1 to"):
+        artefact.load(folder)
