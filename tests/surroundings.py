@@ -15,7 +15,7 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def end_with_parent() -> None:
-    """For `preexec_fn`: the process gets SIGTERM when the one that started it ends, however that ends. On other systems than Linux nothing."""
+    """For `preexec_fn`: the process gets SIGTERM when the one that started it ends, however that ends. Only on Linux."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
