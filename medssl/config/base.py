@@ -23,7 +23,8 @@ class Frozen(BaseModel):
     @classmethod
     def _refuse_huge_numbers(cls, values: Any) -> Any:
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            if isinstance(value, int) and abs(value) >= _HUGE and name in cls.model_fields:
+            huge = isinstance(value, int) and abs(value) >= _HUGE and name in cls.model_fields
+            if huge and not any(hasattr(bound, "le") for bound in cls.model_fields[name].metadata):  # those say their own limit
                 raise ValueError(f"{name} is a number of {len(str(abs(value)))} digits, which is too large for any setting")
         return values
 
