@@ -1,6 +1,7 @@
 """YAML for configurations: plain values only, 1e-3 is a number, and a key that occurs twice is an error."""
 
 import re
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from medssl.errors import UserError
 
 _MAX_BYTES = 1_000_000
+_MAX_DEPTH = 100  # brackets inside each other
 _MAX_PARTS = 100_000  # values with all aliases written out
 
 
@@ -34,6 +36,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """YAML text as plain Python values. `where`: the file or flag, for messages. Raises UserError for anything but plain YAML."""
     if len(text) > _MAX_BYTES or text.count("*") > 1000:
         raise UserError(f"{where} is too large for a configuration (1 MB, 1000 aliases). Is it the right file?")
+    if _depth(text) > _MAX_DEPTH:
+        raise UserError(f"{where} has too many brackets inside each other. Write it flat.")
     try:
         value = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
         parts = _count_parts(value, {})
@@ -46,6 +50,12 @@ def parse_yaml(text: str, where: str) -> Any:
     if parts > _MAX_PARTS:
         raise UserError(f"{where} has aliases that stand for {parts} values. Write what is meant, without aliases.")
     return value
+
+
+def _depth(text: str) -> int:
+    """The most brackets that are open at once: PyYAML takes seconds for thousands of them."""
+    steps = ((character in "[{") - (character in "]}") for character in text)
+    return max(accumulate(steps), default=0)
 
 
 def _count_parts(value: Any, counted: dict[int, int]) -> int:

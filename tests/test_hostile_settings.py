@@ -1,6 +1,5 @@
 """Settings that are hostile, huge or impossible: one message each, with the place, and nothing is built of them."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,15 @@ BOMB = "\n".join(["a: &a [x,x,x,x,x,x,x,x,x]", *LEVELS])
         (BOMB, "aliases that stand for"),
         ("a: &a [*a]", "contains itself"),
         ("seed: " + "[" * 5000 + "]" * 5000, "too many brackets"),
-        ("seed: " + "[" * 3000, "too many brackets|not valid YAML"),
+        ("seed: " + "[" * 3000, "too many brackets"),
         ("seed: " + "9" * 5000, "not valid YAML"),
         ("seed: 2024-99-99", "not valid YAML"),
         ("seed: 2024-02-30 25:61:61", "not valid YAML"),
     ],
 )
 def test_hostile_yaml_is_one_message(text: str, said: str) -> None:
-    begun = time.monotonic()
     with pytest.raises(UserError, match=said) as refused:
         parse_yaml(text, "--set seed")
-    assert time.monotonic() - begun < 5
     assert len(str(refused.value)) < 800
 
 
