@@ -1,13 +1,23 @@
 """Real small and read-only disks, and a user that the machine does not know. Where a test may not make them it is skipped."""
 
 import contextlib
+import ctypes
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with_parent() -> None:
+    """For `preexec_fn`: the process gets SIGTERM when the one that started it ends, however that ends. Only on Linux."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

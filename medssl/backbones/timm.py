@@ -16,11 +16,13 @@ from functools import partial
 from typing import Any, Literal
 
 import timm
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
+
+_OF_FILES = ("checkpoint_path", "cache_dir", "checkpoint", "weights")  # arguments of timm that name files
 
 
 class Config(PluginConfig):
@@ -39,6 +41,16 @@ class Config(PluginConfig):
         default="", description="Weights that pretraining starts from (--init): a file, a folder of a model hub or a run; empty is random."
     )
     init_sha256: str = Field(default="", description="The SHA-256 of these weights, which medssl writes: other weights are refused.")
+
+    @field_validator("arguments")
+    @classmethod
+    def _name_no_files(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        named = [name for name in arguments if name.startswith("pretrained") or name in _OF_FILES]
+        if named:
+            raise ValueError(
+                f"{named[0]} would load a file or ask the network. Weights of another network: --encoder FILE, finetune.versus"
+            )
+        return arguments
 
 
 def build(config: Config, channels: int, size: int) -> nn.Module:

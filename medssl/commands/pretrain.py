@@ -121,6 +121,7 @@ def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: 
 
 def _resume(reporter: Reporter, folder: Path, state: dict[str, Any], data: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
     """The configuration of the run, and its images. `data`: where they are now, if they have been moved."""
+    checkpoint.check_whole(folder, state)
     moved = {} if data is None else {"data": {"path": absolute_path(data)}}
     config = _resumed_config(folder, state, merge(moved, overrides))
     check_same_weights(config, overrides)

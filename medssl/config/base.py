@@ -6,16 +6,27 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from medssl import plugins
 from medssl.errors import suggest
+
+_HUGE = 2**53  # whole numbers from here on are no longer exact in floating point
 
 
 class Frozen(BaseModel):
     """The base of every configuration: immutable, no unknown keys, defaults validated too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_huge_numbers(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            huge = isinstance(value, int) and abs(value) >= _HUGE and name in cls.model_fields
+            if huge and not any(hasattr(bound, "le") for bound in cls.model_fields[name].metadata):  # those say their own limit
+                raise ValueError(f"{name} is a number of {len(str(abs(value)))} digits, which is too large for any setting")
+        return values
 
 
 class PluginConfig(Frozen):
@@ -58,4 +69,11 @@ def explain(model: type[BaseModel], error: Any) -> str:
             model = cast(type[BaseModel], model.model_fields[part].annotation)
         return f"{key}: unknown key. {suggest(where[-1], model.model_fields)}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{key}: {message}" if error["type"] == "value_error" else f"{key}: {message} (given: {error['input']!r})"
+    if not key:
+        return message
+    return f"{key}: {message}" if error["type"] == "value_error" else f"{key}: {message} (given: {_shortened(error['input'])})"
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 300 else f"{text[:300]} ..."

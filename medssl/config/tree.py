@@ -30,7 +30,7 @@ class Transform(Frozen):
     """A step of the preparation by its dotted name and its arguments: `{name: monai.transforms.AdjustContrast, gamma: 0.8}`.
     `medssl.data.preparation` has the list of allowed names."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="allow", validate_default=True, allow_inf_nan=False)
 
     name: str = Field(description="The dotted name of a transform of MONAI; its arguments are written next to the name.")
 
@@ -143,7 +143,7 @@ class Train(Frozen):
         default=False,
         description="Whether the checkpoint of a finished run keeps the optimiser's state, which is as large as two networks.",
     )
-    workers: int = Field(default=-1, ge=-1, description="The processes that load images; -1 chooses by the cores of the machine.")
+    workers: int = Field(default=-1, ge=-1, le=256, description="The processes that load images; -1 chooses by the cores of the machine.")
     max_bad_steps: int = Field(
         default=10, ge=1, description="After so many steps in a row with a loss or gradient that is not finite, the training stops."
     )

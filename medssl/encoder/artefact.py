@@ -25,6 +25,7 @@ from medssl.nn import Encoder
 FORMAT = 1
 SCHEMA = "medssl-encoder-card-2"  # the entries of the card; cards without it are of the first version
 WEIGHTS, CARD = "encoder.safetensors", "card.json"
+_MAX_SIZE, _MAX_CHANNELS = 4096, 16  # of an image in a card: others would only fill the memory
 _TOLERANCE = 1e-3
 
 
@@ -102,6 +103,9 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
         card = json.loads((folder / CARD).read_text("utf-8"))
         if card["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
             raise UserError(f"{weights_file} is not the file that {CARD} describes (format or SHA-256 differ). Copy both again.")
+        for name, most in (("size", _MAX_SIZE), ("channels", _MAX_CHANNELS)):
+            if not isinstance(card[name], int) or not 1 <= card[name] <= most:
+                raise UserError(f"{folder / CARD} is damaged: {name} is no number from 1 to {most}. Copy the encoder's folder again.")
         signature.check(card)
         mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
         encoder = build_encoder(card["backbone"], card["channels"], card["size"], mean, std, seed=0)

@@ -67,7 +67,15 @@ def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, de
     encoder.micro_batch = config.train.micro_batch
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        method = methods.build(config.method, encoder, len(dataset.classes)).to(device)
+        try:
+            method = methods.build(config.method, encoder, len(dataset.classes)).to(device)
+        except (MemoryError, RuntimeError, OverflowError) as error:
+            if "allocate" not in str(error) and "overflow" not in str(error).lower() and not isinstance(error, MemoryError):
+                raise
+            raise UserError(
+                "The method's parts do not fit into the memory: make its widths (method.hidden, method.width, method.prototypes) or "
+                "method.support_size smaller."
+            ) from None
     if config.train.compile:
         for part in method.modules():
             if isinstance(part, Encoder):

@@ -160,9 +160,22 @@ def _read_state(path: Path) -> dict[str, Any]:
         _read_header(file)
         body = io.BytesIO(file.read())
     try:
-        return torch.load(body, map_location="cpu", weights_only=True)
+        state = torch.load(body, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path} is refused: it contains something other than tensors, numbers and text. No code in it was run.") from None
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise UserError(
+            f"{path} is no checkpoint of medssl ({type(error).__name__}). Delete it: an earlier one may be beside it."
+        ) from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path} is no checkpoint of medssl. Delete it: an earlier one may be beside it.")
+    return state
+
+
+def check_whole(folder: Path, state: dict[str, Any]) -> None:
+    """Raises UserError where the state of a pretraining lacks one of its parts."""
+    if missing := [name for name in ("step", "data", "method", "config") if name not in state]:
+        raise UserError(f"The checkpoint in {folder} is only a part of one: {', '.join(missing)} is missing. Start a new run.")
 
 
 def _describe_damage(step: int, path: Path, damage: dict[Path, str]) -> str:

@@ -122,3 +122,13 @@ def test_weights_and_probes_that_are_not_finite_are_refused(saved, bad):
     rewrite(folder, tensors, probe_output=[bad] * len(output))
     with pytest.raises(UserError, match=f"1 tensors hold numbers that are not finite, as '{name}'"):
         artefact.load(folder)
+
+
+@pytest.mark.fault("C8")
+@pytest.mark.parametrize(("name", "value"), [("size", 0), ("size", 200_000), ("size", "x"), ("channels", 0), ("channels", 10**6)])
+def test_a_card_with_an_impossible_size_is_one_message_before_anything_is_built(saved, name, value):
+    folder, _ = saved
+    card = json.loads((folder / artefact.CARD).read_text())
+    (folder / artefact.CARD).write_text(json.dumps({**card, name: value}))
+    with pytest.raises(UserError, match=f"card.json is damaged: {name} is no number from 1 to"):
+        artefact.load(folder)

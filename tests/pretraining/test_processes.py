@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from surroundings import end_with_parent
 
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
@@ -27,7 +28,15 @@ def started(log: Path, *arguments: str, sets: list[str], processes: int = 2) -> 
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone", "-m", "medssl", "pretrain"]
     line += [*arguments, *(part for item in [*QUIET, *sets] for part in ("--set", item))]
     with log.open("wb") as said:
-        return subprocess.Popen(line, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            line,
+            stdout=said,
+            stderr=said,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
 
 
 def ended(process: subprocess.Popen[bytes], seconds: float) -> float:

@@ -251,3 +251,10 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
         with pytest.raises(UserError, match=r"refused: .* No code in it was run"):
             checkpoint.load(tmp_path)
     assert not (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.fault("C8")
+def test_a_part_of_a_state_is_one_message_that_names_what_is_missing(tmp_path):
+    checkpoint.check_whole(tmp_path, {**state(1), "data": ""})
+    with pytest.raises(UserError, match="only a part of one: method, config is missing"):
+        checkpoint.check_whole(tmp_path, {"step": 1, "data": ""})

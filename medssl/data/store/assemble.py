@@ -17,6 +17,7 @@ from medssl.data.patients import PatientOrigin
 from medssl.data.preparation import VERSION
 from medssl.data.pseudonyms import pseudonymize
 from medssl.data.store.chunks import count_suspect, read_chunk
+from medssl.data.store.descriptions import site_without_identity, without_identity
 from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.plan import Chunk, Plan
 from medssl.data.store.skipped import Skipped, check_faults, skipped_by_source, skipped_record, write_private_list
@@ -121,7 +122,7 @@ class _Assembly:
             "patient": pseudonyms.patient,
             "study": pseudonyms.study,
             "series": pseudonyms.series,
-            "site": record.site or "",
+            "site": site_without_identity(record.site or "", self._plan.key),
             "split": record.split or "",
             "pixel_hash": outcome.pixel_hash,
             "perceptual_hash": outcome.perceptual_hash,
@@ -130,7 +131,7 @@ class _Assembly:
             "row_mm": row_mm,
             "column_mm": column_mm,
             **{f"label:{name}": record.labels.get(name, "") for name in self._labels},
-            **{f"extra:{name}": _no_identity(name, record.extra.get(name, "")) for name in self._extra},
+            **{f"extra:{name}": without_identity(name, record.extra.get(name, "")) for name in self._extra},
         }
 
     def _card(self, table_digest: str) -> dict[str, Any]:
@@ -166,9 +167,3 @@ class _Assembly:
             "place": plan.place,
             "table_sha256": table_digest,
         }
-
-
-def _no_identity(name: str, value: str) -> str:
-    """The value of the header or table; but "90+" for an age above 89, which may identify a person (45 CFR 164.514(b)(2)(i)(C))."""
-    digits = value.rstrip("Yy").split(".")[0]
-    return "90+" if name == "age" and digits.isdigit() and int(digits) > 89 and value[-1:] not in "DWMdwm" else value
