@@ -41,7 +41,11 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file. Raises UserError if the file holds anything else."""
-    value = parse_yaml(path.read_text("utf-8"), str(path))
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         raise UserError(f"{path} has no configuration. It should have keys and values such as 'seed: 0'.")
     return value
