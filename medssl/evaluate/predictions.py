@@ -79,7 +79,7 @@ def _contradiction(document: ResultsDocument, y: np.ndarray, found: Mapping[Grou
                 return f"{name} of {row.init} at {row.labels}"
     for row in document.paired:
         ours = [group for group, _ in means if group[:2] == (row.labels, row.mode) and group[2] == document.summary[0].init]
-        theirs = [group for group, _ in means if group == (row.labels, row.mode, row.versus)]
+        theirs = [group for group, _ in means if (group[0], group[2]) == (row.labels, row.versus)]  # raw pixels have a mode of their own
         gain = means[ours[0], "auroc"] - means[theirs[0], "auroc"] if ours and theirs else math.nan
         if not (abs(gain - row.auroc_gain) < _ROUNDING and row.low <= row.high):
             return f"the gain over {row.versus} at {row.labels}"
