@@ -79,6 +79,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text("utf-8")
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text. Save it as UTF-8, or name a configuration in YAML.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     value = parse_yaml(text, str(path))
     if not isinstance(value, dict):
         raise UserError(f"{path} has no configuration. It should have keys and values such as 'seed: 0'.")

@@ -1,6 +1,7 @@
 """`medssl report`: write the report of a run again, or compare several fine-tuning runs on one page."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from medssl.compare import Run, write_comparison
@@ -35,15 +36,30 @@ def report(reporter: Reporter, *, runs: Sequence[Path], out: Path | None = None,
     if len(found) == 1:
         page, document = out or found[0] / REPORT, documents[found[0]]
         _refuse_existing(page, overwrite or out is None)
-        missing = write_run_report(found[0], document, choose_device("auto"), out, overwrite)
+        with _of_changed_results(found):
+            missing = write_run_report(found[0], document, choose_device("auto"), out, overwrite)
         if missing:
             reporter.warn(missing)
     else:
         page = out or (runs[0] / COMPARISON if len(runs) == 1 else Path(COMPARISON))
         _refuse_existing(page, overwrite)
-        write_comparison([Run.read(run, documents[run]) for run in found], page)
+        with _of_changed_results(found):
+            write_comparison([Run.read(run, documents[run]) for run in found], page)
     reporter.say(f"report    {page} ({len(found)} run{'s' if len(found) > 1 else ''})")
     return page
+
+
+@contextmanager
+def _of_changed_results(runs: Sequence[Path]) -> Iterator[None]:
+    """Turns errors of numbers and names that contradict each other into a message: each part of results.json is checked when the file is
+    read, and not whether the parts fit together."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, ArithmeticError, ValueError, TypeError) as error:
+        names = ", ".join(map(str, runs))
+        raise UserError(f"The results of {names} do not fit together ({type(error).__name__}): was results.json changed?") from error
 
 
 def _runs(folder: Path) -> Iterator[Path]:

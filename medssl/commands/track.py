@@ -1,6 +1,5 @@
 """`medssl track`: send to MLflow what it lacks of finished or stopped runs, for example after its server was down."""
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from medssl.runs.run_dir import CONFIG, is_finished, load_config
 from medssl.tracking import jsonl, mlflow_json
 from medssl.tracking.mlflow_client import Session, first_line
 from medssl.tracking.mlflow_models import ModelNotWritten, TrackedModel
-from medssl.tracking.tracker import make_session
+from medssl.tracking.tracker import make_session, read_environment
 from medssl.types import Reporter
 
 _RESULTS = "results.json"
@@ -86,8 +85,7 @@ def _send_model(reporter: Reporter, session: Session, model: TrackedModel) -> bo
 
 def _create_info(run: Path, config: Config) -> mlflow_json.MlflowInfo:
     """Write mlflow.json for a run folder that has none yet."""
-    environment = run / "environment.json"
-    kind = {"kind": json.loads(environment.read_text("utf-8"))["kind"]} if environment.is_file() else {}
+    kind = {"kind": str(found)} if (found := read_environment(run).get("kind")) else {}
     return mlflow_json.change(run, tags={**kind, "method": config.method.name, "preset": config.preset})
 
 

@@ -17,13 +17,17 @@ def detect(data: str) -> str:
     names = plugins.names("data.sources")
     others = [name for name in names if name not in (*_FIRST, *_LAST)]
     try:
-        exists = bool(data) and Path(data).expanduser().exists()
+        path: Path | None = Path(data).expanduser() if data else None
+    except RuntimeError:  # "~name" where no user has this name
+        path = None
+    try:
         with following_links(True):  # only to see what kind of data it is
-            for name in (*_FIRST, *others, *_LAST) if data else ():
+            for name in (*_FIRST, *others, *_LAST) if path else ():
                 if plugins.find("data.sources", name).recognises(data):
                     return name
-    except RuntimeError:  # "~name" where no user has this name
-        exists = False
+        exists = path is not None and path.exists()
+    except OSError as error:
+        raise UserError(f"The data {data} cannot be read: {error.strerror}. Check the rights of the folder and of those above.") from None
     if not exists:
         raise UserError(f"The data {data!r} does not exist. Check --data; current folder: {Path.cwd()}. Without data, try --data phantom.")
     raise UserError(

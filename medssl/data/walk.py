@@ -14,7 +14,8 @@ from medssl.data.own_folders import is_own, is_own_table
 from medssl.errors import UserError
 
 FOLLOW_LINKS = "Follow them, if you trust where they lead: --set data.follow_links=true"
-_NO_FILE = "not_a_file", "a dangling link, pipe, socket or device"
+_NO_FILE = "not_a_file", "a link that leads nowhere or into a locked folder, a pipe, a socket or a device"
+_MAX_DEPTH = 100  # folders within each other
 _links: ContextVar["Links | None"] = ContextVar("links", default=None)
 # what archives, network storage and operating systems put beside a person's files: thumbnails, waste, backups
 _OF_SYSTEMS = {"__MACOSX", "@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found"}
@@ -107,19 +108,26 @@ class _Walk:
                     self._links.own.add(folder / entry.name)
                     continue
                 yield FoundFile(locator) if entry.is_file() else FoundFile(locator, *_NO_FILE)
+            elif locator.count("/") >= _MAX_DEPTH:
+                yield FoundFile(locator, "too_deep", f"more than {_MAX_DEPTH} folders within each other")
             elif outside:
                 yield from self._folder_outside(folder / entry.name, locator)
             else:
                 yield from self.entries(folder / entry.name, locator + "/", outside=False)
 
     def _linked(self, entry: os.DirEntry[str], locator: str) -> Iterator[FoundFile]:
-        target = Path(entry.path).resolve()
-        inside = target.is_relative_to(self._root)
+        try:
+            target = Path(entry.path).resolve()
+            inside = target.is_relative_to(self._root)
+            is_folder, is_file = (target.is_dir(), target.is_file()) if inside or self._links.follow else (False, False)
+        except (OSError, RuntimeError):  # it leads in a circle (a RuntimeError before Python 3.13) or into a locked folder
+            yield FoundFile(locator, *_NO_FILE)
+            return
         if not inside and not self._links.follow:
             self._links.left_out += 1
             yield FoundFile(locator, "outside_root", "a link that leaves the data folder")
-        elif not target.is_dir():
-            yield FoundFile(locator) if entry.is_file() else FoundFile(locator, *_NO_FILE)
+        elif not is_folder:
+            yield FoundFile(locator) if is_file else FoundFile(locator, *_NO_FILE)
         elif inside:
             yield FoundFile(locator, "linked_folder", "links to folders inside the data folder are not followed")
         else:
@@ -157,10 +165,10 @@ class RootFolder:
     def _locator(self, path: str) -> str | None:
         written = str(self.path / path)
         folder, _, name = written.rpartition("/")
-        if folder not in self._folders:
-            self._folders[folder] = Path(folder).resolve()
-        file = self._folders[folder] / name
         try:
+            if folder not in self._folders:
+                self._folders[folder] = Path(folder).resolve()
+            file = self._folders[folder] / name
             target = file.resolve() if file.is_symlink() or name == ".." else file
             if target.is_relative_to(self.path) and file.is_relative_to(self.path):
                 return file.relative_to(self.path).as_posix() if S_ISREG(target.stat().st_mode) else None
@@ -169,7 +177,7 @@ class RootFolder:
                 self._links.left_out += within
                 raise ValueError(path)
             return Path(written).relative_to(self.path).as_posix() if S_ISREG(target.stat().st_mode) else None
-        except OSError:
+        except (OSError, RuntimeError):  # a circle of links is a RuntimeError before Python 3.13
             return None
 
     def _spelt_on_disk(self, path: str) -> str:

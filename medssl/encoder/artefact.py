@@ -98,8 +98,8 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     weights_file = folder / WEIGHTS if path.is_dir() else path
     if not weights_file.is_file() or not (folder / CARD).is_file():
         raise UserError(f"No encoder at {path}: {WEIGHTS} and {CARD} belong in the same folder. Name a finished pretraining run.")
-    weights = weights_file.read_bytes()
     try:
+        weights = weights_file.read_bytes()
         card = json.loads((folder / CARD).read_text("utf-8"))
         if card["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
             raise UserError(f"{weights_file} is not the file that {CARD} describes (format or SHA-256 differ). Copy both again.")

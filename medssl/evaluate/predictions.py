@@ -13,7 +13,7 @@ import pandas as pd
 
 from medssl.errors import UserError
 from medssl.evaluate.schema import PREDICTIONS, ResultsDocument, TaskFacts
-from medssl.evaluate.stats.metrics import Prob, auroc, score
+from medssl.evaluate.stats.metrics import METRICS, Prob, score
 
 Group = tuple[str, str, str]  # the fraction's name, mode, init
 
@@ -53,13 +53,37 @@ def read_predictions(run: Path, document: ResultsDocument) -> Predictions | None
         found = {group: [_probabilities(cell, first, task) for cell in cells] for group, cells in groups.items()}
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}). Fine-tune again, or leave that run out.") from None
-    for row in document.summary:
-        group = row.labels, row.mode, row.init
-        computed = np.mean([score(y, prob, {"auroc": auroc})["auroc"] for prob in found[group]]) if group in found else math.nan
-        if not abs(computed - row.auroc.mean) < _ROUNDING:
-            raise UserError(f"{path} gives other scores than the results.json next to it: they do not belong together. Copy both again.")
+    if wrong := _contradiction(document, y, found):
+        raise UserError(
+            f"{path} gives other scores than the results.json next to it ({wrong}): they do not belong together, or one was changed. "
+            "Copy both again."
+        )
     test = hashlib.sha256("\n".join("\t".join(map(str, row)) for row in first.to_numpy()).encode()).hexdigest()
     return Predictions(test, first["key"].to_numpy(), first["patient"].to_numpy(), y, found)
+
+
+def _contradiction(document: ResultsDocument, y: np.ndarray, found: Mapping[Group, Sequence[Prob]]) -> str:
+    """The first number of the results that the predictions contradict; "" where there is none. Intervals must have their ends in order."""
+    means, classes = {}, document.task.classes
+    tested = (y == 1).sum(axis=0) if y.ndim > 1 else np.bincount(y, minlength=len(classes))
+    if tested.tolist() != [one.test for one in classes]:
+        return "the number of tested images of a class"
+    for row in document.summary:
+        group = row.labels, row.mode, row.init
+        stated = {name: row.score(name) for name in ("auroc", *(name for name in METRICS if name in row.__pydantic_extra__))}
+        metrics = {name: METRICS[name] for name in stated}
+        scores = [score(y, prob, metrics) for prob in found.get(group, ())]
+        for name, value in stated.items():
+            means[group, name] = float(np.mean([one[name] for one in scores])) if scores else math.nan
+            if not (abs(means[group, name] - value.mean) < _ROUNDING and value.low <= value.high):
+                return f"{name} of {row.init} at {row.labels}"
+    for row in document.paired:
+        ours = [group for group, _ in means if group[:2] == (row.labels, row.mode) and group[2] == document.summary[0].init]
+        theirs = [group for group, _ in means if (group[0], group[2]) == (row.labels, row.versus)]  # raw pixels have a mode of their own
+        gain = means[ours[0], "auroc"] - means[theirs[0], "auroc"] if ours and theirs else math.nan
+        if not (abs(gain - row.auroc_gain) < _ROUNDING and row.low <= row.high):
+            return f"the gain over {row.versus} at {row.labels}"
+    return ""
 
 
 def _truth(columns: pd.DataFrame, task: TaskFacts) -> np.ndarray:

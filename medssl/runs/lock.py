@@ -103,11 +103,11 @@ def _try_flock(handle: int) -> bool | None:
 
 
 def _read_owner(path: Path, wait: bool) -> dict[str, Any]:
-    """The content of the lock file; empty if nothing was written into it yet, or if a kill cut the content short. `wait`: give the owner
+    """The content of the lock file; empty if nothing was written into it yet, or if the content is damaged. `wait`: give the owner
     a second to write it."""
     ends = time.monotonic() + (_WRITE_SECONDS if wait else 0)
     while True:
-        with contextlib.suppress(ValueError, FileNotFoundError):
+        with contextlib.suppress(ValueError, TypeError, RecursionError, FileNotFoundError):  # TypeError: other JSON than an object
             return dict(json.loads(path.read_bytes()))
         if time.monotonic() > ends:
             return {}

@@ -111,7 +111,8 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
             "Which images? Name them with --data, as in --data chestxray/ or --data scans.csv or --data medmnist:pneumoniamnist. "
             "To try medssl without images of your own: --data phantom."
         )
-    origin: dict[str, Any] = {"data": {"path": absolute_path(data), "source": {"name": detect(data)}}}
+    kind = detect(data)
+    origin: dict[str, Any] = {"data": {"path": absolute_path(data), "source": {"name": kind}}}
     preset_values = {} if preset is None else presets.load(preset)
     data_config = _resolve_data(merge(merge({"data": preset_values.get("data", {})}, origin), overrides)["data"])
     source = list_source(data_config)

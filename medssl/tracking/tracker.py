@@ -93,7 +93,6 @@ def make_session(folder: Path, config: Config) -> Session:
     """The session that sends a run folder to MLflow. The folder must have a mlflow.json."""
     info = mlflow_json.read(folder)
     assert info is not None
-    started = folder / "environment.json"
     run = Run(
         key=info.key,
         name=_run_name(info.tags) or folder.resolve().name,
@@ -101,7 +100,7 @@ def make_session(folder: Path, config: Config) -> Session:
         params=public_params(config),
         tags=info.tags,
         parent=info.parent,
-        started=_milliseconds(json.loads(started.read_text("utf-8"))["started"]) if started.is_file() else None,
+        started=_started(folder),
     )
 
     def save_run_id(run_id: str) -> None:
@@ -114,6 +113,23 @@ def make_session(folder: Path, config: Config) -> Session:
 def _run_name(tags: Mapping[str, str]) -> str:
     """ "finetune linear nih pneumonia 10pct": what the run is, by its tags; "" for a run that does not name its data."""
     return " ".join(tags[key] for key in _NAMING_TAGS if tags.get(key))[:_MAX_NAME] if "dataset" in tags else ""
+
+
+def read_environment(run: Path) -> dict[str, Any]:
+    """The content of environment.json in a run folder; {} where there is none or where it is damaged: no run depends on it."""
+    try:
+        found = json.loads((run / "environment.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _started(run: Path) -> int | None:
+    """When the run started, in milliseconds since 1970, where its folder says so."""
+    try:
+        return _milliseconds(read_environment(run)["started"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _milliseconds(moment: str) -> int:

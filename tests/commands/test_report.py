@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from compared import FLAT, PATIENTS, RIGHT, write_run
+from compared import FLAT, PATIENTS, RIGHT, Y, write_run
 
 from medssl.__main__ import main
+from medssl.evaluate.stats.metrics import METRICS, score
 
 DRAWN = {"pretrained": {"10pct": [RIGHT]}, "random": {"10pct": [FLAT]}}
 
@@ -33,7 +34,9 @@ def medssl(monkeypatch, capsys, tmp_path):
 @pytest.mark.slow
 def test_one_run_gets_its_own_report_again_and_keeps_all_else(medssl, tmp_path):
     document = json.loads((tmp_path / "runs/a/results.json").read_text())
-    document["summary"] = [{**row, **dict.fromkeys(METRICS, row["auroc"])} for row in document["summary"]]
+    for row, p in zip(document["summary"], (RIGHT, FLAT), strict=True):
+        scores = score(Y, np.column_stack([1 - p, p]), METRICS)
+        row |= {name: {"mean": scores[name], "low": scores[name] - 0.05, "high": scores[name] + 0.04} for name in METRICS}
     document["task"]["pool"]["n_patients"] = 9
     (tmp_path / "runs/a/results.json").write_text(json.dumps(document))
     before = {path.name: path.read_bytes() for path in (tmp_path / "runs/a").iterdir()}
@@ -50,12 +53,6 @@ def test_one_run_gets_its_own_report_again_and_keeps_all_else(medssl, tmp_path):
     assert (tmp_path / "page.html").read_text() == page
     code, said = medssl("runs/a", "--out", "page.html")
     assert code == 2 and "--overwrite" in said
-
-
-METRICS = (
-    *("auprc", "accuracy", "balanced_accuracy", "f1", "brier", "ece"),
-    *("sensitivity_at_95_specificity", "specificity_at_95_sensitivity"),
-)
 
 
 def test_a_folder_of_runs_gets_a_comparison_in_it_which_is_not_replaced_unasked(medssl, tmp_path):
@@ -132,3 +129,13 @@ def test_results_that_are_missing_or_damaged_end_with_two_and_the_name_of_the_ru
 def test_a_wrong_path_is_answered_with_the_remedy(medssl, arguments, expected):
     code, said = medssl(*arguments)
     assert code == 2 and expected in said and "Traceback" not in said
+
+
+@pytest.mark.fault("R31")
+def test_results_whose_parts_do_not_fit_together_are_one_message(medssl, tmp_path):
+    file = tmp_path / "runs/a/results.json"
+    document = json.loads(file.read_text())
+    for change in ({"classes": []}, {"classes": document["task"]["classes"][:1]}, {"kind": "multilabel"}):
+        file.write_text(json.dumps({**document, "task": {**document["task"], **change}}))
+        code, said = medssl("runs/a", "--out", "page.html", "--overwrite")
+        assert code == 2 and "Traceback" not in said and str(tmp_path / "runs/a") in said.replace("\n", ""), said

@@ -37,6 +37,8 @@ def test_another_patient_image_or_truth_is_another_test(tmp_path, change, value)
     drawn = {"pretrained": {"100pct": [FLAT]}}
     table = predictions(drawn).reset_index(drop=True)
     table.loc[0, change] = value
+    if change == "y_true":
+        table.loc[7, change] = "normal"  # as many of each class as before
     table.to_parquet(tmp_path / PREDICTIONS, index=False)
     other = read_predictions(tmp_path, results(drawn))
     assert other is not None and other.test != read(tmp_path / "a", [FLAT]).test
@@ -55,7 +57,7 @@ def test_of_several_labels_each_has_its_own_truth_and_a_label_that_is_not_known_
     label_a, label_b = {"true_a": [0, 1, 1], "prob_a": [0.1, 0.8, 0.9]}, {"true_b": [0, 1, -1], "prob_b": [0.7, 0.6, 0.2]}
     pd.DataFrame({**who, **label_a, **label_b}).to_parquet(tmp_path / PREDICTIONS)
     document = a_document({"pretrained": {"100pct": [RIGHT]}})
-    document["task"] |= {"kind": "multilabel", "classes": [{"name": name, "pool": 9, "test": 2} for name in "ab"]}
+    document["task"] |= {"kind": "multilabel", "classes": [{"name": "a", "pool": 9, "test": 2}, {"name": "b", "pool": 9, "test": 1}]}
     document["summary"][0]["auroc"] |= {"mean": 0.5}
     found = read_predictions(tmp_path, ResultsDocument.model_validate(document))
     assert found is not None and found.keys.tolist() == ["k1", "k2", "k3"]
@@ -83,3 +85,29 @@ def test_predictions_that_are_damaged_or_of_another_run_are_refused_by_name(tmp_
     with pytest.raises(UserError, match=expected) as error:
         read_predictions(tmp_path, results(drawn))
     assert str(path) in str(error.value)
+
+
+@pytest.mark.fault("R31")
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda document: document["summary"][0]["auroc"].update(mean=0.99),
+        lambda document: document["summary"][0].update(accuracy={"mean": 0.99, "low": 0.9, "high": 1.0}),
+        lambda document: document["summary"][0]["auroc"].update(low=0.8, high=0.7),
+        lambda document: document["paired"][0].update(auroc_gain=0.4),
+        lambda document: document["paired"][0].update(versus="moco"),
+        lambda document: document["summary"][1].update(init="moco"),
+        lambda document: document["task"]["classes"][0].update(test=5),
+    ],
+)
+def test_forged_scores_are_refused(tmp_path, forge):
+    drawn = {"pretrained": {"100pct": [FLAT]}, "random": {"100pct": [FLAT]}}
+    document = a_document(drawn)
+    document["summary"][0]["accuracy"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    gain = {"fraction": 1.0, "labels": "100pct", "auroc_gain": 0.0, "low": -0.1, "high": 0.1}
+    document["paired"] = [{**gain, "mode": "linear", "versus": "random", "p_delong": None}]
+    predictions(drawn).to_parquet(tmp_path / PREDICTIONS)
+    assert read_predictions(tmp_path, ResultsDocument.model_validate(document)) is not None
+    forge(document)
+    with pytest.raises(UserError, match="do not belong together, or one was changed"):
+        read_predictions(tmp_path, ResultsDocument.model_validate(document))

@@ -288,3 +288,12 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path):
     with pytest.raises(UserError, match="There is no run folder"), lock_run_dir(tmp_path / "none"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault("R30")
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"5", b"{", b"\xff", b"[" * 100_000])
+def test_a_damaged_lock_of_a_run_that_has_ended_keeps_nobody_out(tmp_path, content):
+    (tmp_path / LOCK).write_bytes(content)
+    with lock_run_dir(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_bytes())["pid"] == os.getpid()
+    assert not (tmp_path / LOCK).exists()

@@ -5,11 +5,11 @@ import time
 import pytest
 from notes import noted
 
-from medssl.config import resolve
+from medssl.config import Config, resolve
 from medssl.errors import Interrupted
 from medssl.tracking import mlflow_json
 from medssl.tracking.jsonl import read
-from medssl.tracking.tracker import Tracker
+from medssl.tracking.tracker import Tracker, make_session
 
 QUIET = resolve({"tracking": {"mlflow": False}})
 
@@ -83,3 +83,13 @@ def test_a_note_that_cannot_be_read_is_begun_anew(folder, damage):
     (folder / "mlflow.json").write_text(damage)
     assert mlflow_json.read(folder) is None
     assert len(mlflow_json.change(folder, status="KILLED").key) == 32
+
+
+@pytest.mark.fault("R30")
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b"5", b"{", b"\xff", b'{"started": 5}', b'{"started": "soon"}', b"[" * 100_000])
+def test_a_damaged_environment_file_tells_no_start_and_ends_no_run(tmp_path, content):
+    mlflow_json.change(tmp_path, tags={})
+    (tmp_path / "environment.json").write_bytes(content)
+    assert make_session(tmp_path, Config())._run.started is None
+    (tmp_path / "environment.json").write_text('{"started": "1970-01-01T00:00:01Z"}')
+    assert make_session(tmp_path, Config())._run.started == 1000

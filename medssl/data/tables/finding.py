@@ -50,7 +50,9 @@ def find_tables(root: Path, named: Sequence[str], files: Sequence[str]) -> tuple
     if tables:
         return _give_names([root / file for file in tables]), notes
     try:
-        beside = sorted(file for file in root.parent.iterdir() if is_table(file.name) and not file.name.startswith(".") and file.is_file())
+        beside = sorted(
+            file for file in root.parent.iterdir() if is_table(file.name) and not file.name.startswith(".") and _is_own_file(file)
+        )
     except OSError:
         beside = []
     beside = [file for file in beside if not _EMPTY_ANSWERS.search(file.name)]
@@ -76,6 +78,11 @@ def _public_name(file: Path, number: int) -> str:
     """The name of the file, where it has well-known words only, else its number."""
     words = re.findall(r"[a-z]+|\d+", _stem(file.name).lower())
     return f"table {number} ({file.name})" if words and all(word in _PUBLIC for word in words) else f"table {number}"
+
+
+def _is_own_file(file: Path) -> bool:
+    """Whether it is a file, and no link that leads out of its folder: nobody has named this table."""
+    return file.is_file() and file.resolve().is_relative_to(file.parent.resolve())
 
 
 def _stem(name: str) -> str:

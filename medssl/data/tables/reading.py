@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import re
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ _SEPARATORS = ",;\t|"
 _SAMPLE = 20  # rows that are compared to find the separator
 _IMAGE = re.compile(r"\.(png|jpe?g|tiff?|bmp|dcm|dicom|nii|nii\.gz|hdr|img|ima)$", re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d+([.,]\d+)?")
-_MAX_UNPACKED_BYTES = 2**32
+_MAX_BYTES = 2**31  # of the text, also when it is unpacked
 
 
 class Table(NamedTuple):
@@ -60,6 +61,7 @@ def read_table(file: Path, name: str, names_image: Callable[[str], bool]) -> Tab
     name; and for a table without rows.
     """
     try:
+        _check_file(file, name)
         lines = _read_parquet(file, name) if file.suffix.lower() == ".parquet" else _read_text(file, name)
         first = next(lines, (1, []))[1]
         headed = file.suffix.lower() == ".parquet" or not first or _is_header(first, names_image)
@@ -129,6 +131,15 @@ def _check_header(header: Sequence[str], name: str) -> None:
         raise UserError(f"{name}, row 1: {which} occurs twice. Keep one, or give them different names.")
 
 
+def _check_file(file: Path, name: str) -> None:
+    """Raises UserError where the table is no regular file (opening a pipe would block for ever) or too large for the memory."""
+    found = file.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{name} is a folder, a pipe, a socket or a device. Name a CSV or Parquet file.")
+    if found.st_size > _MAX_BYTES:
+        raise UserError(f"{name} has more than {_MAX_BYTES / 2**30:g} GiB. Keep the rows of the images and the columns that are needed.")
+
+
 def _read_text(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     text = _decode(_unpack(file, name), name)
     separator = _find_separator(text)
@@ -148,9 +159,9 @@ def _unpack(file: Path, name: str) -> bytes:
     if file.suffix.lower() != ".gz":
         return file.read_bytes()
     with gzip.open(file) as stream:
-        raw = stream.read(_MAX_UNPACKED_BYTES + 1)
-    if len(raw) > _MAX_UNPACKED_BYTES:
-        raise UserError(f"{name} unpacks to more than 4 GiB. Unpack it, or save it as Parquet.")
+        raw = stream.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise UserError(f"{name} unpacks to more than {_MAX_BYTES / 2**30:g} GiB. Keep the columns that are needed, or save it as Parquet.")
     return raw
 
 

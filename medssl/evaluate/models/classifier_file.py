@@ -53,8 +53,8 @@ def load(path: Path) -> tuple[Classifier, Statistics, ClassifierCard]:
     folder, file = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
     if file.name != WEIGHTS or not file.is_file() or not (folder / CARD).is_file():
         raise UserError(f"No classifier at {path}: {WEIGHTS} and {CARD} belong in the same folder. Name a finished fine-tuning run.")
-    weights = file.read_bytes()
     try:
+        weights = file.read_bytes()
         values = json.loads((folder / CARD).read_text("utf-8"))
         if values["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != values["weights_sha256"]:
             raise UserError(f"{file} is not the file that {CARD} describes (format or SHA-256 differ). Copy both again.")
