@@ -196,7 +196,7 @@ def _find_separator(text: str) -> str:
 
 def _read_parquet(file: Path, name: str) -> Iterator[tuple[int, list[str]]]:
     """The rows as text. Columns that cannot become text, such as lists of numbers, are empty; lists of words are written as lists."""
-    table = read_columns(file, name, _text_columns(file, name), _MAX_UNPACKED_BYTES)
+    table = read_columns(file, name, _text_columns(file, name), _MAX_BYTES)
     columns = []
     for column in table.columns:
         if pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type):
