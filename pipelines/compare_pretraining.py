@@ -33,7 +33,6 @@ ALWAYS = {
     "monitor.on_collapse": "warn",
     "tracking.mlflow": "false",
 }
-os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))
 RESAMPLES = 200  # of the test patients
 FIXED = ("pixels", "weights=", "frozen=")  # variants that no seed changes: one run
 IDENTITY = ("data", "path", "preset", "set", "variant", "settings", "seed", "labels", "draws", "modes")  # what makes two runs one
@@ -238,6 +237,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
     parser.add_argument("--against", help="the variant that the others are compared with in the table")
     options = parser.parse_args()
+    os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))  # for the processes that run
     study = yaml.safe_load(options.study.read_text("utf-8"))
     results = Path(study["results"])
     lines = [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.exists() else []

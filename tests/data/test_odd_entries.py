@@ -41,6 +41,8 @@ def as_nobody(open_place: Path) -> Iterator[None]:
     (open_place / "data/link").symlink_to(open_place / "locked/in")
     shutil.copytree(open_place / "locked", open_place / "data/locked")
     (open_place / "preset.yaml").write_text("seed: 1")
+    for path in open_place.rglob("*"):
+        path.chmod(0o755)  # whatever mask other tests have left
     for path in ("locked", "data/locked", "preset.yaml"):
         (open_place / path).chmod(0)
     user = os.geteuid()

@@ -71,8 +71,11 @@ class ContentHash:
 
 
 def _options(reader: str, data: Data) -> dict[str, Any]:
-    """The options of a reader. `used_bits` is among them only where it changes the images: stores without it keep their fingerprints."""
+    """The options of a reader that decide the pixels. `used_bits` is among them only where it changes the images, and the limit of frames
+    never is, so that stores of earlier versions keep their fingerprints."""
     options = reader_config(reader, data).model_dump(mode="json")
+    if "limits" in options:
+        options["limits"].pop("max_frames", None)
     return {name: value for name, value in options.items() if (name, value) != ("used_bits", None)}
 
 

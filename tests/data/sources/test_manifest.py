@@ -115,7 +115,7 @@ def test_a_path_outside_the_root_is_refused_with_its_row(root, cell):
         ("path,label\n,a\n", r"row 2: the path is empty"),
         ("path,patient\n1.png,p\n2.png,\n", r"row 3: the patient is empty"),
         ("path,split\n1.png,holdout\n", r"row 2: the split is unknown.*train, val or test"),
-        ("picture,label\n1.png,a\n", r"no column names the images; it has 'picture', 'label'"),
+        ("thing,label\nfirst,a\n", r"no column names the images; it has 'thing', 'label'"),
         ("path,pid,subject\n1.png,a,b\n", r"pid, subject could all be the patient.*columns\.patient=pid"),
         ("path,label\n", r"no rows"),
         ("", r"no column names the images; it has none"),
