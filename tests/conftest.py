@@ -27,8 +27,8 @@ pytest_plugins = ["small_runs"]
 # The files that take the longest, for the tests of every change and for the slow ones. They come first: one that is the last to start
 # would leave the other process without work.
 LONG = (
-    *("test_planted_faults", "pretraining/test_resume", "commands/test_labels_of_every_kind", "commands/test_prepare"),
-    *("pretraining/test_fit_to_images", "pretraining/test_processes", "studies/test_executor", "contracts/test_many_devices"),
+    *("test_planted_faults", "commands/test_labels_of_every_kind", "pretraining/test_fit_to_images", "commands/test_prepare"),
+    *("pretraining/test_resume", "pretraining/test_processes", "studies/test_executor", "contracts/test_many_devices"),
     *("test_pipelines", "runs/test_run_dir", "pretraining/test_batch_size", "test_contributing", "test_examples"),
     *("commands/test_next_command", "doctor/test_benchmark", "commands/test_pretrain_finetune", "report/test_visuals"),
     *("commands/test_bad_input", "commands/test_track", "report/test_page"),

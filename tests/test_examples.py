@@ -135,6 +135,7 @@ def test_every_other_command_runs_as_it_stands(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(home)
     draw_images(home / "chestxray", 100)
     draw_images(home / "ward", 4)
+    shutil.copy(min((home / "ward").rglob("*.*")), home / "image.dcm")  # a format is found by the content of a file
     run = [command for page in PAGES for command in commands(page) if command not in NOT_RUN]
     assert len(set(run)) > 6
     for command in dict.fromkeys(run):
