@@ -17,7 +17,7 @@ from medssl.tracking.mlflow_models import TrackedModel
 RETRY_SECONDS = 10.0
 CLOSE_SECONDS = 10.0
 UPLOAD_SECONDS = 60.0
-KILLED_SECONDS = 3.0
+KILLED_SECONDS = 1.0
 _Item = None | Path | TrackedModel | str  # new rows, a file or folder, a model, the end
 
 
@@ -48,7 +48,7 @@ class Forwarder:
         self._queue.put(model)
 
     def finish(self, status: str) -> None:
-        """End the run as FINISHED, FAILED or KILLED. Waits for unsent items: 3 seconds after a stop signal, else 10 seconds, and one minute
+        """End the run as FINISHED, FAILED or KILLED. Waits for unsent items: 1 second after a stop signal, else 10 seconds, and one minute
         more if the run is FINISHED and MLflow answers."""
         self._queue.put(status)
         self._closing.set()
