@@ -92,7 +92,7 @@ class ServedClassifier:
         self._statistics = Statistics(**{name: part.numpy() for name, part in load_file(folder / STATISTICS).items()})
         self._lock = threading.Lock()  # a server calls `predict` from several threads
         probe, expected = probe_image(self._card.channels, self._card.size), np.asarray(self._card.probe.probabilities)
-        if np.abs(self._program(probe)["probabilities"].numpy()[0] - expected).max() > _TOLERANCE:
+        if not np.abs(self._program(probe)["probabilities"].numpy()[0] - expected).max() <= _TOLERANCE:  # NaN is no small number
             raise UserError(f"The probe image gives other probabilities than {CARD} says. Program and card do not belong together.")
 
     def predict(self, data: Any) -> pd.DataFrame:

@@ -20,23 +20,14 @@ import pytest
 from predicting import picture, table
 from pydicom.data import get_testdata_file
 
-from medssl.evaluate.models import classifier_file, served
-
 pytestmark = pytest.mark.slow
 PAGE = "docs/how_to/serve.md"
 
 
 @pytest.fixture(scope="module")
-def served_folder(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served") / "classifier"
-    served.write(*classifier_file.load(model.folder), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(served_folder):
+def address(written):
     """Of the server, once it answers."""
-    folder = served_folder.parent
+    folder = written.parent
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -125,7 +116,7 @@ def test_a_wrong_request_is_refused_in_a_sentence_and_the_server_lives_on(addres
     assert row["left_out"] == "not_base64"
 
 
-def test_the_lines_of_the_documentation_run(served_folder, address, tmp_path, repository, monkeypatch):
+def test_the_lines_of_the_documentation_run(written, address, tmp_path, repository, monkeypatch):
     """The block in Python with the folder of the model instead of its name, and the one for the shell against the server."""
     shell, python = (re.search(f"```{kind}\n(.*?)```", (repository / PAGE).read_text("utf-8"), re.DOTALL) for kind in ("bash", "python"))
     assert shell
@@ -137,7 +128,7 @@ def test_the_lines_of_the_documentation_run(served_folder, address, tmp_path, re
     Path("image.png").rename("image.dcm")  # told by its content
     names = {}
     with warnings.catch_warnings(action="ignore"):  # of MLflow's own type hints
-        exec(python[1].replace("models:/chest-classifier@newest", str(served_folder)), names)  # noqa: S102 - a snippet of our own page
+        exec(python[1].replace("models:/chest-classifier@newest", str(written)), names)  # noqa: S102 - a snippet of our own page
         expected = names["model"].predict({"image": [base64.b64encode(Path("image.dcm").read_bytes()).decode()]})
     monkeypatch.setenv("NO_PROXY", "*")
     lines = shell[1].replace("http://127.0.0.1:5001/invocations", address)

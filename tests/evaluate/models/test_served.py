@@ -22,14 +22,6 @@ from medssl.evaluate.models import classifier_file, served
 
 
 @pytest.fixture(scope="module")
-def written(model, tmp_path_factory):
-    """The folder of the model, written once."""
-    folder = tmp_path_factory.mktemp("mlflow") / "classifier"
-    served.write(*classifier_file.load(model.folder), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def loaded(written):
     return served._load_pyfunc(str(written / "data"))
 
@@ -69,6 +61,15 @@ def test_no_path_computer_or_user_is_in_the_files(written):
         contents |= {name: archive.read(name) for name in archive.namelist()}
     assert not [(name, canary) for name, content in contents.items() for canary in canaries if canary in content]
     assert find_paths(written / "data" / "model.pt2") == []
+
+
+def test_a_program_that_answers_with_nan_is_refused(model, tmp_path):
+    classifier, statistics, card = classifier_file.load(model.folder)
+    with torch.no_grad():
+        next(classifier.parameters()).fill_(torch.nan)
+    served.write(classifier, statistics, card, tmp_path / "model")
+    with pytest.raises(UserError, match="Program and card do not belong together"):
+        served._load_pyfunc(str(tmp_path / "model/data"))
 
 
 @pytest.mark.parametrize("number", [1, 3])
