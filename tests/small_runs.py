@@ -1,6 +1,7 @@
 """A folder of small pictures with patients and labels, and settings that make a training of seconds."""
 
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -131,3 +132,14 @@ def predict_command(command, model):
         return command("predict", *(("--model", model) if model else ()), *arguments)
 
     return call
+
+
+def assert_refused(
+    command: Callable[..., tuple[int, str]], name: str, defaults: Mapping[str, object], arguments: Sequence[str], parts: Iterable[str]
+) -> None:
+    """That the command ends with 2 and one message that has these parts. `defaults`: options that are added where `arguments` lack them."""
+    code, said = command(name, *(word for pair in defaults.items() if pair[0] not in arguments for word in pair), *arguments)
+    assert code == 2, said
+    for part in parts:
+        assert part in said
+    assert "Traceback" not in said

@@ -3,16 +3,7 @@
 from pathlib import Path
 
 import pydicom
-from layouts.understood import Understood, dicom, picture, table, volume
-
-TWO = {"label": {"ill": 12, "well": 12}}
-
-
-def _pictures(root: Path, count: int = 24, name: str = "{:03d}.png") -> list[str]:
-    names = [name.format(n) for n in range(count)]
-    for n, each in enumerate(names):
-        picture(root / each, n)
-    return names
+from layouts.understood import TWO, Understood, dicom, picture, pictures, table, volume
 
 
 def _of_two(number: int) -> str:
@@ -26,14 +17,14 @@ def _dicoms(root: Path, count: int = 24) -> None:
 
 def numbers_of_a_spreadsheet(root: Path) -> Understood:
     """IDs that a spreadsheet has changed: 00012.png became 12.0."""
-    _pictures(root, name="{:05d}.png")
+    pictures(root, name="{:05d}.png")
     table(root / "labels.csv", ["image_id", "label"], [[f"{n}.0", _of_two(n)] for n in range(24)])
     return Understood(24, TWO)
 
 
 def german_columns(root: Path) -> Understood:
     """A German table, with semicolons. The number of a patient could be the name of a file, too: 3 and 003.png."""
-    rows = [[name, n, n // 3, _of_two(n), "mw"[n // 3 % 2]] for n, name in enumerate(_pictures(root))]
+    rows = [[name, n, n // 3, _of_two(n), "mw"[n // 3 % 2]] for n, name in enumerate(pictures(root))]
     table(root / "liste.csv", ["Bild", "Fallnummer", "Patienten-ID", "Diagnose", "Geschlecht"], rows, ";")
     return Understood(24, TWO, [3] * 8)
 
@@ -41,7 +32,7 @@ def german_columns(root: Path) -> Understood:
 def site_and_image(root: Path) -> Understood:
     """Images of two sites with the same names. The table has a column for the site and one for the name."""
     for site in ("north", "south"):
-        _pictures(root / site, 12)
+        pictures(root / site, 12)
     rows = [[f"{n:03d}.png", site, _of_two(n)] for site in ("north", "south") for n in range(12)]
     table(root / "labels.csv", ["image", "site", "label"], rows)
     return Understood(24, TWO)
@@ -49,8 +40,8 @@ def site_and_image(root: Path) -> Understood:
 
 def patient_and_side(root: Path) -> Understood:
     """Files called PATIENT_SIDE, and a row for each side: the patient alone names two images."""
-    _pictures(root, 12, "{:02d}_L.png")
-    _pictures(root, 12, "{:02d}_R.png")
+    pictures(root, 12, "{:02d}_L.png")
+    pictures(root, 12, "{:02d}_R.png")
     rows = [[f"{n:02d}", side, _of_two(n + (side == "R"))] for n in range(12) for side in "LR"]
     table(root / "birads.csv", ["PatientID", "Laterality", "label"], rows)
     return Understood(24, TWO, [2] * 12)
@@ -85,7 +76,7 @@ def patients_of_a_spreadsheet(root: Path) -> Understood:
 def network_storage(root: Path) -> Understood:
     """A folder of a network storage, which keeps a thumbnail of every picture in @eaDir, and its waste in #recycle."""
     for name in ("ill", "well"):
-        for each in _pictures(root / name, 12):
+        for each in pictures(root / name, 12):
             picture(root / name / "@eaDir" / each / "THUMB_M.jpg")
         picture(root / name / "#recycle/000.png")
     return Understood(24, TWO)
@@ -94,14 +85,14 @@ def network_storage(root: Path) -> Understood:
 def a_folder_without_labels(root: Path) -> Understood:
     """Class folders, and one called unlabelled."""
     for name in ("ill", "well", "unlabelled"):
-        _pictures(root / name, 12)
+        pictures(root / name, 12)
     return Understood(36, TWO)
 
 
 def folders_of_days(root: Path) -> Understood:
     """A folder for each day: no classes."""
     for day in (3, 4, 5):
-        _pictures(root / f"2024-06-{day:02d}", 8)
+        pictures(root / f"2024-06-{day:02d}", 8)
     return Understood(24)
 
 
@@ -109,13 +100,13 @@ def day_then_class(root: Path) -> Understood:
     """DATE/CLASS."""
     for day in (3, 4, 5):
         for name in ("ill", "well"):
-            _pictures(root / f"202406{day:02d}/{name}", 4)
+            pictures(root / f"202406{day:02d}/{name}", 4)
     return Understood(24, TWO)
 
 
 def spreadsheet(root: Path) -> Understood:
     """The labels are in a spreadsheet, which medssl does not read: the images are used, and medssl says what to do."""
-    _pictures(root)
+    pictures(root)
     (root / "labels.xlsx").write_bytes(b"PK\x03\x04")
     return Understood(24)
 

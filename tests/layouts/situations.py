@@ -6,24 +6,15 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from layouts.understood import Understood, dicom, picture, table, volume
+from layouts.understood import TWO, Understood, dicom, picture, pictures, table, volume
 from PIL import Image
-
-TWO = {"label": {"ill": 12, "well": 12}}
-
-
-def _pictures(root: Path, count: int = 24, name: str = "{:03d}.png") -> list[str]:
-    names = [name.format(n) for n in range(count)]
-    for n, each in enumerate(names):
-        picture(root / each, n)
-    return names
 
 
 def one_level_up(root: Path) -> Understood:
     """An unpacked archive: the root holds one folder, which holds train/CLASS and test/CLASS two levels deeper."""
     for split, count in (("train", 8), ("test", 4)):
         for name in ("ill", "well"):
-            _pictures(root / f"archive/images/{split}/{name}", count)
+            pictures(root / f"archive/images/{split}/{name}", count)
     return Understood(24, TWO, (), {"test": 8, "train": 16})
 
 
@@ -31,7 +22,7 @@ def class_then_split(root: Path) -> Understood:
     """CLASS/train and CLASS/test."""
     for name in ("ill", "well"):
         for split, count in (("train", 8), ("test", 4)):
-            _pictures(root / f"{name}/{split}", count)
+            pictures(root / f"{name}/{split}", count)
     return Understood(24, TWO, (), {"test": 8, "train": 16})
 
 
@@ -39,7 +30,7 @@ def patient_then_class(root: Path) -> Understood:
     """PATIENT/CLASS/image."""
     for patient in range(8):
         for name in ("0", "1"):
-            _pictures(root / f"{10253 + patient}/{name}", 3)
+            pictures(root / f"{10253 + patient}/{name}", 3)
     return Understood(48, {"label": {"0": 24, "1": 24}}, [6] * 8)
 
 
@@ -47,14 +38,14 @@ def class_then_patient(root: Path) -> Understood:
     """CLASS/PATIENT/study/image."""
     for name in ("ill", "well"):
         for patient in range(6):
-            _pictures(root / f"{name}/{name[0].upper()}{2000 + patient}/study1", 2)
+            pictures(root / f"{name}/{name[0].upper()}{2000 + patient}/study1", 2)
     return Understood(24, TWO, [2] * 12)
 
 
 def digits_in_a_class(root: Path) -> Understood:
     """Class folders of which one has a number in its name: 2019-nCoV."""
     for name in ("2019-nCoV", "healthy"):
-        _pictures(root / name, 30)
+        pictures(root / name, 30)
     return Understood(60, {"label": {"2019-nCoV": 30, "healthy": 30}})
 
 
@@ -87,7 +78,7 @@ def bids(root: Path) -> Understood:
 def a_row_a_patient(root: Path) -> Understood:
     """A table with a row for each patient; the images lie in the patients' folders."""
     for patient in range(12):
-        _pictures(root / f"images/case{patient:02d}", 2)
+        pictures(root / f"images/case{patient:02d}", 2)
     table(root / "clinical.csv", ["case_id", "age", "outcome"], [[f"case{n:02d}", 50, ("ill", "well")[n % 2]] for n in range(12)])
     return Understood(24, TWO, [2] * 12)
 
@@ -125,33 +116,33 @@ def patient_and_image(root: Path) -> Understood:
 
 def semicolons(root: Path) -> Understood:
     """A table as a German or French Excel writes it: semicolons, decimal commas, a byte order mark."""
-    rows = "".join(f"{name};P{n // 2};3,{n};{('ill', 'well')[n % 2]}\r\n" for n, name in enumerate(_pictures(root)))
+    rows = "".join(f"{name};P{n // 2};3,{n};{('ill', 'well')[n % 2]}\r\n" for n, name in enumerate(pictures(root)))
     (root / "labels.csv").write_bytes(b"\xef\xbb\xbf" + ("path;patient;size;label\r\n" + rows).encode())
     return Understood(24, TWO, [2] * 12)
 
 
 def no_header(root: Path) -> Understood:
     """A table without a header: only the images can be found, and the columns are called column 1 and column 2."""
-    table(root / "labels.csv", None, [[name, f"DOE^{n}"] for n, name in enumerate(_pictures(root))])
+    table(root / "labels.csv", None, [[name, f"DOE^{n}"] for n, name in enumerate(pictures(root))])
     return Understood(24)
 
 
 def no_header_named(root: Path) -> Understood:
     """A table without a header, whose columns the command names."""
-    table(root / "labels.csv", None, [[name, ("ill", "well")[n % 2]] for n, name in enumerate(_pictures(root))])
+    table(root / "labels.csv", None, [[name, ("ill", "well")[n % 2]] for n, name in enumerate(pictures(root))])
     return Understood(24, TWO)
 
 
 def packed_tabs(root: Path) -> Understood:
     """A packed table with tabs, one level below the root."""
-    names = _pictures(root / "images")
+    names = pictures(root / "images")
     table(root / "meta/list.tsv.gz", ["file", "pid", "label"], [[name, n // 2, ("ill", "well")[n % 2]] for n, name in enumerate(names)])
     return Understood(24, TWO, [2] * 12)
 
 
 def table_beside(root: Path) -> Understood:
     """--data names the folder of the images, and the table lies beside the folder."""
-    names = _pictures(root / "png")
+    names = pictures(root / "png")
     rows = [[f"png/{name}", n // 2, ("ill", "well")[n % 2]] for n, name in enumerate(names)]
     table(root / "annotations.csv", ["path", "patient", "label"], rows)
     return Understood(24, TWO, [2] * 12)
@@ -159,7 +150,7 @@ def table_beside(root: Path) -> Understood:
 
 def table_elsewhere(root: Path) -> Understood:
     """Images on a mount that is read only, and a table elsewhere with the paths of a Windows machine."""
-    names = _pictures(root / "mount/images")
+    names = pictures(root / "mount/images")
     rows = [[f"D:\\xray\\images\\{name}", n // 2, ("no", "yes")[n % 2]] for n, name in enumerate(names)]
     table(root / "home/labels.csv", ["path", "patient", "effusion"], rows)
     return Understood(24, {"effusion": {"0": 12, "1": 12}}, [2] * 12)
@@ -168,7 +159,7 @@ def table_elsewhere(root: Path) -> Understood:
 def words_for_marks(root: Path) -> Understood:
     """Findings marked True and False, yes and no, positive and negative, 1.0 and 0.0."""
     rows = []
-    for n, name in enumerate(_pictures(root)):
+    for n, name in enumerate(pictures(root)):
         rows.append([name, n % 2 == 0, "yes" if n % 3 else "No", "positive" if n % 4 else "negative", f"{float(n % 2):.1f}"])
     table(root / "labels.csv", ["path", "effusion", "mass", "nodule", "edema"], rows)
     even = {"0": 12, "1": 12}
@@ -178,14 +169,14 @@ def words_for_marks(root: Path) -> Understood:
 def lists_with_commas(root: Path) -> Understood:
     """Several findings in one cell, with commas between, and an empty cell for an image that nobody has read."""
     cells = ("mass", "mass, nodule", "nodule", "normal", "")
-    table(root / "labels.csv", ["image", "findings"], [[name, cells[n % 5]] for n, name in enumerate(_pictures(root, 25))])
+    table(root / "labels.csv", ["image", "findings"], [[name, cells[n % 5]] for n, name in enumerate(pictures(root, 25))])
     return Understood(25, {"mass": {"0": 10, "1": 10}, "nodule": {"0": 10, "1": 10}})
 
 
 def codes_for_no_label(root: Path) -> Understood:
     """Images without a label are coded -1, nan, NA and unknown."""
     codes = ("-1", "nan", "NA", "unknown")
-    names = _pictures(root)
+    names = pictures(root)
     table(root / "labels.csv", ["path", "label"], [[name, n % 2 if n < 16 else codes[n % 4]] for n, name in enumerate(names)])
     return Understood(24, {"label": {"0": 8, "1": 8}})
 
@@ -193,13 +184,13 @@ def codes_for_no_label(root: Path) -> Understood:
 def upper_case(root: Path) -> Understood:
     """One class in three spellings."""
     cells = ("Normal", "Ill", "normal", "Ill", "NORMAL ", "Ill", "Normal", "Ill")
-    table(root / "labels.csv", ["path", "label"], [[name, cells[n % 8]] for n, name in enumerate(_pictures(root))])
+    table(root / "labels.csv", ["path", "label"], [[name, cells[n % 8]] for n, name in enumerate(pictures(root))])
     return Understood(24, {"label": {"Ill": 12, "Normal": 12}})
 
 
 def numbers_to_predict(root: Path) -> Understood:
     """Bone age in months: a number to predict, and no class."""
-    rows = [[name, 10 + 7 * n % 211, ("True", "False")[n % 2]] for n, name in enumerate(_pictures(root, 60))]
+    rows = [[name, 10 + 7 * n % 211, ("True", "False")[n % 2]] for n, name in enumerate(pictures(root, 60))]
     table(root / "boneage-training-dataset.csv", ["id", "boneage", "male"], [[row[0].removesuffix(".png"), *row[1:]] for row in rows])
     return Understood(60)
 
@@ -207,7 +198,7 @@ def numbers_to_predict(root: Path) -> Understood:
 def readers_differ(root: Path) -> Understood:
     """Three readers with one class each for an image: the class of most counts."""
     rows = []
-    for n, name in enumerate(_pictures(root, 12)):
+    for n, name in enumerate(pictures(root, 12)):
         rows += [[name, reader, ("ill", "well")[(n + (reader == "R3")) % 2]] for reader in ("R1", "R2", "R3")]
     table(root / "reads.csv", ["path", "reader", "label"], rows)
     return Understood(12, {"label": {"ill": 6, "well": 6}})
@@ -215,7 +206,7 @@ def readers_differ(root: Path) -> Understood:
 
 def rows_contradict(root: Path) -> Understood:
     """Two rows for an image with different classes, and nothing that says how they are meant: asked."""
-    names = _pictures(root)
+    names = pictures(root)
     rows = [[name, ("ill", "well")[n % 2]] for n, name in enumerate(names)]
     table(root / "labels.csv", ["path", "label"], [*rows, [names[0], "well"]])
     return Understood(24, refused="data.source.merge=any")
@@ -224,7 +215,7 @@ def rows_contradict(root: Path) -> Understood:
 def several_names(root: Path) -> Understood:
     """IDs without folders, and two files of each name: asked."""
     for folder in ("a", "b"):
-        _pictures(root / folder, 12)
+        pictures(root / folder, 12)
     table(root / "labels.csv", ["image_id", "label"], [[f"{n:03d}", ("ill", "well")[n % 2]] for n in range(12)])
     return Understood(24, {"label": {"a": 12, "b": 12}}, refused="a name that several files below its folder have")
 

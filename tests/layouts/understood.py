@@ -18,6 +18,8 @@ from medssl import plugins
 from medssl.data.detect import detect
 from medssl.types import Source
 
+TWO = {"label": {"ill": 12, "well": 12}}  # what is right of 24 pictures of two classes
+
 
 @dataclass(frozen=True)
 class Understood:
@@ -54,6 +56,14 @@ def picture(file: Path, seed: int = 0) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 255, (12, 12), np.uint8)
     Image.fromarray(pixels).save(file, "JPEG" if file.suffix.lower() in (".jpg", ".jpeg") else "PNG")
+
+
+def pictures(root: Path, count: int = 24, name: str = "{:03d}.png") -> list[str]:
+    """So many pictures in a folder; their names."""
+    names = [name.format(n) for n in range(count)]
+    for n, each in enumerate(names):
+        picture(root / each, n)
+    return names
 
 
 def mask(file: Path, seed: int = 0) -> None:

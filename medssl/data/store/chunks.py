@@ -94,9 +94,9 @@ def count_suspect(path: Path) -> int:
             found = pa.ipc.open_file(file).read_all()
         except (pa.ArrowException, ValueError) as error:
             raise DamagedChunk(path) from error
-        return (
-            sum(map(bool, found["suspect"].to_pylist())) if "suspect" in found.column_names else 0
-        )  # earlier versions wrote no such column
+        if "suspect" not in found.column_names:  # of an earlier version
+            return 0
+        return sum(map(bool, found["suspect"].to_pylist()))
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

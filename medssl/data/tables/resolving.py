@@ -171,7 +171,10 @@ def _fill(result: Understanding, table: Table, role: str, values: Values) -> Non
     """Values of files that have none of this role yet. Raises UserError where an earlier table says something else of patient or split."""
     before = result.roles[role]
     if role in ("patient", "split") and (
-        wrong := sum(in_any_spelling(before.get(file, value)) != in_any_spelling(value) for file, value in values.items())
+        wrong := sum(
+            (known := before.get(file, value)) != value and in_any_spelling(known) != in_any_spelling(value)
+            for file, value in values.items()
+        )
     ):
         raise UserError(
             f"{table.name} contradicts another table for the {role} of {wrong} images. Correct one, or name the right table alone."

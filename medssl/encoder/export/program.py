@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from medssl.encoder.export.options import Options
 from medssl.nn.encoder import Encoder, to_unit_range
 
+_BATCH = torch.export.Dim("batch", min=1)
 _KEPT = ("val",)  # shape and type of what a node returns
 
 
@@ -38,22 +39,23 @@ class PreparedEncoder(nn.Module):
 def make_program(encoder: Encoder, card: Mapping[str, Any], options: Options) -> torch.export.ExportedProgram:
     """The program, with the number of images free from 1, and with the preparation also the edge of the images."""
     channels, size = card["channels"], card["size"]
-    batch = torch.export.Dim("batch", min=1)
-    network: nn.Module = encoder
-    if options.with_preparation:
-        edge = torch.export.Dim("edge", min=8, max=16384)
-        network, shapes = PreparedEncoder(encoder, size), ({0: batch, 2: edge, 3: edge},)
-        example = torch.zeros(2, channels, 2 * size, 2 * size, dtype=torch.uint8)
-    else:
-        example, shapes = torch.zeros(2, channels, size, size), ({0: batch},)
-    return trace(network.eval(), example, shapes)
+    if not options.with_preparation:
+        return program_of(encoder.eval(), channels, size)
+    edge = torch.export.Dim("edge", min=8, max=16384)
+    example = torch.zeros(2, channels, 2 * size, 2 * size, dtype=torch.uint8)
+    return _trace(PreparedEncoder(encoder, size).eval(), example, {0: _BATCH, 2: edge, 3: edge})
 
 
-def trace(network: nn.Module, example: Tensor, shapes: tuple[dict[int, Any], ...]) -> torch.export.ExportedProgram:
+def program_of(network: nn.Module, channels: int, size: int) -> torch.export.ExportedProgram:
+    """The program of a network for prepared images [N, channels, size, size], float32 in [0, 1], N from 1 on."""
+    return _trace(network, torch.zeros(2, channels, size, size), {0: _BATCH})
+
+
+def _trace(network: nn.Module, example: Tensor, shapes: dict[int, Any]) -> torch.export.ExportedProgram:
     """The program of a network, without what its nodes keep of the source code. Raises whatever torch.export raises for a network that it
     cannot follow."""
     with quiet(), torch.no_grad():
-        program = torch.export.export(network, (example,), dynamic_shapes=shapes)
+        program = torch.export.export(network, (example,), dynamic_shapes=(shapes,))
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             node.meta = {name: value for name, value in node.meta.items() if name in _KEPT}

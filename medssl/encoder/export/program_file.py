@@ -12,9 +12,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.export import Dim
 
-from medssl.encoder.export.program import quiet, trace
+from medssl.encoder.export.program import program_of, quiet
 from medssl.errors import UserError
 
 _METADATA = {"version", "archive_format", "archive_version", "byteorder", "serialization_id"}
@@ -24,10 +23,8 @@ _PATH = re.compile(rb"/(?:[\w.+@-]+/)+[\w.+@-]+\.py\b|/(?:home|root|tmp|Users)/[
 def save_program(network: nn.Module, channels: int, size: int, file: Path) -> None:
     """Write the program of a network that takes images [N, channels, size, size], float32 in [0, 1], N from 1 on. Weights and results are
     on the CPU and in evaluation mode. Raises RuntimeError where a path of this machine is in the file."""
-    example = torch.zeros(2, channels, size, size)  # with one image the program would take one image only
-    program = trace(network, example, ({0: Dim("batch", min=1)},))
     with quiet():
-        torch.export.save(program, str(file))
+        torch.export.save(program_of(network, channels, size), str(file))
     if found := find_paths(file):
         raise RuntimeError(f"the program names paths of this machine: {', '.join(found)}")
 

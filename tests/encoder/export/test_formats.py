@@ -28,11 +28,6 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return make_encoder(tmp_path_factory.mktemp("tiny"), TINY)
-
-
-@pytest.fixture(scope="module")
 def exported(tiny, tmp_path_factory):
     """The folder of a timm export, to copy or to read."""
     out = tmp_path_factory.mktemp("exported") / "chest"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from exporting import PATIENT, SECRETS, TINY, make_encoder
+from exporting import PATIENT, SECRETS
 
 from medssl.encoder import artefact, signature
 from medssl.encoder.export import FORMATS, Options, export
@@ -24,11 +24,6 @@ FAULTS = {
         'if name}, "train": config.get("train")',
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return make_encoder(tmp_path_factory.mktemp("tiny"), TINY)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -19,11 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of torc
 FULL = {"name": "timm", "model": "resnet18", "stem": "own"}
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return make_encoder(tmp_path_factory.mktemp("tiny"), TINY)
-
-
 def test_an_onnx_file_has_no_notes_of_the_machine_and_takes_any_number_of_images(tiny, tmp_path):
     import onnx
 
