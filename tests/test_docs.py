@@ -16,13 +16,14 @@ import pytest
 import torch
 import yaml
 from browser import Browser, chromium
-from exporting import agree, make_encoder
+from exporting import CARD, agree, make_encoder
 from markdown.extensions.toc import slugify
 
 from medssl import plugins
 from medssl.cli import app
 from medssl.commands.embed import embed
 from medssl.config import Config, Frozen
+from medssl.data.preparation import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -175,8 +176,9 @@ def test_the_python_examples_run_on_an_encoder(
 ) -> None:
     """With the commands between them. The encoder has the mean and the standard deviation of the page, and no training."""
     (tmp_path / "runs/chest").mkdir(parents=True)
-    values = {"mean": (0.495,), "std": (0.255,)}
-    encoder, _ = make_encoder(tmp_path / "runs/chest", {"name": "timm", "model": "resnet18", "stem": "own"}, 1, 32, **values)
+    values, data = {"mean": (0.495,), "std": (0.255,)}, {"size": 32}
+    card = {"preparation": {"version": VERSION, "settings": data}, "config": CARD["config"] | {"data": data}}
+    encoder, _ = make_encoder(tmp_path / "runs/chest", {"name": "timm", "model": "resnet18", "stem": "own"}, 1, 32, **values, **card)
     (tmp_path / "runs/chest/config.yaml").touch()  # by which the command knows a finished run
     shutil.copy(min(pictures.rglob("*.png")), tmp_path / "image.png")
     monkeypatch.chdir(tmp_path)

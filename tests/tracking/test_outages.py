@@ -122,7 +122,7 @@ def trainings(addresses, tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_a_server_that_does_not_answer_well_holds_up_no_row_and_is_told_once(trainings, case):
     training = trainings[case]
-    assert training.slowest < 1
+    assert training.slowest < min(LIMITS.values())  # a row that waited for the server would wait longer
     assert training.end < LIMITS[CASES[case]] + 1
     assert [row["step"] for row in read(training.folder / "metrics.jsonl")] == list(range(ROWS))
     (told,) = training.warnings

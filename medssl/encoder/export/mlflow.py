@@ -14,6 +14,7 @@ from medssl.nn import Encoder
 from medssl.tracking.mlflow_models import DATA, DIGEST, PROGRAM, load_pyfunc, write_mlmodel
 
 SUFFIX, TOLERANCE, PACKAGES = "", 1e-5, ()
+_SAID = ("intensity", "licence", "intended_use")  # cards of before their time have not all of them
 
 
 def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:  # noqa: ARG001 - as every format has it
@@ -26,7 +27,7 @@ def write(encoder: Encoder, card: Mapping[str, Any], path: Path, options: Any = 
     channels, size = card["channels"], card["size"]
     (path / DATA).mkdir(parents=True)
     save_program(encoder, channels, size, path / DATA / PROGRAM)
-    metadata = {DIGEST: card["weights_sha256"], **{name: card[name] for name in ("intensity", "licence", "intended_use")}}
+    metadata = {DIGEST: card["weights_sha256"], **{name: card[name] for name in _SAID if name in card}}
     write_mlmodel(path, (channels, size, size), encoder.num_features, metadata=metadata)
 
 
