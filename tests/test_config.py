@@ -44,6 +44,8 @@ def test_overrides_nest_and_change_one_option_of_a_plugin_or_the_plugin():
     assert merge(base, parse_overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5, "temperature": 0.2}
     assert merge(base, parse_overrides(["method=nnclr"]))["method"] == {"name": "nnclr"}
     assert merge({"method": "pnnclr"}, parse_overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5}
+    named_last = parse_overrides(["backbone.model=resnet50", "backbone.name=timm"])
+    assert named_last == {"backbone": {"model": "resnet50", "name": "timm"}}
     assert parse_overrides(["data.size=64", "data.channels=3"]) == {"data": {"size": 64, "channels": 3}}
 
 

@@ -26,8 +26,10 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
             old = {"name": old}
         if isinstance(old, Mapping) and isinstance(value, str) and "name" in old:
             value = {"name": value}
-        switches = isinstance(value, Mapping) and isinstance(old, Mapping) and "name" in value and value["name"] != old.get("name")
-        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) and not switches else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            switches = "name" in value and "name" in old and value["name"] != old["name"]
+            value = value if switches else merge(old, value)
+        result[key] = value
     return result
 
 
