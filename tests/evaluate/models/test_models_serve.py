@@ -1,4 +1,4 @@
-"""`mlflow models serve` with a classifier: a real server process answers prepared images and files over HTTP, as `medssl predict` does."""
+"""`mlflow models serve` with a classifier or an encoder: a real server answers images and files over HTTP as `medssl predict` does."""
 
 import base64
 import json
@@ -13,47 +13,47 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from exporting import TINY, agree, make_encoder
 from predicting import picture, table
 from pydicom.data import get_testdata_file
+
+from medssl.encoder.export import Options, export
 
 pytestmark = pytest.mark.slow
 PAGE = "docs/how_to/serve.md"
 
 
-@pytest.fixture(scope="module")
-def address(written):
-    """Of the server, once it answers."""
-    folder = written.parent
+@contextmanager
+def serving(model):
+    """The address of a server with the model of that folder, once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        str(folder / "classifier"),
-        "--env-manager",
-        "local",
-        "-p",
-        str(port),
-    ]
+    command = [sys.executable, *f"-m mlflow models serve --env-manager local -p {port} -m".split(), str(model)]
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "NO_PROXY": "*"}  # uvicorn is found there
-    with (folder / "log.txt").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+    log = model.parent / "log.txt"
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=model.parent, env=environment, stdout=file, stderr=file, start_new_session=True)
     try:
-        _wait(f"http://127.0.0.1:{port}/ping", process, folder / "log.txt")
+        _wait(f"http://127.0.0.1:{port}/ping", process, log)
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def address(written):
+    """Of a server with the classifier."""
+    with serving(written.parent / "classifier") as found:
+        yield found
 
 
 def _wait(address, process, log):
@@ -103,6 +103,18 @@ def test_a_radiograph_in_dicom_is_answered_as_predict_answers(address, predict_c
     rows = ask(address, [{"image": base64.b64encode((folder / name).read_bytes()).decode()} for name in names])
     for name, row in zip(names, rows, strict=True):
         assert row["prob_sick"] == pytest.approx(float(expected[name]["prob_sick"]), abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch's exporters
+def test_the_features_of_an_encoder_are_answered(tmp_path):
+    encoder, card = make_encoder(tmp_path, TINY)
+    export(encoder, card, "mlflow", tmp_path / "encoder", Options())
+    images = torch.rand(3, 1, 16, 16)
+    with serving(tmp_path / "encoder") as address:
+        assert agree(torch.tensor(ask(address, images.tolist())), encoder, images)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(address, images.squeeze(1).tolist())
+        assert (refused.value.code, "shape" in refused.value.read().decode()) == (400, True)
 
 
 def test_a_wrong_request_is_refused_in_a_sentence_and_the_server_lives_on(address, tmp_path):
