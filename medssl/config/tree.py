@@ -132,6 +132,13 @@ class Train(Frozen):
     )
     compile: bool = Field(default=False, description="Whether torch compiles the encoder.")
     lr: float = Field(default=1e-3, gt=0, description="The highest learning rate; it is not scaled with the batch.")
+    encoder_rate: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="The learning rate of the encoder as a share of train.lr, which the heads have; a pretraining from weights (--init) "
+        "has 0.1.",
+    )
     optimiser: Literal["adamw", "sgd", "lars"] = Field(default="adamw", description="The optimiser.")
     warmup_epochs: float = Field(default=10, ge=0, description="The epochs in which the learning rate rises, as a share of train.epochs.")
     weight_decay: float = Field(default=0.05, ge=0, description="The weight decay.")

@@ -19,7 +19,7 @@ from medssl.types import Reporter
 if TYPE_CHECKING:
     from medssl.encoder.foreign import ForeignEncoder
 
-_SHARE_OF_RATE = 0.1  # of the preset's learning rate: the network has learned already
+_ENCODER_RATE = 0.1  # a share of train.lr: the encoder has learned already, the heads have not
 
 
 def init_setting(init: Path | None) -> list[str]:
@@ -28,10 +28,11 @@ def init_setting(init: Path | None) -> list[str]:
 
 
 def follow_weights(reporter: Reporter, config: Config, given: Mapping[str, Any]) -> Config:
-    """The configuration of a pretraining from weights: the backbone follows them, their digest is kept, and the learning rate is a tenth.
-    All of that is said. `given`: the settings of the command line. Without weights the configuration stays as it is.
+    """The configuration of a pretraining from weights: the backbone follows them, their digest is kept, and the encoder's learning rate is
+    a tenth of that of the heads. All of that is said. `given`: the settings of the command line. Without weights the configuration stays
+    as it is.
 
-    Weights that a preset names have the preset's learning rate. Raises UserError for weights that cannot be used.
+    Weights that a preset names have the preset's learning rates. Raises UserError for weights that cannot be used.
     """
     if not (named := config.backbone.init):
         return config
@@ -45,11 +46,11 @@ def follow_weights(reporter: Reporter, config: Config, given: Mapping[str, Any])
     if config.backbone.init_sha256 not in ("", found):
         raise UserError(_other_weights(named, config))
     changes: dict[str, Any] = {"backbone": {"init": str(path), "init_sha256": found}}
-    if is_given(given, "backbone", "init") and not is_given(given, "train", "lr"):
-        rate = config.train.lr * _SHARE_OF_RATE
-        changes["train"] = {"lr": rate}
+    if is_given(given, "backbone", "init") and not is_given(given, "train", "encoder_rate"):
+        changes["train"] = {"encoder_rate": _ENCODER_RATE}
         reporter.say(
-            f"rate      train.lr {rate:g}: a tenth of the preset's, as the weights have learned already; another: --set train.lr=..."
+            f"rate      the encoder learns at {_ENCODER_RATE:g} of train.lr, as the weights have learned already, and the heads at "
+            "train.lr; another: --set train.encoder_rate=..."
         )
     return resolve(merge(config.model_dump(), changes))
 

@@ -58,7 +58,8 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     assert train.steps is not None
     warmup = round(train.steps * min(train.warmup_epochs / train.epochs, 0.5))
     plan = Plan(train.steps, train.lr, warmup, device, choose_precision(train.precision, device), train.max_bad_steps)
-    optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay)
+    groups = optimisers.encoder_rate_groups(method, train.weight_decay, train.encoder_rate)
+    optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay, groups)
     return Training(folder, config, dataset, method, optimiser, feed, plan, start, team, [note])
 
 

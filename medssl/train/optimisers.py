@@ -9,13 +9,25 @@ from torch import nn
 MOMENTUM = 0.9
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: weights with decay; biases and normalisation parameters (one dimension) without."""
-    trained = [p for p in module.parameters() if p.requires_grad]
+def parameter_groups(module: nn.Module, weight_decay: float, without: nn.Module | None = None) -> list[dict[str, Any]]:
+    """Two groups: weights with decay; biases and normalisation parameters (one dimension) without. `without`: a part of the module whose
+    parameters are in neither."""
+    others = {id(p) for p in without.parameters()} if without is not None else ()
+    trained = [p for p in module.parameters() if p.requires_grad and id(p) not in others]
     return [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def encoder_rate_groups(method: nn.Module, weight_decay: float, encoder_rate: float) -> list[dict[str, Any]]:
+    """Those of `parameter_groups`; with an `encoder_rate` other than 1, those of the method's encoder have that share of the learning rate,
+    and those of its heads the whole. The loop multiplies the learning rate by a group's "lr_scale"."""
+    if encoder_rate == 1:
+        return parameter_groups(method, weight_decay)
+    encoder: Any = method.encoder
+    slow = [{**group, "lr_scale": encoder_rate} for group in parameter_groups(encoder, weight_decay)]
+    return slow + parameter_groups(method, weight_decay, without=encoder)
 
 
 def layer_decay_groups(backbone: nn.Module, head: nn.Module, weight_decay: float, decay: float) -> list[dict[str, Any]]:

@@ -54,25 +54,25 @@ def followed(reporter: Any, file: Path, **sections: Any) -> tuple[Config, str]:
 def test_the_backbone_and_the_learning_rate_follow_the_weights_and_that_is_said(weights, reporter):
     config, said = followed(reporter, weights)
     assert (config.backbone.model, config.backbone.stem, config.backbone.arguments) == (MODEL, "own", {})
-    assert config.train.lr == pytest.approx(1e-4)
+    assert (config.train.lr, config.train.encoder_rate) == (1e-3, 0.1)
     assert len(config.backbone.init_sha256) == 64
     assert f"backbone  follows the weights: model {MODEL} (was resnet18), stem own (was small)" in said
-    assert "train.lr 0.0001: a tenth of the preset's" in said
+    assert "the encoder learns at 0.1 of train.lr" in said
     assert "conv1.0.weight: 3 to 1 channels, summed" in said
 
 
 def test_settings_of_the_user_win_or_are_refused_beside_the_weights(weights, reporter):
-    config, said = followed(reporter, weights, train={"lr": 0.5})
-    assert config.train.lr == 0.5 and "a tenth" not in said
+    config, said = followed(reporter, weights, train={"encoder_rate": 0.5})
+    assert config.train.encoder_rate == 0.5 and "learns at" not in said
     with pytest.raises(UserError, match=rf"{MODEL}\.mine\.safetensors: .* of {MODEL}, and backbone\.model is resnet34"):
         followed(reporter, weights, backbone={"model": "resnet34"})
     with pytest.raises(UserError, match=r"other weights .*\(backbone\.init_sha256\)"):
         followed(reporter, weights, backbone={"init_sha256": "0" * 64})
 
 
-def test_the_weights_of_a_preset_have_the_rate_of_the_preset(weights, reporter):
+def test_the_weights_of_a_preset_have_the_rates_of_the_preset(weights, reporter):
     config = resolve(merge(SMALL, {"backbone": {"init": str(weights)}}))
-    assert follow_weights(reporter(), config, {}).train.lr == config.train.lr
+    assert follow_weights(reporter(), config, {}).train == config.train
     without = resolve(SMALL)
     assert follow_weights(reporter(), without, {}) is without
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from medssl.train.loop import Plan, fit
-from medssl.train.optimisers import layer_decay_groups, lr_at, make, parameter_groups
+from medssl.train.optimisers import encoder_rate_groups, layer_decay_groups, lr_at, make, parameter_groups
 from medssl.types import Batch, Step
 
 
@@ -88,6 +88,16 @@ def test_a_network_without_layers_of_its_own_is_one_layer_and_no_decay_is_one_ra
     assert {scale[id(p)] for p in network.parameters()} == {decay} and {scale[id(p)] for p in head.parameters()} == {1.0}
     of_timm = timm.create_model("test_resnet", num_classes=0)
     assert {group.get("lr_scale", 1.0) for group in layer_decay_groups(of_timm, head, 0.1, 1.0)} == {1.0}
+
+
+def test_the_encoder_has_its_share_of_the_rate_and_the_heads_the_whole():
+    method = nn.ModuleDict({"encoder": nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), "projector": nn.Linear(2, 2)})
+    groups = encoder_rate_groups(method, 0.1, 0.25)
+    found = {id(p): (group.get("lr_scale", 1.0), group["weight_decay"]) for group in groups for p in group["params"]}
+    assert len(found) == 6 == sum(len(group["params"]) for group in groups)
+    for name, p in method.named_parameters():
+        assert found[id(p)] == (0.25 if name.startswith("encoder.") else 1.0, 0.1 if p.ndim > 1 else 0.0), name
+    assert [len(group["params"]) for group in encoder_rate_groups(method, 0.1, 1.0)] == [2, 4], "as without the setting"
 
 
 class Slope(nn.Module):
