@@ -83,6 +83,7 @@ def test_the_light_modules_import_nothing_heavy(repository):
     assert not loaded & {"torch", "monai", "mlflow", "albumentations", "sklearn", "matplotlib", "pandas", "numpy", "pydantic"}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R7")
 def test_a_command_looks_at_its_folder_before_it_imports_what_needs_one_for_temporary_files(repository):
     """torchvision, which timm imports, brings in torch's compiler, whose import fails where no folder can be written."""

@@ -23,6 +23,7 @@ def test_the_page_names_the_tests_that_are_marked_and_none_failed(reliability: M
     assert not {row: outcome for row, outcome in outcomes.items() if not re.fullmatch(r"\d+ passed(, \d+ skipped)?", outcome)}
 
 
+@pytest.mark.slow
 def test_a_row_is_counted_anew_when_all_its_tests_ran_and_keeps_its_count_for_the_same_tests_only(
     reliability: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

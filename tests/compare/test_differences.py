@@ -28,6 +28,7 @@ def test_a_perfect_ranking_gains_exactly_a_half_over_none_in_every_resample(tmp_
     assert found.p_delong is None, "the same difference for every image: nothing to tell with"
 
 
+@pytest.mark.slow
 def test_the_difference_and_its_interval_are_those_of_scikit_learn_in_each_resample(tmp_path):
     rng = np.random.default_rng(0)
     ours, theirs = ([rng.random(8).round(1) for _ in range(n)] for n in (3, 2))

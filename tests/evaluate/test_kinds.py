@@ -94,6 +94,7 @@ def test_several_labels_go_through_every_mode(mode: str) -> None:
     assert np.abs(probabilities.sum(1) - 1).max() > 0.01, "each label for itself"
 
 
+@pytest.mark.slow
 def test_shots_of_several_labels_are_one_row_a_start_though_their_patients_differ_from_draw_to_draw() -> None:
     results = run_experiment(two_findings(labels="4shot,3shot", draws=4)).results
     rows = [(row["labels"], row["init"]) for row in results.document.to_dict()["summary"]]

@@ -16,6 +16,7 @@ def test_a_layout_is_understood_as_it_is_meant_or_refused_with_the_setting(layou
     assert not [text for text in shown if "DOE" in text], "a cell of the table is told"
 
 
+@pytest.mark.slow
 def test_the_page_shows_what_medssl_says_today() -> None:
     assert layouts_page.PAGE.read_text("utf-8") == layouts_page.page(), "python tests/layouts_page.py"
 

@@ -89,6 +89,7 @@ def test_place_and_count_survive_a_state_dict():
     assert torch.equal(newest_first(a), newest_first(b))
 
 
+@pytest.mark.slow
 def test_with_clusters_a_rare_kind_of_image_stays_which_first_in_first_out_forgets():
     def stream(support: SupportSet) -> int:
         """One row of a rare kind in the first step, then a hundred steps of the common kind; how many rare ones are left."""

@@ -11,6 +11,8 @@ from medssl.compare import write_comparison
 from medssl.report import draw_pictures, figure_files, write_report
 from medssl.report.page import render
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:

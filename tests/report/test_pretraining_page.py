@@ -111,6 +111,7 @@ def test_a_duration_has_the_unit_that_suits_it(seconds: float, text: str) -> Non
     assert format_duration(seconds) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_opens_without_requests_and_console_messages_and_fits(tmp_path: Path, browser: Browser, width: int) -> None:
     card = {**CARD, "method": {**CARD["method"], "title": SCRIPT}, "data": {"fingerprint": "0123456789abcdef" * 20}}

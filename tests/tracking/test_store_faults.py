@@ -12,6 +12,7 @@ from medssl.tracking import forwarder
 from medssl.tracking.jsonl import read
 from medssl.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
 # Imports mlflow once, then forks the processes of each round, which make a store and send a run of ten rows. A round "kill" is a process
 # that is killed while it makes the store, and another one after it.
 DRIVER = """

@@ -156,6 +156,7 @@ def test_an_empty_list_has_no_first_machine():
     assert first_host("") == ""
 
 
+@pytest.mark.slow
 def test_the_variables_that_torchrun_really_sets_are_understood(tmp_path):
     say = tmp_path / "say.py"
     say.write_text("from medssl.train.launch import read_launch\nprint(read_launch(), flush=True)\n")

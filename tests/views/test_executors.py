@@ -246,6 +246,7 @@ def test_colour_jitter_moves_the_hue_of_colours_and_leaves_grey_alone(views: Vie
     assert {view.tobytes() for view in views([ColourJitter(0, 0, 0.4, 0.1, 1)], grey, 20, 8)} == {grey.tobytes()}
 
 
+@pytest.mark.slow
 def test_colour_jitter_changes_contrast_before_hue_as_often_as_after_it(views: Views) -> None:
     """One colour moves towards its grey by contrast: that of red, 0.299, or that of the colour it was turned to."""
     red = np.zeros((3, 4, 4), np.uint16)

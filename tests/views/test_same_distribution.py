@@ -33,6 +33,7 @@ from medssl.views.operations import (
 )
 from medssl.views.recipes import chest_xray, natural
 
+pytestmark = pytest.mark.slow
 N, EDGE, SIZE = 500, 48, 36  # views of each executor, the edges of images and of views
 ALLOWED = {"mean": 1 / 255, "std": 1 / 255, "quantiles": 2 / 255, "black": 0.002, "beyond": 0, "tint": 0.01, "chroma": 0.01}
 SHARPNESS, TWICE = 0.03, 0.1  # as shares of it: what is allowed always, and more where albumentations interpolates twice

@@ -82,6 +82,7 @@ def test_nothing_waits_for_the_device_and_everything_lies_on_it() -> None:
             assert views.shape == (8, 3, 24, 24)
 
 
+@pytest.mark.slow
 def test_a_whole_batch_is_one_graph_for_torch_compile() -> None:
     make = ViewMaker(EVERY, 24)
     compiled = torch.compile(make.batch, fullgraph=True, backend="eager", dynamic=False)

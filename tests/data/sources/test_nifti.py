@@ -30,6 +30,7 @@ def patients(source):
     return {record.locator: record.patient for record in source.records}
 
 
+@pytest.mark.slow
 def test_the_real_folder_is_recognised_listed_and_read(shared_data):
     assert detect(str(shared_data / "nifti")) == "nifti"
     source = build(shared_data / "nifti", slices="middle")

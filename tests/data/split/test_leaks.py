@@ -107,6 +107,7 @@ def stored(file: Path, cache: Path) -> tuple[pd.DataFrame, np.ndarray]:
     return store.table, store.images
 
 
+@pytest.mark.slow
 @pytest.mark.fault("L2")
 def test_pneumoniamnist_has_eight_val_images_among_ten_of_train(shared_data: Path, tmp_path: Path) -> None:
     table, images = stored(shared_data / "medmnist/pneumoniamnist.npz", tmp_path)

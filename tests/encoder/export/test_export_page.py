@@ -10,6 +10,7 @@ from exporting import agree, type_in
 from medssl.encoder.export import FORMATS, Options, export
 
 
+@pytest.mark.slow
 def test_the_page_has_the_refusals_of_today_and_only_small_differences():
     text = export_page.PAGE.read_text("utf-8")
     rows = re.findall(r"^\| (\w+) \| [^|]+ \| ((?:[^|]+ \| ?)+)$", text, re.MULTILINE)

@@ -57,6 +57,7 @@ def test_interval_is_the_central_share_of_the_values_and_skips_nan() -> None:
     assert interval(np.arange(1001.0), level=0.5) == pytest.approx((250, 750))
 
 
+@pytest.mark.slow
 def test_ninety_five_percent_intervals_cover_the_true_auroc_as_often_as_they_say() -> None:
     # binormal scores: AUROC = Phi(gap / sqrt 2), here with patient noise var 1 + 0.01; gap 1 gives Phi(0.7036) = 0.7592
     generator = np.random.default_rng(4)
