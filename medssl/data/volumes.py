@@ -77,6 +77,11 @@ class Volumes:
         block = np.cumsum(self.sizes[volumes]) // _BLOCK
         return iter(np.split(volumes, np.flatnonzero(np.diff(block)) + 1))
 
+    def differing(self, values: Shaped[np.ndarray, "n k"]) -> int:
+        """The number of volumes whose slices do not all have the same values; one row of them for each row of the store."""
+        of_first = values[self.rows[self.starts]][self.of_rows]
+        return len(np.unique(self.of_rows[(values != of_first).any(axis=1)]))
+
     def roles(self, of_rows: Shaped[np.ndarray, " n"], table: pd.DataFrame) -> Shaped[np.ndarray, " v"]:
         """The role of each volume, from those of the store's rows, whose `table` it is. A volume with a slice that must not be used ("")
         is not used, unless that slice is flat, as the empty ends of volumes are; else it has the highest of its slices' roles: a volume
@@ -96,9 +101,7 @@ def find_volumes(store: Store, columns: Sequence[str]) -> tuple[Volumes | None, 
     if number == slices:
         return None, ""
     labels = store.table[[f"label:{column}" for column in columns]].to_numpy(str)
-    of_first = labels[volumes.rows[volumes.starts]][volumes.of_rows]
-    differing = len(np.unique(volumes.of_rows[(labels != of_first).any(axis=1)]))
-    if differing:
+    if differing := volumes.differing(labels):
         return None, (
             f"the slices of {differing} of {number} volumes have different labels or only some of them have one: so each slice has a label "
             "and a prediction of its own. Counts are slices, and features are not pooled"

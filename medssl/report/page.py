@@ -214,9 +214,11 @@ def audit_sentences(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def audit_counts(audit: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
-    """How many images have each value, by the name of the fact."""
+    """How many images have each value, by the name of the fact; of labels that belong to volumes, how many volumes."""
+    of_volumes = audit.get("volumes", {}).get("labels", {})
     return {name: audit[name] for name in _COUNTED if name in audit} | {
-        f"label: {name}": counts for name, counts in audit["labels"].items()
+        f"label: {name}" + (" (volumes)" if name in of_volumes else ""): of_volumes.get(name, counts)
+        for name, counts in audit["labels"].items()
     }
 
 

@@ -1,6 +1,7 @@
-"""Volumes from finetune to predict: labels, counts, scores and predictions are those of volumes, and the slice that spoke loudest is found."""
+"""Volumes from finetune to predict: labels, counts, scores and predictions are those of volumes, with the slice that spoke loudest."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,11 +19,13 @@ import medssl
 from medssl.commands.finetune import finetune
 from medssl.commands.predict import predict
 from medssl.config import resolve
+from medssl.data.audit import audit_lines
 from medssl.data.store import Store
 from medssl.data.volumes import Volumes
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate.models import extract
+from medssl.finetuning.question import ask
 from medssl.finetuning.run_report import write_run_report
 from medssl.pretraining.fit_to_images import fit_to_images
 from medssl.runs.dataset import open_store_of_run, prepare_dataset
@@ -68,19 +71,19 @@ def encoder(brains, reporter, tmp_path_factory) -> Path:
     return folder
 
 
-def tuned(encoder: Path, out: Path, reporter, mode: str, labels: str = "all"):
+def tuned(encoder: Path, out: Path, reporter, mode: str):
     """The folder of a fine-tuning without pictures, its store, and what was said."""
     said = reporter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medssl.finetuning.run_report.make_pictures", lambda *_: (None, ""))
-        folder = finetune(said, encoder=str(encoder), labels=labels, mode=mode, out=out, sets=SETS)
+        folder = finetune(said, encoder=str(encoder), labels="all", mode=mode, out=out, sets=SETS)
     results = json.loads((folder / "results.json").read_text())
     return SimpleNamespace(folder=folder, results=results, said="\n".join(said.said), warned=said.warned)
 
 
 @pytest.fixture(scope="module")
 def linear(encoder, reporter, tmp_path_factory):
-    return tuned(encoder, tmp_path_factory.mktemp("runs") / "linear", reporter, "linear", "50pct,all")
+    return tuned(encoder, tmp_path_factory.mktemp("runs") / "linear", reporter, "linear")
 
 
 def store_of(run: Path, results: dict) -> Store:
@@ -92,7 +95,7 @@ def test_every_count_is_one_of_volumes_and_says_so(linear):
     assert task["counted"] == "volumes"
     assert (task["pool"], task["test"]) == ({"n_labels": 12, "n_patients": 6}, {"n_labels": 12, "n_patients": 6})
     assert [(each["pool"], each["test"]) for each in task["classes"]] == [(6, 6), (6, 6)]
-    assert [row["n_labels"]["high"] for row in linear.results["summary"] if row["init"] == "pretrained"] == [6, 12]
+    assert [row["n_labels"]["high"] for row in linear.results["summary"] if row["init"] == "pretrained"] == [12]
     assert {row["init"] for row in linear.results["summary"]} == {"pretrained", "random", "pixels"}
     for sentence in (
         "24 volumes of 144 slices",
@@ -104,7 +107,18 @@ def test_every_count_is_one_of_volumes_and_says_so(linear):
     page = (linear.folder / "report.html").read_text()
     assert "12 volumes" in page
     assert "mean and the maximum of each feature over its slices" in page
-    assert "test images" not in page
+    assert "on the test volumes" in page
+    assert "on the test images" not in page
+
+
+def test_the_audit_counts_volumes_and_their_labels(linear):
+    found = json.loads((store_of(linear.folder, linear.results).path / "audit.json").read_text())
+    assert found["images"]["used"] == VOLUMES * SLICES
+    each = {"least": SLICES, "median": SLICES, "most": SLICES}
+    assert found["volumes"] == {"count": VOLUMES, "slices_each": each, "labels": {"label": {"normal": 12, "sick": 12}}}
+    lines = [f"{heading} {sentence}" for heading, sentence in audit_lines(found)]
+    assert "volumes 24; slices each: 6 (from 6 to 6)" in lines
+    assert [line.split() for line in lines if "normal" in line] == [["label", "normal", "12"]]
 
 
 def test_no_volume_is_cut_by_split_and_draws_which_name_volumes(linear):
@@ -138,16 +152,21 @@ def test_the_probabilities_equal_pooling_by_hand(linear, encoder):
         assert prob == pytest.approx(softmax(parts["weight"] @ pooled + parts["bias"])[1], abs=1e-5)
 
 
-def test_a_prediction_is_a_row_for_each_volume_with_the_planted_slice_as_the_loudest(linear, reporter, tmp_path, monkeypatch):
+def test_a_prediction_is_a_row_for_each_volume_with_its_empty_slices_and_the_planted_slice_as_the_loudest(
+    linear, reporter, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     Path("ward").mkdir()
     for volume in range(30, 36):
         write_volume(Path(f"ward/n{volume}.nii.gz"), volume)
     Path("ward/broken.nii.gz").write_bytes(b"no volume")
+    voxels = np.random.default_rng(0).integers(60, 120, (EDGE, EDGE, 5)).astype(np.int16)
+    voxels[:, :, [0, 4]] = 0
+    nibabel.Nifti1Image(voxels, np.eye(4)).to_filename("ward/ends.nii.gz")  # pyright: ignore
     said = reporter()
     predict(said, data="ward", model=str(linear.folder))
     rows = {row["file"]: row for row in table()}
-    assert len(rows) == len(table()) == 7
+    assert len(rows) == len(table()) == 8
     for volume in range(30, 36):
         row = rows[f"n{volume}.nii.gz"]
         assert (row["slices"], row["slices_left_out"], row["index"], row["left_out"]) == ("6", "0", "0", "")
@@ -155,21 +174,11 @@ def test_a_prediction_is_a_row_for_each_volume_with_the_planted_slice_as_the_lou
         assert row["loudest_file"] == row["file"]
         if volume % 2:
             assert int(row["loudest_index"]) == planted(volume)
+    assert [rows["ends.nii.gz"][name] for name in ("slices", "slices_left_out", "left_out")] == ["3", "2", ""]
     assert rows["broken.nii.gz"]["prediction"] == ""
     assert rows["broken.nii.gz"]["left_out"]
-    assert any("predicted 6 volumes of 36 slices" in line for line in said.said)
+    assert any("predicted 7 volumes of 39 slices" in line for line in said.said)
     assert any("on 12 volumes of 6 patients" in line for line in said.said)
-
-
-def test_empty_slices_are_counted_in_the_row_of_their_volume(linear, reporter, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("ward").mkdir()
-    voxels = np.random.default_rng(0).integers(60, 120, (EDGE, EDGE, 5)).astype(np.int16)
-    voxels[:, :, [0, 4]] = 0
-    nibabel.Nifti1Image(voxels, np.eye(4)).to_filename("ward/a.nii.gz")  # pyright: ignore
-    predict(reporter(), data="ward", model=str(linear.folder))
-    (row,) = table()
-    assert (row["slices"], row["slices_left_out"], row["left_out"]) == ("3", "2", "")
 
 
 def test_the_python_interface_takes_the_slices_of_one_volume(linear, brains, reporter, tmp_path):
@@ -186,15 +195,18 @@ def test_a_classifier_of_volumes_is_no_model_for_a_server(linear):
     assert "classifier" not in {model.name for model in models_to_track(linear.folder, load_config(linear.folder))}
 
 
-def test_labels_of_slices_keep_the_slices_as_what_is_counted(brains, encoder, reporter, tmp_path):
-    """As a table does that names each frame."""
-    source = list_source(load_config(encoder).data)
-    rows = ["image,frame,patient_id,label,split"]
-    for record in source.records:
-        volume = int(record.locator[1:3])
-        sick = volume % 2 and record.index == planted(volume)
-        rows.append(f"{record.locator},{record.index},{volume:03},{('normal', 'sick')[sick]},{record.split}")
-    pytest.skip("decided below")
+def test_labels_of_slices_keep_the_slices_as_what_is_counted(encoder, reporter):
+    config, lines = load_config(encoder), reporter()
+    source = list_source(config.data)
+    dataset = prepare_dataset(source, config, lines)
+    in_volume = dataset.store.table.groupby("series").cumcount()
+    labels = np.where((in_volume == 2) & (dataset.store.table["label:label"] == "sick"), "sick", "normal")
+    dataset = replace(dataset, store=replace(dataset.store, table=dataset.store.table.assign(**{"label:label": labels})))
+    question = ask(dataset, ["label"], config)
+    question.report(lines, dataset, source)
+    assert (question.task.counted, len(question.table), len(question.task.test)) == ("images", 144, 72)
+    assert any("12 of 24 volumes" in line and "not pooled" in line for line in lines.said)
+    assert any(line.split() == ["label", "sick", "12"] for line in lines.said)
 
 
 @pytest.mark.slow
@@ -222,15 +234,22 @@ def test_the_report_shows_a_slice_of_each_volume_and_says_which(linear, tmp_path
     assert "Grad-CAM" in page
 
 
-def test_slices_of_one_patient_are_no_negatives_unless_that_is_asked_for_or_one_patient_has_most(brains, reporter):
-    def fitted(given: dict, path: Path = brains) -> tuple[object, str]:
-        config = resolve({"data": {"path": str(path), "size": 16, "source": {"name": "nifti"}}, **given})
-        found = fit_to_images(config, prepare_dataset(list_source(config.data), config, reporter()), given)
+def test_slices_of_one_patient_are_no_negatives_unless_that_is_asked_for_or_one_patient_has_most_of_them(brains, reporter):
+    def fitted(most_of_one_patient: bool = False, **method: bool) -> tuple[object, str]:
+        given = {"method": {"name": "simclr", **method}}
+        config = resolve({"data": {"path": str(brains), "size": 16, "source": {"name": "nifti"}}, **given})
+        dataset = prepare_dataset(list_source(config.data), config, reporter())
+        if most_of_one_patient:
+            table = dataset.store.table
+            patient = table["patient"].where(table["series"].isin(table["series"].unique()[:4]), "one")
+            dataset = replace(dataset, store=replace(dataset.store, table=table.assign(patient=patient)))
+        found = fit_to_images(config, dataset, given)
         return found.config.method.mask_same_patient, " ".join(found.sentences)  # pyright: ignore
 
-    masked, said = fitted({})
+    masked, said = fitted()
     assert masked is True
     assert "Slices of one patient are no negatives" in said
-    asked, said = fitted({"method": {"mask_same_patient": False}})
+    asked, said = fitted(mask_same_patient=False)
     assert asked is False
     assert "negatives" not in said
+    assert fitted(most_of_one_patient=True)[0] is False
