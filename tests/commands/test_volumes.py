@@ -144,6 +144,7 @@ def test_the_probabilities_equal_pooling_by_hand(linear, encoder):
     each = extract(network, store.images, np.arange(len(store.images)), CPU).astype(np.float64)
     series = store.table["series"].to_numpy(str)
     parts = load_file(linear.folder / "classifier.safetensors")
+    assert json.loads((linear.folder / "classifier.json").read_text())["pooling"] == "mean_max"
     found = pd.read_parquet(linear.folder / "predictions.parquet").query("init == 'pretrained' and labels == '100pct'")
     for key, prob in zip(found["key"], found["prob_sick"], strict=True):
         slices = each[series == key]
@@ -217,9 +218,10 @@ def test_full_fine_tuning_counts_volumes_and_predict_agrees_with_it(encoder, bra
     predict(reporter(), data=str(brains), model=str(full.folder), out=tmp_path / "p.csv")
     predicted = {row["volume"]: float(row["prob_sick"]) for row in table(str(tmp_path / "p.csv"))}
     found = pd.read_parquet(full.folder / "predictions.parquet").query("init == 'pretrained'")
-    temperature = json.loads((full.folder / "classifier.json").read_text())["temperature"]
+    card = json.loads((full.folder / "classifier.json").read_text())
+    assert card["pooling"] == "mean"
     for key, prob in zip(found["key"], found["prob_sick"], strict=True):
-        odds = np.log(prob / (1 - prob)) / temperature
+        odds = np.log(prob / (1 - prob)) / card["temperature"]
         assert predicted[key] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-4)
 
 
