@@ -15,7 +15,7 @@ from medssl.data.preparation import VERSION, Preparation
 from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
 from medssl.errors import UserError
-from medssl.evaluate.models import Classifier, classifier_file
+from medssl.evaluate.models import Classifier, classifier_file, pool
 from medssl.nn import Encoder
 from medssl.runs.new_images import Trained
 from medssl.types import Decoded
@@ -62,7 +62,8 @@ class LoadedClassifier(nn.Module):
     """A fine-tuned classifier with the preparation of its images. `card`: what is known of it, the content of classifier.json; `classes`:
     their names, in the order of the probabilities.
 
-    Called with images [N, C, H, W], uint8 or floating point in [0, 1], it gives calibrated probabilities [N, K] in float64.
+    Called with images [N, C, H, W], uint8 or floating point in [0, 1], it gives calibrated probabilities [N, K] in float64. A classifier of
+    volumes takes the slices of one volume and gives its probabilities, [1, K].
     """
 
     def __init__(self, classifier: Classifier, card: Mapping[str, Any]) -> None:
@@ -74,17 +75,26 @@ class LoadedClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The probabilities, without gradient. Raises UserError for images with another number of channels."""
         _check_channels(images, self.card["channels"])
-        return self.classifier.probabilities(self.classifier.encoder(images).float())
+        features, pooling = self.classifier.encoder(images).float(), self.classifier.pooling
+        if pooling != "none":
+            features = torch.from_numpy(pool(features.cpu().numpy(), np.array([0]), pooling)).to(features.device)
+        return self.classifier.probabilities(features)
 
     def predict(self, image: str | Path | Tensor, index: int = 0) -> dict[str, float]:
         """{class: its probability}, as `medssl predict` writes them. `image`: a file, of which `index` chooses the frame, page or slice, or
-        a prepared image [C, H, W] or [1, C, H, W].
+        a prepared image [C, H, W] or [1, C, H, W]; for a classifier of volumes the prepared slices [N, C, H, W] of one volume.
 
-        Raises UserError for a file that is no image and for several images at once, ReadError for an image that cannot be used.
+        Raises UserError for a file that is no image, for several images at once, and for a file where slices of a volume are expected;
+        ReadError for an image that cannot be used.
         """
+        of_volumes = self.classifier.pooling != "none"
+        if of_volumes and not isinstance(image, Tensor):
+            raise UserError(
+                "This classifier predicts volumes. Name the prepared slices of one volume, [N, C, H, W], or use medssl predict."
+            )
         prepared = image if isinstance(image, Tensor) else self.prepare(image, index)
         prepared = prepared[None] if prepared.ndim == 3 else prepared
-        if len(prepared) != 1:
+        if len(prepared) != 1 and not of_volumes:
             raise UserError(f"predict takes one image, not {len(prepared)}. For several, call the classifier itself.")
         device = next(self.parameters()).device
         return dict(zip(self.classes, self(prepared.to(device))[0].tolist(), strict=True))

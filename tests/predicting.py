@@ -45,10 +45,13 @@ class Model:
         return self.probe.predict_proba(extract(self.encoder, images, np.arange(len(images)), CPU).astype(np.float64))
 
 
-def exported_encoder(folder: Path, pictures: Path, reporter: Reporter, kind: str = "pretrain", seed: int = 0) -> tuple[Config, Any, Any]:
-    """An encoder with random weights in `folder`, as a pretraining on the pictures leaves one; its configuration, images and network."""
+def exported_encoder(
+    folder: Path, pictures: Path, reporter: Reporter, kind: str = "pretrain", seed: int = 0, source: str = "folder"
+) -> tuple[Config, Any, Any]:
+    """An encoder with random weights in `folder`, as a pretraining on the pictures leaves one; its configuration, images and network.
+    `source`: of what kind the pictures are."""
     folder.mkdir(parents=True)
-    config = resolve({"data": {"path": str(pictures), "size": 16}, "backbone": BACKBONE})
+    config = resolve({"data": {"path": str(pictures), "size": 16, "source": {"name": source}}, "backbone": BACKBONE})
     found = prepare_dataset(list_source(config.data), config, reporter)
     encoder = artefact.build_encoder(BACKBONE, 1, 16, torch.tensor([0.4]), torch.tensor([0.2]), seed)
     write_description(folder, config, kind)

@@ -15,28 +15,27 @@ import torch
 
 from medssl import plugins
 from medssl.config import Config, merge, parse_overrides
-from medssl.data.label_table import count_labels, label_lines
 from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
-from medssl.data.sources.medmnist import ordinal
 from medssl.data.split import parse_labels, seen_counts
 from medssl.data.tables.join import REMEDY
 from medssl.errors import Interrupted, UserError
-from medssl.evaluate import task as tasks
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import learnt_from_labels, refuse_leak, refuse_untestable
 from medssl.evaluate.results import Results
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
+from medssl.evaluate.task import label_columns
 from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
 from medssl.finetuning.initialisations import load_initialisations, load_start, random_initialisation
 from medssl.finetuning.loading import load_and_configure
+from medssl.finetuning.question import Question, ask
 from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
-from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, report_dataset, with_unseen_test
+from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, with_unseen_test
 from medssl.runs.models_to_track import models_to_track
 from medssl.runs.next_command import command_line, predict_after_finetune
 from medssl.runs.resolve_config import list_source, settings_of_result
@@ -85,18 +84,16 @@ def finetune(
     with open_run(out, "finetune", name, overwrite, reporter.warn, lambda folder: _may_continue(folder, config)) as folder:
         with describe_run(folder, config, "finetune"):
             dataset = prepare_dataset(source, config, reporter, stratum=card["stratum"])
-            columns = tasks.label_columns(dataset.store.table, config.data.label)
+            columns = label_columns(dataset.store.table, config.data.label)
             dataset = with_unseen_test(dataset, columns, config.data, card)
             if config.data.leaks != "allow":
                 refuse_untestable(card, dataset.store.table, columns, dataset.roles, lambda: name_unseen(dataset, source, card))
-            question = tasks.define_task(dataset.store.table, columns, dataset.roles, config.finetune.ordered or ordinal(config.data.path))
-            plan_draws(question, fractions, config.finetune.draws, config.seed)  # refuses a fraction that cannot be drawn
+            question = ask(dataset, columns, config)
+            plan_draws(question.task, fractions, config.finetune.draws, config.seed)  # refuses a fraction that cannot be drawn
             reporter.say(f"encoder   {origin}")
-            report_dataset(dataset, source, reporter)
-            for line in label_lines(count_labels(dataset.store.table)):
-                reporter.say(f"label     {line}")
+            question.report(reporter, dataset, source)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
-            leaks = _check_leaks(reporter, card, test, config, dataset.origin)
+            leaks = _check_leaks(reporter, card, test, config, dataset.origin, "images" if question.volumes is None else "slices")
             # the report may leave this machine, so it has the last parts of paths only
             command = command_line(
                 "finetune", {**given, "encoder": encoder and origin.name, "data": data and readable(Path(data).name)}, sets
@@ -105,7 +102,7 @@ def finetune(
             start = load_start(origin, card, reporter.warn)
             inits = load_initialisations(config, network, card, test, start, reporter.say)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
-        tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.column, "labels": config.finetune.labels}
+        tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.task.column, "labels": config.finetune.labels}
         tags |= data_tags(config, dataset)
         tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
         with _explain_stop(command_line("finetune", {**given, "out": folder}, sets)), tracking as tracker:
@@ -157,9 +154,11 @@ def _explain_stop(command: str) -> Iterator[None]:
         raise Interrupted(f"Stopped. The fitted classifiers are kept. Continue with: {command}", signal.SIGINT) from None
 
 
-def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin) -> LeakCheck | None:
-    """How many test images were seen in pretraining; None where the card cannot tell. Raises UserError where there are some, unless
-    `data.leaks` allows them."""
+def _check_leaks(
+    reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin, pictures: str = "images"
+) -> LeakCheck | None:
+    """How many test images were seen in pretraining; None where the card cannot tell. `pictures`: what they are called. Raises UserError
+    where there are some, unless `data.leaks` allows them."""
     leaks = refuse_leak(card, test, allowed=config.data.leaks == "allow")
     if leaks is None:
         reporter.warn(
@@ -168,7 +167,7 @@ def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, c
         )
     else:
         reporter.say(
-            f"leaks     {leaks.leaked} of {leaks.images} test images, of {origin.people(leaks.patients)}, were seen in pretraining"
+            f"leaks     {leaks.leaked} of {leaks.images} test {pictures}, of {origin.people(leaks.patients)}, were seen in pretraining"
         )
     if learnt_from_labels(card):
         reporter.warn(
@@ -186,7 +185,7 @@ def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, c
 def _experiment(
     config: Config,
     dataset: PreparedDataset,
-    question: tasks.Task,
+    question: Question,
     card: dict[str, Any],
     inits: dict[str, Encoder],
     fractions: Sequence[Any],
@@ -198,8 +197,9 @@ def _experiment(
     batch_bytes = config.finetune.batch_size * config.data.channels * config.data.size**2 * 4
     return Experiment(
         images=dataset.store.images,
-        table=dataset.store.table,
-        task=question,
+        table=question.table,
+        volumes=question.volumes,
+        task=question.task,
         inits={name: encoder.to(device) for name, encoder in inits.items()},
         random=lambda draw: random_initialisation(card, config.seed, draw).to(device),
         fractions=fractions,
@@ -263,8 +263,9 @@ def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     """The table of AUROCs, a line for each fraction and initialisation; without intervals where the test has too few patients for them."""
     test, warning = document.task.test, document.interval.warning
     reporter.say(f"predicts  {question_in_words(document.task)}")
-    tested = document.data.origin.count(test.n_labels, test.n_patients)
-    unseen = "; none of these images was seen" if document.data.origin.all_unknown else ", never seen"
+    counted = document.task.counted
+    tested = document.data.origin.count(test.n_labels, test.n_patients, counted)
+    unseen = f"; none of these {counted} was seen" if document.data.origin.all_unknown else ", never seen"
     known = document.leak_check is not None and not document.leak_check.leaked
     reporter.say(f"test      {tested}" + (f"{unseen} in pretraining or fitting" if known else ""))
     if warning:

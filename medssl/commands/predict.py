@@ -1,7 +1,8 @@
-"""`medssl predict`: a table with the predictions of a classifier for new images, which are prepared like its training images."""
+"""`medssl predict`: a table with the predictions of a classifier for new images or volumes, which are prepared like its training images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,20 @@ import torch
 
 from medssl.config import parse_overrides
 from medssl.data.cache import cache_folder, site_key
-from medssl.data.store import Store, csv_text, list_named_images
+from medssl.data.store import NamedImage, Store, csv_text, list_named_images
+from medssl.data.volumes import Volumes
 from medssl.errors import UserError, count_reasons
 from medssl.evaluate import FAR, RESULTS, table_cells, table_columns
-from medssl.evaluate.models import Classifier, ClassifierCard, FeaturesWithThumbnail, Statistics, classifier_file, extract
+from medssl.evaluate.models import (
+    Classifier,
+    ClassifierCard,
+    FeaturesWithThumbnail,
+    Statistics,
+    classifier_file,
+    extract,
+    loudest_slices,
+    pool,
+)
 from medssl.files import write_atomically
 from medssl.runs.new_images import Trained, check_output, new_data_settings, prepare_new_images, report_new_images
 from medssl.runs.resolve_config import list_source, warn_of_table
@@ -25,12 +36,24 @@ _BATCH_SIZE = 1024  # images whose features are in memory at once
 
 @dataclass(frozen=True)
 class Table:
-    """`rows`: with the header first. `abstained`: the number of images without a decision, as the confidence was too low. `left_out`: the
-    reasons of the images without a prediction."""
+    """`rows`: with the header first. `abstained`: the number of images, or volumes, without a decision, as the confidence was too low.
+    `left_out`: the reasons of those without a prediction. `slices_left_out`: the number of slices that are missing in predicted volumes."""
 
     rows: list[list[str]]
-    abstained: int
-    left_out: list[str]
+    abstained: int = 0
+    left_out: list[str] = field(default_factory=list)
+    slices_left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Of each image, or of each of the `volumes`: calibrated probabilities [n, k], and the share of training images, or volumes, that are
+    less unusual [n]. `loudest`: of each volume for each decision the row of the slice that spoke loudest."""
+
+    prob: np.ndarray
+    far: np.ndarray
+    volumes: Volumes | None = None
+    loudest: Sequence[np.ndarray] = ()
 
 
 def predict(
@@ -61,12 +84,17 @@ def predict(
     _say_model(reporter, origin, card)
     store = prepare_new_images(reporter, trained, settings, source)
     report_new_images(reporter, store, source)
-    prob, far = _predict_images(reporter, classifier, statistics, store, chosen_device)
-    table = _make_table(card, store, source, prob, far, abstain_below)
+    volumes = Volumes.of(store) if card.counted == "volumes" else None
+    found = _predict(reporter, classifier, statistics, store, volumes, chosen_device)
+    table = (_make_table if volumes is None else _make_volume_table)(card, store, source, found, abstain_below)
     write_atomically(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
-    reporter.say(f"predicted {len(prob)} images")
+    reporter.say(f"predicted {len(found.prob)} {card.counted}" + (f" of {len(store.table)} slices" if volumes is not None else ""))
+    if table.slices_left_out:
+        reporter.say(f"          {table.slices_left_out} slices of these volumes could not be used, such as empty ones at their ends")
     reporter.say(f"          {table.abstained} without a prediction: their confidence is below {abstain_below:g}")
-    reporter.say(f"          {int((far > FAR).sum())} out of distribution, farther away than {FAR:.0%} of the training images")
+    reporter.say(
+        f"          {int((found.far > FAR).sum())} out of distribution, farther away than {FAR:.0%} of the training {card.counted}"
+    )
     if table.left_out:
         reporter.warn(
             f"{len(table.left_out)} could not be used and have no prediction ({count_reasons(table.left_out)}); the table names them"
@@ -76,21 +104,34 @@ def predict(
     return out
 
 
-def _predict_images(
-    reporter: Reporter, classifier: Classifier, statistics: Statistics, store: Store, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """Calibrated probabilities [n, k], and for each image [n] the share of training images that are less unusual."""
-    prob, far = [], []
-    for rows in np.array_split(np.arange(len(store.images)), -(-len(store.images) // _BATCH_SIZE)):
-        features_and_thumbnail = extract(FeaturesWithThumbnail(classifier.encoder), store.images, rows, device)
-        features = torch.from_numpy(features_and_thumbnail[:, : classifier.encoder.num_features])
-        prob.append(classifier.probabilities(features).numpy())
-        far.append(statistics.shares(features_and_thumbnail))
-        reporter.progress("predict", int(rows[-1]) + 1, len(store.images))
-    return np.concatenate(prob), np.concatenate(far)
+def _predict(
+    reporter: Reporter, classifier: Classifier, statistics: Statistics, store: Store, volumes: Volumes | None, device: torch.device
+) -> Predicted:
+    prob, far, loudest, done = [], [], list[np.ndarray](), 0
+    for chosen in _parts(store, volumes):
+        rows, starts = (chosen, chosen) if volumes is None else volumes.slices(chosen)
+        described = extract(FeaturesWithThumbnail(classifier.encoder), store.images, rows, device)
+        features = described[:, : classifier.encoder.num_features]
+        if volumes is not None:
+            each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
+            loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
+            features, described = pool(features, starts, classifier.pooling), pool(described, starts, "mean")
+        prob.append(classifier.probabilities(torch.from_numpy(features)).numpy())
+        far.append(statistics.shares(described))
+        done += len(rows)
+        reporter.progress("predict", done, len(store.images))
+    return Predicted(np.concatenate(prob), np.concatenate(far), volumes, loudest)
 
 
-def _make_table(card: ClassifierCard, store: Store, source: Source, prob: np.ndarray, far: np.ndarray, abstain_below: float) -> Table:
+def _parts(store: Store, volumes: Volumes | None) -> Iterator[np.ndarray]:
+    """The numbers of all images, or volumes, in parts whose features are in memory at once."""
+    if volumes is not None:
+        return volumes.blocks(np.arange(len(volumes.table)))
+    return iter(np.array_split(np.arange(len(store.images)), -(-len(store.images) // _BATCH_SIZE)))
+
+
+def _make_table(card: ClassifierCard, store: Store, source: Source, found: Predicted, abstain_below: float) -> Table:
+    """A row for each image."""
     names = table_columns(card.kind, card.classes)
     rows, abstained, left_out = [["file", "index", "patient", *names, "left_out"]], 0, []
     for image in list_named_images(store, source, site_key(cache_folder())):
@@ -98,10 +139,44 @@ def _make_table(card: ClassifierCard, store: Store, source: Source, prob: np.nda
         if image.row is None:
             left_out.append(image.left_out)
         else:
-            cells, is_open = table_cells(card.kind, card.classes, prob[image.row], far[image.row], abstain_below)
+            cells, is_open = table_cells(card.kind, card.classes, found.prob[image.row], found.far[image.row], abstain_below)
             abstained += is_open
         rows.append([image.file, str(image.index), image.patient, *cells, image.left_out])
     return Table(rows, abstained, left_out)
+
+
+def _make_volume_table(card: ClassifierCard, store: Store, source: Source, found: Predicted, abstain_below: float) -> Table:
+    """A row for each volume, with the place of its first slice and of the slice that spoke loudest."""
+    assert found.volumes is not None
+    ends = [f"_{name}" for name in card.classes] if card.kind == "multilabel" else [""]
+    names = table_columns(card.kind, card.classes) + [f"loudest_{what}{end}" for end in ends for what in ("file", "index")]
+    header = ["volume", "file", "index", "patient", "slices", "slices_left_out", *names, "left_out"]
+    rows, abstained, left_out, slices_left_out = [header], 0, [], 0
+    for images in _by_volume(store, source, found.volumes):
+        used = {image.row: image for image in images if image.row is not None}
+        first, missing, key, reason, cells = images[0], len(images) - len(used), images[0].series, "", [""] * len(names)
+        if used:
+            volume = int(found.volumes.of_rows[next(iter(used))])
+            key = str(found.volumes.table["key"].iat[volume])
+            cells, is_open = table_cells(card.kind, card.classes, found.prob[volume], found.far[volume], abstain_below)
+            cells = cells + [cell for row in found.loudest[volume].tolist() for cell in (used[row].file, str(used[row].index))]
+            abstained += is_open
+            slices_left_out += missing
+        else:
+            reason = Counter(image.left_out for image in images).most_common(1)[0][0]
+            left_out.append(reason)
+        rows.append([key, first.file, str(first.index), first.patient, str(len(used)), str(missing), *cells, reason])
+    return Table(rows, abstained, left_out, slices_left_out)
+
+
+def _by_volume(store: Store, source: Source, volumes: Volumes) -> list[list[NamedImage]]:
+    """The images of each volume, and each image that was left out and of whose series nothing is used, in the order of the source."""
+    found: dict[str, list[NamedImage]] = {}
+    keys = volumes.table["key"].to_numpy(str)[volumes.of_rows]
+    for number, image in enumerate(list_named_images(store, source, site_key(cache_folder()))):
+        key = str(keys[image.row]) if image.row is not None else image.series or f"left out {number}"
+        found.setdefault(key, []).append(image)
+    return list(found.values())
 
 
 def _say_model(reporter: Reporter, origin: Path, card: ClassifierCard) -> None:
@@ -110,4 +185,4 @@ def _say_model(reporter: Reporter, origin: Path, card: ClassifierCard) -> None:
     labels = f"{training.n_labels} labels of {training.n_patients} patients ({training.labels})"
     reporter.say(f"          {training.mode}, trained on {labels}")
     auroc = f"{test.auroc.mean:.3f} [{test.auroc.low:.3f}, {test.auroc.high:.3f}]"
-    reporter.say(f"          test AUROC {auroc} on {test.n_labels} images of {test.n_patients} patients")
+    reporter.say(f"          test AUROC {auroc} on {test.n_labels} {card.counted} of {test.n_patients} patients")

@@ -56,14 +56,16 @@ def _sentences(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> list[s
     fractions = {labels: share for comparison in comparisons for labels, share in comparison.shares().items()}
     labels = sorted(fractions, key=lambda name: fractions[name])
     modes = join_words([mode_name(mode) for mode in dict.fromkeys(comparison.mode for comparison in comparisons)])
-    tests = {comparison.data: comparison.task.test for comparison in comparisons}
+    tasks = {comparison.data: comparison.task for comparison in comparisons}
+    tested = "images" if all(task.counted == "images" for task in tasks.values()) else "data"
     origins = {comparison.data: comparison.curves[0].run.document.data.origin for comparison in comparisons}
-    images = join_words([f"{origins[name].count(test.n_labels, test.n_patients)} in {name}" for name, test in tests.items()])
+    counts = {name: origins[name].count(task.test.n_labels, task.test.n_patients, task.counted) for name, task in tasks.items()}
+    images = join_words([f"{count} in {name}" for name, count in counts.items()])
     unseen = "neither its pretraining nor its fine-tuning had seen" if all(map(_leak_free, runs)) else "its fine-tuning had not seen"
     return [
         f"{_counted(len(runs), 'run')} of {_counted(len(encoders), 'encoder')} ({join_words(encoders)}) on "
         f"{_counted(len(data), 'data set')} ({join_words(data)}) {'is' if len(runs) == 1 else 'are'} compared.",
-        f"Each classifier ({modes}) was trained with {label_amounts(*labels)} and scored once on test images that {unseen}: {images}.",
+        f"Each classifier ({modes}) was trained with {label_amounts(*labels)} and scored once on test {tested} that {unseen}: {images}.",
         _result(comparisons, headline_fraction(labels)),
     ]
 

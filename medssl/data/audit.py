@@ -15,6 +15,7 @@ from medssl.data.looks import find_looks, look_lines
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
 from medssl.data.store import EXPECTED_REASONS, Store, create_private, damage_sentence, write_private
+from medssl.data.volumes import Volumes
 from medssl.types import SPLITS, Source
 
 _MAX_LISTED = 20  # values that are listed by name; all rarer ones are counted together
@@ -49,6 +50,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
             "images_each": {"least": int(images_each.min()), "median": float(np.median(images_each)), "most": int(images_each.max())},
             **{kind: table[column].replace("", None).nunique() for kind, column in (("studies", "study"), ("series", "series"))},
         },
+        **_describe_volumes(store, labels),
         **{name: _count_values(table[column]) for name, column in _extra_columns(table)},
         "size": _count_values(f"{width} x {height}" for width, height in table[["width", "height"]].to_numpy()),
         "spacing_mm": _describe_spacing(table),
@@ -79,13 +81,19 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         guessed = " (guessed from names)" if origin.guessed else ""
         yield "patients", f"{patients['count']}{guessed}{more}; images each: {images_each['median']} (up to {images_each['most']})"
+    if volumes := found.get("volumes"):
+        each = volumes["slices_each"]
+        yield "volumes", f"{volumes['count']}; slices each: {each['median']:g} (from {each['least']} to {each['most']})"
+    of_volumes = volumes["labels"] if volumes else {}
     for name in ("modality", "view", "sex", "scanner", "site", "size", "bits"):
         if name in found:
             yield name, _format_counts(found[name])
     spacing = found["spacing_mm"]
     if spacing["known"]:
         yield "spacing", f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {spacing['unknown']} images do not say"
-    for line in label_lines(found["labels"]):
+    for line in label_lines({name: counts for name, counts in found["labels"].items() if name not in of_volumes}):
+        yield "label", line
+    for line in label_lines(of_volumes, "volumes"):
         yield "label", line
     for name, split in found["splits"].items():
         yield "split", f"{name}: {origin.count(split['images'], split['patients'])}"
@@ -148,6 +156,19 @@ def _count_values(values: Iterable[Any]) -> dict[str, int]:
 
 def _format_counts(values: Mapping[str, int]) -> str:
     return ", ".join(f"{value} {number}" for value, number in values.items())
+
+
+def _describe_volumes(store: Store, labels: Iterable[str]) -> dict[str, Any]:
+    """The number of volumes and of their slices, and of the labels that all slices of each volume share the number of volumes with each
+    value. Nothing where no volume has two slices."""
+    volumes, table = Volumes.of(store), store.table
+    if len(volumes.table) == len(table):
+        return {}
+    shared = [name for name in labels if not volumes.differing(table[[f"label:{name}"]].to_numpy(str))]
+    sizes = volumes.sizes
+    each = {"least": int(sizes.min()), "median": float(np.median(sizes)), "most": int(sizes.max())}
+    counts = {name: _count_values(volumes.table[f"label:{name}"]) for name in shared}
+    return {"volumes": {"count": len(sizes), "slices_each": each, "labels": counts}}
 
 
 def _describe_spacing(table: pd.DataFrame) -> dict[str, Any]:

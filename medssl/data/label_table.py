@@ -19,8 +19,9 @@ def count_labels(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def label_lines(labels: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """The lines of the table. Findings (1 and 0) have a line each, and a label with classes a line for each class.
+def label_lines(labels: Mapping[str, Mapping[str, int]], counted: str = "images") -> list[str]:
+    """The lines of the table. Findings (1 and 0) have a line each, and a label with classes a line for each class. `counted`: what the
+    numbers count.
 
     >>> label_lines({"mass": {"1": 3, "0": 5}})
     ['finding     present      absent    no label', 'mass              3           5           0']
@@ -39,7 +40,7 @@ def label_lines(labels: Mapping[str, Mapping[str, int]]) -> list[str]:
             continue
         classes = {value: number for value, number in counts.items() if value != NO_LABEL}
         width = max(10, *(len(value) for value in (name, *classes)))
-        lines.append(f"{name:{width}}{'images':>9}")
+        lines.append(f"{name:{width}}{counted:>9}")
         lines += [f"{value:{width}}{number:>9}" for value, number in classes.items()]
         lines.append(f"{'(no label)':{width}}{counts.get(NO_LABEL, 0):>9}")
     return lines

@@ -59,9 +59,9 @@ class PatientOrigin:
             return "unknown patients"
         return f"{patients:,} patients" + (" (guessed from names)" if self.guessed and not self.stated else "")
 
-    def count(self, images: int, patients: int) -> str:
-        """ "12 images of 6 patients", or "12 images of unknown patients"."""
-        return f"{images:,} images of {self.people(patients)}"
+    def count(self, images: int, patients: int, counted: str = "images") -> str:
+        """ "12 images of 6 patients", or "12 images of unknown patients". `counted`: "images" or "volumes"."""
+        return f"{images:,} {counted} of {self.people(patients)}"
 
     def sentences(self) -> list[str]:
         """What a person should know of the patients; nothing where the data states all of them."""

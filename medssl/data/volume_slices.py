@@ -1,10 +1,25 @@
-"""Whether the images of a store or a source are slices of volumes."""
+"""Which images are slices of volumes."""
 
 from collections.abc import Collection, Iterable
+
+import numpy as np
+from jaxtyping import Bool
 
 from medssl.data.dicom import STACKS
 from medssl.data.store import Store
 from medssl.types import Source
+
+_OF_VOLUMES = frozenset({"nifti", "npz"})  # readers whose images are slices of volumes where they have a series
+
+
+def slice_rows(store: Store) -> Bool[np.ndarray, " n"]:
+    """For each image of the store whether it is a slice of a volume that is known: of a series of CT, MR or PET, or of a NIfTI or .npz
+    file of volumes, which state no modality."""
+    table = store.table
+    in_series, read = table["series"].to_numpy(str) != "", store.card["versions"]["readers"]
+    modality = table["extra:modality"].to_numpy(str) if "extra:modality" in table else np.zeros(len(table), str)
+    states_none = (modality == "") & (not _OF_VOLUMES.isdisjoint(read))
+    return in_series & (np.isin(modality, sorted(STACKS)) | states_none)
 
 
 def store_has_slices(store: Store) -> bool:

@@ -19,9 +19,10 @@ from torch import nn
 from medssl.config import Finetune
 from medssl.data.loader import MakeView
 from medssl.data.split import LabelFraction
+from medssl.data.volumes import Volumes
 from medssl.evaluate.cell import Cell
 from medssl.evaluate.label_draws import Draw, plan_draws
-from medssl.evaluate.models import CellFit, Pixels, extract
+from medssl.evaluate.models import CellFit, Pixels, Pooling, extract_pooled
 from medssl.evaluate.models.cache import CellCache, digest, weights_digest
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
@@ -39,9 +40,10 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to compare. `inits`: encoders by name, the one in question first ("pretrained"). `random`: the untrained network of a draw's
-    number. `settings`: mode, draws, bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as
-    `views` says. `cells`: where finished cells are kept. `description`: what results.json says besides the scores."""
+    """What to compare. `table`: a row for each of the `images`, or where there are `volumes` for each volume; the rows of the task are its
+    rows. `inits`: encoders by name, the one in question first ("pretrained"). `random`: the untrained network of a draw's number.
+    `settings`: mode, draws, bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as `views` says.
+    `cells`: where finished cells are kept. `description`: what results.json says besides the scores."""
 
     images: np.ndarray
     table: pd.DataFrame
@@ -51,6 +53,7 @@ class Experiment:
     settings: Finetune
     seed: int
     device: torch.device
+    volumes: Volumes | None = None
     random: Callable[[int], nn.Module] | None = None
     make_views: MakeView | None = None
     views: str = ""
@@ -58,6 +61,12 @@ class Experiment:
     workers: int = 0
     cells: Path | None = None
     description: RunDescription = field(default_factory=RunDescription)
+
+    @property
+    def pooling(self) -> Pooling:
+        """How the exported classifier makes the features of a volume. Full fine-tuning trains on slices, each with the label of its volume,
+        and a volume gets the mean of their logits."""
+        return "none" if self.volumes is None else "mean" if self.settings.mode == "full" else "mean_max"
 
     @cached_property
     def tested(self) -> str:
@@ -147,7 +156,8 @@ def _site_probe(experiment: Experiment, first_features: "Features") -> SiteProbe
 
 
 class Features:
-    """Of one frozen network, for the images that are drawn or tested: computed in one pass, when they are first needed."""
+    """Of one frozen network, for the images or volumes that are drawn or tested: computed in one pass, when they are first needed. Those of
+    a volume are the mean and the maximum over its slices."""
 
     def __init__(self, experiment: Experiment, network: nn.Module, draws: Sequence[Draw]) -> None:
         self._experiment, self.network = experiment, network
@@ -155,7 +165,8 @@ class Features:
 
     @cached_property
     def values(self) -> np.ndarray:
-        return extract(self.network, self._experiment.images, self.rows, self._experiment.device)
+        experiment = self._experiment
+        return extract_pooled(self.network, experiment.images, experiment.volumes, self.rows, experiment.device, "mean_max")
 
     @cached_property
     def weights(self) -> str:
@@ -191,9 +202,10 @@ def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tic
         precision=experiment.precision,
         seed=cell_seed(experiment, draw),
         workers=experiment.workers,
+        volumes=experiment.volumes,
     )
     fitted = fit_full(network, draw.rows, training, on_step=lambda: tick(1))
-    prob = predict(fitted.classifier, experiment.images, task.test, experiment.device).astype(np.float64)
+    prob = predict(fitted.classifier, experiment.images, task.test, experiment.device, experiment.volumes).astype(np.float64)
     return CellFit(prob, fitted.temperature, fitted.labels, fitted.classifier.tensors())
 
 

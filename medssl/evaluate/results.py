@@ -151,7 +151,7 @@ def _task_facts(task: Task) -> TaskFacts:
         (task.y[rows] == 1).sum(0) if task.multilabel else np.bincount(task.y[rows], minlength=len(task.classes))
         for rows in (task.pool, task.test)
     )
-    return TaskFacts(
+    facts = TaskFacts(
         column=task.column,
         kind=task.kind,
         classes=tuple(ClassCounts(name=name, pool=p, test=t) for name, p, t in zip(task.classes, pool, test, strict=True)),
@@ -159,6 +159,7 @@ def _task_facts(task: Task) -> TaskFacts:
         test=_counts(task, task.test),
         copies_left_out=task.copies,
     )
+    return facts if task.counted == "images" else facts.model_copy(update={"counted": task.counted})
 
 
 def _counts(task: Task, rows: np.ndarray) -> Counts:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medssl.data.patients import PatientOrigin
 from medssl.errors import UserError
-from medssl.evaluate.task import Kind
+from medssl.evaluate.task import Counted, Kind
 
 FORMAT = 2
 RESULTS, PREDICTIONS, SPLITS = "results.json", "predictions.parquet", "splits.json"
@@ -57,8 +57,8 @@ class ClassCounts(_Part):
 
 
 class TaskFacts(_Part):
-    """The task: its classes, and the images that give labels and that are tested. `copies_left_out`: labelled training images that are
-    copies of test images."""
+    """The task: its classes, and what gives labels and is tested, which is `counted`: images, or volumes of all their slices.
+    `copies_left_out`: labelled training images, or volumes, that are copies of tested ones."""
 
     column: str
     kind: Kind
@@ -66,6 +66,7 @@ class TaskFacts(_Part):
     pool: Counts
     test: Counts
     copies_left_out: int
+    counted: Counted = "images"
 
 
 class IntervalFacts(_Part):
@@ -78,8 +79,7 @@ class IntervalFacts(_Part):
 
 
 class CellRow(_Part):
-    """One classifier. `labels`: the amount of labels, as "10pct"; `test`: its scores by name; `temperature`: what its logits are
-    divided by."""
+    """One classifier. `labels`: the amount, as "10pct"; `test`: its scores by name; `temperature`: the divisor of its logits."""
 
     fraction: float
     labels: str

@@ -18,6 +18,7 @@ _NOTHING_FOUND = re.compile(
 
 
 Kind = Literal["multiclass", "ordinal", "multilabel"]
+Counted = Literal["images", "volumes"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Task:
     "multilabel" [n, k] of 1, 0, and -1 where it is not known. `pool`: rows whose labels may be used. `test`: rows for the score.
 
     `copies`: how many labelled training images were left out of the pool because they are a test patient's, or have the pixels of a test
-    image.
+    image. `counted`: what a row is, an image or a volume with all its slices.
     """
 
     column: str
@@ -38,6 +39,7 @@ class Task:
     test: np.ndarray
     copies: int
     kind: Kind = "multiclass"
+    counted: Counted = "images"
 
     @property
     def multilabel(self) -> bool:
@@ -91,8 +93,9 @@ def class_indices(names: Iterable[str], classes: Sequence[str]) -> np.ndarray:
     return np.array([index.get(name, -1) for name in names])
 
 
-def define_task(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, ordered: bool = False) -> Task:
+def define_task(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, ordered: bool = False, counted: Counted = "images") -> Task:
     """The task of predicting a label column, or several of 0 and 1; `roles` says "train", "val", "test" or "" (left out) for each row.
+    `counted`: what the rows of `table` are.
 
     Official validation images give no labels: the fraction is one of the training images. Neither do images of test patients and copies of
     test images, even where `data.leaks` allows pretraining to see them. Raises UserError for a single class and for a class that the
@@ -106,15 +109,15 @@ def define_task(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, 
     pool, test = np.flatnonzero(labelled & (roles == "train") & ~leaking), np.flatnonzero(labelled & tested)
     if not len(pool) or not len(test):
         raise UserError(
-            f"Of {int(labelled.sum())} images with a label in {named!r}, {len(pool)} are for training and {len(test)} for the test. "
+            f"Of {int(labelled.sum())} {counted} with a label in {named!r}, {len(pool)} are for training and {len(test)} for the test. "
             "Both need some: choose another column with --label NAME, or another --set data.test_fraction."
         )
     for column, said in zip(columns, text.T, strict=True):
-        _refuse_missing(column, said[pool], said[test])
+        _refuse_missing(column, said[pool], said[test], counted.removesuffix("s"))
     multilabel = len(columns) > 1
     classes = tuple(columns) if multilabel else class_order(text[pool, 0].tolist())
     kind = "multilabel" if multilabel else "ordinal" if ordered and len(classes) > 2 else "multiclass"
-    return Task(named, classes, label_numbers(table, named, classes, kind), patients, pool, test, int(copy.sum()), kind)
+    return Task(named, classes, label_numbers(table, named, classes, kind), patients, pool, test, int(copy.sum()), kind, counted)
 
 
 def label_numbers(table: pd.DataFrame, column: str, classes: Sequence[str], kind: Kind) -> np.ndarray:
@@ -145,8 +148,8 @@ def few_test_patients(task: Task, units: str = "patients") -> str:
     )
 
 
-def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:
-    """Each class must be among the labels of the training images and of the test images; "" is no label."""
+def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray, one: str) -> None:
+    """Each class must be among the labels of the training images and of the test images; "" is no label. `one`: "image" or "volume"."""
     known = set(pool.tolist()) - {""}
     if len(known) < 2:
         only = next(iter(known), "")
@@ -156,6 +159,6 @@ def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray) -> None:
     for side, other, what in ((pool, test, "test"), (test, pool, "training")):
         for name in sorted(set(side.tolist()) - set(other.tolist()) - {""}):
             raise UserError(
-                f"No {what} image has the class {name!r} of {column!r}, which {int((side == name).sum())} others have. Every class needs "
+                f"No {what} {one} has the class {name!r} of {column!r}, which {int((side == name).sum())} others have. Every class needs "
                 "training patients and test patients: combine it with another class, leave it out, or change --set data.test_fraction."
             )

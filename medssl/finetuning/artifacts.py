@@ -16,8 +16,8 @@ from medssl.evaluate.models import ood
 from medssl.evaluate.models.cache import CellFit
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.classifier_card import TestedOn, TrainingFacts
-from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.full_finetune import select_validation
+from medssl.evaluate.models.pooling import extract_pooled
 from medssl.evaluate.results import SPLITS
 from medssl.evaluate.schema import RESULTS
 from medssl.runs.dataset import PreparedDataset
@@ -43,7 +43,8 @@ def build_classifier(experiment: Experiment, fit: CellFit) -> Classifier | None:
     if not fit.tensors:
         return None
     task = experiment.task
-    classifier = Classifier(copy.deepcopy(next(iter(experiment.inits.values()))), len(task.classes), task.multilabel, fit.temperature)
+    encoder = copy.deepcopy(next(iter(experiment.inits.values())))
+    classifier = Classifier(encoder, len(task.classes), task.multilabel, fit.temperature, experiment.pooling)
     classifier.load_tensors({**classifier.tensors(), **fit.tensors})  # a frozen encoder is not among those of the fit
     return classifier.to(experiment.device).eval()
 
@@ -51,13 +52,13 @@ def build_classifier(experiment: Experiment, fit: CellFit) -> Classifier | None:
 def describe_classifier(experiment: Experiment, result: ExperimentResult, classifier: Classifier) -> FittedClassifier:
     """The classifier of the largest fraction, what it was fitted on, and what it may call out of distribution."""
     task, draw, settings = experiment.task, result.exported_draw, experiment.settings
-    with_thumbnail = ood.FeaturesWithThumbnail(classifier.encoder)
-    places = np.searchsorted(result.rows, draw.rows)
+    images, volumes, device = experiment.images, experiment.volumes, experiment.device
     if settings.mode == "full":
-        features = extract(with_thumbnail, experiment.images, draw.rows, experiment.device)
-    else:  # the features are there already
-        picture = extract(ood.FeaturesWithThumbnail(), experiment.images, draw.rows, experiment.device)
-        features = np.concatenate([result.features[places], picture], axis=1)
+        features = extract_pooled(ood.FeaturesWithThumbnail(classifier.encoder), images, volumes, draw.rows, device, "mean")
+    else:  # the features are there already, of volumes the means before the maxima
+        picture = extract_pooled(ood.FeaturesWithThumbnail(), images, volumes, draw.rows, device, "mean")
+        given = result.features[np.searchsorted(result.rows, draw.rows), : classifier.encoder.num_features]
+        features = np.concatenate([given, picture], axis=1)
     patients, validation = task.patients[draw.rows], np.zeros(len(draw.rows), dtype=bool)
     if settings.mode == "full" and settings.early_stopping:
         validation = select_validation(task.y[draw.rows], patients, cell_seed(experiment, draw))

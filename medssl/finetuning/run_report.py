@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medssl.data.volumes import Volumes
 from medssl.errors import UserError
 from medssl.evaluate.experiment import PIXELS
 from medssl.evaluate.label_draws import headline_fraction
-from medssl.evaluate.models import classifier_file
-from medssl.evaluate.models.features import extract
+from medssl.evaluate.models import LoudestSlices, classifier_file, extract_pooled
 from medssl.evaluate.predictions import Predictions, read_predictions
 from medssl.evaluate.schema import PREDICTIONS, SPLITS, ResultsDocument
 from medssl.evaluate.task import label_numbers
@@ -22,7 +22,7 @@ from medssl.report import CurveInputs, ImageInputs, Pictures, draw_curves, draw_
 from medssl.report.run_files import REPORT, write_figures
 from medssl.runs.dataset import evenly_spaced, open_store_of_run
 
-_POOL = 5000  # labelled training images among which neighbours are looked for
+_POOL = 5000  # labelled training images, or slices of volumes, among which neighbours are looked for
 _OF_IMAGES = "map of the features, neighbours and Grad-CAM"
 _NO_WEIGHTS = f"A nearest-neighbour classifier has no weights to keep, so this page has no {_OF_IMAGES}."
 _NOT_READ = f"The classifier or the prepared images could not be used when this page was made, so it has no {_OF_IMAGES}."
@@ -86,25 +86,27 @@ def _images(run: Path, document: ResultsDocument, predictions: Predictions, devi
     """Raises UserError where the classifier, the splits or the prepared images are not there, or do not belong to the results."""
     classifier, _, card = classifier_file.load(run)
     training, task = card.training, document.task
-    store = open_store_of_run(run, document.data.fingerprint)
-    table, labels, draw = store.table, training.labels, training.draw
+    store, classifier = open_store_of_run(run, document.data.fingerprint), classifier.to(device)
+    volumes = Volumes.of(store) if task.counted == "volumes" else None
+    table, labels, draw = store.table if volumes is None else volumes.table, training.labels, training.draw
     drawn = json.loads((run / SPLITS).read_text("utf-8"))["draws"][labels][draw]
-    test, pool = (_rows(table, keys) for keys in (predictions.keys, evenly_spaced(np.array(drawn), _POOL)))
+    searched = max(1, _POOL * len(table) // len(store.table))
+    test, pool = (_rows(table, keys) for keys in (predictions.keys, evenly_spaced(np.array(drawn), searched)))
     return ImageInputs(
         labels=labels,
-        images=store.images,
+        images=store.images if volumes is None else LoudestSlices(classifier, store.images, volumes, device),
         test=test,
         sites=table["site"].to_numpy(dtype=str)[test],
         pool=pool,
         pool_y=label_numbers(table.iloc[pool], task.column, [c.name for c in task.classes], task.kind),
-        encode=lambda rows: extract(classifier.encoder, store.images, rows, device),
-        classifier=classifier.to(device),
+        encode=lambda rows: extract_pooled(classifier.encoder, store.images, volumes, rows, device, classifier.pooling),
+        classifier=classifier,
         prob=predictions.draws[labels, training.mode, training.init][draw],
     )
 
 
 def _rows(table: pd.DataFrame, keys: np.ndarray) -> np.ndarray:
-    """The rows of the images with these keys."""
+    """The rows of the images, or volumes, with these keys."""
     rows = pd.Index(table["key"]).get_indexer(pd.Index(keys))
     if (rows < 0).any():
         raise UserError("The prepared images have other keys than the predictions: they were prepared with another site key.")

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medssl.config import PluginConfig
-from medssl.nn import Encoder, gather, l2_normalize, mlp, no_autocast, same_patient, tags_of
+from medssl.nn import Encoder, MaskSamePatient, gather, l2_normalize, mlp, no_autocast, same_patient, tags_of
 from medssl.types import Batch, Step
 
 TITLE = "DCL"
@@ -39,9 +39,7 @@ class Config(PluginConfig):
     )
     weighted: bool = Field(default=False, description="Whether positive pairs have weights (DCLW).")
     sigma: float = Field(default=0.5, gt=0, description="The sharpness of these weights.")
-    mask_same_patient: bool = Field(
-        default=False, description="Whether other images of the same patient in the batch are left out of the negatives."
-    )
+    mask_same_patient: MaskSamePatient = None
     hidden: int = Field(default=2048, ge=1, description="The width of the hidden layer of the projector.")
     width: int = Field(default=128, ge=2, description="The width of the embeddings.")
 

@@ -69,9 +69,10 @@ class Config(PluginConfig):
     symmetric: bool = Field(
         default=False, description="Whether the loss is averaged over both directions, with the keys of both views in the queue (v2)."
     )
-    mask_same_patient: bool = Field(
-        default=False,
-        description="Whether other images of the same patient, and the image's own earlier keys, are left out of the negatives.",
+    mask_same_patient: bool | None = Field(
+        default=None,
+        description="Whether other images of the same patient, and the image's own earlier keys, are left out of the negatives; null: they "
+        "are where the images are slices of volumes, as neighbouring slices are nearly equal.",
     )
     hidden: int | None = Field(default=None, ge=1, description="The width of the hidden layers; null is the version's own.")
     width: int | None = Field(default=None, ge=2, description="The width of the embeddings; null is the version's own.")

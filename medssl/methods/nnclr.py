@@ -21,6 +21,7 @@ from torch import nn
 from medssl.config import PluginConfig
 from medssl.nn import (
     Encoder,
+    MaskSamePatient,
     Neighbours,
     SupportSet,
     SupportSize,
@@ -57,9 +58,7 @@ class Config(PluginConfig):
         description="With K above 0 the support set has K clusters, and new rows replace the oldest of the largest cluster: rare images "
         "stay.",
     )
-    mask_same_patient: bool = Field(
-        default=False, description="Whether other images of the same patient in the batch are left out of the negatives."
-    )
+    mask_same_patient: MaskSamePatient = None
     cancel: int = Field(
         default=0,
         ge=0,

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from medssl.methods import pnnclr
-from medssl.nn import Encoder, fit_support_size
+from medssl.nn import Encoder, MaskSamePatient, fit_support_size
 
 TITLE = "pNNCLR (authors' code)"
 USES_LABELS = False
@@ -26,6 +26,7 @@ class Config(pnnclr.Config):
     ramp: pnnclr.Share = 0.0
     momentum: pnnclr.Share | Literal["auto"] = 0.99
     renormalise: bool = False
+    mask_same_patient: MaskSamePatient = False
     push: Literal["targets", "predictions"] = "predictions"
     terms: Literal[1, 4] = 4
 

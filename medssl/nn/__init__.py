@@ -5,12 +5,13 @@ from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
 from medssl.nn.knn import vote
 from medssl.nn.losses import info_nce, l2_normalize, no_autocast, to_float32
-from medssl.nn.negatives import excluded_pairs, same_patient
+from medssl.nn.negatives import MaskSamePatient, excluded_pairs, same_patient
 from medssl.nn.support_set import Neighbours, SupportSet, SupportSize, fit_support_size, tags_of
 from medssl.nn.target import momentum_at, target_of, update_target
 
 __all__ = [
     "Encoder",
+    "MaskSamePatient",
     "Neighbours",
     "SupportSet",
     "SupportSize",

@@ -1,10 +1,21 @@
 """Which pairs are no negatives, whatever the batch says: images of one patient, and likely false negatives."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from medssl.nn.support_set import PATIENT, match_tags
+
+MaskSamePatient = Annotated[  # of a method's configuration
+    bool | None,
+    Field(
+        description="Whether other images of the same patient in the batch are left out of the negatives; null: they are where the images "
+        "are slices of volumes, as neighbouring slices are nearly equal."
+    ),
+]
 
 
 def match_patients(tags: Int[Tensor, "b 4"], others: Int[Tensor, "n 4"]) -> Bool[Tensor, "b n"]:
@@ -28,7 +39,7 @@ def likely_false_negatives(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], n
 
 
 def excluded_pairs(
-    tags: Int[Tensor, "b 4"], z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], *, mask_same_patient: bool, cancel: int
+    tags: Int[Tensor, "b 4"], z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], *, mask_same_patient: bool | None, cancel: int
 ) -> Bool[Tensor, "b b"] | None:
     """The pairs that are no negatives, None for none: those of one patient, and `cancel` likely false negatives for each image."""
     pairs = same_patient(tags) if mask_same_patient else None

@@ -1,4 +1,4 @@
-"""Settings that the number of images limits: the test part, the hold-out, the batch, the support set.
+"""Settings that follow from the images: the test part, the hold-out, the batch, the support set, and which images are no negatives.
 
 A value that nobody gave is a preset's, and is lowered to what the images allow. A value that was given on the command line is never
 changed: where it cannot be, it is refused, in one message with all others that cannot be.
@@ -7,8 +7,11 @@ changed: where it cannot be, it is refused, in one message with all others that 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from medssl import methods
 from medssl.config import Config, merge, resolve
+from medssl.data.volume_slices import slice_rows
 from medssl.errors import UserError
 from medssl.nn import fit_support_size
 from medssl.pretraining.fit_to_data import training_rows
@@ -17,6 +20,7 @@ from medssl.runs.to_label import has_labels
 
 _FEWEST = 2  # images in a batch: batch normalisation needs two
 _FEWEST_SPREAD = 8  # images whose embeddings say whether they collapse
+_MOST = 0.5  # of the training images
 _HELD_OUT_FOR_LABELS = 0.25  # of the training patients, where no image has a label yet
 
 
@@ -53,6 +57,10 @@ def fit_to_images(config: Config, dataset: PreparedDataset, given: Mapping[str, 
             problems += found
     if processes > 1 and config.train.minutes is not None:
         problems.append("train.minutes works with one process. Learn the number of steps with one process, and give it as train.steps.")
+    if images >= _FEWEST:
+        masked, sentence = _fit_negatives(config, dataset)
+        changes = merge(changes, masked)
+        sentences += filter(None, [sentence])
     if problems:
         raise UserError("\n  ".join(["This cannot be trained:", *problems]) if len(problems) > 1 else problems[0])
     if "train" in changes:
@@ -169,6 +177,18 @@ def _fit_method(config: Config, given: Mapping[str, Any], images: int, processes
         else:
             method = method.model_copy(update={"top_k": rows})
     return ({} if method == config.method else {"method": method.model_dump()}), problems
+
+
+def _fit_negatives(config: Config, dataset: PreparedDataset) -> tuple[dict[str, Any], str]:
+    """Whether images of one patient are no negatives of each other, where the configuration leaves that open, and a sentence: slices of a
+    volume are nearly equal, so they are none. Where most images are of one patient, a batch would have no negatives left."""
+    if getattr(config.method, "mask_same_patient", False) is not None:
+        return {}, ""
+    rows = dataset.pretraining
+    of_volumes = slice_rows(dataset.store)[rows].mean() > _MOST
+    masked = bool(of_volumes and np.bincount(dataset.patients[rows]).max() <= _MOST * len(rows))
+    sentence = "Slices of one patient are no negatives of each other (method.mask_same_patient=true)." if masked else ""
+    return {"method": {"mask_same_patient": masked}}, sentence
 
 
 def _fit_alarm(config: Config, given: Mapping[str, Any], images: int, processes: int) -> tuple[dict[str, Any], list[str]]:  # noqa: ARG001

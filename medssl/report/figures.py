@@ -95,7 +95,7 @@ def finish_label_axes(axes: "Axes", rows: Rows) -> None:
     ticks = {n_labels(row): f"{short_amount(row.labels)}\n{n_labels(row):,.0f}" for row in rows}
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.minorticks_off()
-    label_axes(axes, "AUROC on the test images", "share of the labels, number of labels")
+    label_axes(axes, "AUROC on the test set", "share of the labels, number of labels")
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_ylim(top=min(_TOP, axes.get_ylim()[1]))
     if axes.get_ylim()[0] < 0.5:
@@ -139,7 +139,7 @@ def _dots(axes: "Axes", summary: Rows) -> None:
         axes.annotate(format_score(score.mean), (score.mean, -i), (0, 8), textcoords="offset points", ha="center", color=INK)
     axes.set_yticks([-i for i in range(len(summary))], [shorten(series_name(row, summary)) for row in summary], color=INK)
     axes.set_ylim(0.4 - len(summary), 0.7)
-    axes.set_xlabel(f"AUROC on the test images, {label_amounts(summary[0].labels)}", color=MUTED)
+    axes.set_xlabel(f"AUROC on the test set, {label_amounts(summary[0].labels)}", color=MUTED)
     axes.grid(axis="x", color=LINE, linewidth=0.8)
     if axes.get_xlim()[0] < 0.5:
         axes.axvline(0.5, **REFERENCE_LINE)

@@ -60,8 +60,13 @@ def question_in_words(task: TaskFacts) -> str:
     """What a classifier predicts: "sex (f or m)", "the label (normal or sick)", "which of Effusion and Mass an image shows"."""
     names = [entry.name for entry in task.classes]
     if task.kind == "multilabel":
-        return f"which of {join_words(names)} an image shows"
+        return f"which of {join_words(names)} {an_image_or_volume(task)} shows"
     return f"{'the label' if task.column == UNNAMED else task.column} ({', '.join(names[:-1])} or {names[-1]})"
+
+
+def an_image_or_volume(task: TaskFacts) -> str:
+    """What has a label and a prediction, with its article."""
+    return "an image" if task.counted == "images" else "a volume"
 
 
 def data_and_label(document: ResultsDocument) -> str:

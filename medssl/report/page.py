@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.data.patients import PatientOrigin
 from medssl.evaluate.label_draws import headline_fraction
-from medssl.evaluate.schema import EncoderFacts, LeakCheck, ResultsDocument, SummaryRow
+from medssl.evaluate.schema import EncoderFacts, ResultsDocument, SummaryRow
 from medssl.files import write_atomically
 from medssl.report.figures import NARROW, WIDE, figure_svg, headline_subgroups, subgroups_svg
 from medssl.report.formatting import (
+    an_image_or_volume,
     data_and_label,
     format_difference_interval,
     format_interval,
@@ -106,6 +107,9 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
         origin=document.data.origin,
         warnings=[text for text in (document.interval.warning, *document.data.origin.sentences()) if text],
         task=document.task,
+        units=document.task.counted,
+        unit=document.task.counted.removesuffix("s"),
+        a_unit=an_image_or_volume(document.task),
         name=data_and_label(document),
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
         sentences=_sentences(document, headline),
@@ -141,14 +145,14 @@ def _sentences(document: ResultsDocument, headline: str) -> list[str]:
     task, main, summary = document.task, _main_row(document, headline), document.summary
     draws = max((row.draws for row in summary if row.fraction < 1), default=1)  # all labels are drawn in one way
     repeated = f", in up to {draws} draws of {document.data.origin.units}," if draws > 1 else ""
-    tested = document.data.origin.count(task.test.n_labels, task.test.n_patients)
+    tested = document.data.origin.count(task.test.n_labels, task.test.n_patients, task.counted)
     interval = "" if document.interval.warning else f" ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
     score = f"{format_score(main.auroc.mean)}{interval}"
     return [
         _pretraining_sentence(document.encoder),
         f"Then {_TRAINED[main.mode]} with {label_amounts(*dict.fromkeys(row.labels for row in summary))}{repeated} to predict "
-        f"{question_in_words(task)}; each classifier was scored once on {tested} {_test_exposure(document.leak_check)}.",
-        f"With {label_amounts(headline)} ({format_range(main.n_labels)} images) the encoder reached an AUROC of {score}"
+        f"{question_in_words(task)}; each classifier was scored once on {tested} {_test_exposure(document)}.",
+        f"With {label_amounts(headline)} ({format_range(main.n_labels)} {task.counted}) the encoder reached an AUROC of {score}"
         f"{_difference_from(document, main, 'random', 'the same network from random initialisation')}.",
         *([f"{added}."] if (added := _added_by_pretraining(document, main)) else []),
     ]
@@ -171,12 +175,13 @@ def _pretraining_sentence(encoder: EncoderFacts) -> str:
     return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}{before}."
 
 
-def _test_exposure(leak_check: LeakCheck | None) -> str:
+def _test_exposure(document: ResultsDocument) -> str:
     """Whether pretraining or fine-tuning had seen the test images."""
+    leak_check, them = document.leak_check, "them" if document.task.counted == "images" else "their slices"
     if leak_check is None:
         return "that its fine-tuning had not seen"
     if leaked := leak_check.leaked:
-        return f"that its fine-tuning had not seen; but its pretraining had seen {leaked:,} of them: the scores are too good"
+        return f"that its fine-tuning had not seen; but its pretraining had seen {leaked:,} of {them}: the scores are too good"
     return "that neither its pretraining nor its fine-tuning had seen"
 
 
@@ -209,9 +214,11 @@ def audit_sentences(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def audit_counts(audit: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
-    """How many images have each value, by the name of the fact."""
+    """How many images have each value, by the name of the fact; of labels that belong to volumes, how many volumes."""
+    of_volumes = audit.get("volumes", {}).get("labels", {})
     return {name: audit[name] for name in _COUNTED if name in audit} | {
-        f"label: {name}": counts for name, counts in audit["labels"].items()
+        f"label: {name}" + (" (volumes)" if name in of_volumes else ""): of_volumes.get(name, counts)
+        for name, counts in audit["labels"].items()
     }
 
 

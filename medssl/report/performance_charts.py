@@ -179,7 +179,7 @@ def _reliability(kind: str, y: np.ndarray, prob: np.ndarray, temperature: float 
         beside = 0.012 * (i - (len(versions) - 1) / 2)
         lower.vlines(bins.confidence + beside, 0, bins.share, color=SERIES[i], linewidth=3.2)
     label_axes(upper, "Reliability", "", "accuracy")
-    label_axes(lower, "", "confidence", "images" if kind != "multilabel" else "predictions")
+    label_axes(lower, "", "confidence", "predictions")
     least = 0.5 if kind == "multilabel" or prob.shape[1] == 2 else 0.0
     upper.set(xlim=(least - 0.02, 1.02), ylim=(-0.02, 1.04))
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

@@ -13,6 +13,8 @@ from medssl.report.thumbnails import Thumbnail
 if TYPE_CHECKING:
     from torch import nn
 
+    from medssl.evaluate.models import LoudestSlices
+
 _MAX_CASES = 8
 _MAX_NAMES = 8  # colours of a map
 _NONE = "none of them"
@@ -38,13 +40,13 @@ class CurveInputs:
 class ImageInputs:
     """The images of a study, and its exported classifier, fitted with the amount `labels`.
 
-    `images`: those of the store. `test`: the rows of the test images in it [n], and their `sites`, "" where a site is not known. `pool`:
-    the rows of labelled training images, in which neighbours are searched, with their labels `pool_y`. `encode`: rows of the store to
-    features [m, d]. `classifier`: images in [0, 1] to logits. `prob`: its probabilities [n, k] of the test images.
+    `images`: those of the store, or one picture for each volume. `test`: the rows of the test images in it [n], and their `sites`, ""
+    where a site is not known. `pool`: the rows of labelled training images, in which neighbours are searched, with their labels `pool_y`.
+    `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits. `prob`: its probabilities [n, k] of the test images.
     """
 
     labels: str
-    images: np.ndarray
+    images: "np.ndarray | LoudestSlices"
     test: np.ndarray
     sites: np.ndarray
     pool: np.ndarray

@@ -17,6 +17,7 @@ from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves
 from medssl.data.store import Store, damage_sentence
+from medssl.data.volumes import Volumes
 from medssl.data.workers import end_workers
 from medssl.errors import UserError
 from medssl.evaluate.task import class_indices, class_order
@@ -138,8 +139,8 @@ def open_store_of_run(run: Path, fingerprint: str) -> Store:
     return store
 
 
-def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter) -> None:
-    """Say what was found, skipped and held out, before the training starts."""
+def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter, volumes: Volumes | None = None) -> None:
+    """Say what was found, skipped and held out, before the training starts. `volumes`: what the split counts, if it is not images."""
     card, table = dataset.store.card, dataset.store.table
     shape = "x".join(str(n) for n in dataset.store.images.shape[1:])
     skipped = card["counts"]["skipped"]
@@ -154,9 +155,12 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter)
         reporter.warn(f"damage    {damage_sentence(suspect, 'suspect' in skipped)}")
     for sentence in looks_of(dataset.store):
         reporter.warn(f"look      {sentence}")
-    patients = {role: dataset.patients[dataset.roles == role] for role in SPLITS}
+    roles, patient_of, counted = dataset.roles, dataset.patients, "images"
+    if volumes is not None:
+        roles, patient_of, counted = volumes.roles(roles, table), patient_of[volumes.rows[volumes.starts]], "volumes"
+    patients = {role: patient_of[roles == role] for role in SPLITS}
     who = "" if dataset.origin.all_unknown else " / {} patients"
-    counts = [f"{role} {len(found)} images{who.format(len(set(found)))}" for role, found in patients.items() if len(found)]
+    counts = [f"{role} {len(found)} {counted}{who.format(len(set(found)))}" for role, found in patients.items() if len(found)]
     drawn_here = (dataset.roles == "test").any() and "test" not in table["split"].to_numpy(str)
     by = f" (split by {dataset.origin.instead})" if dataset.origin.all_unknown and drawn_here else ""
     reporter.say("split     " + ", ".join(counts) + by)

@@ -100,6 +100,7 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
         **{key: origin[key] for key in ("backbone", "channels", "size", "intensity")},
         contract=contract(dataset.store.card),
         volumes=store_has_slices(dataset.store),
+        pooling=fitted.classifier.pooling,
         data={key: dataset.store.card[key] for key in ("source", "fingerprint", "content", "counts")},
         config={key: values[key] for key in ("data", "finetune", "seed")},
         training=fitted.training,

@@ -3,7 +3,7 @@
 from medssl.data.store.assemble import write_store
 from medssl.data.store.chunks import DamagedChunk, read_chunk, rows_to_try, write_chunk
 from medssl.data.store.compatibility import changed_setting, contract, first_difference
-from medssl.data.store.file_names import list_named_images
+from medssl.data.store.file_names import NamedImage, list_named_images
 from medssl.data.store.lock import lock_store
 from medssl.data.store.plan import Chunk, Plan, make_plan
 from medssl.data.store.reuse import ReusableImages
@@ -18,6 +18,7 @@ __all__ = [
     "STORE_FORMAT",
     "Chunk",
     "DamagedChunk",
+    "NamedImage",
     "Plan",
     "ReusableImages",
     "Store",

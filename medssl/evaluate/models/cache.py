@@ -23,7 +23,10 @@ from torch import Tensor, nn
 import medssl
 from medssl.files import write_atomically
 
-_FITTING = ("models/classifier", "models/features", "models/full_finetune", "models/knn", "models/linear_probe", "stats/calibration")
+_FITTING = (
+    *("models/classifier", "models/features", "models/full_finetune", "models/knn", "models/linear_probe", "models/pooling"),
+    "stats/calibration",
+)
 _LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
 
 

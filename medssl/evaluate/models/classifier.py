@@ -7,29 +7,38 @@ import torch
 from jaxtyping import Float, Float64, Shaped
 from torch import Tensor, nn
 
+from medssl.evaluate.models.pooling import Pooling, pool_alone, pooled_width
+
 
 class Classifier(nn.Module):
     """`outputs` logits of an encoder's features. The classes share the probability 1; of several labels (`multilabel`) each has its own.
-    `temperature`: what the logits are divided by, so that 0.8 is right in 80 of 100 cases.
+    `temperature`: what the logits are divided by, so that 0.8 is right in 80 of 100 cases. `pooling`: how the features of a volume are
+    made of those of its slices; "none" for a classifier of images.
 
     The head starts at zero, as in big_vision's transfers: all classes equally likely, and no random numbers to account for.
     """
 
-    def __init__(self, encoder: Any, outputs: int, multilabel: bool = False, temperature: float = 1.0) -> None:
+    def __init__(self, encoder: Any, outputs: int, multilabel: bool = False, temperature: float = 1.0, pooling: Pooling = "none") -> None:
         super().__init__()
         self.encoder, self.multilabel, self.temperature = encoder, multilabel, temperature
-        self.head = nn.Linear(encoder.num_features, outputs)
+        self.pooling: Pooling = pooling
+        self.head = nn.Linear(pooled_width(encoder.num_features, pooling), outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """The logits, before the temperature."""
-        return self.head(self.encoder(images).to(self.head.weight.dtype))
+        """The logits, before the temperature. To a classifier of volumes each image is a volume of one slice."""
+        return self.head(pool_alone(self.encoder(images), self.pooling).to(self.head.weight.dtype))
+
+    @torch.no_grad()
+    def logits(self, features: Float[Tensor, "b d"]) -> Float64[Tensor, "b k"]:
+        """After the temperature, of the encoder's features, pooled for volumes, in float64."""
+        return (features.double() @ self.head.weight.double().T + self.head.bias.double()) / self.temperature
 
     @torch.no_grad()
     def probabilities(self, features: Float[Tensor, "b d"]) -> Float64[Tensor, "b k"]:
-        """Calibrated, of the encoder's features, in float64."""
-        logits = (features.double() @ self.head.weight.double().T + self.head.bias.double()) / self.temperature
+        """Calibrated, of the encoder's features, pooled for volumes, in float64."""
+        logits = self.logits(features)
         return logits.sigmoid() if self.multilabel else logits.softmax(dim=1)
 
     def tensors(self) -> dict[str, Tensor]:

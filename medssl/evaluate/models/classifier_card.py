@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medssl.evaluate.models.pooling import Pooling
 from medssl.evaluate.schema import Counts, EncoderFacts, Score
-from medssl.evaluate.task import Kind
+from medssl.evaluate.task import Counted, Kind
 
 FORMAT = 2
 
@@ -39,6 +40,7 @@ class ProbeOutput(BaseModel):
 class ClassifierCard(BaseModel):
     """`classes`: the names of the k outputs. `mean`, `std`, `backbone`, `channels`, `size` and `intensity`: of the encoder, as its own card
     has them. `contract`: how images must have been prepared. `volumes`: whether the training images were slices of volumes.
+    `pooling`: how the features of a volume are made of those of its slices; "none" where each image has a prediction of its own.
 
     `encoder`: where the fine-tuning started from. `config`: the run's settings "data", "finetune" and "seed". What belongs to the file of
     weights, `format`, `weights_sha256` and `probe`, is set when that is written.
@@ -58,6 +60,7 @@ class ClassifierCard(BaseModel):
     intensity: str
     contract: dict[str, Any]
     volumes: bool
+    pooling: Pooling = "none"
     data: dict[str, Any]
     config: dict[str, Any]
     training: TrainingFacts
@@ -67,3 +70,8 @@ class ClassifierCard(BaseModel):
     intended_use: str
     weights_sha256: str = ""
     probe: ProbeOutput = ProbeOutput(features=(), probabilities=())
+
+    @property
+    def counted(self) -> Counted:
+        """What has a label and a prediction."""
+        return "images" if self.pooling == "none" else "volumes"

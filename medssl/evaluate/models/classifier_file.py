@@ -21,6 +21,7 @@ from medssl.errors import UserError
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.classifier_card import FORMAT, ClassifierCard, ProbeOutput
 from medssl.evaluate.models.ood import EDGE, QUANTILES, Statistics
+from medssl.evaluate.models.pooling import pool_alone
 from medssl.files import write_atomically
 
 WEIGHTS, CARD = "classifier.safetensors", "classifier.json"
@@ -34,6 +35,7 @@ def save(folder: Path, classifier: Classifier, statistics: Statistics, card: Cla
     """
     assert len(card.classes) == len(set(card.classes)) == classifier.head.out_features
     assert (card.kind == "multilabel") == classifier.multilabel and card.temperature == classifier.temperature
+    assert card.pooling == classifier.pooling
     described = {name: torch.from_numpy(np.ascontiguousarray(part, np.float64)) for name, part in vars(statistics).items()}
     tensors = classifier.tensors() | described
     weights = dump_tensors(tensors)
@@ -64,7 +66,7 @@ def load(path: Path) -> tuple[Classifier, Statistics, ClassifierCard]:
         check_finite(tensors, file)
         encoder = build_encoder(card.backbone, card.channels, card.size, torch.tensor(card.mean), torch.tensor(card.std), seed=0)
         statistics = _statistics(tensors, encoder.num_features + card.channels * EDGE**2)
-        classifier = Classifier(encoder, len(card.classes), card.kind == "multilabel", card.temperature).eval()
+        classifier = Classifier(encoder, len(card.classes), card.kind == "multilabel", card.temperature, card.pooling).eval()
         classifier.load_tensors(tensors)
         output = _probe(classifier, card)
         same = _close(output.features, card.probe.features) and _close(output.probabilities, card.probe.probabilities)
@@ -88,7 +90,8 @@ def _statistics(tensors: dict[str, torch.Tensor], width: int) -> Statistics:
 
 def _probe(classifier: Classifier, card: ClassifierCard) -> ProbeOutput:
     features = probe_output(classifier.encoder, card.channels, card.size)
-    probabilities = classifier.probabilities(features[None].to(classifier.head.weight.device))[0]
+    pooled = pool_alone(features[None], classifier.pooling)
+    probabilities = classifier.probabilities(pooled.to(classifier.head.weight.device))[0]
     return ProbeOutput(features=tuple(features.tolist()), probabilities=tuple(probabilities.tolist()))
 
 

@@ -4,6 +4,9 @@ The number of steps is the same at every label fraction. A fifth of the labelled
 enough patients: it is looked at ten times in the course of the training, and the weights that fit it best are the ones that are scored
 (early stopping that keeps its steps). The temperature is fitted on the validation set, too. No other labels are looked at. With fewer
 patients the last weights are kept.
+
+Of volumes the steps see slices, each with the label of its volume; all counts, the validation set and the predictions are of volumes, and
+a volume's logits are the mean of its slices'.
 """
 
 import copy
@@ -21,9 +24,11 @@ from torch.nn import functional
 from medssl.config import Finetune
 from medssl.data.loader import Batches, Loader, MakeView
 from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
+from medssl.data.volumes import Volumes
 from medssl.errors import UserError
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.features import extract
+from medssl.evaluate.models.pooling import extract_pooled
 from medssl.evaluate.stats.calibration import fit_temperature, negative_log_likelihood
 from medssl.train import optimisers
 from medssl.train.loop import Plan, fit
@@ -72,8 +77,8 @@ class FullFit:
 
 @dataclass(frozen=True)
 class FullTraining:
-    """What all draws of a study have in common, and how this one is trained. `labels` [n] or [n, classes], `patients` [n]: of each row of
-    the store, `images`."""
+    """What all draws of a study have in common, and how this one is trained. `labels` [n] or [n, classes], `patients` [n]: of each of the
+    `images`, or of each of the `volumes`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -86,6 +91,16 @@ class FullTraining:
     precision: torch.dtype | None = None
     seed: int = 0
     workers: int = 0
+    volumes: Volumes | None = None
+
+    def images_of(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " s"]:
+        """The rows of the images that stand for `rows`: the slices of volumes."""
+        return rows if self.volumes is None else self.volumes.slices(rows).rows
+
+    @property
+    def labels_of_images(self) -> Int[np.ndarray, "s ..."]:
+        """The labels of each image; of a slice those of its volume."""
+        return self.labels if self.volumes is None else self.labels[self.volumes.of_rows]
 
 
 def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTraining, on_step: Callable[[], None] | None = None) -> FullFit:
@@ -94,22 +109,22 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
     Fewer rows than `settings.batch_size`: all of them make one batch. `on_step` is called after each step. Raises UserError for fewer than
     two rows and for a training that diverges.
     """
-    images, labels, settings, device = training.images, training.labels, training.settings, training.device
+    images, labels, settings, device, volumes = (training.images, training.labels, training.settings, training.device, training.volumes)
     in_validation = np.zeros(len(rows), dtype=bool)
     if settings.early_stopping:
         in_validation = select_validation(labels[rows], training.patients[rows], training.seed)
-    train, validation = rows[~in_validation], rows[in_validation]
-    weights = class_weights(labels[train], training.classes) if settings.balance else None
+    train, validation = training.images_of(rows[~in_validation]), rows[in_validation]
+    weights = class_weights(training.labels_of_images[train], training.classes) if settings.balance else None
     tuned = copy.deepcopy(encoder).requires_grad_(True)
-    classifier = Classifier(tuned, training.classes, labels.ndim == 2).to(device)
+    classifier = Classifier(tuned, training.classes, labels.ndim == 2, pooling="none" if volumes is None else "mean").to(device)
     objective = Objective(classifier, weights).to(device)
     size = max(2, min(settings.batch_size, len(train)))
-    views = Batches(images, train, training.make_views, training.seed, size, labels, n_views=1)
+    views = Batches(images, train, training.make_views, training.seed, size, training.labels_of_images, n_views=1)
     batches = Loader(views, settings.steps, workers=training.workers)
     groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
     optimiser = optimisers.make(OPTIMISER, objective, settings.lr, settings.weight_decay, groups)
     plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
-    best = _BestWeights(classifier, labels[validation], lambda: predict(classifier, images, validation, device).astype(np.float64))
+    best = _BestWeights(classifier, labels[validation], lambda: predict(classifier, images, validation, device, volumes).astype(np.float64))
 
     def after_step(done: int, *_: object) -> bool:
         if len(validation) and (done == settings.steps or done % max(1, settings.steps // VALIDATIONS) == 0):
@@ -118,8 +133,8 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
             on_step()
         return False
 
-    done = fit(objective, _checked(batches, rows), optimiser, plan, on_step=after_step)
-    used = len(train) + len(validation)
+    done = fit(objective, _checked(batches, training.images_of(rows)), optimiser, plan, on_step=after_step)
+    used = len(rows)
     return FullFit(classifier, used, *best.restore()) if len(validation) else FullFit(classifier, used, 1.0, done)
 
 
@@ -171,11 +186,18 @@ def class_weights(y: Int[np.ndarray, "m ..."], classes: int) -> Float32[Tensor, 
 
 
 def predict(
-    classifier: Classifier, images: Shaped[np.ndarray, "n c h w"], rows: Int[np.ndarray, " m"], device: torch.device
+    classifier: Classifier,
+    images: Shaped[np.ndarray, "n c h w"],
+    rows: Int[np.ndarray, " m"],
+    device: torch.device,
+    volumes: Volumes | None = None,
 ) -> Float32[np.ndarray, "m k"]:
-    """The class probabilities of `images[rows]`, unaugmented, in float32; rows sum to 1, not those of several labels."""
-    network = nn.Sequential(classifier, nn.Sigmoid() if classifier.multilabel else nn.Softmax(dim=1))
-    return extract(network, images, rows, device)
+    """The class probabilities of `images[rows]`, or of the `volumes` with these numbers, unaugmented, in float32; rows sum to 1, not those
+    of several labels."""
+    to_probabilities = nn.Sigmoid() if classifier.multilabel else nn.Softmax(dim=1)
+    if volumes is None:
+        return extract(nn.Sequential(classifier, to_probabilities), images, rows, device)
+    return to_probabilities(torch.from_numpy(extract_pooled(classifier, images, volumes, rows, device, "mean"))).numpy()
 
 
 def _checked(batches: Loader, rows: np.ndarray) -> Iterator[Batch]:

@@ -1,0 +1,49 @@
+"""Which slice of a volume spoke loudest: the one without which the prediction of the volume would be least sure."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from scipy.special import logsumexp
+
+from medssl.data.volumes import Volumes
+from medssl.evaluate.models.classifier import Classifier
+from medssl.evaluate.models.features import extract
+from medssl.evaluate.models.pooling import pool, pool_without_each
+
+
+def loudest_slices(classifier: Classifier, features: Float[np.ndarray, "s d"]) -> Int[np.ndarray, " decisions"]:
+    """The place of that slice among the slices of one volume, whose `features` these are: for the predicted class, or of several labels
+    for each label, present or absent.
+
+    Compared are log-odds, not probabilities: these round to 1 where the classifier is sure.
+    """
+    whole = _logits(classifier, pool(features, np.array([0]), classifier.pooling))[0]
+    decisions = len(whole) if classifier.multilabel else 1
+    if len(features) == 1:
+        return np.zeros(decisions, np.int64)
+    without = _logits(classifier, pool_without_each(features, classifier.pooling))
+    if classifier.multilabel:
+        return np.where(whole >= 0, without, -without).argmin(axis=0)
+    predicted = whole.argmax()
+    log_odds = without[:, predicted] - logsumexp(np.delete(without, predicted, axis=1), axis=1)
+    return np.array([log_odds.argmin()])
+
+
+def _logits(classifier: Classifier, pooled: np.ndarray) -> np.ndarray:
+    return classifier.logits(torch.from_numpy(pooled).to(classifier.head.weight.device)).cpu().numpy()
+
+
+class LoudestSlices:
+    """Pictures of volumes: item v is the slice of volume v that speaks loudest, of several labels for the most probable one. `images`: of
+    the store, whose type of numbers the pictures have."""
+
+    def __init__(self, classifier: Classifier, images: Shaped[np.ndarray, "n c h w"], volumes: Volumes, device: torch.device) -> None:
+        self._classifier, self._images, self._volumes, self._device = classifier, images, volumes, device
+        self.dtype = images.dtype
+
+    def __getitem__(self, volume: int) -> Shaped[np.ndarray, "c h w"]:
+        rows = self._volumes.slices(np.array([volume])).rows
+        features = extract(self._classifier.encoder, self._images, rows, self._device)
+        places = loudest_slices(self._classifier, features)
+        probable = _logits(self._classifier, pool(features, np.array([0]), self._classifier.pooling))[0].argmax()
+        return self._images[rows[places[probable if self._classifier.multilabel else 0]]]

@@ -1,0 +1,43 @@
+"""What a fine-tuning asks of its data: the labels of images, or of volumes where the labels belong to those."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from medssl.config import Config
+from medssl.data.label_table import count_labels, label_lines
+from medssl.data.sources.medmnist import ordinal
+from medssl.data.volumes import Volumes, find_volumes
+from medssl.evaluate.task import Task, define_task
+from medssl.runs.dataset import PreparedDataset, report_dataset
+from medssl.types import Reporter, Source
+
+
+@dataclass(frozen=True)
+class Question:
+    """`table`: a row for each image, or where there are `volumes` for each volume; the rows of `task` are its rows. `sentence`: what the
+    labels of volumes belong to, "" where the images are no slices."""
+
+    task: Task
+    table: pd.DataFrame
+    volumes: Volumes | None
+    sentence: str
+
+    def report(self, reporter: Reporter, dataset: PreparedDataset, source: Source) -> None:
+        """Say what was found, and how many images or volumes have each label."""
+        report_dataset(dataset, source, reporter, self.volumes)
+        if self.sentence:
+            reporter.say(f"volumes   {self.sentence}")
+        for line in label_lines(count_labels(self.table), self.task.counted):
+            reporter.say(f"label     {line}")
+
+
+def ask(dataset: PreparedDataset, columns: Sequence[str], config: Config) -> Question:
+    """The question of the label columns `columns`. Raises UserError as `define_task`."""
+    volumes, sentence = find_volumes(dataset.store, columns)
+    ordered = config.finetune.ordered or ordinal(config.data.path)
+    table, roles, counted = dataset.store.table, dataset.roles, "images"
+    if volumes is not None:
+        table, roles, counted = volumes.table, volumes.roles(roles, table), "volumes"
+    return Question(define_task(table, columns, roles, ordered, counted), table, volumes, sentence)
