@@ -14,6 +14,7 @@ from acceptance.record import Row
 from acceptance.speed import Training, budget_of
 from acceptance.subjects import Network, Setting
 from acceptance.timing import per_step
+from medssl.data.loader import workers_here
 
 _FILES, _NAMES = 512, 4096  # that many pictures, under so many names, so that an epoch is not over after one batch
 
@@ -29,7 +30,8 @@ def beside_lightly(network: Network, setting: Setting) -> Row:
     assert len(parameters) == 1, "the same network"
     budget, batch = budget_of(setting), network.batch
     with tempfile.TemporaryDirectory() as place:
-        workers = 0 if setting.tiny else os.cpu_count() or 1
+        views_bytes = 2 * batch * network.channels * network.size**2 * 4
+        workers = 0 if setting.tiny else workers_here(os.cpu_count() or 1, views_bytes)[0]  # as many as shared memory has room for
         names = 2 * batch if setting.tiny else max(_NAMES, 4 * batch)
         folder = _pictures(Path(place) / "pictures", names, max(64, 8 * network.size // 7))
         source = peer.batches(folder, network.size, network.channels, batch, workers)

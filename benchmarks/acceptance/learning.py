@@ -32,7 +32,7 @@ class Learner:
         self._name, self._data, self._setting = name, data, setting
         self._there = copy_to_gpu(data.images, setting.device)
         self._batch = min(_BATCH, len(data.train) // 4)
-        self._make_views = views_maker("natural", 32, compiled=setting.device.type == "cuda")
+        self._make_views = views_maker("natural", 32)
         trial, optimiser = self._build(4000)
         batches, plan = iter(self._feed(10**6)), Plan(10**6, _LR, 0, setting.device, setting.precision)
         train = lambda steps: fit(trial, islice(batches, steps), optimiser, plan)  # noqa: E731

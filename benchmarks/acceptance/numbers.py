@@ -60,7 +60,8 @@ def _step(name: str, setting: Setting, precision: torch.dtype | None, options: d
 
 
 def _errors(found: tuple[float, torch.Tensor], loss: float, gradient: torch.Tensor) -> dict[str, float]:
-    return {"loss": abs(found[0] - loss) / abs(loss), "gradient": float((found[1] - gradient).norm() / gradient.norm())}
+    """Relative differences; absolute ones of losses that are smaller than 1, as SimSiam's is about 0 at the start."""
+    return {"loss": abs(found[0] - loss) / max(1.0, abs(loss)), "gradient": float((found[1] - gradient).norm() / gradient.norm())}
 
 
 def look_up(setting: Setting) -> Row:

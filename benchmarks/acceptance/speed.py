@@ -24,7 +24,7 @@ _STORE_BYTES = 2**29  # of the images that are trained on
 _HEADS = {"hidden": 2048, "width": 256, "support_size": 4096}
 _TINY_HEADS = {"hidden": 256, "width": 64, "support_size": 256}
 _DATA_SHEET = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense products of bfloat16 a second, of the SXM cards
-BUDGET, TINY_BUDGET = 1.5, 0.05  # seconds of each measurement
+BUDGET, TINY_BUDGET = 1.2, 0.05  # seconds of each measurement
 
 
 def budget_of(setting: Setting) -> float:
