@@ -4,8 +4,10 @@
 
 One table for each size: images/s with views made (interleaved rounds, so that a busy machine slows all sides; the ratio is the median of
 the rounds' ratios), the share of a step spent waiting for its batch, and for each command on its own the seconds to its first step and
-its peak memory. Then views of one core and the loop's own time. --data: the folder with chestxray/nih_pneumonia_224 and
-natural/cifar10_jpeg.tar.gz; without it, phantoms and noise. Both sides make views in the training process, as two cores leave no third.
+its peak memory. lightly runs twice: as its documentation builds it, in float32, and tuned as a careful user does it, with channels_last
+and in the precision of medssl. pnnclr, too: with a target network, as trainings of 2,000 steps and more have it, and without one. Then
+views of one core and the loop's own time. --data: the folder with chestxray/nih_pneumonia_224 and natural/cifar10_jpeg.tar.gz; without it,
+phantoms and noise. All make views in the training process, as two cores leave no third.
 """
 
 import argparse
@@ -55,11 +57,19 @@ class Case(NamedTuple):
 CASES_OF_TRAINING = (Case(32, 128, "natural_cpu", 3, 2), Case(96, 64, "chest_xray_cpu", 1, 1), Case(224, 32, "chest_xray_cpu", 1, 1))
 
 
+PLAIN, TUNED = "lightly", "lightly, tuned"
+OURS = {
+    "nnclr": "name: nnclr",
+    "pnnclr": "name: pnnclr, momentum: 0.99",
+    "pnnclr without target network": "name: pnnclr, momentum: 0",
+}
+
+
 def settings(case: Case, steps: int) -> list[str]:
-    """Of a run, as for --set; NAME stands for the method."""
+    """Of a run, as for --set; METHOD stands for the method."""
     stem = "small" if case.size < 64 else "own"
     network = f"backbone={{name: timm, model: resnet18, stem: {stem}, arguments: {{channels: [64, 128, 256, 512]}}}}"
-    method = f"method={{name: NAME, hidden: {peer.HIDDEN}, width: {peer.WIDTH}, support_size: {peer.SUPPORT}}}"
+    method = f"method={{METHOD, hidden: {peer.HIDDEN}, width: {peer.WIDTH}, support_size: {peer.SUPPORT}}}"
     train = [f"train.batch_size={case.batch}", f"train.steps={steps}", "train.workers=0", f"train.precision={case.precision}"]
     return [f"data.size={case.size}", network, method, *train, "tracking.mlflow=false"]
 
@@ -84,8 +94,9 @@ class Trained:
         self.waiting.append(waited)
 
 
-def ours(name: str, case: Case, folder: Path, stack: ExitStack) -> Trained:
-    sets = [text.replace("NAME", name) for text in settings(case, 10_000)]
+def ours(name: str, case: Case, folder: Path, stack: ExitStack) -> tuple[Trained, torch.dtype | None]:
+    """The side, and the precision that it computes in."""
+    sets = [text.replace("METHOD", OURS[name]) for text in settings(case, 10_000)]
     console = stack.enter_context(Console(rank=1))  # a silent one
     config, source = resolve_config(console, str(folder), case.preset, flags_and_sets(None, None, "cpu", sets))
     place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -94,41 +105,50 @@ def ours(name: str, case: Case, folder: Path, stack: ExitStack) -> Trained:
     def step(batch: Batch) -> None:
         fit(job.method, [batch], job.optimiser, Plan(1, 1e-3, 0, CPU, job.plan.precision))
 
-    return Trained(job.method.encoder.backbone, iter(job.feed), step)
+    return Trained(job.method.encoder.backbone, iter(job.feed), step), job.plan.precision
 
 
-def lightlys(case: Case, folder: Path) -> Trained:
-    theirs = peer.Peer(case.channels, case.size < 64)
+def lightlys(case: Case, folder: Path, precision: torch.dtype | None = None, channels_last: bool = False) -> Trained:
+    theirs = peer.Peer(case.channels, case.size < 64, "cpu", precision, channels_last)
     return Trained(theirs.backbone, peer.batches(folder, case.size, case.channels, case.batch), theirs.step)
 
 
 def training(case: Case, folder: Path, rounds: int) -> Iterator[str]:
     """The table's rows of one size."""
     with ExitStack() as stack:
-        sides = {name: ours(name, case, folder, stack) for name in ("nnclr", "pnnclr")} | {"lightly": lightlys(case, folder)}
+        own = {name: ours(name, case, folder, stack) for name in OURS}
+        precision = own["nnclr"][1]
+        sides = {name: side for name, (side, _) in own.items()}
+        sides |= {PLAIN: lightlys(case, folder), TUNED: lightlys(case, folder, precision, channels_last=True)}
         assert len({side.parameters for side in sides.values()}) == 1, "the same network"
         for _ in range(rounds + 1):
             for side in sides.values():
                 side.round(case.steps)
-    alone = {name: first_step(name, case, folder) for name in sides}
+    alone = {name: first_step(name, case, folder, precision) for name in sides}
     for name, side in sides.items():
         rate = case.steps * case.batch / statistics.median(side.seconds[1:])
-        ratio = statistics.median(theirs / own for theirs, own in zip(sides["lightly"].seconds[1:], side.seconds[1:], strict=True))
+        ratios = " | ".join(f"{ratio(sides[peer_name], side):.2f}" for peer_name in (PLAIN, TUNED))
         share = 100 * sum(side.waiting[1:]) / sum(side.seconds[1:])
         start, mib = alone[name]
-        yield f"| {case.size} px, batch {case.batch} | {name} | {rate:.1f} | {ratio:.2f} | {share:.1f} % | {start:.1f} | {mib:.0f} |"
+        yield f"| {case.size} px, batch {case.batch} | {name} | {rate:.1f} | {ratios} | {share:.1f} % | {start:.1f} | {mib:.0f} |"
 
 
-def first_step(name: str, case: Case, folder: Path, steps: int = 3) -> tuple[float, float]:
+def ratio(theirs: Trained, own: Trained) -> float:
+    """How many times as fast `own` is: the median over the rounds."""
+    return statistics.median(a / b for a, b in zip(theirs.seconds[1:], own.seconds[1:], strict=True))
+
+
+def first_step(name: str, case: Case, folder: Path, precision: torch.dtype | None, steps: int = 3) -> tuple[float, float]:
     """Seconds from the command to its first trained step, and the peak of its memory in MiB after some more; images are prepared before."""
     with tempfile.TemporaryDirectory() as place:
         run, said = Path(place) / "run", Path(place) / "said"
-        if name == "lightly":
+        if name in (PLAIN, TUNED):
             options = {"size": case.size, "channels": case.channels, "batch": case.batch, "steps": steps}
             line = [peer.__file__, str(folder), *(part for key, value in options.items() for part in (f"--{key}", str(value)))]
+            line += ["--channels-last", "--precision", "bf16" if precision else "fp32"] if name == TUNED else []
         else:
             sets = [
-                text.replace("NAME", name)
+                text.replace("METHOD", OURS[name])
                 for text in [*settings(case, steps), "monitor.log_every_steps=1", "monitor.knn_every_epochs=1000"]
             ]
             line = ["-m", "medssl", "pretrain", "--data", str(folder), "--preset", case.preset, "--out", str(run), "--device", "cpu"]
@@ -137,7 +157,7 @@ def first_step(name: str, case: Case, folder: Path, steps: int = 3) -> tuple[flo
         with said.open("wb") as output:
             process = subprocess.Popen([sys.executable, *line], stdout=output, stderr=output, env=os.environ)
         while process.poll() is None:
-            told = said if name == "lightly" else run / "metrics.jsonl"
+            told = said if name in (PLAIN, TUNED) else run / "metrics.jsonl"
             if not first and told.exists() and told.stat().st_size:
                 first = time.perf_counter() - began
             peak = max(peak, high_water_mib(process.pid))
@@ -209,7 +229,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of medssl: train.precision")
     options = parser.parse_args()
     print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {options.rounds} rounds, {options.precision}\n")
-    head = ("images", "trained by", "images/s", "times lightly", "waiting for data", "s to the first step", "peak MiB")
+    head = ("images", "trained by", "images/s", "times lightly", "times it, tuned", "waiting for data", "s to the first step", "peak MiB")
     print("| " + " | ".join(head) + " |\n" + len(head) * "|---" + "|")
     with tempfile.TemporaryDirectory() as place:
         os.environ["MEDSSL_CACHE"] = str(Path(place) / "cache")

@@ -1,25 +1,25 @@
 #!/bin/bash
-# Training on this machine's GPU beside its ceiling and lightly, the look-up, and views on the device, in at most 8 minutes:
+# Acceptance on this machine's GPU, in three calls (benchmarks/acceptance/__init__.py says what each does):
 #
-#   benchmarks/gpu.sh [PYTHON] >benchmarks/results/gpu.md
+#   benchmarks/gpu.sh right                       at most 3 minutes
+#   benchmarks/gpu.sh fast                        at most 7 minutes
+#   benchmarks/gpu.sh learns --cifar ARCHIVE      at most 6 minutes
 #
-# Needs torch, timm, numpy, pillow, pydantic, jaxtyping, safetensors and PyYAML; no MLflow, medmnist, albumentations, MONAI or network, and
-# medssl need not be installed. Rows beside lightly are left out where it is not.
+# Each result is a line of $OUT/gpu.jsonl (out/gpu.jsonl without OUT), written as soon as it is known. PYTHON names another Python. WHEELS
+# names a folder of wheels to use, such as those of benchmarks/acceptance/wheels.txt and lightly's. COMMIT names the commit where there is no
+# repository. medssl need not be installed, and nothing is fetched.
 
 set -euo pipefail
-cd "$(dirname "$(realpath "$0")")/.."
-export PYTHONPATH=$PWD
-python=${1:-python}
-commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+root=$(cd "$(dirname "$(realpath "$0")")/.." && pwd)
+python=${PYTHON:-python3}
+call=${1:?right, fast or learns}
+declare -A seconds=([right]=180 [fast]=420 [learns]=360)
 
-echo "# On a GPU"
-echo
-echo "\`benchmarks/gpu.sh\`, commit $commit, $(date +%F), driver $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -1)"
-echo
-timeout 400 "$python" benchmarks/gpu.py
-for script in lookup views; do
-    if "$python" -c 'import lightly' 2>/dev/null; then
-        echo
-        timeout 60 "$python" "benchmarks/$script.py" --device cuda --rounds 3 || echo "$script.py did not finish in a minute"
-    fi
-done
+export PYTHONPATH=$root:$root/benchmarks
+if [ -n "${WHEELS:-}" ]; then
+    site=$(mktemp -d)
+    trap 'rm -rf "$site"' EXIT
+    "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$site" "$WHEELS"/*.whl
+    PYTHONPATH=$PYTHONPATH:$site
+fi
+timeout "${seconds[$call]:?$call is not right, fast or learns}" "$python" -m acceptance "$@"

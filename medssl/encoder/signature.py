@@ -33,12 +33,12 @@ def sign(card: Mapping[str, Any], key_file: Path) -> dict[str, Any]:
 
 def check(card: Mapping[str, Any]) -> None:
     """Raises UserError where the card has a signature that is not of this card. A card without a signature is as good as its source."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     signature = card.get("signature")
     if signature is None:
         return
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(signature["public_key"]))
         key.verify(base64.b64decode(signature["value"]), _message(card))
