@@ -37,7 +37,10 @@ _TENSORS_A_KERNEL = {1: 110, 2: 64, 3: 48, 4: 36, 5: 30}  # of lists of tensors,
 
 
 class _FakeMode(FakeTensorMode):
-    avoid_device_init = True  # pyright: ignore[reportAssignmentType, reportIncompatibleVariableOverride] - where there is a GPU, too
+    @property
+    def avoid_device_init(self) -> bool:
+        """Where there is a GPU, too."""
+        return True
 
 
 class Gpu(TorchDispatchMode):
@@ -91,7 +94,7 @@ class Gpu(TorchDispatchMode):
             assert all(p.shape == g.shape == m.shape for p, g, m in zip(*args[:3], strict=True))
             return None
         if name == "aten::_pin_memory":
-            pinned = torch.empty_like(args[0])
+            pinned: Any = torch.empty_like(args[0])
             pinned.is_page_locked = True
             return pinned
         return func(*args, **kwargs)
@@ -168,13 +171,14 @@ def _deepcopy(self: torch.Tensor, _memo: Any) -> torch.Tensor:
 def _backward(loss: torch.Tensor) -> None:
     """As torch's, node by node, without hooks. torch's own engine asks for a driver where a node is on a GPU."""
     assert loss.grad_fn is not None
-    waiting, nodes = Counter[Any](), [loss.grad_fn]
+    nodes: list[Any] = [loss.grad_fn]
+    waiting = Counter[Any]()
     for node in nodes:
         following = [following for following, _ in node.next_functions if following is not None]
         nodes += [each for each in dict.fromkeys(following) if each not in waiting]
         waiting.update(following)
     gradients: dict[Any, dict[int, torch.Tensor]] = {loss.grad_fn: {0: torch.ones_like(loss)}}
-    ready = [loss.grad_fn]
+    ready = nodes[:1]
     with torch.no_grad():
         while ready:
             ready.sort(key=lambda node: node._sequence_nr())  # the latest of the forward pass is the first of the backward pass

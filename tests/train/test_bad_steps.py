@@ -1,6 +1,7 @@
 """The flag on the device, with real numbers: `OnDevice` needs no GPU, so what it does is compared on the CPU with what the host decides."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -30,8 +31,9 @@ def _no_event(monkeypatch):
 
 def trained(name: str, kind, optimiser: str, spoilt: tuple[int, ...]):
     """Method and optimiser after four steps, of which the `spoilt` ones have a NaN in a view; and whether each was applied."""
-    method = small_method(name, **({"local_crops": 0} if name == "dino" else {}))
-    made = optimisers.make(optimiser, method, 0.01, 0.05)
+    options: dict[str, Any] = {"local_crops": 0} if name == "dino" else {}
+    method = small_method(name, **options)
+    made: Any = optimisers.make(optimiser, method, 0.01, 0.05)
     if optimiser != "adamw":  # as `make` does for a GPU
         made.state |= {p: {"momentum_buffer": torch.zeros_like(p)} for group in made.param_groups for p in group["params"]}
     if optimiser == "sgd":

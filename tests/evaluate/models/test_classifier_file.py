@@ -193,10 +193,9 @@ def test_the_probe_of_a_classifier_on_a_gpu_of_tf32_is_that_of_the_cpu(tmp_path)
     statistics = ood.fit_statistics(extract(ood.FeaturesWithThumbnail(encoder()), IMAGES, ROWS, CPU), ROWS.astype(str))
     probes = []
     card = ClassifierCard.model_validate({**CARD, "kind": "multiclass", "classes": ("a", "b", "c"), "temperature": 1.0})
-    for place in (lambda network: network, tf32.on_gpu):
-        classifier = Classifier(encoder(), 3)
-        torch.nn.init.ones_(classifier.head.weight)
-        classifier_file.save(tmp_path, place(classifier), statistics, card)
+    for classifier in (Classifier(encoder(), 3), tf32.on_gpu(Classifier(encoder(), 3))):
+        torch.nn.init.eye_(classifier.head.weight)
+        classifier_file.save(tmp_path, classifier, statistics, card)
+        assert tf32.is_on_gpu(classifier) == bool(probes)
         probes.append(json.loads((tmp_path / classifier_file.CARD).read_text())["probe"])
-    assert tf32.is_on_gpu(classifier)
     assert probes[0] == probes[1]
