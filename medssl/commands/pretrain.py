@@ -16,7 +16,14 @@ from medssl.pretraining.fit_to_images import describe_fitted_length, fit_to_imag
 from medssl.pretraining.from_weights import check_same_weights, follow_weights, init_setting, load_start
 from medssl.pretraining.lengthen import check_longer, is_complete, lengthen, with_length_of
 from medssl.pretraining.time_budget import fit_to_minutes
-from medssl.pretraining.trainer import Training, build_training, check_same_images, restore, training_state
+from medssl.pretraining.trainer import (
+    Training,
+    build_training,
+    check_same_images,
+    restore,
+    tell_other_machine,
+    training_state,
+)
 from medssl.report import pretraining_page
 from medssl.report.run_files import REPORT
 from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
@@ -135,6 +142,7 @@ def _restore(job: Training, state: dict[str, Any]) -> None:
     """Continue from the checkpoint. A new length and a new place of the images are written to config.yaml, so that a later resume knows
     them."""
     check_longer(job.folder, job.config, state["step"])
+    job.notes.append(tell_other_machine(job, state))
     restore(job, state)
     before = load_config(job.folder) if job.team.first else job.config
     if (before.train.steps, before.data.path) != (job.config.train.steps, job.config.data.path):
@@ -236,9 +244,8 @@ def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence
         reporter.say(f"{'' if number else 'fitted':9} {sentence}")
     for note in filter(None, notes):
         reporter.warn(note)
-    plan, config, team = job.plan, job.config, job.team
+    plan, config, team, precision = job.plan, job.config, job.team, job.computed_with["train.precision"]
     parameters = sum(p.numel() for p in job.method.encoder.parameters())
-    precision = "float32" if plan.precision is None else str(plan.precision).removeprefix("torch.")
     fitted = ", ".join(
         f"{name} {value:g}" for name in ("support_size", "momentum") if (value := getattr(config.method, name, None)) is not None
     )

@@ -25,6 +25,7 @@ from medssl.pretraining.trainer import Training, build_training
 from medssl.runs.dataset import prepare_dataset
 from medssl.runs.resolve_config import flags_and_sets, resolve_config
 from medssl.train import memory
+from medssl.train.bad_steps import Applied
 from medssl.train.launch import Launch
 from medssl.train.loop import choose_device, fit
 from medssl.train.processes import Team
@@ -171,7 +172,7 @@ class _Clock:
         self.times: list[float] = []
         self.losses: list[float] = []
 
-    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG002 - the loop's signature
+    def __call__(self, done: int, step: Step, lr: float, applied: Applied) -> bool:  # noqa: ARG002 - the loop's signature
         self.losses.append(step.loss.item())
         self.times.append(time.monotonic())
         passed = self.times[-1] - self.times[0]
@@ -186,7 +187,7 @@ def _fixed_numbers(reporter: Reporter, folder: Path, device: str) -> tuple[tuple
     job = _build_job(reporter, folder, device, _FIXED_SETTINGS)
     losses, gradients = [], []
 
-    def record_step(done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG001 - the loop's signature
+    def record_step(done: int, step: Step, lr: float, applied: Applied) -> bool:  # noqa: ARG001 - the loop's signature
         losses.append(step.loss.item())
         gradients.append(torch.nn.utils.get_total_norm([p.grad for p in job.method.parameters() if p.grad is not None]).item())
         return False

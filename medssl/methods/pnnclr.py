@@ -27,7 +27,6 @@ to x (`stop_gradient`): without a target network both views are then drawn toget
 of x is left in pnn(x): with no noise, no delay and m 0 this is NNCLR.
 """
 
-import copy
 from typing import Annotated, Literal
 
 import torch
@@ -50,7 +49,7 @@ from medssl.nn import (
     target_of,
     update_target,
 )
-from medssl.nn.randomness import generator
+from medssl.nn.randomness import copy_to, generator
 from medssl.types import Batch, LookUp, Rows, Step
 
 TITLE = "pNNCLR"
@@ -108,15 +107,16 @@ def pseudo_neighbour(
     """pnn(x): sampled on the way from x to its hard nearest neighbour in Q, and scattered around it. `tags`: of x; `share`: r."""
     index = Q.nearest(x, tags, config.top_k)
     if config.top_k > 1:
-        pick = torch.randint(config.top_k, (len(x), 1), generator=random, device=x.device)
-        index = index.gather(1, pick)
+        pick = torch.randint(config.top_k, (len(x), 1), generator=random)
+        index = index.gather(1, copy_to(pick, x.device))
     index = index[:, 0]
     nn_x = Q.rows[index]
     low, high = config.alpha if isinstance(config.alpha, tuple) else (config.alpha, config.alpha)
-    alpha = low + (high - low) * torch.rand(len(x), 1, generator=random, device=x.device, dtype=x.dtype) if high > low else low
+    drawn = copy_to(torch.rand(len(x), 1, generator=random, dtype=x.dtype), x.device) if high > low else 0
+    alpha = low + (high - low) * drawn
     way = alpha * (nn_x - x)
     if config.noise > 0:
-        e = torch.randn(x.shape, generator=random, device=x.device, dtype=x.dtype) / x.shape[1] ** 0.5
+        e = copy_to(torch.randn(x.shape, generator=random, dtype=x.dtype), x.device) / x.shape[1] ** 0.5
         way = way + config.noise * e
     pnn = x + share * way
     pnn = l2_normalize(pnn) if config.renormalise else pnn
@@ -172,7 +172,7 @@ def pnnclr_loss(
     if config.push == "predictions":
         # The authors' queue has a block's first row in front, and rows are pushed oldest first: each block is turned round.
         turned = [Rows(p.detach().flip(0), tags.flip(0)) for p in (p1, p2)]
-        Q = copy.deepcopy(Q)
+        Q = Q.copy()
         Q.push(turned[0])
         push = Rows(*(torch.cat(parts) for parts in ([r.values for r in turned], [r.tags for r in turned])))
     second, _ = pair_loss(p2, t1, tags, Q, config, random, excluded, share)
@@ -204,7 +204,7 @@ class PNNCLR(nn.Module):
         p1, p2 = map(gather, l2_normalize(self.predictor(z)).chunk(2))
         t = self.target(views) if self.momentum else z
         t1, t2 = map(gather, l2_normalize(t).chunk(2))
-        random = generator(p1.device, batch.seed, batch.step, "pseudo neighbours")
+        random = generator(batch.seed, batch.step, "pseudo neighbours")
         share = share_at(self.progress, self.config)
         return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random, share)
 

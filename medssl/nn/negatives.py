@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
+from medssl.nn.losses import no_autocast
 from medssl.nn.support_set import PATIENT, match_tags
 
 MaskSamePatient = Annotated[  # of a method's configuration
@@ -28,6 +29,7 @@ def same_patient(tags: Int[Tensor, "b 4"]) -> Bool[Tensor, "b b"]:
     return match_patients(tags, tags) & ~torch.eye(len(tags), dtype=torch.bool, device=tags.device)
 
 
+@no_autocast
 def likely_false_negatives(z1: Float[Tensor, "b d"], z2: Float[Tensor, "b d"], number: int) -> Bool[Tensor, "b b"]:
     """For each image i the `number` other images k that look most like it, by z1_i z2_k + z2_i z1_k over the unit rows of both views:
     false-negative cancellation by elimination (Huynh et al., WACV 2022, section 3.2)."""

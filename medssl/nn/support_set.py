@@ -4,6 +4,7 @@ Its rows, what is known of each (`tags`) and the number of rows ever pushed are 
 up before the batch is pushed, or each sample would find itself; the training loop sees to that by pushing after the update.
 """
 
+import copy
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -59,6 +60,12 @@ class SupportSet(nn.Module):
         self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
         self.register_buffer("centroids", self.rows[: min(clusters, size)].clone())
 
+    def copy(self) -> "SupportSet":
+        """The same set with buffers of its own."""
+        other = copy.copy(self)
+        other._buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        return other
+
     def push(self, new: Rows) -> None:
         """Write `new`, oldest first, over the oldest rows; of more rows than fit, the last ones stay. Works for every number of rows.
 
@@ -106,7 +113,8 @@ class SupportSet(nn.Module):
     def _largest_clusters(self, number: int) -> Int[Tensor, " n"]:
         """The rows that have the most newer ones beside them in their cluster: taking those away levels the largest clusters."""
         fit, cluster = (self.rows @ self.centroids.T).max(dim=1)
-        counts = torch.bincount(cluster, minlength=len(self.centroids))
+        # As torch.bincount, for whose result the host would wait to know how long it is.
+        counts = cluster.new_zeros(len(self.centroids)).index_add_(0, cluster, torch.ones_like(cluster))
         means = l2_normalize(torch.zeros_like(self.centroids).index_add_(0, cluster, self.rows))
         distant = self.rows[fit.topk(len(means), largest=False).indices]  # an empty cluster begins anew at a row that fits nowhere
         self.centroids.copy_(torch.where(counts[:, None] > 0, means, distant))

@@ -11,6 +11,7 @@ from medssl.pretraining.time_left import TimeLeft
 from medssl.pretraining.trainer import Training, training_state
 from medssl.tracking import jsonl
 from medssl.tracking.tracker import Tracker
+from medssl.train.bad_steps import Applied, BadSteps
 from medssl.train.checkpoint import Saver
 from medssl.train.diagnosis import CollapseMonitor
 from medssl.train.stop import StopFlag, StopRequested
@@ -36,7 +37,7 @@ class StepCallback:
         self._job, self._stop, self._monitor = job, stop, monitor
         self.signal = 0
 
-    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> bool:
+    def __call__(self, done: int, step: Step, lr: float, applied: Applied) -> bool:
         if self._monitor:
             self._monitor(done, step, lr, applied)
         if _is_evaluation_step(self._job, done):
@@ -55,19 +56,20 @@ class TrainingMonitor:
         self._measure_collapse = CollapseMonitor(job.method.encoder, views, check_rank=check_rank)
         self._save = Saver(job.folder, reporter.warn)
         self._alarm = Alarm(reporter, job.config.monitor, job.folder)
-        self._bad_steps = max((row.get("bad_steps", 0) for row in jsonl.read(job.folder / "metrics.jsonl")), default=0)
+        self._bad = BadSteps(max((row.get("bad_steps", 0) for row in jsonl.read(job.folder / "metrics.jsonl")), default=0))
         self._clock, self._images = time.monotonic(), 0
         self._time_left = TimeLeft(job.start, job.plan.total_steps, _steps_between_evaluations(job), job.config.train.save_every_steps)
         self.last: dict[str, float] = {}
 
-    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> None:
+    def __call__(self, done: int, step: Step, lr: float, applied: Applied) -> None:
         job, monitor, train = self._job, self._job.config.monitor, self._job.config.train
         per_epoch, total = job.feed.steps_per_epoch, job.plan.total_steps
         is_last = done >= total
         self._images += train.batch_size
-        self._bad_steps += not applied
+        bad_before, is_logged = self._bad.total, done % monitor.log_every_steps == 0 or is_last
+        self._bad.add(applied, wait=is_logged)
         row: dict[str, float] = {}
-        if done % monitor.log_every_steps == 0 or is_last or not applied:
+        if is_logged or self._bad.total > bad_before:
             row |= self._step_row(done, step, lr, applied)
         if _is_evaluation_step(job, done):
             with self._time_left.measure("evaluation"):
@@ -83,11 +85,11 @@ class TrainingMonitor:
         shown = {name: self.last[name] for name in _PROGRESS_VALUES if name in self.last}
         self._reporter.progress("pretrain", done, total, {"epoch": done // per_epoch, **shown, **self._time_left.facts(done)})
 
-    def _step_row(self, done: int, step: Step, lr: float, applied: bool) -> dict[str, float]:
+    def _step_row(self, done: int, step: Step, lr: float, applied: Applied) -> dict[str, float]:
         now = time.monotonic()
         speed = self._images / (now - self._clock)
         self._clock, self._images = now, 0
-        row = {"loss": float(step.loss.detach()), "lr": lr, "images_per_second": round(speed, 2), "bad_steps": self._bad_steps}
+        row = {"loss": float(step.loss.detach()), "lr": lr, "images_per_second": round(speed, 2), "bad_steps": self._bad.total}
         return row | (health.step_metrics(step, done - 1) if applied else {})
 
     def _evaluate_encoder(self, done: int, step: Step | None) -> dict[str, float]:

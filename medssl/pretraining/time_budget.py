@@ -10,8 +10,9 @@ from medssl.config import Config
 from medssl.pretraining.fit_to_data import fit_to_data, training_rows
 from medssl.pretraining.time_left import WARM_UP
 from medssl.pretraining.trainer import Training, build_training
+from medssl.train.bad_steps import Applied
 from medssl.train.loop import fit
-from medssl.types import Reporter
+from medssl.types import Reporter, Step
 
 _TIMED = 10
 
@@ -31,8 +32,9 @@ def fit_to_minutes(reporter: Reporter, config: Config, job: Training) -> Config:
 def _seconds_per_step(trial: Training) -> float:
     ends: list[float] = []
 
-    def note_time(*_: object) -> bool:
-        ends.append(time.monotonic())  # the loop has waited for the device: it looks at the loss of each step
+    def note_time(_done: int, _step: Step, _lr: float, applied: Applied) -> bool:
+        bool(applied)  # waits for a GPU until it has done the step
+        ends.append(time.monotonic())
         return False
 
     fit(trial.method, trial.feed, trial.optimiser, trial.plan, on_step=note_time)

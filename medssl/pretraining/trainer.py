@@ -21,7 +21,7 @@ from medssl.runs.resolve_config import settings_of_result
 from medssl.train import optimisers
 from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_device, choose_precision
-from medssl.train.processes import Team, device_of_process
+from medssl.train.processes import Team, device_of_process, tell_idle_gpus
 from medssl.views import executors, grid, multi_crop
 
 
@@ -39,6 +39,13 @@ class Training:
     start: int
     team: Team
     notes: list[str]
+    executor: str  # what makes the views, where `views.executor` may say auto
+
+    @property
+    def computed_with(self) -> dict[str, str]:
+        """What the settings that may be "auto" have become on this machine. It decides which numbers the training gives."""
+        precision = "float32" if self.plan.precision is None else str(self.plan.precision).removeprefix("torch.")
+        return {"device": self.plan.device.type, "train.precision": precision, "views.executor": self.executor}
 
 
 def build_training(folder: Path, config: Config, dataset: PreparedDataset, team: Team, start: int = 0) -> Training:
@@ -49,7 +56,8 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     config = fit_to_data(config, len(rows))
     method = _build_method(config, dataset, rows, device, start)
     local_views = getattr(method, "local_views", None)
-    feed, note = _build_feed(folder, config, dataset, team, rows, device, local_views, start)
+    executor = executors.choose_executor(config.views.executor, device.type)
+    feed, note = _build_feed(folder, config, dataset, team, rows, device, executor, local_views, start)
     if local_views and local_views.number:
         _check_crops(method.encoder, feed.batch(start).views[2])
     if team.size > 1:
@@ -60,7 +68,8 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     plan = Plan(train.steps, train.lr, warmup, device, choose_precision(train.precision, device), train.max_bad_steps)
     groups = optimisers.encoder_rate_groups(method, train.weight_decay, train.encoder_rate)
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay, groups)
-    return Training(folder, config, dataset, method, optimiser, feed, plan, start, team, [note])
+    notes = [note, tell_idle_gpus(team, device)]
+    return Training(folder, config, dataset, method, optimiser, feed, plan, start, team, notes, executor)
 
 
 def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, device: torch.device, start: int) -> Any:
@@ -85,12 +94,19 @@ def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, de
 
 
 def _build_feed(
-    folder: Path, config: Config, dataset: PreparedDataset, team: Team, rows: np.ndarray, device: torch.device, local_views: Any, start: int
+    folder: Path,
+    config: Config,
+    dataset: PreparedDataset,
+    team: Team,
+    rows: np.ndarray,
+    device: torch.device,
+    executor: executors.Executor,
+    local_views: Any,
+    start: int,
 ) -> tuple[Feed, str]:
     """The batches, and a note for the user or ""."""
     images, train, size = dataset.store.images, config.train, config.data.size
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
-    executor = executors.choose_executor(config.views.executor, device.type)
     make_view, n_views = multi_crop.make(executor, recipe, size, local_views)
     if team.first and not (folder / "views.png").exists():
         grid.save_grid(folder / "views.png", images, make_view, rows[:6].tolist(), config.seed)
@@ -134,6 +150,7 @@ def training_state(job: Training, done: int, optimiser: bool = True) -> dict[str
         "step": done,
         "data": job.dataset.store.card["content"],
         "rows": _digest_rows(job.dataset),
+        "computed_with": job.computed_with,
         "method": job.method.state_dict(),
         **({"optimiser": job.optimiser.state_dict()} if optimiser else {}),
         "config": to_yaml(settings_of_result(job.config)),
@@ -150,6 +167,18 @@ def check_same_images(folder: Path, dataset: PreparedDataset, state: dict[str, A
         )
 
 
+def tell_other_machine(job: Training, state: dict[str, Any]) -> str:
+    """A note where a run goes on with another precision, executor or device than that of its checkpoint; "" where not."""
+    now, before = job.computed_with, state.get("computed_with", {})  # earlier checkpoints do not say
+    changed = [f"{name} {before[name]} before, {now[name]} now" for name in now if name in before and before[name] != now[name]]
+    if not changed:
+        return ""
+    return (
+        f"The run goes on with other arithmetic than at its last checkpoint: {'; '.join(changed)}. Its numbers will differ a little from "
+        "those of the same machine."
+    )
+
+
 def restore(job: Training, state: dict[str, Any]) -> None:
     """Load the state of a checkpoint into the job. Raises UserError for a checkpoint of another version of the method."""
     try:
@@ -160,7 +189,7 @@ def restore(job: Training, state: dict[str, Any]) -> None:
             "Finish the run with that version, or start a new one."
         ) from None
     if "optimiser" in state:  # a finished run that is made longer starts with a new optimiser
-        job.optimiser.load_state_dict(state["optimiser"])
+        optimisers.restore(job.optimiser, state["optimiser"])
 
 
 def _digest_rows(dataset: PreparedDataset) -> str:

@@ -105,8 +105,7 @@ class CollapseMonitor:
 
     def __init__(self, encoder: nn.Module, views: Shaped[Tensor, "b c h w"], *, check_rank: bool = True) -> None:
         self._encoder, self._views, self._check_rank = encoder, views[:_VIEW_COUNT], check_rank
-        self._weights = [p.detach() for p in encoder.parameters() if p.ndim > 1]
-        self._previous_weights = [w.clone() for w in self._weights]
+        self._previous_weights = [w.clone() for w in self._weights()]
         self._relative_update = 0.0
         scale = 255 if views.dtype == torch.uint8 else 1
         self._pixel_std = float(self._views.float().std(dim=0, correction=0).mean()) / scale
@@ -115,9 +114,10 @@ class CollapseMonitor:
     def __call__(self, step: Step, lr: float) -> CollapseMetrics:
         z = torch.full((1, 1), torch.nan) if step.embeddings is None else step.embeddings[0]
         has_rank = self._check_rank and min(len(z) - 1, z.shape[1]) >= _FEWEST_DIMENSIONS
-        change = torch._foreach_sub(self._weights, self._previous_weights)
-        torch._foreach_copy_(self._previous_weights, self._weights)
-        self._relative_update = max(_norm(change) / max(_norm(self._weights), _EPSILON), _DECAY * self._relative_update)
+        weights = self._weights()
+        change = torch._foreach_sub(weights, self._previous_weights)
+        torch._foreach_copy_(self._previous_weights, weights)
+        self._relative_update = max(_norm(change) / max(_norm(weights), _EPSILON), _DECAY * self._relative_update)
         return CollapseMetrics(
             embedding_std=embedding_std(z),
             embedding_rank=embedding_rank(z) if has_rank else float("nan"),
@@ -127,6 +127,9 @@ class CollapseMonitor:
             gradient=_norm([p.grad for p in self._encoder.parameters() if p.grad is not None]),
             lr=lr,
         )
+
+    def _weights(self) -> list[Tensor]:
+        return [p.detach() for p in self._encoder.parameters() if p.ndim > 1]
 
     def _feature_std(self) -> float:
         training = self._encoder.training

@@ -1,20 +1,22 @@
 """The only training loop: pretraining and fine-tuning both call `fit`."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from medssl.errors import UserError
+from medssl.nn.precision import full_float32
+from medssl.train.bad_steps import Applied, BadSteps, guard_for
 from medssl.train.optimisers import lr_at
 from medssl.types import Batch, Step
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of `fit`. `precision`: dtype of autocast, None for float32."""
+    """The settings of `fit`. `precision`: dtype of autocast, None for float32, which is not TF32 on a GPU."""
 
     total_steps: int
     lr: float
@@ -24,9 +26,12 @@ class Plan:
     max_bad_steps: int = 10
 
 
-OnStep = Callable[[int, Step, float, bool], bool]
+_BFLOAT16_SINCE = (8, 0)  # compute capability
+
+OnStep = Callable[[int, Step, float, Applied], bool]
 
 
+@full_float32()
 def fit(
     method: nn.Module,
     batches: Iterable[Batch],
@@ -41,38 +46,31 @@ def fit(
 
     `on_step(done, step, lr, applied)` is called after each step; if it returns True, the loop ends. A step whose loss or gradient is not
     finite is not applied: weights, optimiser, target, support set and running statistics stay unchanged. Raises UserError after
-    `max_bad_steps` such steps in a row.
+    `max_bad_steps` such steps in a row, on a GPU one step later (`bad_steps.py`).
     """
     forward = forward or method
     method.train()
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    running = _running_statistics(method)
-    before = [buffer.clone() for buffer in running]
-    done, bad = start, 0
+    guard, bad, done = guard_for(method, optimiser, plan.device), BadSteps(), start
     for batch in batches:
         lr = lr_at(done, base=plan.lr, warmup=plan.warmup_steps, total=plan.total_steps)
         for group in optimiser.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
-        _copy(running, before)
+        guard.begin()
         with torch.autocast(plan.device.type, plan.precision, enabled=plan.precision is not None):
             step = forward(batch.to(plan.device))
         optimiser.zero_grad(set_to_none=True)
         step.loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        applied = math.isfinite(step.loss.detach() + norm)
-        if applied:
-            bad = 0
-            optimiser.step()
-            method.after_update(step, (done + 1) / plan.total_steps)  # pyright: ignore[reportCallIssue]
-        else:
-            bad += 1
-            _copy(before, running)
         done += 1
+        update = partial(method.after_update, step, done / plan.total_steps)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        applied = guard.finish(step.loss.detach() + norm, update)
+        bad.add(applied)
         if on_step is not None and on_step(done, step, lr, applied):
             break
-        if bad >= plan.max_bad_steps:
+        if bad.in_a_row >= plan.max_bad_steps:
             raise UserError(
-                f"{bad} steps in a row gave a loss or gradient that is not finite (step {done}, lr {lr:.3g}). "
+                f"{bad.in_a_row} steps in a row gave a loss or gradient that is not finite (step {done}, lr {lr:.3g}). "
                 "None of these steps was applied. Try a lower train.lr or a longer train.warmup_epochs."
             )
         if done >= plan.total_steps:
@@ -80,18 +78,9 @@ def fit(
     return done
 
 
-def _running_statistics(method: nn.Module) -> list[torch.Tensor]:
-    """The buffers of all batch normalisations. They are the only state that a forward pass changes, and a NaN in them would stay."""
-    return [buffer for part in method.modules() if hasattr(part, "running_mean") for buffer in part.buffers(recurse=False)]
-
-
-def _copy(source: list[torch.Tensor], target: list[torch.Tensor]) -> None:
-    if source:
-        torch._foreach_copy_(target, source)
-
-
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA if torch sees a CUDA device. Raises UserError for CUDA without a usable device."""
+    """The device of that name; "auto" is CUDA if torch sees a CUDA device. A GPU with a number becomes torch's current one. Raises
+    UserError for a GPU that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -101,14 +90,26 @@ def choose_device(name: str) -> torch.device:
     if device.type not in {"cpu", "cuda"}:
         raise UserError(f"--device {name!r} is not supported. Use auto, cpu, cuda or cuda:0.")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no CUDA device here. Check the driver with nvidia-smi, or use --device cpu.")
+        raise UserError(f"--device {name}: torch sees no CUDA device here. Check the driver with nvidia-smi, or use --device cpu.")
+    if device.type == "cuda" and device.index is not None:
+        if device.index >= (count := torch.cuda.device_count()):
+            numbers = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+            raise UserError(f"--device {name}: the number of GPUs that torch sees here is {count}. Use {numbers}, or cuda for the first.")
+        torch.cuda.set_device(device)
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """The dtype of autocast, None for float32. "auto" is bfloat16 on CUDA and on CPUs with bfloat16 instructions (AMX tiles or
-    AVX512_BF16), where it is nearly twice as fast. Other CPUs take 1.5 times as long in bfloat16 (ResNet-18 at 64 pixels, AVX-512)."""
-    if name == "auto":
-        fast = device.type == "cuda" or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-        return torch.bfloat16 if fast else None
-    return torch.bfloat16 if name == "bf16" else None
+    """The dtype of autocast, None for float32. "auto" is bfloat16 on GPUs and CPUs that compute in it: GPUs from compute capability 8.0
+    (Ampere) on, CPUs with AMX tiles or AVX512_BF16, where it is nearly twice as fast. Other CPUs take 1.5 times as long in bfloat16
+    (ResNet-18 at 64 pixels, AVX-512), and older GPUs only imitate it. Raises UserError for "bf16" on these."""
+    if name == "fp32":
+        return None
+    if device.type != "cuda":
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    elif not (fast := (capability := torch.cuda.get_device_capability(device)) >= _BFLOAT16_SINCE) and name == "bf16":
+        raise UserError(
+            "--set train.precision=bf16: this GPU does not compute in bfloat16. Its compute capability is "
+            f"{capability[0]}.{capability[1]}, and 8.0 is needed. Use train.precision=auto, which is float32 here."
+        )
+    return torch.bfloat16 if fast or name == "bf16" else None

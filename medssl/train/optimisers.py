@@ -56,11 +56,30 @@ def make(name: str, module: nn.Module, lr: float, weight_decay: float, groups: l
     if name == "adamw":
         return torch.optim.AdamW(groups, lr=lr, fused=True)
     if name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM)
+        on_gpu = any(p.is_cuda for group in groups for p in group["params"])  # fused, it obeys a flag on the device
+        return _with_momentum(torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, fused=on_gpu or None))
     from timm.optim.lars import Lars
 
     groups = [{**group, "always_adapt": all(p.ndim > 1 for p in group["params"])} for group in groups]
-    return Lars(groups, lr=lr, momentum=MOMENTUM, trust_coeff=0.001)  # pyright: ignore[reportArgumentType] - timm says int
+    lars = Lars(groups, lr=lr, momentum=MOMENTUM, trust_coeff=0.001)  # pyright: ignore[reportArgumentType] - timm says int
+    return _with_momentum(lars)
+
+
+def _with_momentum(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """On a GPU its momentum is there from the start, as zeros, which the first step makes the gradient. Else a first step that must not be
+    applied would leave whatever is in the memory, or NaN (`bad_steps.py`)."""
+    for p in (p for group in optimiser.param_groups for p in group["params"] if p.is_cuda):
+        optimiser.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimiser
+
+
+def restore(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load the state of a checkpoint. Whether the step is fused is the device's, not the checkpoint's."""
+    fused = [group.get("fused") for group in optimiser.param_groups]
+    optimiser.load_state_dict(state)
+    for group, here in zip(optimiser.param_groups, fused, strict=True):
+        if "fused" in group:
+            group["fused"] = here
 
 
 def lr_at(step: int, *, base: float, warmup: int, total: int) -> float:

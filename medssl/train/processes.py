@@ -130,6 +130,17 @@ def device_of_process(device: torch.device) -> torch.device:
     return torch.device("cuda", launch.gpu)
 
 
+def tell_idle_gpus(team: Team, device: torch.device) -> str:
+    """A note where one process has several GPUs, of which it uses one; "" elsewhere."""
+    visible = torch.cuda.device_count() if device.type == "cuda" and team.size == 1 else 1
+    if visible == 1:
+        return ""
+    return (
+        f"{visible} GPUs are visible, and this process uses one of them ({device}). To train on all of them: torchrun --nproc-per-node "
+        f"{visible} -m medssl pretrain ..."
+    )
+
+
 def _check_host_name(address: str) -> None:
     """Raises UserError for an unknown host name: torch would try to resolve the name for more than ten minutes, without a message."""
     try:

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+import tf32
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -29,6 +30,22 @@ def test_a_loaded_encoder_gives_the_same_features(saved):
         assert torch.equal(loaded(x), encoder.eval()(x))
         assert card["intended_use"] == "a test"
         assert not loaded.training
+
+
+def test_the_probe_of_an_encoder_on_a_gpu_of_tf32_is_that_of_the_cpu(saved, tmp_path):
+    """Else an encoder that was exported on a GPU might be refused on a CPU."""
+    _, encoder = saved
+    expected = artefact.probe_output(encoder, 1, 16)
+    tf32.on_gpu(encoder.train())
+    image = artefact.probe_image(1, 16)
+    with torch.no_grad():
+        rounded = encoder.eval()(image)[0]
+    assert 1e-5 < float((rounded - expected).abs().max() / expected.abs().max()) < 1e-2
+    assert torch.equal(artefact.probe_output(encoder.train(), 1, 16), expected)
+    assert encoder.training
+    assert tf32.is_on_gpu(encoder), "the training goes on where it was"
+    artefact.save(encoder, tmp_path, backbone=BACKBONE, channels=1, size=16, card={"intended_use": "a test"})
+    assert torch.equal(artefact.probe_output(artefact.load(tmp_path)[0], 1, 16), expected)
 
 
 def test_images_of_uint8_and_of_the_unit_range_are_the_same_to_the_encoder(saved):

@@ -85,3 +85,13 @@ def test_excluded_are_the_pairs_of_one_patient_and_the_likely_false_ones_where_e
     else:
         assert true_pairs(found) == expected
         assert not found.diagonal().any()
+
+
+def test_likely_false_negatives_are_chosen_in_float32_under_autocast():
+    z1, z2 = l2_normalize(torch.randn(256, 16, generator=torch.Generator().manual_seed(1))).chunk(2)
+    expected = likely_false_negatives(z1, z2, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(likely_false_negatives(z1, z2, 5), expected)
+    rounded = (z1.bfloat16() @ z2.bfloat16().T).float()
+    rounded = (rounded + rounded.T).fill_diagonal_(-torch.inf).topk(5, dim=1).indices
+    assert not torch.equal(torch.zeros_like(expected).scatter_(1, rounded, value=True), expected), "bfloat16 would choose others"

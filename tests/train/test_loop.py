@@ -8,6 +8,7 @@ from small import noise_batch, small_method
 from torch import nn
 
 from medssl.errors import UserError
+from medssl.train.bad_steps import Applied
 from medssl.train.loop import Plan, choose_device, choose_precision, fit
 from medssl.train.optimisers import make
 from medssl.types import Batch, Step
@@ -37,9 +38,9 @@ class Heard:
         self.losses: list[float] = []
         self.applied: list[bool] = []
 
-    def __call__(self, done: int, step: Step, lr: float, applied: bool) -> bool:
+    def __call__(self, done: int, step: Step, lr: float, applied: Applied) -> bool:
         self.losses.append(float(step.loss.detach()))
-        self.applied.append(applied)
+        self.applied.append(bool(applied))
         return False
 
 
@@ -134,6 +135,50 @@ def test_bfloat16_is_chosen_on_a_cpu_that_computes_in_it(amx, avx512_bf16, monke
     assert choose_precision("auto", CPU) == (torch.bfloat16 if amx or avx512_bf16 else None)
 
 
-def test_precision_elsewhere():
-    assert choose_precision("auto", torch.device("cuda")) == torch.bfloat16
+@pytest.mark.parametrize(("capability", "expected"), [((9, 0), torch.bfloat16), ((8, 0), torch.bfloat16), ((7, 5), None), ((7, 0), None)])
+def test_bfloat16_is_chosen_on_gpus_from_ampere_on_and_refused_on_older_ones(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    cuda = torch.device("cuda")
+    assert choose_precision("auto", cuda) == expected
+    if expected is None:
+        with pytest.raises(UserError, match=rf"compute capability is {capability[0]}\.{capability[1]}.*train\.precision=auto"):
+            choose_precision("bf16", cuda)
+    else:
+        assert choose_precision("bf16", cuda) == expected
+
+
+def test_fp32_is_float32_everywhere():
     assert choose_precision("fp32", torch.device("cuda")) is None
+    assert choose_precision("fp32", CPU) is None
+
+
+def test_a_gpu_that_is_not_there_is_refused_with_the_number_of_those_that_are_and_another_becomes_the_current_one(monkeypatch):
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    with pytest.raises(UserError, match=r"--device cuda:7: the number of GPUs that torch sees here is 2\. Use cuda:0 to cuda:1"):
+        choose_device("cuda:7")
+    assert choose_device("cuda") == torch.device("cuda")
+    assert current == []
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert current == [torch.device("cuda:1")]
+
+
+def test_a_training_computes_in_full_float32_and_leaves_the_settings_of_torch_as_they_were():
+    """Which arithmetic the forward and the backward pass of the loop have, with torch's own defaults before."""
+    seen = []
+
+    class Looks(Linear):
+        def forward(self, batch: Batch) -> Step:
+            seen.append((torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+            return super().forward(batch)
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        run(Looks(), [1.0])
+        assert seen == [(False, "highest")]
+        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,4 +1,4 @@
-"""Features of stored images: one pass of a frozen network, in float32, over the rows that are needed and no others."""
+"""Features of stored images: one pass of a frozen network, in float32 (not TF32), over the rows that are needed and no others."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medssl.errors import UserError
+from medssl.nn.precision import full_float32
 
 PIXELS_EDGE = 28
 
@@ -19,6 +20,7 @@ class Pixels(nn.Module):
         return functional.adaptive_avg_pool2d(images, edge).flatten(1)
 
 
+@full_float32()
 def extract(
     network: nn.Module,
     images: Shaped[np.ndarray, "n c h w"],

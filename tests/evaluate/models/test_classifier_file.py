@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tf32
 import torch
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
@@ -186,3 +187,15 @@ def test_where_no_classifier_is_the_path_is_named(tmp_path, name):
         (tmp_path / name).write_bytes(b"{}")
     with pytest.raises(UserError, match="No classifier at"):
         classifier_file.load(tmp_path / name)
+
+
+def test_the_probe_of_a_classifier_on_a_gpu_of_tf32_is_that_of_the_cpu(tmp_path):
+    statistics = ood.fit_statistics(extract(ood.FeaturesWithThumbnail(encoder()), IMAGES, ROWS, CPU), ROWS.astype(str))
+    probes = []
+    card = ClassifierCard.model_validate({**CARD, "kind": "multiclass", "classes": ("a", "b", "c"), "temperature": 1.0})
+    for classifier in (Classifier(encoder(), 3), tf32.on_gpu(Classifier(encoder(), 3))):
+        torch.nn.init.eye_(classifier.head.weight)
+        classifier_file.save(tmp_path, classifier, statistics, card)
+        assert tf32.is_on_gpu(classifier) == bool(probes)
+        probes.append(json.loads((tmp_path / classifier_file.CARD).read_text())["probe"])
+    assert probes[0] == probes[1]

@@ -17,6 +17,17 @@ class Mean(nn.Module):
         return images.mean(dim=(2, 3))
 
 
+def test_features_are_computed_in_float32_and_not_in_tf32() -> None:
+    class Looks(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            assert not torch.backends.cudnn.allow_tf32
+            return images.mean(dim=(2, 3))
+
+    assert torch.backends.cudnn.allow_tf32, "torch's default"
+    extract(Looks(), np.zeros((2, 1, 4, 4), np.uint8), np.arange(2), CPU)
+    assert torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize(("dtype", "full"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_rows_come_in_their_order_as_shares_of_the_full_range(dtype: type, full: int) -> None:
     images = (np.arange(5) * full // 4).astype(dtype).reshape(5, 1, 1, 1).repeat(4, 2).repeat(4, 3)
