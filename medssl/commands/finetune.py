@@ -20,7 +20,7 @@ from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.sources.medmnist import ordinal
-from medssl.data.split import parse_labels, seen_counts
+from medssl.data.split import parse_labels, seen_counts, unsearchable
 from medssl.data.tables.join import REMEDY
 from medssl.errors import Interrupted, UserError
 from medssl.evaluate import task as tasks
@@ -96,14 +96,14 @@ def finetune(
             for line in label_lines(count_labels(dataset.store.table)):
                 reporter.say(f"label     {line}")
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
-            leaks = _check_leaks(reporter, card, test, config, dataset.origin)
+            leaks = _check_leaks(reporter, card, test, config, dataset.origin, site := dataset.store.card["site"])
             # the report may leave this machine, so it has the last parts of paths only
             command = command_line(
                 "finetune", {**given, "encoder": encoder and origin.name, "data": data and readable(Path(data).name)}, sets
             )
             description = _describe(card, dataset, config, source.kind, command, leaks)
             start = load_start(origin, card, reporter.warn)
-            inits = load_initialisations(config, network, card, test, start, reporter.say)
+            inits = load_initialisations(config, network, card, test, start, reporter.say, site)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.column, "labels": config.finetune.labels}
         tags |= data_tags(config, dataset)
@@ -157,15 +157,14 @@ def _explain_stop(command: str) -> Iterator[None]:
         raise Interrupted(f"Stopped. The fitted classifiers are kept. Continue with: {command}", signal.SIGINT) from None
 
 
-def _check_leaks(reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin) -> LeakCheck | None:
+def _check_leaks(
+    reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin, site: str
+) -> LeakCheck | None:
     """How many test images were seen in pretraining; None where the card cannot tell. Raises UserError where there are some, unless
     `data.leaks` allows them."""
-    leaks = refuse_leak(card, test, allowed=config.data.leaks == "allow")
+    leaks = refuse_leak(card, test, site, allowed=config.data.leaks == "allow")
     if leaks is None:
-        reporter.warn(
-            "the encoder was exported without the hashes of its training images (medssl export --with-hashes): whether it has seen test "
-            "images cannot be told"
-        )
+        reporter.warn(f"{unsearchable(card, test, site)}: whether it has seen test images cannot be told")
     else:
         reporter.say(
             f"leaks     {leaks.leaked} of {leaks.images} test images, of {origin.people(leaks.patients)}, were seen in pretraining"
