@@ -36,6 +36,17 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     _sync(path.parent)
 
 
+@contextmanager
+def removed_on_error(path: Path) -> Iterator[None]:
+    """Deletes the file `path`, which the block writes, where the block fails: half a file takes space, or is taken for a whole one."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either complete or absent. Raises UserError if it cannot be written."""
     with atomic_file(path) as file:
@@ -49,7 +60,7 @@ def is_draft(path: Path) -> bool:
 
 def cannot_write(path: Path, error: OSError) -> str:
     """A sentence for the user: what could not be written, by which user, why, and for a full disk how much space is free."""
-    sentence = f"Cannot write {path} as user {os.getuid()}: {error.strerror}."
+    sentence = f"Cannot write {path} as user {os.getuid()}: {error.strerror or error}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         there = next(folder for folder in path.absolute().parents if folder.exists())
         sentence += f" {shutil.disk_usage(there).free / 1e6:.1f} MB are free there; make space."

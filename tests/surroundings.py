@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import resource
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,17 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
         yield folder
     finally:
         _run("umount", "--lazy", str(folder))
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Within the block this process writes no file of more than so many bytes: the rest of one fails as on a full disk (EFBIG)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def make_read_only(disk: Path) -> None:

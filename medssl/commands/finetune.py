@@ -18,18 +18,18 @@ from medssl.config import Config, merge, parse_overrides
 from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
-from medssl.data.split import parse_labels, seen_counts
-from medssl.data.tables.join import REMEDY
-from medssl.errors import Interrupted, UserError
+from medssl.data.split import parse_labels, seen_counts, unsearchable
+from medssl.errors import Interrupted
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import learnt_from_labels, refuse_leak, refuse_untestable
 from medssl.evaluate.results import Results
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
+from medssl.evaluate.stats import ends
 from medssl.evaluate.task import label_columns
 from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
 from medssl.finetuning.initialisations import load_initialisations, load_start, random_initialisation
-from medssl.finetuning.loading import load_and_configure
+from medssl.finetuning.loading import list_labelled, load_and_configure
 from medssl.finetuning.question import Question, ask
 from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
@@ -38,13 +38,13 @@ from medssl.report.run_files import FIGURES, REPORT
 from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, with_unseen_test
 from medssl.runs.models_to_track import models_to_track
 from medssl.runs.next_command import command_line, predict_after_finetune
-from medssl.runs.resolve_config import list_source, settings_of_result
+from medssl.runs.resolve_config import settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, START, describe_run, load_config, newest_encoder, open_run
 from medssl.runs.start import method_of
 from medssl.runs.to_label import name_unseen
 from medssl.tracking.tracker import Tracker
 from medssl.train.loop import choose_device, choose_precision
-from medssl.types import Reporter, Source
+from medssl.types import Reporter
 from medssl.views import executors
 
 
@@ -76,14 +76,14 @@ def finetune(
     own = {key: value for key, value in {"labels": labels, "mode": mode}.items() if value is not None}
     flags: dict[str, Any] = {"finetune": own, **({"seed": seed} if seed is not None else {}), **({"device": device} if device else {})}
     choice = [f"data.label={json.dumps(label)}"] if label is not None else []
-    network, card, config = load_and_configure(reporter, origin, data, merge(flags, parse_overrides([*sets, *choice])))
+    network, card, config = load_and_configure(reporter, origin, data, values := merge(flags, parse_overrides([*sets, *choice])))
     given = {"label": label, "labels": labels, "mode": mode, "encoder": origin, "data": data, "seed": seed, "device": device}
     fractions = parse_labels(config.finetune.labels)
-    source = _list_labelled_source(config, card)
+    source, config = list_labelled(reporter, config, card, is_chosen="label" in values.get("data", {}))
     name = config.finetune.labels.replace(",", "-")
     with open_run(out, "finetune", name, overwrite, reporter.warn, lambda folder: _may_continue(folder, config)) as folder:
         with describe_run(folder, config, "finetune"):
-            dataset = prepare_dataset(source, config, reporter, stratum=card["stratum"])
+            dataset = prepare_dataset(source, config, reporter, card)
             columns = label_columns(dataset.store.table, config.data.label)
             dataset = with_unseen_test(dataset, columns, config.data, card)
             if config.data.leaks != "allow":
@@ -93,14 +93,15 @@ def finetune(
             reporter.say(f"encoder   {origin}")
             question.report(reporter, dataset, source)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
-            leaks = _check_leaks(reporter, card, test, config, dataset.origin, "images" if question.volumes is None else "slices")
+            pictures, site = "images" if question.volumes is None else "slices", dataset.store.card["site"]
+            leaks = _check_leaks(reporter, card, test, config, dataset.origin, site, pictures)
             # the report may leave this machine, so it has the last parts of paths only
             command = command_line(
                 "finetune", {**given, "encoder": encoder and origin.name, "data": data and readable(Path(data).name)}, sets
             )
             description = _describe(card, dataset, config, source.kind, command, leaks)
             start = load_start(origin, card, reporter.warn)
-            inits = load_initialisations(config, network, card, test, start, reporter.say)
+            inits = load_initialisations(config, network, card, test, start, reporter.say, site)
             experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.task.column, "labels": config.finetune.labels}
         tags |= data_tags(config, dataset)
@@ -112,15 +113,6 @@ def finetune(
         reporter.say(f"next      {predict_after_finetune(folder, config, origin)}")
         shutil.rmtree(folder / CELLS, ignore_errors=True)  # all that they hold is in the results and the classifier by now
     return folder
-
-
-def _list_labelled_source(config: Config, card: dict[str, Any]) -> Source:
-    """The source, with the labels of its table. Raises UserError for a table that cannot be used: labels may be in it, and patients, who
-    must not be both in training and in the test."""
-    source = list_source(config.data, card["stratum"])
-    if source.table_error:
-        raise UserError(f"{source.table_error}\n{REMEDY}")
-    return source
 
 
 def _publish(reporter: Reporter, tracker: Tracker, folder: Path, config: Config, results: Results, device: torch.device) -> None:
@@ -155,16 +147,13 @@ def _explain_stop(command: str) -> Iterator[None]:
 
 
 def _check_leaks(
-    reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin, pictures: str = "images"
+    reporter: Reporter, card: dict[str, Any], test: pd.DataFrame, config: Config, origin: PatientOrigin, site: str, pictures: str
 ) -> LeakCheck | None:
     """How many test images were seen in pretraining; None where the card cannot tell. `pictures`: what they are called. Raises UserError
     where there are some, unless `data.leaks` allows them."""
-    leaks = refuse_leak(card, test, allowed=config.data.leaks == "allow")
+    leaks = refuse_leak(card, test, site, allowed=config.data.leaks == "allow")
     if leaks is None:
-        reporter.warn(
-            "the encoder was exported without the hashes of its training images (medssl export --with-hashes): whether it has seen test "
-            "images cannot be told"
-        )
+        reporter.warn(f"{unsearchable(card, test, site)}: whether it has seen test images cannot be told")
     else:
         reporter.say(
             f"leaks     {leaks.leaked} of {leaks.images} test {pictures}, of {origin.people(leaks.patients)}, were seen in pretraining"
@@ -273,6 +262,7 @@ def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     for row in document.summary:
         used, auroc = row.n_labels, row.auroc
         count = str(used.low) if used.low == used.high else f"{used.low}-{used.high}"
-        interval = f"{auroc.mean:.3f}" + ("" if warning else f" [{auroc.low:.3f}, {auroc.high:.3f}]")
+        found = None if warning else ends(auroc)
+        interval = f"{auroc.mean:.3f}" + (f" [{found[0]:.3f}, {found[1]:.3f}]" if found else "")
         draws = f"{row.draws} draw" + ("s" if row.draws > 1 else "")
         reporter.say(f"  {row.labels:>7}  {count:>9} labels  {row.mode:6}  {row.init:10}  AUROC {interval}  {draws}")

@@ -24,6 +24,7 @@ from medssl.evaluate.models import (
     loudest_slices,
     pool,
 )
+from medssl.evaluate.stats import ends
 from medssl.files import write_atomically
 from medssl.runs.new_images import Trained, check_output, new_data_settings, prepare_new_images, report_new_images
 from medssl.runs.resolve_config import list_source, warn_of_table
@@ -184,5 +185,6 @@ def _say_model(reporter: Reporter, origin: Path, card: ClassifierCard) -> None:
     reporter.say(f"model     {origin}: {', '.join(card.classes)}")
     labels = f"{training.n_labels} labels of {training.n_patients} patients ({training.labels})"
     reporter.say(f"          {training.mode}, trained on {labels}")
-    auroc = f"{test.auroc.mean:.3f} [{test.auroc.low:.3f}, {test.auroc.high:.3f}]"
+    found = ends(test.auroc)
+    auroc = f"{test.auroc.mean:.3f}" + (f" [{found[0]:.3f}, {found[1]:.3f}]" if found else "")
     reporter.say(f"          test AUROC {auroc} on {test.n_labels} {card.counted} of {test.n_patients} patients")

@@ -6,6 +6,7 @@ An encoder has one colour and marker in all charts; baselines are grey.
 from collections.abc import Sequence
 
 from medssl.compare.runs import Comparison
+from medssl.evaluate.stats import ends
 from medssl.report.figures import draw_scores, finish_label_axes
 from medssl.report.theme import figure_style, new_figure, to_svg
 
@@ -35,6 +36,6 @@ def auroc_limits(comparisons: Sequence[Comparison]) -> dict[str, tuple[float, fl
     """The range of AUROC of each data set. All charts of a data set share it, so the same height is the same score."""
     scores: dict[str, list[float]] = {}
     for comparison in comparisons:
-        ends = (end for curve in comparison.curves for row in curve.rows.values() for end in (row.auroc.low, row.auroc.high))
-        scores.setdefault(comparison.data, []).extend(ends)
+        shown = [row.auroc for curve in comparison.curves for row in curve.rows.values()]
+        scores.setdefault(comparison.data, []).extend(end for auroc in shown for end in (ends(auroc) or (auroc.mean,)))
     return {data: (min(found) - _MARGIN, max(found) + _MARGIN) for data, found in scores.items()}

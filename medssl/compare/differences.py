@@ -8,31 +8,28 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from medssl.evaluate.predictions import Group, Predictions
-from medssl.evaluate.stats.bootstrap import Resamples, interval
+from medssl.evaluate.stats.bootstrap import Resamples, resample_scores
 from medssl.evaluate.stats.delong import p_value
+from medssl.evaluate.stats.intervals import interval_or_none
 from medssl.evaluate.stats.metrics import Scores, auroc
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference in AUROC (`gain`) with its interval. `p_delong`: p-value of DeLong's test, None if the test is not defined."""
+    """A difference in AUROC (`gain`) with its interval. `p_delong`: p-value of DeLong's test, None if the test is not defined.
+    `low` and `high` are None where the runs were tested on one or two patients, or no resample has every class."""
 
     gain: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_delong: float | None
 
 
 def resampled_auroc(predictions: Predictions, group: Group, resamples: Resamples) -> Scores:
-    """The mean AUROC over the draws of a group, in every resample."""
-    draws = predictions.draws[group]
-    values: Float[np.ndarray, "d b"] = np.concatenate(
-        [np.stack([auroc(predictions.y, prob, w) for prob in draws]) for w in resamples.weights()], axis=1
-    )
-    return np.einsum("bd,db->b", resamples.draws(len(draws)), values)
+    """The mean AUROC over the draws of a group, in every resample; nan with one or two patients."""
+    return resample_scores(predictions.y, predictions.draws[group], resamples, {"auroc": auroc})["auroc"]
 
 
 def difference(ours: tuple[Predictions, Group, Scores], theirs: tuple[Predictions, Group, Scores], level: float) -> Difference:
@@ -45,4 +42,4 @@ def difference(ours: tuple[Predictions, Group, Scores], theirs: tuple[Prediction
     p = math.nan
     if draws[0].shape[1] == 2:
         p = p_value(a.y == 1, [prob[:, 1] for prob in draws], [prob[:, 1] for prob in others], a.patients)
-    return Difference(gain, *interval(values_a - values_b, level), None if math.isnan(p) else p)
+    return Difference(gain, **interval_or_none(values_a - values_b, level), p_delong=None if math.isnan(p) else p)

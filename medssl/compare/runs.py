@@ -131,7 +131,7 @@ class Ranking:
     @property
     def conclusive(self) -> bool:
         """Whether the highest is better than all others: the intervals of all differences exclude zero. Never after a leak."""
-        return not self.highest.run.leaked and all(difference.low > 0 for _, difference in self.differences)
+        return not self.highest.run.leaked and all(difference.low is not None and difference.low > 0 for _, difference in self.differences)
 
 
 @dataclass(frozen=True)

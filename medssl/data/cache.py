@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from medssl.errors import UserError
+from medssl.files import removed_on_error
 
 MAKESHIFT = Path(".medssl")
 _KEY_BYTES = 32
@@ -70,7 +71,7 @@ def _create(file: Path) -> None:
         handle = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
         return
-    with os.fdopen(handle, "wb") as key:
+    with removed_on_error(file), os.fdopen(handle, "wb") as key:
         key.write(secrets.token_bytes(_KEY_BYTES))
 
 

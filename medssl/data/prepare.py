@@ -37,6 +37,7 @@ from medssl.data.store import (
     read_chunk,
     records_to_try,
     rows_to_try,
+    with_pixel_keys,
     write_chunk,
     write_store,
 )
@@ -89,11 +90,11 @@ def prepare(
     is not installed, the disk has too little space, a folder cannot be written, or `out` holds anything but a store of the same source.
     """
     if source.kind == "store":
-        return _check_settings(Store.open(source.root), data)
+        return with_pixel_keys(_check_settings(Store.open(source.root), data), cache)
     plan = make_plan(source, data, cache, out)
     if not out:
         _remove_old_work(plan.path.parent)
-    return _state_patients(_find_or_make(plan, on_progress, retry, on_wait), source)
+    return with_pixel_keys(_state_patients(_find_or_make(plan, on_progress, retry, on_wait), source), cache)
 
 
 def _find_or_make(plan: Plan, on_progress: OnProgress, retry: bool, on_wait: Callable[[str], None]) -> Store:

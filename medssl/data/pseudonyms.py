@@ -26,6 +26,16 @@ def pseudonym(site: bytes, kind: str, value: str) -> str:
     return hmac.new(site, f"{kind}\0{value}".encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:32]
 
 
+def site_name(site: bytes) -> str:
+    """A hash by which the keys of two sites differ, 16 hex characters. The key cannot be found from it."""
+    return pseudonym(site, "site", "")[:16]
+
+
+def pixel_key(site: bytes, pixel_hash: str) -> str:
+    """The keyed hash of an image's pixels, 16 hex characters. Without the key nobody can test whether an image is in a list of them."""
+    return pseudonym(site, "pixels", pixel_hash)[:16]
+
+
 def pseudonymize(record: Record, site: bytes) -> Pseudonyms:
     """The record's hashes. Where the patient is unknown, the study is used as the patient, else the file (all frames of a file are one
     patient), or in an .npz or Parquet file the row.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl.data.split import Seen, class_shares, has_hashes
+from medssl.data.split import Seen, class_shares, unsearchable
 from medssl.errors import UserError
 from medssl.evaluate.schema import LeakCheck
 
@@ -18,12 +18,12 @@ def learnt_from_labels(card: Mapping[str, Any]) -> bool:
     return card.get("method", {}).get("uses_labels", False)
 
 
-def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool = False) -> LeakCheck | None:
+def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, site: str = "", allowed: bool = False) -> LeakCheck | None:
     """Refuse to test an encoder on what it was pretrained on; returns how many patients and images were compared, and how many images
-    leaked: 0, unless leaks are `allowed`. None where the card does not say all that pretraining saw.
+    leaked: 0, unless leaks are `allowed`. None where the card cannot say all that pretraining saw (`unsearchable`).
 
-    `card["pretraining"]` lists the first 16 hex letters of the patient keys and pixel hashes that pretraining saw. Raises UserError with
-    the number of test images found among them.
+    `site`: the name of the key with which the store of the table was made. Raises UserError with the number of test images found among
+    those that pretraining saw.
     """
     seen, patients = Seen.by(card, test_table), test_table["patient"].to_numpy(str)
     leaked = int(seen.rows.sum())
@@ -40,7 +40,9 @@ def refuse_leak(card: Mapping[str, Any], test_table: pd.DataFrame, allowed: bool
             f"{leaked} of {len(test_table)} test images were seen in pretraining{labels}: {len(set(patients[seen.patient]))} patients "
             f"are the same, {int(seen.pixels.sum())} images have the same pixels. The score would be too good. {free} Or {_ALLOW}."
         )
-    return LeakCheck(patients=len(set(patients)), images=len(test_table), leaked=leaked) if has_hashes(card) else None
+    if unsearchable(card, test_table, site):
+        return None
+    return LeakCheck(patients=len(set(patients)), images=len(test_table), leaked=leaked)
 
 
 def refuse_untestable(

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import UserError
-from medssl.evaluate.schema import PREDICTIONS, ResultsDocument, TaskFacts
+from medssl.evaluate.schema import PREDICTIONS, PairedRow, ResultsDocument, Score, TaskFacts
+from medssl.evaluate.stats import ends
 from medssl.evaluate.stats.metrics import METRICS, Prob, score
 
 Group = tuple[str, str, str]  # the fraction's name, mode, init
@@ -75,15 +76,20 @@ def _contradiction(document: ResultsDocument, y: np.ndarray, found: Mapping[Grou
         scores = [score(y, prob, metrics) for prob in found.get(group, ())]
         for name, value in stated.items():
             means[group, name] = float(np.mean([one[name] for one in scores])) if scores else math.nan
-            if not (abs(means[group, name] - value.mean) < _ROUNDING and value.low <= value.high):
+            if not (abs(means[group, name] - value.mean) < _ROUNDING and _in_order(value)):
                 return f"{name} of {row.init} at {row.labels}"
     for row in document.paired:
         ours = [group for group, _ in means if group[:2] == (row.labels, row.mode) and group[2] == document.summary[0].init]
         theirs = [group for group, _ in means if (group[0], group[2]) == (row.labels, row.versus)]  # raw pixels have a mode of their own
         gain = means[ours[0], "auroc"] - means[theirs[0], "auroc"] if ours and theirs else math.nan
-        if not (abs(gain - row.auroc_gain) < _ROUNDING and row.low <= row.high):
+        if not (abs(gain - row.auroc_gain) < _ROUNDING and _in_order(row)):
             return f"the gain over {row.versus} at {row.labels}"
     return ""
+
+
+def _in_order(interval: Score | PairedRow) -> bool:
+    found = ends(interval)
+    return found is None or found[0] <= found[1]
 
 
 def _truth(columns: pd.DataFrame, task: TaskFacts) -> np.ndarray:

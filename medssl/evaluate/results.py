@@ -36,7 +36,7 @@ from medssl.evaluate.schema import (
     SummaryRow,
     TaskFacts,
 )
-from medssl.evaluate.stats import Resamples, Scores, apply_temperature, auroc, interval, p_value
+from medssl.evaluate.stats import Resamples, Scores, apply_temperature, auroc, ends, interval_or_none, p_value
 from medssl.evaluate.stats.bootstrap import resample_scores
 from medssl.evaluate.stats.metrics import METRICS, Metric, auprc, ece, quadratic_kappa, score
 from medssl.evaluate.stats.subgroups import groups_of, subgroups
@@ -73,7 +73,9 @@ class Results:
         for row in self.document.summary:
             for name in metrics_of(self.document.task.kind):
                 score, key = row.score(name), f"{row.mode}.{row.labels}.{row.init}.{name}"
-                flat |= {key: score.mean, f"{key}_low": score.low, f"{key}_high": score.high}
+                flat[key] = score.mean
+                if found := ends(score):
+                    flat[f"{key}_low"], flat[f"{key}_high"] = found
         for row in self.document.paired:
             flat[f"{row.mode}.{row.labels}.gain_over_{row.versus}"] = row.auroc_gain
         return flat
@@ -212,8 +214,7 @@ def _per_class(task: Task, cells: Sequence[Cell], resamples: Resamples) -> Itera
 
 
 def _with_interval(mean: float, values: Scores) -> Score:
-    low, high = interval(values, LEVEL)
-    return Score(mean=mean, low=low, high=high)
+    return Score(mean=mean, **interval_or_none(values, LEVEL))
 
 
 def _paired(task: Task, groups: Mapping[Group, Sequence[Cell]], means: Means, values: Values) -> Iterator[PairedRow]:
@@ -227,7 +228,7 @@ def _paired(task: Task, groups: Mapping[Group, Sequence[Cell]], means: Means, va
 
 def _labels_saved(means: Means, values: Values) -> LabelsSaved | None:
     """Whether the first initialisation with fewer labels is not inferior to the random one with all labels, as `LabelsSaved` says. None
-    without a random initialisation at all labels or without a smaller fraction."""
+    without a random initialisation at all labels, without a smaller fraction, or without intervals."""
     *_, mode, first = next(iter(means))
     full = next((group for group in means if group[0] == 1 and group[2:] == (mode, "random")), None)
     ours = [group for group in means if group[3] == first]
@@ -235,17 +236,20 @@ def _labels_saved(means: Means, values: Values) -> LabelsSaved | None:
         return None
     gains = tuple(_gain(group, full, means, values) for group in ours)
     reference = _with_interval(means[full]["auroc"], values[full]["auroc"])
+    if reference.low is None:
+        return None
     at_chance = reference.low <= CHANCE
-    reached = None if at_chance else next((gain.labels for gain in gains if gain.low >= -MARGIN), None)
+    reached = None if at_chance else next((gain.labels for gain in gains if gain.low is not None and gain.low >= -MARGIN), None)
     return LabelsSaved(
         versus="random", at=full[1], mode=mode, auroc=reference, margin=MARGIN, at_chance=at_chance, reached=reached, by_fraction=gains
     )
 
 
 def _gain(ours: Group, theirs: Group, means: Means, values: Values) -> Gain:
-    low, high = interval(values[ours]["auroc"] - values[theirs]["auroc"], LEVEL)
     gain = means[ours]["auroc"] - means[theirs]["auroc"]
-    return Gain(fraction=ours[0], labels=ours[1], auroc_gain=gain, low=low, high=high)
+    return Gain(
+        fraction=ours[0], labels=ours[1], auroc_gain=gain, **interval_or_none(values[ours]["auroc"] - values[theirs]["auroc"], LEVEL)
+    )
 
 
 def _p(task: Task, ours: Sequence[Cell], theirs: Sequence[Cell]) -> float | None:

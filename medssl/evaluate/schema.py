@@ -27,11 +27,11 @@ class _Facts(BaseModel):
 
 
 class Score(_Part):
-    """A mean over the draws with the ends of its interval."""
+    """A mean over the draws with the ends of its interval; null where there is none (`intervals`)."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Range(_Part):
@@ -127,8 +127,8 @@ class Gain(_Part):
     fraction: float
     labels: str
     auroc_gain: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class PairedRow(_Part):
@@ -139,8 +139,8 @@ class PairedRow(_Part):
     mode: str
     versus: str
     auroc_gain: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_delong: float | None
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from medssl.config import Config
+from medssl.data.split import unsearchable
 from medssl.data.store import changed_setting
 from medssl.encoder import artefact
 from medssl.errors import UserError
@@ -28,9 +29,11 @@ def load_initialisations(
     test: pd.DataFrame,
     start: Encoder | None = None,
     say: Callable[[str], None] = lambda _: None,
+    site: str = "",
 ) -> dict[str, Encoder]:
     """{name: encoder}, the one in question first; then the weights that its pretraining started from, where it has a `start`; then those of
-    `finetune.versus` by the name of their folder or file. `say`: is told what was found in files of other programs.
+    `finetune.versus` by the name of their folder or file. `say`: is told what was found in files of other programs, and which encoder
+    cannot be searched for `test` images. `site`: the name of the key with which the store of the test images was made.
 
     Raises UserError where another encoder expects other images, was pretrained on the `test` images, or is none.
     """
@@ -40,7 +43,7 @@ def load_initialisations(
         name = path.name if path.is_dir() or path.name != artefact.WEIGHTS else path.parent.name
         if name in found or name in _TAKEN:
             raise UserError(f"finetune.versus: {text}: there is another start of the name {name!r}. Rename the folder or the file.")
-        found[name] = _other(path, config, card, test, say)
+        found[name] = _other(path, config, card, test, say, site)
     return found
 
 
@@ -76,11 +79,12 @@ def load_start(origin: Path, card: Mapping[str, Any], warn: Callable[[str], None
     return artefact.load(folder)[0]
 
 
-def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame, say: Callable[[str], None]) -> Encoder:
+def _other(path: Path, config: Config, card: Mapping[str, Any], test: pd.DataFrame, say: Callable[[str], None], site: str) -> Encoder:
     if artefact.is_artefact(path):
         encoder, its = artefact.load(path)
         check_same_preparation(its, config, f"the encoder {path.name}")
-        refuse_leak(its, test, allowed=config.data.leaks == "allow")
+        if refuse_leak(its, test, site, allowed=config.data.leaks == "allow") is None:
+            say(f"versus    {path.name}: {unsearchable(its, test, site)}: whether it has seen test images cannot be told")
         return encoder
     from medssl.encoder.foreign import load_foreign  # seconds, and it needs a folder for temporary files
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medssl.evaluate import ResultsDocument, Score, SubgroupRow, SummaryRow, headline_fraction
+from medssl.evaluate.stats import ends
 from medssl.report.formatting import format_score, label_amounts, series_name, short_amount
 from medssl.report.theme import (
     INK,
@@ -196,5 +197,6 @@ def n_labels(row: SummaryRow) -> float:
 
 
 def interval_lengths(scores: Sequence[Score]) -> list[list[float]]:
-    """The length of the interval below and above each mean, not below 0: the mean may lie outside a percentile interval."""
-    return [[max(0.0, s.mean - s.low) for s in scores], [max(0.0, s.high - s.mean) for s in scores]]
+    """The length of the interval below and above each mean, not below 0: the mean may lie outside a percentile interval. 0 without one."""
+    drawn = [(s.mean, *(ends(s) or (s.mean, s.mean))) for s in scores]
+    return [[max(0.0, mean - low) for mean, low, _ in drawn], [max(0.0, high - mean) for mean, _, high in drawn]]

@@ -27,13 +27,13 @@ def format_difference(value: float) -> str:
 
 
 def format_interval(score: Score) -> str:
-    """The interval of a score."""
-    return f"{format_score(score.low)} to {format_score(score.high)}"
+    """The interval of a score; a dash where there is none."""
+    return "–" if score.low is None or score.high is None else f"{format_score(score.low)} to {format_score(score.high)}"
 
 
-def format_difference_interval(low: float, high: float) -> str:
-    """The interval of a difference."""
-    return f"{format_difference(low)} to {format_difference(high)}"
+def format_difference_interval(low: float | None, high: float | None) -> str:
+    """The interval of a difference; a dash where there is none."""
+    return "–" if low is None or high is None else f"{format_difference(low)} to {format_difference(high)}"
 
 
 def format_p(p: float | None) -> str:

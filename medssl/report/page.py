@@ -146,7 +146,8 @@ def _sentences(document: ResultsDocument, headline: str) -> list[str]:
     draws = max((row.draws for row in summary if row.fraction < 1), default=1)  # all labels are drawn in one way
     repeated = f", in up to {draws} draws of {document.data.origin.units}," if draws > 1 else ""
     tested = document.data.origin.count(task.test.n_labels, task.test.n_patients, task.counted)
-    interval = "" if document.interval.warning else f" ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
+    untold = document.interval.warning or main.auroc.low is None
+    interval = "" if untold else f" ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
     score = f"{format_score(main.auroc.mean)}{interval}"
     return [
         _pretraining_sentence(document.encoder),
@@ -199,7 +200,7 @@ def _difference_from(document: ResultsDocument, main: SummaryRow, init: str, nam
     if row is None:
         return ""
     size = f"{format_score(abs(row.auroc_gain))} {'more' if row.auroc_gain >= 0 else 'less'}"
-    if document.interval.warning:
+    if document.interval.warning or row.low is None or row.high is None:
         return f", {size} than {name}"
     verdict = "does not include zero" if row.low > 0 or row.high < 0 else "includes zero, so it may be chance"
     interval = format_difference_interval(row.low, row.high)

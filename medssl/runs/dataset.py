@@ -15,7 +15,7 @@ from medssl.data.cache import cache_folder
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
-from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves
+from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves, unsearchable
 from medssl.data.store import Store, damage_sentence
 from medssl.data.volumes import Volumes
 from medssl.data.workers import end_workers
@@ -73,29 +73,38 @@ class PreparedDataset:
 
 
 def prepare_dataset(
-    source: Source, config: Config, reporter: Reporter, stratum: str | None = None, *, retry: bool = True
+    source: Source, config: Config, reporter: Reporter, card: Mapping[str, Any] | None = None, *, retry: bool = True
 ) -> PreparedDataset:
-    """The store of a source, built or reused, split by patients. `stratum`: the label column that an earlier run stratified by. `retry`:
-    whether images are tried again that could not be read at an earlier time; a run that goes on needs the same images as before.
+    """The store of a source, built or reused, split by patients. `card`: of the encoder whose split is repeated where it was pretrained on
+    this data. `retry`: whether images are tried again that could not be read at an earlier time; a run that goes on needs the same images
+    as before.
 
     Raises UserError if the split that comes with the data leaks and `data.leaks` does not say what to do.
     """
     progress = lambda done, total: reporter.progress("prepare", done, total)  # noqa: E731
     store = prepare(source, config.data, cache_folder(), progress, retry=retry, on_wait=reporter.say)
     end_workers()  # each worker process uses about 150 MB, and a training takes days
-    return split_dataset(store, config.data, stratum)
+    return split_dataset(store, config.data, card)
 
 
-def split_dataset(store: Store, data: Data, stratum: str | None = None) -> PreparedDataset:
-    """The store, split by patients. `stratum`: as in `prepare_dataset`, and errors as there; where this data has no such column, the split
-    is made as if there had been no earlier run."""
-    columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
-    if stratum is None or (stratum and stratum not in columns):
-        several = data.label and data.label not in columns  # a list of columns: none to stratify by
-        stratum = "" if several and "," in data.label else data.label or (columns[0] if len(columns) == 1 else "")
+def split_dataset(store: Store, data: Data, card: Mapping[str, Any] | None = None) -> PreparedDataset:
+    """The store, split by patients. `card`: as in `prepare_dataset`, and errors as there."""
+    stratum = _stratum(store, data, card)
     found = find_split(store, stratum, data, cache_folder())
     dataset = PreparedDataset(store, found.roles, found.holdout, stratum, found.leaks)
     return _with_cautions(dataset, [stratum] if stratum else [], data)
+
+
+def _stratum(store: Store, data: Data, card: Mapping[str, Any] | None) -> str:
+    """The label column to split by. That of the encoder's pretraining counts where this data has it, as the same split has the same test
+    patients; but on data that the encoder has surely not seen, the column of `data.label` counts."""
+    columns = [str(name).removeprefix("label:") for name in store.table.columns if str(name).startswith("label:")]
+    several = data.label and data.label not in columns  # a list of columns: none to stratify by
+    own = "" if several and "," in data.label else data.label or (columns[0] if len(columns) == 1 else "")
+    if card is None or card["stratum"] not in ("", *columns):
+        return own
+    unseen = not unsearchable(card, store.table, store.card["site"]) and not Seen.by(card, store.table).rows.any()
+    return own if data.label and card["stratum"] and unseen else card["stratum"]
 
 
 def with_unseen_test(dataset: PreparedDataset, columns: Sequence[str], data: Data, card: Mapping[str, Any]) -> PreparedDataset:

@@ -10,7 +10,7 @@ import torch
 
 from medssl import __version__, methods
 from medssl.config import Config
-from medssl.data.split import HASH_LETTERS, seen_counts
+from medssl.data.split import list_seen, seen_counts
 from medssl.data.store import contract
 from medssl.data.volume_slices import store_has_slices
 from medssl.encoder import artefact, model_card
@@ -52,10 +52,7 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
         },
         "stratum": dataset.stratum,
         "leaks": {"policy": config.data.leaks, **dataset.leaks.counts()},
-        "pretraining": {
-            "patients": sorted({key[:HASH_LETTERS] for key in table["patient"]}),
-            "pixels": sorted({key[:HASH_LETTERS] for key in table["pixel_hash"]}),
-        },
+        "pretraining": list_seen(table, dataset.store.card["site"]),
         "advised_labels": advised_labels(config, dataset),
         "config": without_path(config),
         "facts": {key: value for key, value in facts.items() if value == value},

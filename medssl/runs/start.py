@@ -13,7 +13,7 @@ import torch
 
 from medssl import __version__
 from medssl.config import Config
-from medssl.data.split import join_seen, seen_counts
+from medssl.data.split import count_seen, join_seen, seen_counts
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.runs.run_dir import START
@@ -98,7 +98,7 @@ def continued(card: Mapping[str, Any], start: Mapping[str, Any] | None) -> dict[
         return dict(card)
     own, earlier = card["pretraining"], start["pretraining"]
     method, both = card["method"], {name: join_seen(own[name], earlier[name]) for name in own}
-    before = {name: count - len(own[name]) for name, count in seen_counts({"pretraining": both}).items()}
+    before = {name: count - count_seen(own[name]) for name, count in seen_counts({"pretraining": both}).items()}
     return {
         **card,
         "method": {**method, "uses_labels": method["uses_labels"] or start["method"].get("uses_labels", False)},

@@ -42,7 +42,7 @@ def test_a_fine_tuning_finds_leaks_by_the_filter_of_an_exported_encoder(pretrain
     folder = str(run)
     export(reporter(), encoder=folder, name="medssl", out=tmp_path / "with", with_hashes=True)
     export(reporter(), encoder=folder, name="medssl", out=tmp_path / "without")
-    seen = set(json.loads((run / "card.json").read_text())["pretraining"]["patients"])
+    seen = set(json.loads((run / "card.json").read_text())["pretraining"]["patients"]["hashes"])
     assert not [key for key in seen if key in (tmp_path / "with" / artefact.CARD).read_text()]
     options = {"labels": "all", "sets": [item for item in small if item.startswith("finetune")] + ["tracking.mlflow=false"]}
 

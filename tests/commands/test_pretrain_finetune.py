@@ -63,7 +63,7 @@ def test_patients_are_disjoint_and_counted(runs, pictures):
     assert results["task"]["pool"] == {"n_labels": 48, "n_patients": 24}
     assert [c["name"] for c in results["task"]["classes"]] == ["normal", "sick"]
     card = json.loads((runs[0] / "pretrain" / "card.json").read_text())
-    assert len(card["pretraining"]["patients"]) == 22, "24 training patients without the two that the monitor holds out"
+    assert len(card["pretraining"]["patients"]["hashes"]) == 22, "24 training patients without the two that the monitor holds out"
     assert str(pictures) not in json.dumps(card)
 
 
@@ -171,7 +171,7 @@ def test_the_encoder_file_holds_the_network_its_standardisation_and_nothing_else
         assert not file.metadata()
     card = json.loads((runs[0] / "pretrain" / "card.json").read_text())
     assert card["config"]["data"]["path"] == ""
-    assert {len(key) for kind in ("patients", "pixels") for key in card["pretraining"][kind]} == {16}
+    assert {len(key) for kind in ("patients", "pixels") for key in card["pretraining"][kind]["hashes"]} == {16}
 
 
 def test_the_weights_on_disk_are_those_of_the_card(runs):
@@ -191,7 +191,7 @@ def test_the_report_opens_offline(runs):
 def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_is_said(reporter, before, now, warned):
     card = {"data": {"patients": {"unknown": before}}, "pretraining": {"patients": [], "pixels": []}}
     said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
-    command._check_leaks(said, card, test, Config(), PatientOrigin(unknown=now))
+    command._check_leaks(said, card, test, Config(), PatientOrigin(unknown=now), "")
     assert any("pretrained without knowing patients" in text for text in said.warned) == warned
     assert ("unknown patients" in said.said[0]) == bool(now)
 
@@ -200,5 +200,5 @@ def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_
 def test_a_fine_tuning_warns_where_its_encoder_was_pretrained_with_labels_and_only_there(reporter, labels):
     card = {"method": {"uses_labels": labels}, "pretraining": {"patients": [], "pixels": []}}
     said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
-    assert command._check_leaks(said, card, test, Config(), PatientOrigin()) == LeakCheck(patients=1, images=1, leaked=0)
+    assert command._check_leaks(said, card, test, Config(), PatientOrigin(), "") == LeakCheck(patients=1, images=1, leaked=0)
     assert [text for text in said.warned if "pretrained with the labels" in text] == said.warned and len(said.warned) == labels

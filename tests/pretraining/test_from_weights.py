@@ -198,7 +198,7 @@ def test_an_encoder_of_medssl_goes_on_with_other_images_and_knows_whom_it_has_se
     said = reporter()
     folder = pretrain(said, data=str(pictures), init=earlier, out=tmp_path / "again", sets=sets)
     old, new = (json.loads((run / "card.json").read_text()) for run in (earlier, folder))
-    assert set(old["pretraining"]["patients"]) < set(new["pretraining"]["patients"]), "those of both"
+    assert set(old["pretraining"]["patients"]["hashes"]) < set(new["pretraining"]["patients"]["hashes"]), "those of both"
     assert new["start"]["seen_before"]["patients"] > 0
     start, _ = artefact.load(folder / "start")
     ours, _ = artefact.load(earlier)

@@ -54,7 +54,7 @@ def test_a_finished_run_goes_on_to_more_steps_with_the_learning_rate_of_the_long
 @pytest.mark.slow
 def test_epochs_say_the_new_length_by_the_number_of_images(finished, reporter):
     config = read_yaml(finished / "config.yaml")
-    images = json.loads((finished / "card.json").read_text())["pretraining"]["pixels"]
+    images = json.loads((finished / "card.json").read_text())["pretraining"]["pixels"]["hashes"]
     pretrain(reporter(), resume=finished, sets=["train.epochs=9", "tracking.mlflow=false"])
     assert checkpoint.load(finished)[0]["step"] == 9 * (len(images) // config["train"]["batch_size"])
 

@@ -14,8 +14,8 @@ from medssl.runs.resolve_config import list_source
 
 BACKBONE = {"name": "timm", "model": "resnet18", "stem": "small", "arguments": {"channels": [8, 8, 16, 16]}}
 FAULTS = {
-    "half of the pixel hashes": ("runs/model_cards.py", 'for key in table["pixel_hash"]}', 'for key in table["pixel_hash"][::2]}'),
-    "half of the patients": ("runs/model_cards.py", 'for key in table["patient"]}', 'for key in table["patient"][: len(table) // 2]}'),
+    "half of the pixel hashes": ("data/split/seen.py", '_listed(table, "pixel_key")', '_listed(table[::2], "pixel_key")'),
+    "half of the patients": ("data/split/seen.py", '_listed(table, "patient")', '_listed(table[: len(table) // 2], "patient")'),
 }
 
 
@@ -26,9 +26,10 @@ def test_every_image_and_every_patient_of_pretraining_alone_is_found_by_the_leak
     export_encoder(tmp_path, config, found, encoder, {})
     _, card = artefact.load(tmp_path)
     seen = found.store.table.iloc[found.pretraining]
-    for own, other, listed in (("pixel_hash", "patient", "pixels"), ("patient", "pixel_hash", "patients")):
+    for own, other, listed in (("pixel_key", "patient", "pixels"), ("patient", "pixel_key", "patients")):
         of_another = seen.assign(**{other: "0" * 32})
         for row in np.arange(len(seen)):
             with pytest.raises(UserError, match=r"1 of 1 test images were seen in pretraining"):
                 refuse_leak(card, of_another.iloc[[row]])
-        assert len(set(seen[own])) == len(card["pretraining"][listed])
+        assert len(set(seen[own])) == len(card["pretraining"][listed]["hashes"])
+    assert not [key for key in seen["pixel_hash"] if key[:16] in (tmp_path / "card.json").read_text()], "a hash without a key is a proof"

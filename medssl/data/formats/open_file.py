@@ -21,6 +21,15 @@ def open_regular_file(path: Path) -> BinaryIO:
         raise ReadError(f"unreadable: {error.strerror}") from error
 
 
+def size_and_time(path: Path) -> tuple[int, int] | None:
+    """By which a file is known again: its bytes, and when it was changed, in ns. None where it is not there: opening it says why."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 def raise_if_of_the_machine(error: Exception) -> None:
     """Raises ReadError unreadable or too_much_memory for an error of the drive or the memory, which says nothing about the file's bytes and
     may be gone at the next try. A wrong position (EINVAL) comes from the file's bytes, and so do the OSErrors that decoders raise, which

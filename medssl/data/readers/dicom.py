@@ -22,7 +22,7 @@ from medssl.config import Limits, PluginConfig, Window
 from medssl.data.dicom import codestream, decoders, functional_groups, intensity
 from medssl.data.dicom.decoders import Pixels
 from medssl.data.dicom.inflate import inflate
-from medssl.data.formats import LastOpened, open_regular_file, raise_if_of_the_machine
+from medssl.data.formats import LastOpened, open_regular_file, raise_if_of_the_machine, size_and_time
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
@@ -88,7 +88,7 @@ class Reader:
             return self._decode(path, index)[1]
 
     def _decode(self, path: Path, index: int) -> tuple[_File, np.ndarray, str]:
-        file = self._files.get((path, _size_and_time(path)), lambda stack: _open(path, stack, self._config.limits))
+        file = self._files.get((path, size_and_time(path)), lambda stack: _open(path, stack, self._config.limits))
         with _raise_as("bad_header", "an element that describes the pixels is missing or malformed"):
             _check_frame(file, index)
         with _raise_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
@@ -129,14 +129,6 @@ def _raise_as(reason: str, sentence: str) -> Iterator[None]:
     except Exception as error:
         raise_if_of_the_machine(error)
         raise ReadError(f"{reason}: {sentence} ({type(error).__name__})") from error
-
-
-def _size_and_time(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None  # opening the file will state the reason
-    return found.st_size, found.st_mtime_ns
 
 
 def _open(path: Path, stack: ExitStack, limits: Limits) -> _File:

@@ -7,8 +7,9 @@ The format is found by a file's content, and other formats are not opened. The s
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from pydantic import Field
 from medssl.config import Limits, PluginConfig
 from medssl.data import damage
 from medssl.data.formats import (
+    LastOpened,
     channels_first,
     contiguous_planes,
     open_regular_file,
@@ -26,6 +28,8 @@ from medssl.data.formats import (
     raise_if_of_the_machine,
     raster_files,
     sixteen_bit,
+    size_and_time,
+    tiff_pages,
 )
 from medssl.data.intensity import by_percentile, scale_used_bits, used_bits
 from medssl.errors import ReadError
@@ -38,6 +42,24 @@ class Config(PluginConfig):
     limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """An open picture file. `stack`: of a TIFF whose planes lie one after another."""
+
+    file: BinaryIO
+    picture: Image.Image
+    stack: contiguous_planes.Stack | None
+
+    @cached_property
+    def positions(self) -> list[int]:
+        """Of the directories of a TIFF, in bytes."""
+        return tiff_pages.page_positions(self.file) if self.picture.format == "TIFF" else []
+
+    @property
+    def has_pages(self) -> bool:
+        return getattr(self.picture, "is_animated", False)
+
+
 class Reader:
     """Reads one page of a picture file."""
 
@@ -46,6 +68,7 @@ class Reader:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._limits = config.limits
+        self._files = LastOpened[_Opened]()  # Pillow walks from page to page: a file that was opened anew would be walked from its start
 
     def read(self, path: Path, index: int = 0) -> Decoded:
         """Page `index` of a file: a page of a TIFF, a plane of a stack, a frame of a GIF or WebP; 0 for others.
@@ -53,32 +76,34 @@ class Reader:
         Raises ReadError: not_a_file, unreadable, empty, not_an_image, too_many_pixels, too_much_memory, no_such_page, truncated,
         short_data, undecodable, more_bits, and for float pictures non_finite and constant.
         """
-        with open_regular_file(path) as file:
-            return self.read_stream(file, index)
+        keep = False
+        try:
+            with _faults_as_read_errors():
+                key = path, size_and_time(path)
+                opened = self._files.get(key, lambda stack: _open(stack.enter_context(open_regular_file(path)), stack))
+                decoded = self._read(opened, index)
+            keep = opened.has_pages
+            return decoded
+        finally:
+            if not keep:
+                self._files.drop()
 
     def read_stream(self, file: BinaryIO, index: int = 0) -> Decoded:
         """The same of an open file."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged EXIF, and odd TIFF tags
-            try:
-                with _without_size_limit(), Image.open(file, formats=raster_files.FORMATS) as picture:
-                    if picture.format == "TIFF" and (stack := contiguous_planes.find_stack(file)):
-                        return self._read_plane(file, stack, index)
-                    self._check(picture, index)
-                    picture.load()
-                    png.check_length(picture, file)
-                    if sixteen_bit.has_16_bit_colours(picture, file):
-                        return self._scale_16_bit(channels_first(sixteen_bit.read_colours(picture, file, index)))
-                    decoded = self._decode(ImageOps.exif_transpose(picture))
-                    return replace(decoded, suspect=_sign_of_damage(picture, file))
-            except UnidentifiedImageError as error:
-                raise ReadError(f"not_an_image: none of {', '.join(raster_files.FORMATS)}") from error
-            except ReadError:
-                raise
-            except Exception as error:  # a damaged file makes Pillow's plugins raise any exception
-                raise_if_of_the_machine(error)
-                reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
-                raise ReadError(f"{reason}: the picture's data is damaged ({type(error).__name__})") from error
+        with _faults_as_read_errors(), ExitStack() as stack:
+            return self._read(_open(file, stack), index)
+
+    def _read(self, opened: _Opened, index: int) -> Decoded:
+        file, picture = opened.file, opened.picture
+        if opened.stack:
+            return self._read_plane(file, opened.stack, index)
+        self._check(picture, index)
+        picture.load()
+        png.check_length(picture, file)
+        if sixteen_bit.has_16_bit_colours(picture, file):
+            return self._scale_16_bit(channels_first(sixteen_bit.read_colours(picture, file, opened.positions[index] if index else None)))
+        decoded = self._decode(ImageOps.exif_transpose(picture))
+        return replace(decoded, suspect=_sign_of_damage(picture, file))
 
     def _check(self, picture: Image.Image, index: int) -> None:
         try:
@@ -135,6 +160,29 @@ def build(config: Config) -> Reader:
 def recognises(head: bytes) -> bool:
     """Whether a file that starts with these bytes is a picture that this reader reads."""
     return raster_files.is_raster(head)
+
+
+def _open(file: BinaryIO, stack: ExitStack) -> _Opened:
+    picture = stack.enter_context(Image.open(file, formats=raster_files.FORMATS))
+    return _Opened(file, picture, contiguous_planes.find_stack(file) if picture.format == "TIFF" else None)
+
+
+@contextmanager
+def _faults_as_read_errors() -> Iterator[None]:
+    """Within the block, what Pillow raises becomes a ReadError, and its warnings of damaged EXIF and odd TIFF tags are silent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with _without_size_limit():
+                yield
+        except UnidentifiedImageError as error:
+            raise ReadError(f"not_an_image: none of {', '.join(raster_files.FORMATS)}") from error
+        except ReadError:
+            raise
+        except Exception as error:  # a damaged file makes Pillow's plugins raise any exception
+            raise_if_of_the_machine(error)
+            reason = "truncated" if "truncated" in str(error).lower() else "undecodable"
+            raise ReadError(f"{reason}: the picture's data is damaged ({type(error).__name__})") from error
 
 
 @contextmanager

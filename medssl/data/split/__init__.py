@@ -5,11 +5,10 @@ from medssl.data.split.cached import Split, find_split, find_unseen_split
 from medssl.data.split.label_fractions import LabelFraction, canonical_labels, draw_by_class, parse_labels
 from medssl.data.split.leaks import Leaks, find_leaks
 from medssl.data.split.multilabel import draw_multilabel
-from medssl.data.split.seen import HASH_LETTERS, Seen, has_hashes, join_seen, seen_counts, without_lists
+from medssl.data.split.seen import Seen, count_seen, join_seen, list_seen, seen_counts, unsearchable, without_lists
 from medssl.data.split.shares import ClassShare, class_shares, describe_test, serves
 
 __all__ = [
-    "HASH_LETTERS",
     "ClassShare",
     "LabelFraction",
     "Leaks",
@@ -19,16 +18,18 @@ __all__ = [
     "canonical_labels",
     "choose_holdout",
     "class_shares",
+    "count_seen",
     "describe_test",
     "draw_by_class",
     "draw_multilabel",
     "find_leaks",
     "find_split",
     "find_unseen_split",
-    "has_hashes",
     "join_seen",
+    "list_seen",
     "parse_labels",
     "seen_counts",
     "serves",
+    "unsearchable",
     "without_lists",
 ]

@@ -5,6 +5,7 @@ from medssl.data.store.chunks import DamagedChunk, read_chunk, rows_to_try, writ
 from medssl.data.store.compatibility import changed_setting, contract, first_difference
 from medssl.data.store.file_names import NamedImage, list_named_images
 from medssl.data.store.lock import lock_store
+from medssl.data.store.pixel_keys import with_pixel_keys
 from medssl.data.store.plan import Chunk, Plan, make_plan
 from medssl.data.store.reuse import ReusableImages
 from medssl.data.store.skipped import EXPECTED_REASONS, PASSING_REASONS, damage_sentence, private_list, records_to_try
@@ -36,6 +37,7 @@ __all__ = [
     "read_chunk",
     "records_to_try",
     "rows_to_try",
+    "with_pixel_keys",
     "write_chunk",
     "write_private",
     "write_store",

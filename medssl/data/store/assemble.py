@@ -15,7 +15,7 @@ from medssl import __version__
 from medssl.data.decode import PreparedImage
 from medssl.data.patients import PatientOrigin
 from medssl.data.preparation import VERSION
-from medssl.data.pseudonyms import pseudonymize
+from medssl.data.pseudonyms import pixel_key, pseudonymize
 from medssl.data.store.chunks import count_suspect, read_chunk
 from medssl.data.store.descriptions import site_without_identity, without_identity
 from medssl.data.store.fingerprint import ContentHash, reader_versions
@@ -26,7 +26,7 @@ from medssl.data.store.writer import ImageWriter, create_private, csv_text, writ
 from medssl.errors import ReadError
 from medssl.types import Record
 
-_TEXT = ("key", "patient", "study", "series", "site", "split", "pixel_hash", "perceptual_hash", "made")
+_TEXT = ("key", "patient", "study", "series", "site", "split", "pixel_hash", "pixel_key", "perceptual_hash", "made")
 _NUMBERS = ("bits", "height", "width")
 _LENGTHS = ("row_mm", "column_mm")
 
@@ -125,6 +125,7 @@ class _Assembly:
             "site": site_without_identity(record.site or "", self._plan.key),
             "split": record.split or "",
             "pixel_hash": outcome.pixel_hash,
+            "pixel_key": pixel_key(self._plan.key, outcome.pixel_hash),
             "perceptual_hash": outcome.perceptual_hash,
             "made": made,
             **{name: getattr(outcome, name) for name in _NUMBERS},

@@ -19,6 +19,7 @@ from medssl.data.decode import PreparedImage
 from medssl.data.image_hash import pixel_hash
 from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
+from medssl.files import removed_on_error
 
 Outcome = PreparedImage | ReadError
 _IMAGE_BYTES, _MIN_RECORDS, _MAX_RECORDS = 2**26, 8, 128
@@ -55,9 +56,9 @@ def chunk_slices(records: int, data: Data) -> Iterator[slice]:
 
 
 def write_chunk(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Writes the outcomes of a chunk's records as an Arrow file. The file gets its name once it is complete."""
+    """Writes the outcomes of a chunk's records as an Arrow file. The file gets its name once it is complete; an error leaves none."""
     partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")  # machines may share the folder, and have equal process ids
-    with create_private(partial) as file:
+    with removed_on_error(partial), create_private(partial) as file:
         with pa.ipc.new_file(file, _SCHEMA) as arrow:
             arrow.write_table(pa.Table.from_pylist([_row(outcome) for outcome in outcomes], _SCHEMA))
         file.flush()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medssl.config import Data
 from medssl.data.cache import site_key
-from medssl.data.pseudonyms import pseudonym
+from medssl.data.pseudonyms import pseudonym, site_name
 from medssl.data.store.chunks import chunk_slices
 from medssl.data.store.fingerprint import SourceHash, digest, fingerprint
 from medssl.data.store.store import STORE_FORMAT, Store
@@ -70,7 +70,7 @@ def make_plan(source: Source, data: Data, cache: Path, out: Path | None) -> Plan
     if out:
         _check_out(path, place)
     chunks = tuple(_chunks(source.records, hashes, data, key, folder))
-    return Plan(source, data, cache, key, pseudonym(key, "site", "")[:16], place, name, path, folder, chunks)
+    return Plan(source, data, cache, key, site_name(key), place, name, path, folder, chunks)
 
 
 def _chunks(records: Sequence[Record], hashes: Sequence[str], data: Data, key: bytes, folder: Path) -> Iterator[Chunk]:

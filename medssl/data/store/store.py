@@ -35,9 +35,9 @@ _CHECKED_ROWS = 64
 @dataclass(frozen=True)
 class Store:
     """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535. `table`: one row for each image, with the columns key, patient,
-    study, series, site, split, pixel_hash, perceptual_hash, made (a hash of everything that decides the image), bits, height, width,
-    row_mm, column_mm (these of the source's image), `label:<column>` and `extra:<name>`; text is str, "" where it is missing. `card`: the
-    store's description."""
+    study, series, site, split, pixel_hash, pixel_key (the keyed hash of pixel_hash; stores of earlier versions lack it), perceptual_hash,
+    made (a hash of everything that decides the image), bits, height, width, row_mm, column_mm (these of the source's image),
+    `label:<column>` and `extra:<name>`; text is str, "" where it is missing. `card`: the store's description."""
 
     path: Path
     images: CheckedImages

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from medssl.errors import UserError
+from medssl.files import removed_on_error
 
 WIDEN = 257  # 255 * 257 = 65535: the factor for 8-bit images in a store of 16 bits
 
@@ -30,8 +31,9 @@ def csv_text(rows: Iterable[Sequence[str]]) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a new file that only its owner can read (mode 0600), and waits until it is on the disk."""
-    with create_private(path) as file:
+    """Writes a new file that only its owner can read (mode 0600), and waits until it is on the disk. An error leaves no file."""
+    file = create_private(path)  # a file that exists is an error, and stays
+    with removed_on_error(path), file:
         file.write(text.encode("utf-8", "surrogateescape"))
         file.flush()
         os.fsync(file.fileno())

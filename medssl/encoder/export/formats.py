@@ -109,7 +109,11 @@ def _is_export(folder: Path) -> bool:
 def _write_and_check(name: str, module: ModuleType, encoder: Encoder, card: dict[str, Any], draft: Path, options: Options) -> float:
     """Writes everything beside and into `draft`, and returns the largest difference. Raises UserError where it is too large."""
     final = _signed({**card, "export": {"format": name}}, options) if module.SUFFIX else card
-    module.write(encoder, final, draft, options)
+    try:
+        module.write(encoder, final, draft, options)
+    except Exception:  # on a full disk, libraries in other languages raise errors of their own
+        _check_room(draft.parent, encoder)
+        raise
     place = Path("PATH").with_suffix(module.SUFFIX) if module.SUFFIX else Path("PATH")
     text = model_card.render(final, module.usage(place, final, encoder.backbone, options)).encode()
     if module.SUFFIX:
@@ -126,6 +130,12 @@ def _write_and_check(name: str, module: ModuleType, encoder: Encoder, card: dict
             f"{module.TOLERANCE:g} is accepted. Nothing was written."
         )
     return difference
+
+
+def _check_room(folder: Path, encoder: Encoder) -> None:
+    """Raises OSError where the folder, which will be deleted, cannot hold the weights once more."""
+    with (folder / "room").open("wb") as file:
+        file.write(bytes(sum(tensor.nbytes for tensor in encoder.state_dict().values())))
 
 
 def _signed(card: dict[str, Any], options: Options) -> dict[str, Any]:

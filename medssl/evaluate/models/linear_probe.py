@@ -119,7 +119,9 @@ def choose_c(
             _fit(model.set_params(C=c), x_train, y[train])
             prob[i, validation] = model.predict_proba(x_validation)
     scores = np.array([auroc(y, p, np.ones((1, len(y))))[0] for p in prob])
-    error = np.nanstd(np.concatenate([auroc(y, prob[scores.argmax()], w) for w in Resamples(patients, _RESAMPLES, seed).weights()]))
+    values = np.concatenate([auroc(y, prob[scores.argmax()], w) for w in Resamples(patients, _RESAMPLES, seed).weights()])
+    # of very many classes each resample lacks some: the error is unknown, and no penalty is known to be better
+    error = np.nanstd(values) if np.isfinite(values).any() else np.inf
     good = np.flatnonzero(scores >= scores.max() - error)
     chosen = good[np.abs(np.log(GRID[good] / USUAL_C)).argmin()]
     return float(GRID[chosen]), prob[chosen]

@@ -15,6 +15,7 @@ from medssl.evaluate.stats.curves import (
     roc,
 )
 from medssl.evaluate.stats.delong import p_value
+from medssl.evaluate.stats.intervals import ends, interval_or_none
 from medssl.evaluate.stats.metrics import Prob, Scores, auroc
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "binary_questions",
     "confusion",
     "confusion_of_labels",
+    "ends",
     "interval",
+    "interval_or_none",
     "over_draws",
     "p_value",
     "precision_recall",

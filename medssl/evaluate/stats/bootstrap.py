@@ -17,6 +17,7 @@ from jaxtyping import Float
 from medssl.evaluate.stats.metrics import METRICS, Metric, Prob, Scores, Weights, evaluate_metric
 
 _CHUNK = 4_000_000  # weights held at once (32 MB): the bootstrap's memory does not grow with the test set
+_FEWEST_PATIENTS = 3  # one or two drawn again and again say nothing about others
 _KEY = {"patients": 0, "draws": 1}
 
 
@@ -61,7 +62,10 @@ def interval(values: Scores, level: float = 0.95) -> tuple[float, float]:
 def resample_scores(
     y: np.ndarray, draws: Sequence[Prob], resamples: Resamples, metrics: Mapping[str, Metric] = METRICS
 ) -> dict[str, Scores]:
-    """Per metric the mean over the label draws in every resample, [count]. `draws`: the test probabilities of each draw."""
+    """Per metric the mean over the label draws in every resample, [count]; nan with one or two patients. `draws`: the test probabilities of
+    each draw."""
+    if len(np.unique(resamples.patients)) < _FEWEST_PATIENTS:
+        return {name: np.full(resamples.count, np.nan) for name in metrics}
     chunks = [
         np.stack([[evaluate_metric(metric, y, prob, w) for metric in metrics.values()] for prob in draws]) for w in resamples.weights()
     ]

@@ -17,7 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 from medssl.evaluate.cell import Cell
 from medssl.evaluate.schema import Score, SiteProbe, SubgroupRow
-from medssl.evaluate.stats.bootstrap import Resamples, interval, resample_scores
+from medssl.evaluate.stats.bootstrap import Resamples, resample_scores
+from medssl.evaluate.stats.intervals import interval_or_none
 from medssl.evaluate.stats.metrics import Metric, Scores, accuracy, auroc, score
 from medssl.evaluate.task import Task
 
@@ -101,8 +102,7 @@ def _members(task: Task, y: np.ndarray) -> list[np.ndarray]:
 
 
 def _score(mean: float, values: Scores, level: float) -> Score | None:
-    low, high = interval(values, level)
-    return Score(mean=mean, low=low, high=high) if np.isfinite([mean, low, high]).all() else None
+    return Score(mean=mean, **interval_or_none(values, level)) if np.isfinite(mean) else None
 
 
 def site_probe(
