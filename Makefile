@@ -44,6 +44,7 @@ settings-page: .venv/.ready
 # The documentation as a site that opens from a folder: site/index.html.
 docs: .venv/.ready
 	$(BIN)/python tests/commands_page.py
+	$(BIN)/python tests/launches_page.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/.ready
