@@ -215,7 +215,7 @@ def images_for(case: Case, data: Path | None, place: Path) -> Path:
             members = (member for member in archive if member.isfile() and "train/" in member.name)
             archive.extractall(folder, islice(members, 2000), filter="data")
         return folder
-    for number in range(600):
+    for number in range(1200):  # so that more than the support set of 512 are trained on
         grey = (255 * radiograph((number,), 1, 224, lesion=False)).astype(np.uint8)
         Image.fromarray(grey if case.channels == 1 else np.stack([grey] * 3, -1)[:32, :32]).save(folder / f"{number}.jpg")
     return folder
