@@ -125,9 +125,9 @@ def test_no_volume_is_cut_by_split_and_draws_which_name_volumes(linear):
     store = store_of(linear.folder, linear.results)
     volumes = Volumes.of(store)
     splits = json.loads((linear.folder / "splits.json").read_text())
-    split = volumes.table.set_index("key")["split"]
-    assert set(splits["test"]) == set(split.index[split == "test"])
-    assert {key for draw in splits["draws"]["100pct"] for key in draw} == set(split.index[split == "train"])
+    split = dict(zip(volumes.table["key"], volumes.table["split"], strict=True))
+    assert set(splits["test"]) == {key for key, part in split.items() if part == "test"}
+    assert {key for draw in splits["draws"]["100pct"] for key in draw} == {key for key, part in split.items() if part == "train"}
     assert len(volumes.table) == VOLUMES
 
 
@@ -243,7 +243,7 @@ def test_slices_of_one_patient_are_no_negatives_unless_that_is_asked_for_or_one_
         dataset = prepare_dataset(list_source(config.data), config, reporter())
         if most_of_one_patient:
             table = dataset.store.table
-            patient = table["patient"].where(table["series"].isin(table["series"].unique()[:4]), "one")
+            patient = table["patient"].where(table["series"].isin(list(dict.fromkeys(table["series"]))[:4]), "one")
             dataset = replace(dataset, store=replace(dataset.store, table=table.assign(patient=patient)))
         found = fit_to_images(config, dataset, given)
         return found.config.method.mask_same_patient, " ".join(found.sentences)  # pyright: ignore

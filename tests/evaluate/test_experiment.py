@@ -159,8 +159,8 @@ def test_facts_and_counts_stand_in_the_document(results: Results) -> None:
 
 def test_features_are_computed_once_for_each_start(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    extract = experiment.extract
-    monkeypatch.setattr(experiment, "extract", lambda network, *rest: calls.append(len(rest[1])) or extract(network, *rest))
+    extract = experiment.extract_pooled
+    monkeypatch.setattr(experiment, "extract_pooled", lambda network, *rest: calls.append(len(rest[2])) or extract(network, *rest))
     run_experiment(a_request(labels="10pct,20pct", draws=3))
     # the encoder, three random ones, the pixels: 40 images of the test, and not the training images that no draw needs
     assert len(calls) == 5 and max(calls) < 120

@@ -130,8 +130,8 @@ def test_two_classes_have_no_order_and_no_row_for_each() -> None:
 
 def test_neighbours_vote_on_features_that_are_computed_once_and_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    extract = experiment.extract
-    monkeypatch.setattr(experiment, "extract", lambda network, *rest: calls.append(1) or extract(network, *rest))
+    extract = experiment.extract_pooled
+    monkeypatch.setattr(experiment, "extract_pooled", lambda network, *rest: calls.append(1) or extract(network, *rest))
     monkeypatch.setattr(experiment, "fit_probe", None)
     monkeypatch.setattr(experiment, "fit_full", None)
     findings = run_experiment(a_request(mode="knn", neighbours=5))
