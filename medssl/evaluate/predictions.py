@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from medssl.errors import UserError
-from medssl.evaluate.schema import PREDICTIONS, PairedRow, ResultsDocument, Score, TaskFacts
+from medssl.evaluate.schema import PREDICTIONS, PairedRow, ResultsDocument, Score, SummaryRow, TaskFacts
 from medssl.evaluate.stats import ends
-from medssl.evaluate.stats.metrics import METRICS, Prob, score
+from medssl.evaluate.stats.metrics import METRICS, Prob, auprc, auroc, score
 
 Group = tuple[str, str, str]  # the fraction's name, mode, init
 
@@ -78,12 +78,30 @@ def _contradiction(document: ResultsDocument, y: np.ndarray, found: Mapping[Grou
             means[group, name] = float(np.mean([one[name] for one in scores])) if scores else math.nan
             if not (abs(means[group, name] - value.mean) < _ROUNDING and _in_order(value)):
                 return f"{name} of {row.init} at {row.labels}"
+        if wrong := _contradicted_class(row, document, y, found.get(group, ())):
+            return f"{wrong} of {row.init} at {row.labels}"
     for row in document.paired:
         ours = [group for group, _ in means if group[:2] == (row.labels, row.mode) and group[2] == document.summary[0].init]
         theirs = [group for group, _ in means if (group[0], group[2]) == (row.labels, row.versus)]  # raw pixels have a mode of their own
         gain = means[ours[0], "auroc"] - means[theirs[0], "auroc"] if ours and theirs else math.nan
         if not (abs(gain - row.auroc_gain) < _ROUNDING and _in_order(row)):
             return f"the gain over {row.versus} at {row.labels}"
+    return ""
+
+
+def _contradicted_class(row: SummaryRow, document: ResultsDocument, y: np.ndarray, draws: Sequence[Prob]) -> str:
+    """The first score of one class in a row of the summary that the predictions contradict; "" where there is none."""
+    names, metrics = [one.name for one in document.task.classes], {"auroc": auroc, "auprc": auprc}
+    for stated in row.per_class:
+        if stated.name not in names:
+            return f"the class {stated.name!r}"
+        c = names.index(stated.name)
+        truth = y[:, [c]] if y.ndim > 1 else (y == c).astype(int)[:, None]
+        scores = [score(truth, prob[:, [c]], metrics) for prob in draws]
+        for name in metrics:
+            value: Score = getattr(stated, name)
+            if not (abs(float(np.mean([one[name] for one in scores])) - value.mean) < _ROUNDING and _in_order(value)):
+                return f"{name} of the class {stated.name!r}"
     return ""
 
 

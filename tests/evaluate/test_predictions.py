@@ -98,12 +98,17 @@ def test_predictions_that_are_damaged_or_of_another_run_are_refused_by_name(tmp_
         lambda document: document["paired"][0].update(versus="moco"),
         lambda document: document["summary"][1].update(init="moco"),
         lambda document: document["task"]["classes"][0].update(test=5),
+        lambda document: document["summary"][0]["per_class"][0]["auroc"].update(mean=0.9),
+        lambda document: document["summary"][0]["per_class"][0]["auprc"].update(low=0.7),
+        lambda document: document["summary"][0]["per_class"][0].update(name="ill"),
     ],
 )
 def test_forged_scores_are_refused(tmp_path, forge):
     drawn = {"pretrained": {"100pct": [FLAT]}, "random": {"100pct": [FLAT]}}
     document = a_document(drawn)
     document["summary"][0]["accuracy"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    half = {"mean": 0.5, "low": 0.4, "high": 0.6}  # half of the images are sick, and all have one probability
+    document["summary"][0]["per_class"] = [{"name": "sick", "auroc": half, "auprc": dict(half)}]
     gain = {"fraction": 1.0, "labels": "100pct", "auroc_gain": 0.0, "low": -0.1, "high": 0.1}
     document["paired"] = [{**gain, "mode": "linear", "versus": "random", "p_delong": None}]
     predictions(drawn).to_parquet(tmp_path / PREDICTIONS)

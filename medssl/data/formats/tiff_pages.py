@@ -29,7 +29,7 @@ def first_directory(content: Shaped[np.ndarray, " bytes"], position: int) -> Non
     """Makes the directory at `position` the first one of a TIFF file, whose bytes are `content`: decoders that walk from page to page find
     this page at once."""
     order = {b"II": "<", b"MM": ">"}[content[:2].tobytes()]
-    offset, *_, first = _LAYOUTS[struct.unpack(order + "H", content[2:4])[0]]
+    offset, *_, first = _LAYOUTS[struct.unpack(order + "H", content[2:4].tobytes())[0]]
     written = np.frombuffer(struct.pack(order + offset, position), np.uint8)
     content[first : first + len(written)] = written
 

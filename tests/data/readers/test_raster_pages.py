@@ -56,7 +56,7 @@ def test_a_damaged_page_costs_itself(tmp_path: Path, grey: np.ndarray) -> None:
     content = path.read_bytes()
     with Image.open(path) as picture:
         picture.seek(2)
-        start = picture.tag_v2[273][0]
+        start = picture.tag_v2[273][0]  # pyright: ignore[reportAttributeAccessIssue]
     path.write_bytes(content[:start] + b"\0" * 20 + content[start + 20 :])
     reader = raster.build(raster.Config())
     assert [index for index in range(5) if not _reads(reader, path, index)] == [2]
