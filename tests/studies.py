@@ -13,9 +13,17 @@ from medssl.config import Finetune
 from medssl.data.split import parse_labels
 from medssl.evaluate.experiment import Experiment
 from medssl.evaluate.schema import DataFacts, EncoderFacts, RunDescription
+from medssl.evaluate.stats import ends
 from medssl.evaluate.task import define_task
 
 EDGE = 22
+
+
+def both_ends(of: Any) -> tuple[float, float]:
+    """Those of an interval, which must be there."""
+    found = ends(of)
+    assert found is not None
+    return found
 
 
 def hexed(*words: object) -> str:

@@ -17,6 +17,7 @@ from medssl.data.loader import Batches, Loader
 from medssl.evaluate.models import extract
 from medssl.nn import vote
 from medssl.train import optimisers
+from medssl.train.bad_steps import Applied
 from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, fit
 from medssl.types import Step
@@ -63,7 +64,7 @@ class Learner:
         row: Row = {"method": self._name, "total_steps": self.steps, "batch": self._batch}
         begin, paused = time.perf_counter(), 0.0
 
-        def on_step(done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG001 - the loop's call
+        def on_step(done: int, step: Step, lr: float, applied: Applied) -> bool:  # noqa: ARG001 - the loop's call
             nonlocal paused
             if done % every == 0 or done == self.steps:
                 setting.wait()

@@ -15,6 +15,7 @@ from medssl.evaluate.models import extract
 from medssl.nn import SupportSet, l2_normalize
 from medssl.pretraining.health import step_metrics
 from medssl.train import checkpoint
+from medssl.train.bad_steps import Applied
 from medssl.train.diagnosis import CollapseMonitor
 from medssl.train.loop import fit
 from medssl.types import Rows, Step
@@ -60,7 +61,7 @@ def monitors(setting: Setting) -> Row:
     subject, steps = Training(setting.resnet18, setting), list[Step]()
     subject.ceiling(2)
 
-    def keep(done: int, step: Step, lr: float, applied: bool) -> bool:  # noqa: ARG001 - the loop's call
+    def keep(done: int, step: Step, lr: float, applied: Applied) -> bool:  # noqa: ARG001 - the loop's call
         steps.append(step)
         return True
 

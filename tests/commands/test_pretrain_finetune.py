@@ -191,7 +191,7 @@ def test_the_report_opens_offline(runs):
 def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_is_said(reporter, before, now, warned):
     card = {"data": {"patients": {"unknown": before}}, "pretraining": {"patients": [], "pixels": []}}
     said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
-    command._check_leaks(said, card, test, Config(), PatientOrigin(unknown=now), "")
+    command._check_leaks(said, card, test, Config(), PatientOrigin(unknown=now), "", "images")
     assert any("pretrained without knowing patients" in text for text in said.warned) == warned
     assert ("unknown patients" in said.said[0]) == bool(now)
 
@@ -200,5 +200,5 @@ def test_patients_that_the_pretraining_did_not_know_cannot_be_compared_and_that_
 def test_a_fine_tuning_warns_where_its_encoder_was_pretrained_with_labels_and_only_there(reporter, labels):
     card = {"method": {"uses_labels": labels}, "pretraining": {"patients": [], "pixels": []}}
     said, test = reporter(), pd.DataFrame({"patient": ["a"], "pixel_hash": ["b"]})
-    assert command._check_leaks(said, card, test, Config(), PatientOrigin(), "") == LeakCheck(patients=1, images=1, leaked=0)
+    assert command._check_leaks(said, card, test, Config(), PatientOrigin(), "", "images") == LeakCheck(patients=1, images=1, leaked=0)
     assert [text for text in said.warned if "pretrained with the labels" in text] == said.warned and len(said.warned) == labels

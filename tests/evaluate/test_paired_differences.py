@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from studies import both_ends
 
 from medssl.evaluate.cell import Cell, Group
 from medssl.evaluate.results import _labels_saved, summarise_cells
@@ -31,7 +32,8 @@ def test_two_starts_with_the_same_predictions_differ_by_nothing_in_every_resampl
     cells = [Cell(1.0, "100pct", 0, "linear", init, 120, 60, prob) for init in ("pretrained", "random")]
     document = summarise_cells(task, table, cells, {}, bootstraps=200, seed=0, description=RunDescription()).document
     (gain,) = document.paired
-    assert document.summary[0].auroc.high - document.summary[0].auroc.low > 0.05
+    low, high = both_ends(document.summary[0].auroc)
+    assert high - low > 0.05
     assert (gain.auroc_gain, gain.low, gain.high) == (0, 0, 0)
 
 
@@ -53,8 +55,8 @@ def saved(reference: tuple[float, float], *ends: tuple[float, float]) -> LabelsS
 def test_labels_are_saved_from_the_lower_end_of_the_difference_upwards_not_from_its_mean_or_its_upper_end() -> None:
     found = saved((0.70, 0.70), (0.60, 0.90), (0.66, 0.95), (0.695, 0.75), (0.75, 0.80))
     assert found.reached == "50pct" and not found.at_chance and found.margin == 0.01
-    assert found.by_fraction[1].auroc_gain > 0 > found.by_fraction[1].low + 0.01
-    assert -0.01 < found.by_fraction[2].low < 0
+    assert found.by_fraction[1].auroc_gain > 0 > both_ends(found.by_fraction[1])[0] + 0.01
+    assert -0.01 < both_ends(found.by_fraction[2])[0] < 0
     assert saved((0.70, 0.70), (0.60, 0.90), (0.68, 0.95), (0.68, 0.75), (0.68, 0.80)).reached is None
 
 
