@@ -57,7 +57,7 @@ def fit_to_images(config: Config, dataset: PreparedDataset, given: Mapping[str, 
             problems += found
     if processes > 1 and config.train.minutes is not None:
         problems.append("train.minutes works with one process. Learn the number of steps with one process, and give it as train.steps.")
-    if images >= _FEWEST:
+    if len(dataset.pretraining):
         masked, sentence = _fit_negatives(config, dataset)
         changes = merge(changes, masked)
         sentences += filter(None, [sentence])

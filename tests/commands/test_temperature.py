@@ -13,7 +13,7 @@ from medssl.commands.predict import predict
 from medssl.commands.pretrain import pretrain
 
 FAULTS = {
-    "classifier.json says 1": ("finetuning/artifacts.py", "task.multilabel, fit.temperature)", "task.multilabel, 1.0)"),
+    "classifier.json says 1": ("finetuning/artifacts.py", "task.multilabel, fit.temperature,", "task.multilabel, 1.0,"),
     "predict forgets the temperature": (
         "evaluate/models/classifier.py",
         "self.head.bias.double()) / self.temperature",
