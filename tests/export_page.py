@@ -46,7 +46,8 @@ Beside a file, its model card is written with the ending `.md`, such as `chest.o
 ## What leaves with an export
 
 - The card of an export has no list of patients or images, only their numbers. With `--with-hashes` it has a Bloom filter of their keyed
-  hashes, with false positives of 1e-6: `medssl finetune` finds leaks by it as by the list.
+  hashes (of pixels without a key, if an earlier version has trained the encoder), with false positives of 1e-6: `medssl finetune` finds
+  leaks by it as by the list.
 - Of the settings, the card has those of images, views, network, method and fine-tuning. It has nothing of the optimiser, the content of the
   support set, the tracking server, the device, or the folders.
 - Every file is searched for paths of the machine, its name and the name of the user, inside archives, too. If one is found, nothing is

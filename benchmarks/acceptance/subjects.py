@@ -13,7 +13,7 @@ from torch import Tensor
 from medssl import methods, plugins
 from medssl.data.loader import Batches, Loader
 from medssl.encoder.artefact import build_encoder
-from medssl.nn import Encoder
+from medssl.nn import Encoder, precision
 from medssl.train.feed import Feed
 from medssl.train.loop import choose_precision
 from medssl.types import Batch
@@ -144,17 +144,8 @@ def feed_of(
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Products and convolutions of float32 in all bits and in the same order each time. By default a GPU computes convolutions in TF32,
-    which has 10 bits, and adds in any order."""
-    cudnn: Any = torch.backends.cudnn
-    parts = (torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn)
-    before, order = [part.fp32_precision for part in parts], torch.backends.cudnn.deterministic
-    try:
-        for part in parts:
-            part.fp32_precision = "ieee"
+    """Products and convolutions of float32 in all bits, as a training has them, and in the same order each time. By default a GPU adds in
+    any order."""
+    with precision.full_float32():  # which puts back all of these settings
         torch.backends.cudnn.deterministic = True
         yield
-    finally:
-        for part, precision in zip(parts, before, strict=True):
-            part.fp32_precision = precision
-        torch.backends.cudnn.deterministic = order
