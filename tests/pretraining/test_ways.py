@@ -48,7 +48,8 @@ def test_a_compiled_encoder_gives_the_losses_of_the_plain_one(pictures, small, r
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on the CPU")
     for name in ("false", "true"):
-        sets = [*small, *QUIET, "train.steps=2", "train.precision=fp32", f"train.compile={name}"]
+        shallow = "backbone.arguments.layers=[1, 1, 1, 1]"  # is compiled in half the time
+        sets = [*small, *QUIET, shallow, "train.steps=2", "train.precision=fp32", f"train.compile={name}"]
         pretrain(reporter(), data=str(pictures), out=tmp_path / name, sets=sets)
     (first, second), (expected, then) = losses(tmp_path / "true"), losses(tmp_path / "false")
     assert first == pytest.approx(expected, rel=1e-4)
