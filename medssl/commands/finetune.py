@@ -25,7 +25,7 @@ from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.leakage import learnt_from_labels, refuse_leak, refuse_untestable
 from medssl.evaluate.results import Results
 from medssl.evaluate.schema import RESULTS, DataFacts, EncoderFacts, LeakCheck, ResultsDocument, RunDescription, RunFacts
-from medssl.evaluate.stats import ends
+from medssl.evaluate.stats import bracketed
 from medssl.evaluate.task import label_columns
 from medssl.finetuning.artifacts import CELLS, RESULT_FILES, write_results
 from medssl.finetuning.initialisations import load_initialisations, load_start, random_initialisation
@@ -262,7 +262,6 @@ def _summary(reporter: Reporter, document: ResultsDocument) -> None:
     for row in document.summary:
         used, auroc = row.n_labels, row.auroc
         count = str(used.low) if used.low == used.high else f"{used.low}-{used.high}"
-        found = None if warning else ends(auroc)
-        interval = f"{auroc.mean:.3f}" + (f" [{found[0]:.3f}, {found[1]:.3f}]" if found else "")
+        interval = f"{auroc.mean:.3f}" + ("" if warning else bracketed(auroc))
         draws = f"{row.draws} draw" + ("s" if row.draws > 1 else "")
         reporter.say(f"  {row.labels:>7}  {count:>9} labels  {row.mode:6}  {row.init:10}  AUROC {interval}  {draws}")

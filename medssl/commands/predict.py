@@ -24,7 +24,7 @@ from medssl.evaluate.models import (
     loudest_slices,
     pool,
 )
-from medssl.evaluate.stats import ends
+from medssl.evaluate.stats import bracketed
 from medssl.files import write_atomically
 from medssl.runs.new_images import Trained, check_output, new_data_settings, prepare_new_images, report_new_images
 from medssl.runs.resolve_config import list_source, warn_of_table
@@ -127,7 +127,7 @@ def _predict(
 def _parts(store: Store, volumes: Volumes | None) -> Iterator[np.ndarray]:
     """The numbers of all images, or volumes, in parts whose features are in memory at once."""
     if volumes is not None:
-        return volumes.blocks(np.arange(len(volumes.table)))
+        return volumes.blocks(np.arange(len(volumes)))
     return iter(np.array_split(np.arange(len(store.images)), -(-len(store.images) // _BATCH_SIZE)))
 
 
@@ -158,7 +158,7 @@ def _make_volume_table(card: ClassifierCard, store: Store, source: Source, found
         first, missing, key, reason, cells = images[0], len(images) - len(used), images[0].series, "", [""] * len(names)
         if used:
             volume = int(found.volumes.of_rows[next(iter(used))])
-            key = str(found.volumes.table["key"].iat[volume])
+            key = str(found.volumes.keys[volume])
             cells, is_open = table_cells(card.kind, card.classes, found.prob[volume], found.far[volume], abstain_below)
             cells = cells + [cell for row in found.loudest[volume].tolist() for cell in (used[row].file, str(used[row].index))]
             abstained += is_open
@@ -173,7 +173,7 @@ def _make_volume_table(card: ClassifierCard, store: Store, source: Source, found
 def _by_volume(store: Store, source: Source, volumes: Volumes) -> list[list[NamedImage]]:
     """The images of each volume, and each image that was left out and of whose series nothing is used, in the order of the source."""
     found: dict[str, list[NamedImage]] = {}
-    keys = volumes.table["key"].to_numpy(str)[volumes.of_rows]
+    keys = volumes.keys[volumes.of_rows]
     for number, image in enumerate(list_named_images(store, source, site_key(cache_folder()))):
         key = str(keys[image.row]) if image.row is not None else image.series or f"left out {number}"
         found.setdefault(key, []).append(image)
@@ -185,6 +185,5 @@ def _say_model(reporter: Reporter, origin: Path, card: ClassifierCard) -> None:
     reporter.say(f"model     {origin}: {', '.join(card.classes)}")
     labels = f"{training.n_labels} labels of {training.n_patients} patients ({training.labels})"
     reporter.say(f"          {training.mode}, trained on {labels}")
-    found = ends(test.auroc)
-    auroc = f"{test.auroc.mean:.3f}" + (f" [{found[0]:.3f}, {found[1]:.3f}]" if found else "")
+    auroc = f"{test.auroc.mean:.3f}{bracketed(test.auroc)}"
     reporter.say(f"          test AUROC {auroc} on {test.n_labels} {card.counted} of {test.n_patients} patients")

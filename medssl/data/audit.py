@@ -162,7 +162,7 @@ def _describe_volumes(store: Store, labels: Iterable[str]) -> dict[str, Any]:
     """The number of volumes and of their slices, and of the labels that all slices of each volume share the number of volumes with each
     value. Nothing where no volume has two slices."""
     volumes, table = Volumes.of(store), store.table
-    if len(volumes.table) == len(table):
+    if len(volumes) == len(table):
         return {}
     shared = [name for name in labels if not volumes.differing(table[[f"label:{name}"]].to_numpy(str))]
     sizes = volumes.sizes

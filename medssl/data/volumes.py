@@ -30,14 +30,17 @@ class Slices(NamedTuple):
 class Volumes:
     """An image that is no slice is a volume of one image.
 
-    `table`: one row for each volume, in the order of their first slices. It is the row of the first slice, but `key` is the key of the
-    volume's series, and `pixel_hash` is a hash of the pixels of all slices. `rows`: the store's rows, volume by volume, the slices of each
-    in their order in space. `starts`: where each volume begins among `rows`.
+    `images`: the store's table. `keys`: of each volume, in the order of their first slices, the key of its series. `rows`: the store's
+    rows, volume by volume, the slices of each in their order in space. `starts`: where each volume begins among `rows`.
     """
 
-    table: pd.DataFrame
+    images: pd.DataFrame
+    keys: Shaped[np.ndarray, " v"]
     rows: Int[np.ndarray, " n"]
     starts: Int[np.ndarray, " v"]
+
+    def __len__(self) -> int:
+        return len(self.starts)
 
     @classmethod
     def of(cls, store: Store) -> "Volumes":
@@ -47,11 +50,16 @@ class Volumes:
         number = pd.factorize(keys)[0]
         rows = np.argsort(number, kind="stable")
         starts = np.flatnonzero(np.diff(number[rows], prepend=-1))
-        pixels = table["pixel_hash"].to_numpy(str)[rows]
-        of_volumes = table.iloc[rows[starts]].reset_index(drop=True)
-        of_volumes["key"] = keys[rows[starts]]
-        of_volumes["pixel_hash"] = [hashlib.sha256("\n".join(each).encode()).hexdigest() for each in np.split(pixels, starts[1:])]
-        return cls(of_volumes, rows, starts)
+        return cls(table, keys[rows[starts]], rows, starts)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row for each volume. It is the row of the first slice, but `key` is that of the volume, and `pixel_hash` is a hash of the
+        pixels of all slices."""
+        pixels = self.images["pixel_hash"].to_numpy(str)[self.rows]
+        table = self.images.iloc[self.rows[self.starts]].reset_index(drop=True)
+        hashes = [hashlib.sha256("\n".join(each).encode()).hexdigest() for each in np.split(pixels, self.starts[1:])]
+        return table.assign(key=self.keys, pixel_hash=hashes)
 
     @cached_property
     def sizes(self) -> Int[np.ndarray, " v"]:
@@ -62,7 +70,7 @@ class Volumes:
     def of_rows(self) -> Int[np.ndarray, " n"]:
         """The number of the volume that each row of the store belongs to."""
         volumes = np.empty(len(self.rows), np.int64)
-        volumes[self.rows] = np.repeat(np.arange(len(self.starts)), self.sizes)
+        volumes[self.rows] = np.repeat(np.arange(len(self)), self.sizes)
         return volumes
 
     def slices(self, volumes: Int[np.ndarray, " m"]) -> Slices:
@@ -97,7 +105,7 @@ def find_volumes(store: Store, columns: Sequence[str]) -> tuple[Volumes | None, 
     """The volumes that the labels in `columns` belong to, and a sentence about them. None where each image counts for itself: the images
     are no slices, each volume has a single slice, or the labels differ between the slices of a volume; "" where there are no volumes."""
     volumes = Volumes.of(store)
-    number, slices = len(volumes.table), len(store.table)
+    number, slices = len(volumes), len(store.table)
     if number == slices:
         return None, ""
     labels = store.table[[f"label:{column}" for column in columns]].to_numpy(str)

@@ -24,9 +24,8 @@ from medssl.files import write_atomically
 from medssl.nn import Encoder
 
 FORMAT = 1
-SCHEMA = (
-    "medssl-encoder-card-3"  # the entries of the card; those of version 2 hold hashes of pixels without a key, and so do cards without it
-)
+# The entries of the card. Cards of version 2, and those that do not say their version, hold hashes of pixels without a key.
+SCHEMA = "medssl-encoder-card-3"
 WEIGHTS, CARD = "encoder.safetensors", "card.json"
 _MAX_SIZE, _MAX_CHANNELS = 4096, 16  # of an image in a card: others would only fill the memory
 _TOLERANCE = 1e-3

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from medssl.evaluate import Range, ResultsDocument, Score, SummaryRow, TaskFacts
+from medssl.evaluate.stats import ends
 
 INITS = {
     "pretrained": "pretrained",
@@ -28,7 +29,8 @@ def format_difference(value: float) -> str:
 
 def format_interval(score: Score) -> str:
     """The interval of a score; a dash where there is none."""
-    return "–" if score.low is None or score.high is None else f"{format_score(score.low)} to {format_score(score.high)}"
+    found = ends(score)
+    return f"{format_score(found[0])} to {format_score(found[1])}" if found else "–"
 
 
 def format_difference_interval(low: float | None, high: float | None) -> str:

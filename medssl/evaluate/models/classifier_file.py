@@ -5,7 +5,6 @@ Loading is strict, as an encoder's is: a tensor too many or too few, a changed w
 probe image that differ are an error.
 """
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -90,10 +89,9 @@ def _statistics(tensors: dict[str, torch.Tensor], width: int) -> Statistics:
 
 
 def _probe(classifier: Classifier, card: ClassifierCard) -> ProbeOutput:
-    """As it is on a CPU, where the file is checked."""
-    on_cpu = copy.deepcopy(classifier).cpu()
-    features = probe_output(on_cpu.encoder, card.channels, card.size)
-    probabilities = on_cpu.probabilities(pool_alone(features[None], classifier.pooling))[0]
+    features = probe_output(classifier.encoder, card.channels, card.size)
+    pooled = pool_alone(features[None], classifier.pooling)
+    probabilities = classifier.probabilities(pooled.to(classifier.head.weight.device))[0]
     return ProbeOutput(features=tuple(features.tolist()), probabilities=tuple(probabilities.tolist()))
 
 

@@ -15,7 +15,7 @@ from medssl.evaluate.stats.curves import (
     roc,
 )
 from medssl.evaluate.stats.delong import p_value
-from medssl.evaluate.stats.intervals import ends, interval_or_none
+from medssl.evaluate.stats.intervals import bracketed, ends, interval_or_none
 from medssl.evaluate.stats.metrics import Prob, Scores, auroc
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "apply_temperature",
     "auroc",
     "binary_questions",
+    "bracketed",
     "confusion",
     "confusion_of_labels",
     "ends",

@@ -23,6 +23,12 @@ def ends(of: WithInterval) -> tuple[float, float] | None:
     return None if of.low is None or of.high is None else (of.low, of.high)
 
 
+def bracketed(of: WithInterval) -> str:
+    """The interval as the console shows it behind a score, " [0.701, 0.812]"; "" where there is none."""
+    found = ends(of)
+    return f" [{found[0]:.3f}, {found[1]:.3f}]" if found else ""
+
+
 def interval_or_none(values: Scores, level: float) -> dict[str, float | None]:
     """The interval of the resamples' values as {"low": ..., "high": ...}; None twice where none of them is a number."""
     return {name: end if math.isfinite(end) else None for name, end in zip(("low", "high"), interval(values, level), strict=True)}
