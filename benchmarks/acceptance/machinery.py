@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from acceptance.record import Row
-from acceptance.subjects import NO_NOISE, SMALL, Setting, build_method, fixed_batch, full_float32, noise_images
+from acceptance.subjects import NO_NOISE, SMALL, Setting, build_method, fixed_batch, full_float32, loss_and_gradient, noise_images
 from medssl.config import merge, parse_overrides, resolve
 from medssl.data.split import Leaks
 from medssl.data.store import Store
@@ -122,8 +122,4 @@ def one_process(setting: Setting) -> Row:
 def _step(setting: Setting, distributed: bool) -> tuple[float, torch.Tensor]:
     method: Any = build_method("pnnclr", setting.resnet18, setting, **{**SMALL, **NO_NOISE})
     batch = fixed_batch(method, setting)
-    method.train()
-    forward = wrap_distributed(synchronise_norms(method)) if distributed else method
-    step = forward(batch)
-    step.loss.backward()
-    return float(step.loss.detach()), torch.cat([p.grad.flatten().double().cpu() for p in method.parameters() if p.grad is not None])
+    return loss_and_gradient(method, wrap_distributed(synchronise_norms(method)) if distributed else method, batch)

@@ -6,7 +6,17 @@ from typing import Any
 import torch
 
 from acceptance.record import Row
-from acceptance.subjects import NO_NOISE, SMALL, Setting, build_method, fixed_batch, full_float32, noise_images, views_maker
+from acceptance.subjects import (
+    NO_NOISE,
+    SMALL,
+    Setting,
+    build_method,
+    fixed_batch,
+    full_float32,
+    loss_and_gradient,
+    noise_images,
+    views_maker,
+)
 from medssl.nn import SupportSet, l2_normalize
 from medssl.types import Rows
 
@@ -48,15 +58,8 @@ def losses(name: str, setting: Setting, **options: Any) -> Row:
 
 
 def _step(name: str, setting: Setting, precision: torch.dtype | None, options: dict[str, Any]) -> tuple[float, torch.Tensor]:
-    """The loss, and the gradient of all weights as one row in float64 on the CPU."""
     method = build_method(name, setting.resnet18, setting, **options)
-    batch = fixed_batch(method, setting)
-    method.train()
-    with torch.autocast(setting.device.type, precision, enabled=precision is not None):
-        step = method(batch)
-    step.loss.backward()
-    parts = [p.grad.flatten().double().cpu() for p in method.parameters() if p.grad is not None]
-    return float(step.loss.detach()), torch.cat(parts)
+    return loss_and_gradient(method, method, fixed_batch(method, setting), precision)
 
 
 def _errors(found: tuple[float, torch.Tensor], loss: float, gradient: torch.Tensor) -> dict[str, float]:

@@ -130,10 +130,8 @@ def profile(network: Network, setting: Setting) -> Row:
         seconds = spent(subject.whole, steps, setting) * steps
     on_gpu = setting.device.type == "cuda"
     kind = "CUDA" if on_gpu else "CPU"
-    parts, times = (
-        [event for event in found.events() or () if event.device_type.name == kind and not event.is_user_annotation],
-        Counter[str](),
-    )
+    parts = [event for event in found.events() or () if event.device_type.name == kind and not event.is_user_annotation]
+    times = Counter[str]()
     for event in parts:
         times[event.name] += (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e6
     counts, total = Counter(event.name for event in parts), times.total()

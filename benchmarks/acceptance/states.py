@@ -82,7 +82,7 @@ class Run:
         other = Run(setting)
         other.step = loaded["step"]
         other.method.load_state_dict(loaded["method"], strict=True)
-        other.optimiser.load_state_dict(loaded["optimiser"])
+        optimisers.restore(other.optimiser, loaded["optimiser"])
         return other
 
     def weights(self) -> Tensor:

@@ -142,6 +142,17 @@ def feed_of(
     return Feed(loader, setting.device, views_maker(recipe, images.shape[-1], options.get("compiled", False)), there)
 
 
+def loss_and_gradient(method: Any, forward: Any, batch: Batch, precision: torch.dtype | None = None) -> tuple[float, Tensor]:
+    """The loss of a step in training mode, and the gradient of all weights as one row in float64 on the CPU. `forward`: the method, or what
+    it is wrapped in; `precision`: dtype of autocast, None for float32."""
+    method.train()
+    with torch.autocast(batch.rows.device.type, precision, enabled=precision is not None):
+        step = forward(batch)
+    step.loss.backward()
+    gradients = [p.grad.flatten().double().cpu() for p in method.parameters() if p.grad is not None]
+    return float(step.loss.detach()), torch.cat(gradients)
+
+
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Products and convolutions of float32 in all bits, as a training has them, and in the same order each time. By default a GPU adds in
