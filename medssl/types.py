@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 _NOTHING: Mapping[str, str] = {}  # one for all records: there may be millions
 SPLITS = ("train", "val", "test")
+Size = int | tuple[int, int, int]  # the edge of a square image in pixels, or the slices, rows and columns of a volume
+
+
+def edges(size: Size) -> tuple[int, ...]:
+    """(rows, columns) of an image, or (slices, rows, columns) of a volume."""
+    return (size, size) if isinstance(size, int) else size
 
 
 @dataclass(frozen=True, slots=True)

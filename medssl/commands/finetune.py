@@ -1,6 +1,7 @@
 """`medssl finetune`: from an encoder and few labels to a classifier, and to what the encoder gained over starting from nothing."""
 
 import json
+import math
 import shlex
 import shutil
 import signal
@@ -183,7 +184,7 @@ def _experiment(
 ) -> Experiment:
     device = choose_device(config.device)
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
-    batch_bytes = config.finetune.batch_size * config.data.channels * config.data.size**2 * 4
+    batch_bytes = config.finetune.batch_size * math.prod(config.data.shape) * 4
     return Experiment(
         images=dataset.store.images,
         table=question.table,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from medssl.config.base import BackboneChoice, Frozen, MethodChoice, RecipeChoice, SourceChoice
 from medssl.config.windows import Window
 
 MAX_SEED = 2**32 - 1  # the largest that scikit-learn takes
+
+
+Volume = tuple[Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)]]
+Size = Annotated[int, Field(ge=16, le=1024)] | Volume
+_VOLUME_SIZE = 64
 
 
 class Limits(Frozen):
@@ -44,7 +50,15 @@ class Data(Frozen):
         default=False,
         description="Whether links that lead out of the data folder are followed, as in the caches of model hubs, in DVC and on clusters.",
     )
-    size: int = Field(default=224, ge=16, le=1024, description="The edge of the prepared square images in pixels.")
+    volumes: Literal["slices", "whole"] = Field(
+        default="slices",
+        description="Whether each slice of a CT or MR volume is an image (slices), or the whole volume is one sample with three axes (whole).",
+    )
+    size: Size = Field(
+        default=224,
+        description="The edge of the prepared square images in pixels. Of whole volumes: the edge of a cube in voxels, 64 if not "
+        "given, or three numbers: slices, rows, columns.",
+    )
     modality: str = Field(
         default="all",
         description="Which DICOM images are used, by the modality in their header: all, or codes with commas between, such as CT or CR,DX.",
@@ -104,6 +118,26 @@ class Data(Frozen):
         "data. Where more have such signs, all of these are left out.",
     )
     limits: Limits = Field(default=Limits(), description="Limits above which a file is refused.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_of_volumes(cls, values: Any) -> Any:
+        """A whole volume has three edges: one number is a cube."""
+        if not isinstance(values, Mapping) or values.get("volumes") != "whole":
+            return values
+        size = values.get("size", _VOLUME_SIZE)
+        return {**values, "size": (size, size, size) if isinstance(size, int) else size}
+
+    @model_validator(mode="after")
+    def _size_of_images(self) -> Data:
+        if self.volumes == "slices" and not isinstance(self.size, int):
+            raise ValueError("size: three numbers are the size of whole volumes; add data.volumes=whole")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a prepared image: (channels, rows, columns), or (channels, slices, rows, columns) of a whole volume."""
+        return (self.channels, *((self.size, self.size) if isinstance(self.size, int) else self.size))
 
 
 class Views(Frozen):

@@ -6,6 +6,7 @@ the work.
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import tempfile
@@ -210,7 +211,7 @@ def _rows(chunk: Chunk, found: Sequence[int] | None) -> Sequence[int]:
 def _check_space(plan: Plan, remaining: int, bytes_each: int) -> None:
     """Raises UserError where the disk has too little space for the chunks of `remaining` records and for the store, with so many bytes for
     each pixel and channel."""
-    pixels = plan.data.channels * plan.data.size**2
+    pixels = math.prod(plan.data.shape)
     check_space(plan.path.parent, (remaining + len(plan.source.records)) * pixels * bytes_each)
 
 

@@ -22,6 +22,7 @@ from medssl.encoder import model_card, signature
 from medssl.errors import UserError
 from medssl.files import write_atomically
 from medssl.nn import Encoder
+from medssl.types import Size
 
 FORMAT = 1
 # The entries of the card. Cards of version 2, and those that do not say their version, hold hashes of pixels without a key.
@@ -31,7 +32,7 @@ _MAX_SIZE, _MAX_CHANNELS = 4096, 16  # of an image in a card: others would only 
 _TOLERANCE = 1e-3
 
 
-def probe_image(channels: int, size: int) -> torch.Tensor:
+def probe_image(channels: int, size: Size) -> torch.Tensor:
     """The probe image [1, C, size, size] in [0, 1]: crossed sine waves with another phase in each channel, equal on every machine."""
     axis = torch.arange(size, dtype=torch.float64) / size
     rows, columns = torch.meshgrid(axis, axis, indexing="ij")
@@ -40,13 +41,13 @@ def probe_image(channels: int, size: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def probe_output(encoder: Encoder, channels: int, size: int) -> torch.Tensor:
+def probe_output(encoder: Encoder, channels: int, size: Size) -> torch.Tensor:
     """The features [D] of the probe image in float32 and evaluation mode, of a copy of the encoder on the CPU: whoever loads the encoder
     compares them there, and those of a GPU differ by up to 2.5e-3 of their size, where its convolutions are TF32."""
     return copy.deepcopy(encoder).cpu().eval()(probe_image(channels, size))[0].float()
 
 
-def build_encoder(backbone: dict[str, Any], channels: int, size: int, mean: torch.Tensor, std: torch.Tensor, seed: int) -> Encoder:
+def build_encoder(backbone: dict[str, Any], channels: int, size: Size, mean: torch.Tensor, std: torch.Tensor, seed: int) -> Encoder:
     """An encoder with random weights drawn from `seed`; torch's global generator stays unchanged. `backbone`: the name and options of a
     plug-in. `mean`, `std` [C]: of images in [0, 1]."""
     module = plugins.find("backbones", str(backbone["name"]))
@@ -55,7 +56,7 @@ def build_encoder(backbone: dict[str, Any], channels: int, size: int, mean: torc
         return Encoder(module.build(module.Config(**backbone), channels, size), mean, std).to(memory_format=torch.channels_last)  # pyright: ignore
 
 
-def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: int, size: int, card: dict[str, Any]) -> None:
+def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: int, size: Size, card: dict[str, Any]) -> None:
     """Write weights and card into `folder`. The card is written last, so a folder with a card has a complete encoder.
 
     `card`: what the run adds to the card, such as data, method, provenance and hashes.

@@ -1,6 +1,7 @@
 """Build the parts of a pretraining, check them, and make and restore the state of a checkpoint."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def _build_feed(
     make_on_device = multi_crop.make_on_device(recipe, size, local_views)[0] if executor == "torch" else None
     gpu_images = copy_to_gpu(images, device) if make_on_device else None
     share = train.batch_size // team.size
-    views_bytes = share * (images[0].nbytes if make_on_device else n_views * config.data.channels * size**2 * 4)
+    views_bytes = share * (images[0].nbytes if make_on_device else n_views * math.prod(config.data.shape) * 4)
     workers, note = (0, "") if gpu_images is not None else workers_here(train.workers, views_bytes)
     batches = Batches(
         None if gpu_images is not None else images,

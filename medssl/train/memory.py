@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from medssl.types import Size, edges
+
 _USABLE_SHARE = {"cuda": 0.9, "cpu": 0.7}  # of the free memory; fragmentation (GPU) and other processes (CPU) need the rest
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # versions 2 and 1
 
@@ -53,11 +55,11 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     return max(0, _read_kilobytes(Path("/proc/self/status"), "VmHWM:") - before)
 
 
-def activation_bytes(encoder: nn.Module, channels: int, size: int) -> int:
-    """The memory in float32 that the forward pass of `encoder` keeps of each image [`channels`, `size`, `size`] for the backward pass.
+def activation_bytes(encoder: nn.Module, channels: int, size: Size) -> int:
+    """The memory in float32 that the forward pass of `encoder` keeps of each image [`channels`, rows, columns] or [`channels`, slices, rows, columns] for the backward pass.
     Nothing is computed for that, on torch's device "meta"; 0 for a network that does not run there."""
     copy = deepcopy(encoder).to("meta").train()
-    two, four = (_saved_bytes(copy, torch.empty(images, channels, size, size, device="meta")) for images in (2, 4))
+    two, four = (_saved_bytes(copy, torch.empty(images, channels, *edges(size), device="meta")) for images in (2, 4))
     return (four - two) // 2  # so the weights, which are saved once, do not count
 
 

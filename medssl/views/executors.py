@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from medssl.types import Size
 from medssl.views.operations import Operation
 
 # Makes one view of an image [C, H, W] from the image and a key such as (seed, step, row, view): a pure function that can be pickled.
@@ -20,7 +21,7 @@ def choose_executor(executor: Executor, device_type: str) -> Literal["albumentat
     return executor
 
 
-def make(executor: Executor, operations: Sequence[Operation], size: int) -> ViewMaker:
+def make(executor: Executor, operations: Sequence[Operation], size: Size) -> ViewMaker:
     """The function that makes views of `size` x `size` pixels of one image at a time, on the CPU, with the `executor`."""
     match choose_executor(executor, "cpu"):
         case "albumentations":

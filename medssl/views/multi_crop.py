@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medssl.types import LocalViews
+from medssl.types import LocalViews, Size
 from medssl.views import executors, keyed_random
 from medssl.views.operations import Operation, ResizedCrop
 from medssl.views.torch_executor import ViewMaker
@@ -20,7 +20,7 @@ _STEP = 8  # the edge of a local view is a multiple of it, in pixels
 
 
 def make(
-    executor: executors.Executor, operations: Sequence[Operation], size: int, local: LocalViews | None
+    executor: executors.Executor, operations: Sequence[Operation], size: Size, local: LocalViews | None
 ) -> tuple[executors.ViewMaker, int]:
     """The function that makes the views of one image with a recipe's operations, and the number of views: two of `size` pixels, and the
     local views."""
@@ -29,7 +29,7 @@ def make(
     return _MultiCrop(*makers) if len(makers) == 2 else makers[0], sum(group.number for group in groups)
 
 
-def make_on_device(operations: Sequence[Operation], size: int, local: LocalViews | None, compiled: bool = False) -> tuple[BatchMaker, int]:
+def make_on_device(operations: Sequence[Operation], size: Size, local: LocalViews | None, compiled: bool = False) -> tuple[BatchMaker, int]:
     """The function that makes the views of whole batches with torch, and the number of views. The views are those of `make("torch", ...)`.
     `compiled`: as in `torch_executor.ViewMaker`.
 
@@ -57,7 +57,7 @@ class _ViewGroup:
     number: int
 
 
-def _view_groups(operations: Sequence[Operation], size: int, local: LocalViews | None) -> list[_ViewGroup]:
+def _view_groups(operations: Sequence[Operation], size: Size, local: LocalViews | None) -> list[_ViewGroup]:
     if local is None or local.number == 0:
         return [_ViewGroup(operations, size, 2)]
     edge = max(_STEP, round(local.edge * size / _STEP) * _STEP)

@@ -68,7 +68,7 @@ class _Assembly:
             + [(name, pa.string()) for name in (*(f"label:{n}" for n in self._labels), *(f"extra:{n}" for n in self._extra))]
         )
         self._content = ContentHash()
-        self._images = ImageWriter(folder / "images.npy", len(records), (plan.data.channels, plan.data.size, plan.data.size))
+        self._images = ImageWriter(folder / "images.npy", len(records), plan.data.shape)
         self._file = create_private(folder / "table.parquet")
         self._table = parquet.ParquetWriter(self._file, self._schema)
 
@@ -141,7 +141,7 @@ class _Assembly:
             "format": STORE_FORMAT,
             "content": str(self._content),
             "source": plan.source.kind,
-            "shape": [self.used, data.channels, data.size, data.size],
+            "shape": [self.used, *data.shape],
             "dtype": str(self._images.dtype),
             "channels": data.channels,
             "size": data.size,

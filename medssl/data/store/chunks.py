@@ -5,6 +5,7 @@ several machines can work on one store, and a chunk is not used after its image 
 information on patients: keys and labels are added when the chunks are joined.
 """
 
+import math
 import os
 import secrets
 from collections.abc import Collection, Iterator, Sequence
@@ -50,7 +51,7 @@ class DamagedChunk(Exception):
 def chunk_slices(records: int, data: Data) -> Iterator[slice]:
     """The slice of each chunk in a list of `records` records: 128 records, or fewer if the images are large. The slices are the same on
     every machine."""
-    rows = min(_MAX_RECORDS, max(_MIN_RECORDS, _IMAGE_BYTES // (2 * data.channels * data.size**2)))
+    rows = min(_MAX_RECORDS, max(_MIN_RECORDS, _IMAGE_BYTES // (2 * math.prod(data.shape))))
     for start in range(0, records, rows):
         yield slice(start, start + rows)
 
@@ -111,8 +112,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 def _outcome(row: dict[str, Any], data: Data) -> Outcome:
     if row["fault"] is not None:
         return ReadError(row["fault"])
-    shape = (data.channels, data.size, data.size)
-    image = np.frombuffer(row["image"], np.uint16 if row["bits"] > 8 else np.uint8).reshape(shape)
+    image = np.frombuffer(row["image"], np.uint16 if row["bits"] > 8 else np.uint8).reshape(data.shape)
     if pixel_hash(image, row["bits"]) != row["pixel_hash"]:
         raise ValueError("the pixels are not those that were written")
     spacing = None if row["row_mm"] is None else (row["row_mm"], row["column_mm"])

@@ -51,12 +51,12 @@ def check_space(folder: Path, needed_bytes: int) -> None:
 
 class ImageWriter:
     """Writes an .npy file [N, C, H, W] image by image. The type is uint8 until the first image of 16 bits is added; all images are then
-    rewritten as uint16. `shape`: [C, H, W].
+    rewritten as uint16. `shape`: [C, H, W], or [C, D, H, W] of volumes.
 
     Raises UserError where the disk has too little space for all `expected` images.
     """
 
-    def __init__(self, path: Path, expected: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, path: Path, expected: int, shape: tuple[int, ...]) -> None:
         self._path = path
         self._expected = expected
         self._shape = shape

@@ -18,6 +18,7 @@ from medssl.encoder.foreign.fitting import Fit, fit
 from medssl.encoder.foreign.layouts import Backbone, find_backbone
 from medssl.errors import UserError
 from medssl.nn import Encoder
+from medssl.types import Size
 
 _OURS = "an encoder of medssl"
 _NETWORK = ("model", "stem", "arguments")  # the settings of a backbone that say which network it is
@@ -54,7 +55,7 @@ def digest(path: Path) -> str:
 
 
 def load_foreign(
-    path: Path, channels: int, size: int, *, configured: Mapping[str, Any] | None = None, given: Mapping[str, Any] | None = None
+    path: Path, channels: int, size: Size, *, configured: Mapping[str, Any] | None = None, given: Mapping[str, Any] | None = None
 ) -> ForeignEncoder:
     """The encoder for images of `channels` channels and `size` pixels whose weights `path` names: a file, a folder as model hubs offer it,
     or an encoder of medssl.
@@ -87,7 +88,7 @@ def load_foreign(
     return ForeignEncoder(_encoder(path.name, network, fitted, mean, std), backbone, facts)
 
 
-def _load_ours(path: Path, channels: int, size: int, given: Mapping[str, Any]) -> ForeignEncoder:
+def _load_ours(path: Path, channels: int, size: Size, given: Mapping[str, Any]) -> ForeignEncoder:
     encoder, card = artefact.load(path)
     folder = path.absolute() if path.is_dir() else path.absolute().parent
     theirs = dict(card["backbone"])
@@ -109,7 +110,7 @@ def _load_ours(path: Path, channels: int, size: int, given: Mapping[str, Any]) -
 
 
 def _find_fit(
-    found: Backbone, start: dict[str, Any], channels: int, size: int, given: Mapping[str, Any], of_another: bool
+    found: Backbone, start: dict[str, Any], channels: int, size: Size, given: Mapping[str, Any], of_another: bool
 ) -> tuple[dict[str, Any], nn.Module, Fit]:
     """The backbone that fits, or that lacks least: with the configured arguments and without any, unless the user gave some."""
     configured = start.get("arguments", {})
@@ -127,7 +128,7 @@ def _find_fit(
     return min(tried, key=lambda attempt: attempt[2].misfits)
 
 
-def _fit(tensors: dict[str, Tensor], backbone: Mapping[str, Any], channels: int, size: int) -> tuple[nn.Module, Fit]:
+def _fit(tensors: dict[str, Tensor], backbone: Mapping[str, Any], channels: int, size: Size) -> tuple[nn.Module, Fit]:
     module = plugins.find("backbones", str(backbone["name"]))
     with torch.random.fork_rng(devices=[]):
         network = module.build(module.Config(**backbone), channels, size)
