@@ -30,6 +30,8 @@ class Record:
     Identities are those of the source, in the clear; the store replaces them by keyed hashes. Images of one `series` (slices of
     a volume, frames of a cine) follow each other in their order in space. `patient_from`: "data" where a table, a header or a published
     form of names states the patient, "names" where it is guessed from names of folders, "itself" where the file or volume stands for it.
+    `stack`: the number of the volume in its series, where a series has several. A record of a whole volume has its number in the file as
+    `index`; where many files make the volume, `parts` are their locators with the frame of each slice, and `locator` is the first of them.
     """
 
     locator: str
@@ -43,11 +45,13 @@ class Record:
     split: str | None = None
     extra: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     patient_from: str = "data"
+    stack: int = 0
+    parts: tuple[tuple[str, int], ...] = ()
 
     @property
     def place(self) -> Record:
         """Where the pixels are, and nothing else: what processes get that decode files of strangers."""
-        return Record(self.locator, self.reader, self.index)
+        return Record(self.locator, self.reader, self.index, parts=self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Source:
 
     `skipped` lists files that were seen and left out while listing, as (locator, reason code, detail). `table_error`: why the table beside
     the images could not be used; the records are then those of the images alone. Neither notes nor details nor this error name a file, a
-    folder or a person: they are printed and stored.
+    folder or a person: they are printed and stored. `whole`: whether each record is a whole volume.
     """
 
     kind: str
@@ -65,24 +69,41 @@ class Source:
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str, str], ...] = ()
     table_error: str = ""
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFacts:
+    """What is known of a whole volume besides its voxels. `orientation`: where the axes of the source's array point to, such as "RAS"; ""
+    where the source does not say it. `filled`: the slices that were missing in the source, and interpolated. `tilt_degrees`: the tilt of
+    the gantry that was sheared back. `foreground`: for each axis the first voxel and the end of the part that is no air (CT) and not zero;
+    None where the whole volume is."""
+
+    orientation: str = ""
+    filled: int = 0
+    tilt_degrees: float = 0.0
+    foreground: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored.
+    """One image after the pixel contract: float32 [C, H, W] in [0, 1], brighter is more, and the bits that its source stored. Of a whole
+    volume: [C, D, H, W], slices from the feet to the head, rows from anterior to posterior, columns from the patient's right to the left.
 
-    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; None where the file does not say. `modality`: the
+    `spacing_mm`: between the centres of neighbouring rows, and of neighbouring columns; of a volume, of neighbouring slices, rows and
+    columns; None where the file does not say. `modality`: the
     code that DICOM has for it (CT, MR, DX, ...), where CT means values in HU; "" for formats that know of no modality. `used_bits`: those
     that the values need, where the image is scaled by the range of more than 8 stored bits; 0 where it is scaled in another way. `suspect`:
-    a sign by which the compressed data seem to be damaged; "" where the decoder noticed none.
+    a sign by which the compressed data seem to be damaged; "" where the decoder noticed none. `volume`: None for an image.
     """
 
     pixels: np.ndarray
     bits: int
-    spacing_mm: tuple[float, float] | None = None
+    spacing_mm: tuple[float, ...] | None = None
     modality: str = ""
     used_bits: int = 0
     suspect: str = ""
+    volume: VolumeFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

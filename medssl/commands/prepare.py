@@ -12,7 +12,7 @@ from medssl.data.store import Store, private_list
 from medssl.errors import Interrupted, UserError
 from medssl.runs.next_command import command_line, pretrain_after_prepare
 from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
-from medssl.types import Reporter
+from medssl.types import Reporter, edges
 
 
 def prepare(
@@ -58,5 +58,7 @@ def report_audit(store: Store, reporter: Reporter) -> None:
         reporter.say(f"left out  named in {private_list(cache_folder(), store.card['fingerprint'])}, which must not leave the site")
     settings = store.card["settings"]
     colours = {1: "grey", 3: "colour"}.get(settings["channels"], f"{settings['channels']} channels")
-    reporter.say(f"stored as {settings['size']} x {settings['size']} pixels, {colours}, window {settings['window']}")
+    size = " x ".join(map(str, edges(store.card["size"] if store.images.ndim == 4 else tuple(store.card["size"]))))
+    unit = "pixels" if store.images.ndim == 4 else "voxels (slices, rows, columns)"
+    reporter.say(f"stored as {size} {unit}, {colours}, window {settings['window']}")
     reporter.say(f"store     {store.path} (audit.json, contact_sheet.png)")

@@ -13,8 +13,10 @@ from medssl.config.windows import Window
 MAX_SEED = 2**32 - 1  # the largest that scikit-learn takes
 
 
-Volume = tuple[Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)]]
+_Voxels, _Millimetres = Annotated[int, Field(ge=8, le=1024)], Annotated[float, Field(gt=0)]
+Volume = tuple[_Voxels, _Voxels, _Voxels]
 Size = Annotated[int, Field(ge=16, le=1024)] | Volume
+Spacing = _Millimetres | tuple[_Millimetres, _Millimetres, _Millimetres]
 _VOLUME_SIZE = 64
 
 
@@ -64,8 +66,13 @@ class Data(Frozen):
         description="Which DICOM images are used, by the modality in their header: all, or codes with commas between, such as CT or CR,DX.",
     )
     channels: int = Field(default=1, ge=1, le=4, description="The channels of the prepared images: 1 for grey, 3 for colour.")
-    spacing_mm: float | None = Field(
-        default=None, gt=0, description="The edge of a prepared pixel in mm, the same for all images; without it each image is fitted."
+    spacing_mm: Spacing | None = Field(
+        default=None,
+        description="The edge of a prepared pixel in mm, the same for all images; without it each image is fitted. Of whole volumes: the "
+        "edge of a voxel, or three numbers: between slices, rows, columns.",
+    )
+    min_slices: int = Field(
+        default=8, ge=2, description="A whole volume with fewer voxels than this along one of its three axes is left out."
     )
     window: Window = Field(
         default="header",
@@ -125,13 +132,19 @@ class Data(Frozen):
         """A whole volume has three edges: one number is a cube."""
         if not isinstance(values, Mapping) or values.get("volumes") != "whole":
             return values
-        size = values.get("size", _VOLUME_SIZE)
-        return {**values, "size": (size, size, size) if isinstance(size, int) else size}
+        size, spacing = values.get("size", _VOLUME_SIZE), values.get("spacing_mm")
+        return {
+            **values,
+            "size": (size, size, size) if isinstance(size, int) else size,
+            "spacing_mm": (spacing, spacing, spacing) if isinstance(spacing, int | float) else spacing,
+        }
 
     @model_validator(mode="after")
     def _size_of_images(self) -> Data:
         if self.volumes == "slices" and not isinstance(self.size, int):
             raise ValueError("size: three numbers are the size of whole volumes; add data.volumes=whole")
+        if self.volumes == "slices" and isinstance(self.spacing_mm, tuple):
+            raise ValueError("spacing_mm: three numbers are the spacing of whole volumes; add data.volumes=whole")
         return self
 
     @property

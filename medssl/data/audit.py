@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from medssl.data.image_hash import middle_slice
 from medssl.data.label_table import label_lines
 from medssl.data.looks import find_looks, look_lines
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
 from medssl.data.store import EXPECTED_REASONS, Store, create_private, damage_sentence, write_private
+from medssl.data.volume_audit import describe_whole_volumes, edges_columns, whole_volume_lines
 from medssl.data.volumes import Volumes
 from medssl.types import SPLITS, Source
 
@@ -51,8 +53,9 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
             **{kind: table[column].replace("", None).nunique() for kind, column in (("studies", "study"), ("series", "series"))},
         },
         **_describe_volumes(store, labels),
+        **describe_whole_volumes(table),
         **{name: _count_values(table[column]) for name, column in _extra_columns(table)},
-        "size": _count_values(f"{width} x {height}" for width, height in table[["width", "height"]].to_numpy()),
+        "size": _count_values(" x ".join(map(str, edges)) for edges in table[edges_columns(table)].to_numpy()),
         "spacing_mm": _describe_spacing(table),
         "bits": _count_values(table["bits"]),
         "labels": {name: _count_values(table[f"label:{name}"]) for name in labels},
@@ -69,7 +72,8 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
 def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The audit for a person, as (heading, sentence). `found`: what `audit` has returned."""
     images, patients = found["images"], found["patients"]
-    yield "images", f"{images['used']} used of {images['found']} found ({found['source']})"
+    counted = "volumes" if "whole_volumes" in found else "images"
+    yield counted, f"{images['used']} used of {images['found']} found ({found['source']})"
     for name, number in images["skipped"].items():
         yield "", f"{number} left out: {name}" + ("" if name in EXPECTED_REASONS else " (a fault)")
     if images.get("suspect"):
@@ -80,7 +84,7 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "patients", f"unknown; {patients['count']} {origin.units} count as one each{more}"
     else:
         guessed = " (guessed from names)" if origin.guessed else ""
-        yield "patients", f"{patients['count']}{guessed}{more}; images each: {images_each['median']} (up to {images_each['most']})"
+        yield "patients", f"{patients['count']}{guessed}{more}; {counted} each: {images_each['median']} (up to {images_each['most']})"
     if volumes := found.get("volumes"):
         each = volumes["slices_each"]
         yield "volumes", f"{volumes['count']}; slices each: {each['median']:g} (from {each['least']} to {each['most']})"
@@ -90,18 +94,22 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, _format_counts(found[name])
     spacing = found["spacing_mm"]
     if spacing["known"]:
-        yield "spacing", f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {spacing['unknown']} images do not say"
-    for line in label_lines({name: counts for name, counts in found["labels"].items() if name not in of_volumes}):
+        yield (
+            "spacing",
+            f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {spacing['unknown']} {counted} do not say",
+        )
+    yield from whole_volume_lines(found["whole_volumes"]) if "whole_volumes" in found else ()
+    for line in label_lines({name: counts for name, counts in found["labels"].items() if name not in of_volumes}, counted):
         yield "label", line
     for line in label_lines(of_volumes, "volumes"):
         yield "label", line
     for name, split in found["splits"].items():
-        yield "split", f"{name}: {origin.count(split['images'], split['patients'])}"
+        yield "split", f"{name}: {origin.count(split['images'], split['patients'], counted)}"
     for sentence in look_lines(found["looks"]) if "looks" in found else ():  # earlier versions wrote none
         yield "look", sentence
     duplicates = found["duplicates"]
     equal = duplicates["equal"]
-    yield "copies", f"{equal} images have the same pixels as another one" if equal else "no two images have the same pixels"
+    yield "copies", f"{equal} {counted} have the same pixels as another one" if equal else f"no two {counted} have the same pixels"
     for sentence in duplicates["leaks"]:
         yield "leak", sentence
     if duplicates["refused"]:
@@ -128,7 +136,7 @@ def contact_sheet(store: Store) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for position, row in enumerate(rows):
         x, y = position % _COLUMNS * _TILE_PIXELS, position // _COLUMNS * (_TILE_PIXELS + caption)
-        image = np.asarray(store.images[row])
+        image = middle_slice(np.asarray(store.images[row]))
         grey = (image // 257 if image.dtype == np.uint16 else image).astype(np.uint8)
         picture = Image.fromarray(np.moveaxis(grey[:3], 0, -1) if len(grey) >= 3 else grey[0])
         sheet.paste(picture.convert("RGB").resize((_TILE_PIXELS - 2, _TILE_PIXELS - 2), Image.Resampling.BILINEAR), (x + 1, y))

@@ -1,5 +1,6 @@
 """Decoding a record's pixels, and preparing them for the store."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,14 +9,16 @@ import numpy as np
 
 from medssl import plugins
 from medssl.config import Data, PluginConfig
+from medssl.data import preparation, volume_preparation
 from medssl.data.image_hash import dhash, pixel_hash
 from medssl.data.preparation import Preparation
-from medssl.types import Decoded, Record
+from medssl.data.volume_preparation import VolumePreparation
+from medssl.types import Decoded, Record, VolumeFacts
 
 
 class Reader(Protocol):
-    """The type that `build` of every module in data/readers returns. `version` changes when the decoded pixels change. `files`: those
-    whose bytes decide what `read` returns for a path."""
+    """The type that `build` of every module in data/readers and data/volume_readers returns. `version` changes when the decoded pixels
+    change. `files`: those whose bytes decide what `read` returns for a path."""
 
     version: str
 
@@ -24,19 +27,28 @@ class Reader(Protocol):
     def files(self, path: Path) -> tuple[Path, ...]: ...
 
 
+class PartsReader(Reader, Protocol):
+    """A reader of volumes that many files make: the path of each slice's file, and its frame."""
+
+    def read_parts(self, parts: Sequence[tuple[Path, int]]) -> Decoded: ...
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """`image`: uint8 or uint16 [C, size, size]. `bits`, `height`, `width`, `spacing_mm`: of the source's image before the preparation. The
-    hashes are those of `image_hash`. `suspect`: as in `Decoded`."""
+    """`image`: uint8 or uint16 [C, size, size], or [C, *size] of a whole volume. `bits`, `height`, `width`, `spacing_mm`: of the source's
+    image before the preparation. The hashes are those of `image_hash`. `suspect`, `volume`: as in `Decoded`; `depth`: the slices of a
+    volume, 0 for an image."""
 
     image: np.ndarray
     bits: int
     height: int
     width: int
-    spacing_mm: tuple[float, float] | None
+    spacing_mm: tuple[float, ...] | None
     pixel_hash: str
     perceptual_hash: str
     suspect: str = ""
+    depth: int = 0
+    volume: VolumeFacts | None = None
 
 
 class RecordReader:
@@ -45,13 +57,16 @@ class RecordReader:
     def __init__(self, root: Path, data: Data) -> None:
         self._root = root
         self._data = data
-        self._readers: dict[str, Reader] = {}
+        self._readers: dict[str, Any] = {}
 
     def __call__(self, record: Record) -> Decoded:
-        """The record's image. Raises ReadError."""
+        """The record's image or volume. Raises ReadError."""
         if record.reader not in self._readers:
             self._readers[record.reader] = build_reader(record.reader, self._data)
-        return self._readers[record.reader].read(self._root / record.locator, record.index)
+        reader = self._readers[record.reader]
+        if record.parts:
+            return reader.read_parts([(self._root / locator, index) for locator, index in record.parts])
+        return reader.read(self._root / record.locator, record.index)
 
 
 class ImagePreparer:
@@ -59,24 +74,41 @@ class ImagePreparer:
 
     def __init__(self, root: Path, data: Data) -> None:
         self._read = RecordReader(root, data)
-        self._prepare = Preparation(data)
+        self._prepare = build_preparation(data)
 
     def __call__(self, record: Record) -> PreparedImage:
         """The record's prepared image. Raises ReadError where the record cannot be used."""
         decoded = self._read(record)
         image = self._prepare(decoded)
-        height, width = decoded.pixels.shape[1:]
+        *depth, height, width = decoded.pixels.shape[1:]
         hashes = pixel_hash(image, decoded.bits), f"{dhash(image):016x}"
-        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, decoded.suspect)
+        facts = (decoded.suspect, *(depth or [0]), decoded.volume)
+        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, *facts)
 
 
 def reader_config(name: str, data: Data) -> PluginConfig:
     """The configuration of a reader: the options of `data` that the reader has."""
-    model = plugins.find("data.readers", name).Config
-    options: dict[str, Any] = {"window": data.window, "non_finite": data.non_finite, "used_bits": data.used_bits, "limits": data.limits}
+    model = plugins.find(_readers(data), name).Config
+    names = ("window", "non_finite", "used_bits", "min_slices", "limits")
+    options: dict[str, Any] = {option: getattr(data, option) for option in names}
     return model(**{key: value for key, value in options.items() if key in model.model_fields})
 
 
 def build_reader(name: str, data: Data) -> Reader:
     """The reader of that name with the data's options."""
-    return plugins.find("data.readers", name).build(reader_config(name, data))
+    return plugins.find(_readers(data), name).build(reader_config(name, data))
+
+
+def build_preparation(data: Data) -> Callable[[Decoded], np.ndarray]:
+    """The preparation of images, or of whole volumes. Raises UserError for transforms that are not allowed."""
+    return VolumePreparation(data) if data.volumes == "whole" else Preparation(data)
+
+
+def preparation_version(data: Data) -> str:
+    """Changes when the prepared pixels change."""
+    return volume_preparation.VERSION if data.volumes == "whole" else preparation.VERSION
+
+
+def _readers(data: Data) -> str:
+    """The kind of plug-in that reads images, or whole volumes."""
+    return "data.volume_readers" if data.volumes == "whole" else "data.readers"

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from medssl.data.image_hash import middle_slice
 from medssl.data.store import Store
 
 _ROWS = 512
@@ -32,7 +33,7 @@ def find_looks(store: Store) -> dict[str, Any]:
     """The number of images that were `checked`, and of those with each fault that any has; `window`: whether percentiles can be chosen by
     data.window; `slices`: whether the images may be slices of volumes."""
     rows = np.unique(np.linspace(0, len(store.images) - 1, min(_ROWS, len(store.images))).astype(int))
-    pictures = [_grey(np.asarray(store.images[row])) for row in rows]
+    pictures = [_grey(middle_slice(np.asarray(store.images[row]))) for row in rows]
     faults = {
         "dark": sum(_brightest(picture) < _DARK for picture in pictures),
         "constant": sum(_is_constant(picture) for picture in pictures),

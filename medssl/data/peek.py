@@ -20,6 +20,7 @@ from medssl.errors import ReadError, UserError
 from medssl.types import Decoded, Record, Source
 
 _TRIES_PER_IMAGE = 4
+_VOLUMES = 4  # are enough, and take as long as hundreds of images
 _MORE_FOR_BITS = 128  # the images that are read where the first ones leave bits unused
 _UNUSED = 2  # fewer unused bits are no fault: a set of dark images may leave one
 _EIGHT_BITS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg")
@@ -47,9 +48,10 @@ def peek(source: Source, data: Data, count: int = 16) -> Peek:
     """
     if source.kind == "store":
         return _of_store(Store.open(source.root))
+    count = count if not source.whole else _VOLUMES
     images = _read(source, data, count)
     look = _summary(images, source.records)
-    if data.used_bits is None and _unused(images) and len(source.records) > len(images):
+    if data.used_bits is None and _unused(images) and not source.whole and len(source.records) > len(images):
         look = replace(look, used_bits=_unused(_read(source, data, _MORE_FOR_BITS)))
     return look
 
@@ -90,7 +92,7 @@ def _unused(images: Sequence[Decoded]) -> int | None:
 
 def _summary(images: list[Decoded], records: tuple[Record, ...]) -> Peek:
     shapes = [image.pixels.shape for image in images]
-    colour = 2 * sum(channels == 3 for channels, _, _ in shapes) > len(shapes)
+    colour = 2 * sum(shape[0] == 3 for shape in shapes) > len(shapes)
     edge, bits = int(median(min(shape[1:]) for shape in shapes)), max(image.bits for image in images)
     return Peek(3 if colour else 1, edge, bits, _modalities(Counter(image.modality for image in images), records), _unused(images))
 
@@ -107,7 +109,7 @@ def _modalities(read: Counter[str], records: tuple[Record, ...]) -> Mapping[str,
 
 
 def _of_store(store: Store) -> Peek:
-    shorter = store.table[["height", "width"]].to_numpy().min(axis=1)
+    shorter = store.table[[name for name in ("depth", "height", "width") if name in store.table]].to_numpy().min(axis=1)
     edge, bits = int(np.median(shorter)), int(store.table["bits"].to_numpy().max())
     return Peek(3 if store.images.shape[1] == 3 else 1, edge, bits, _modalities_of_store(store))
 

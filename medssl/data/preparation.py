@@ -12,7 +12,7 @@ was measured and is not used: its mode "area" differs from a box filter by up to
 
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,15 @@ from PIL import Image
 from medssl.config import Data, Transform
 from medssl.data.formats import raise_if_of_the_machine
 from medssl.errors import ReadError, UserError, suggest
-from medssl.types import Decoded
+from medssl.types import Decoded, Size, edges
 
 if TYPE_CHECKING:
     from monai.transforms.compose import Compose
 
 VERSION = "2"
-Spacing = tuple[float, float]
-_TRIAL_EDGE = 512  # of the artificial image, so that windows and kernels fit into it
+Spacing = tuple[float, ...]  # of the rows and columns of an image, in mm
+Transforms = Sequence[tuple[str, Callable[[Any], Any]]]
+_TRIAL_EDGE, _TRIAL_EDGE_OF_VOLUMES = 512, 64  # of the artificial image, so that windows and kernels fit into it
 _LUMINANCE = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as in Pillow's mode L
 
 # Array transforms of monai.transforms that are deterministic, open no files and take no code as arguments
@@ -45,8 +46,9 @@ class Preparation:
     does not take its arguments."""
 
     def __init__(self, data: Data) -> None:
+        assert isinstance(data.size, int) and not isinstance(data.spacing_mm, tuple)
         self._size, self._channels, self._spacing_mm = data.size, data.channels, data.spacing_mm
-        self._before = [(step.name, _transform(step)) for step in data.transforms]
+        self._before = build_transforms(data)
 
     def __call__(self, decoded: Decoded) -> np.ndarray:
         """uint8 [channels, size, size], or uint16 where the source stores more than 8 bits.
@@ -55,17 +57,32 @@ class Preparation:
         image states no spacing, bad_channels where the image's channels cannot be converted, failed_transform where one of
         `data.transforms` raises an error for this image.
         """
-        image = decoded.pixels
-        for name, transform in self._before:
-            try:
-                image = np.asarray(transform(image), np.float32)
-            except Exception as error:  # each transform of MONAI raises its own kinds
-                raise_if_of_the_machine(error)
-                raise ReadError(f"failed_transform: {name} cannot be applied ({type(error).__name__})") from error
+        image = transformed(decoded.pixels, self._before)
         for step in steps(self._size, self._channels, decoded.spacing_mm, self._spacing_mm):
             image = step(image)
-        largest, dtype = (65535, np.uint16) if decoded.bits > 8 else (255, np.uint8)
-        return np.rint(np.clip(image, 0, 1) * largest).astype(dtype)
+        return in_bits(image, decoded.bits)
+
+
+def build_transforms(data: Data) -> Transforms:
+    """The transforms of `data`, each with its name. Raises UserError as `Preparation` does."""
+    return [(step.name, _transform(step)) for step in data.transforms]
+
+
+def transformed(image: Float32[np.ndarray, "c *space"], transforms: Transforms) -> Float32[np.ndarray, "c *space"]:
+    """The image after each of the transforms. Raises ReadError failed_transform."""
+    for name, transform in transforms:
+        try:
+            image = np.asarray(transform(image), np.float32)
+        except Exception as error:  # each transform of MONAI raises its own kinds
+            raise_if_of_the_machine(error)
+            raise ReadError(f"failed_transform: {name} cannot be applied ({type(error).__name__})") from error
+    return image
+
+
+def in_bits(image: Float32[np.ndarray, "c *space"], bits: int) -> np.ndarray:
+    """The image in [0, 1] as uint8, or as uint16 where its source stores more than 8 `bits`."""
+    largest, dtype = (65535, np.uint16) if bits > 8 else (255, np.uint8)
+    return np.rint(np.clip(image, 0, 1) * largest).astype(dtype)
 
 
 def check_transforms(data: Data) -> None:
@@ -73,7 +90,8 @@ def check_transforms(data: Data) -> None:
 
     Raises UserError for a transform that is not allowed, that does not take its arguments, or that fails on that image.
     """
-    image = np.random.default_rng(0).random((1, _TRIAL_EDGE, _TRIAL_EDGE), np.float32)
+    trial = (_TRIAL_EDGE,) * 2 if isinstance(data.size, int) else (_TRIAL_EDGE_OF_VOLUMES,) * 3
+    image = np.random.default_rng(0).random((1, *trial), np.float32)
     for step in data.transforms:
         transform = _transform(step)
         try:
@@ -81,8 +99,9 @@ def check_transforms(data: Data) -> None:
                 image = np.asarray(transform(image), np.float32)
         except Exception as error:
             raise _wrong_arguments(step, error) from None
-        if image.ndim != 3:
-            raise UserError(f"data.transforms: {step.name} makes an array of {image.ndim} axes, not [channels, rows, columns].")
+        if image.ndim != 1 + len(trial):
+            axes = "channels, rows, columns" if len(trial) == 2 else "channels, slices, rows, columns"
+            raise UserError(f"data.transforms: {step.name} makes an array of {image.ndim} axes, not [{axes}].")
 
 
 def steps(
@@ -106,8 +125,8 @@ def as_compose(size: int, channels: int) -> "Compose":
     return Compose(steps(size, channels))
 
 
-def to_channels(image: Float32[np.ndarray, "c h w"], channels: int) -> Float32[np.ndarray, "out h w"]:
-    """The image with that number of channels: colours become luminance, a grey channel is repeated. Raises ReadError bad_channels."""
+def to_channels(image: Float32[np.ndarray, "c *space"], channels: int) -> Float32[np.ndarray, "out *space"]:
+    """The image or volume with that number of channels: colours become luminance, a grey channel is repeated. Raises ReadError bad_channels."""
     image = np.asarray(image, np.float32)
     if len(image) == channels:
         return image
@@ -125,9 +144,9 @@ def fit(
     ReadError no_spacing or bad_header."""
     if target_mm and not spacing_mm:
         raise ReadError("no_spacing: the file does not state the size of its pixels, which data.spacing_mm needs")
-    edges = [length * spacing for length, spacing in zip(image.shape[1:], spacing_mm or (1, 1), strict=True)]
-    scale = 1 / target_mm if target_mm else size / max(edges)
-    height, width = (max(1, round(edge * scale)) for edge in edges)
+    lengths = [length * spacing for length, spacing in zip(image.shape[1:], spacing_mm or (1, 1), strict=True)]
+    scale = 1 / target_mm if target_mm else size / max(lengths)
+    height, width = (max(1, round(length * scale)) for length in lengths)
     if target_mm and max(height, width) > 64 * size:
         raise ReadError(f"bad_header: a pixel spacing that makes {height} x {width} pixels")
     if (height, width) == image.shape[1:]:
@@ -136,16 +155,16 @@ def fit(
     return np.stack([np.asarray(channel) for channel in resized])
 
 
-def pad_or_crop(image: Float32[np.ndarray, "c h w"], size: int) -> Float32[np.ndarray, "c size size"]:
-    """The image with black on both sides where it is smaller than `size`, and its middle where it is larger."""
-    for axis in (1, 2):
-        missing = size - image.shape[axis]
+def pad_or_crop(image: Float32[np.ndarray, "c *space"], size: Size) -> Float32[np.ndarray, "c *size"]:
+    """The image or volume with black on both sides where it is smaller than `size`, and its middle where it is larger."""
+    for axis, edge in enumerate(edges(size), start=1):
+        missing = edge - image.shape[axis]
         if missing > 0:
-            sides = [(0, 0)] * 3
+            sides = [(0, 0)] * image.ndim
             sides[axis] = (missing // 2, missing - missing // 2)
             image = np.pad(image, sides)
         elif missing < 0:
-            image = np.take(image, range(-missing // 2, -missing // 2 + size), axis)
+            image = np.take(image, range(-missing // 2, -missing // 2 + edge), axis)
     return image
 
 

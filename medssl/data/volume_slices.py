@@ -16,6 +16,8 @@ def slice_rows(store: Store) -> Bool[np.ndarray, " n"]:
     """For each image of the store whether it is a slice of a volume that is known: of a series of CT, MR or PET, or of a NIfTI or .npz
     file of volumes, which state no modality."""
     table = store.table
+    if store.images.ndim == 5:
+        return np.zeros(len(table), bool)
     in_series, read = table["series"].to_numpy(str) != "", store.card["versions"]["readers"]
     modality = table["extra:modality"].to_numpy(str) if "extra:modality" in table else np.zeros(len(table), str)
     states_none = (modality == "") & (not _OF_VOLUMES.isdisjoint(read))
@@ -24,6 +26,8 @@ def slice_rows(store: Store) -> Bool[np.ndarray, " n"]:
 
 def store_has_slices(store: Store) -> bool:
     """Whether some of the store's images are slices of volumes."""
+    if store.images.ndim == 5:
+        return False
     modalities = set(store.table["extra:modality"]) if "extra:modality" in store.table.columns else set()
     return _has_slices(store.card["versions"]["readers"], store.table["series"], modalities)
 
@@ -31,7 +35,9 @@ def store_has_slices(store: Store) -> bool:
 def source_has_slices(source: Source) -> bool:
     """Whether some of the source's images are slices of volumes. The source is no store, and no image is read."""
     records = source.records
-    return _has_slices({r.reader for r in records}, (r.series for r in records), {r.extra.get("modality", "") for r in records})
+    return not source.whole and _has_slices(
+        {r.reader for r in records}, (r.series for r in records), {r.extra.get("modality", "") for r in records}
+    )
 
 
 def _has_slices(readers: Collection[str], series: Iterable[str | None], modalities: set[str]) -> bool:

@@ -14,6 +14,7 @@ from medssl.data.names import readable_source, with_one_spelling
 from medssl.data.patients import PatientOrigin, without_shared_ids
 from medssl.data.peek import Peek, may_leave_bits_unused, peek
 from medssl.data.store import SETTINGS, Store
+from medssl.data.volume_records import as_volumes
 from medssl.data.walk import following_links
 from medssl.errors import UserError
 from medssl.runs import presets
@@ -38,6 +39,7 @@ def list_source(data: Data, stratum: str = "") -> Source:
     with following_links(data.follow_links) as links:
         try:
             source = plugins.find("data.sources", settings.name).build(settings, data.path)
+            source = as_volumes(source, data) if data.volumes == "whole" else source
         except UserError as error:
             raise UserError("\n".join([str(error), *links.notes()])) from None
     source = without_shared_ids(with_one_spelling(keep_modality(readable_source(source), data.modality)))
@@ -114,7 +116,8 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     kind = detect(data)
     origin: dict[str, Any] = {"data": {"path": absolute_path(data), "source": {"name": kind}}}
     preset_values = {} if preset is None else presets.load(preset)
-    data_config = _resolve_data(merge(merge({"data": preset_values.get("data", {})}, origin), overrides)["data"])
+    of_preset = _for_volumes({"data": preset_values.get("data", {})}, overrides)
+    data_config = _resolve_data(merge(merge(of_preset, origin), overrides)["data"])
     source = list_source(data_config)
     warn_of_table(reporter, source)
     windows = len(windows_hu(data_config.window))
@@ -139,7 +142,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS if name in prepared}
-    preset_values = _fit_length(_drop_network_settings(preset_values, overrides), overrides)
+    preset_values = _for_volumes(_fit_length(_drop_network_settings(preset_values, overrides), overrides), overrides)
     values = merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides)
     if text := _describe_windows(_resolve_data(values["data"]).window):
         reporter.say(f"window    {text}" + ("" if windows else "; for another one: --set data.window=lung"))
@@ -203,6 +206,14 @@ def _fit_length(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
     if "warmup_epochs" in train and "epochs" in train:
         train["warmup_epochs"] *= epochs / train["epochs"]
     return {**preset, "train": train}
+
+
+def _for_volumes(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """The preset; without the size of its images if the user asks for whole volumes and the preset is one of images."""
+    of_preset, of_user = preset.get("data", {}), _plugin_mapping(overrides.get("data"))
+    if of_user.get("volumes") != "whole" or of_preset.get("volumes") == "whole":
+        return preset
+    return {**preset, "data": {name: value for name, value in of_preset.items() if name not in ("size", "spacing_mm")}}
 
 
 def _drop_network_settings(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,18 @@ class Header:
         return spacing if min(spacing) > 0 else None
 
     @property
+    def orientation(self) -> str:
+        """Where the axes of the stored array point to, such as "RAS"; "" where the file does not say it."""
+        ends = (("R", "L"), ("A", "P"), ("I", "S"))
+        return "".join(ends[int(axis)][int(direction > 0)] for axis, direction in self.lps) if self.oriented else ""
+
+    @property
+    def volume_mm(self) -> tuple[float, float, float] | None:
+        """The distance in mm between axial slices, rows and columns; None where the file does not state it."""
+        slices, rows, columns = (self.voxel_mm[self._stored_axis(axis)] for axis in (2, 1, 0))
+        return (slices, rows, columns) if min(slices, rows, columns) > 0 else None
+
+    @property
     def volume_bytes(self) -> int:
         """Bytes of one volume as stored."""
         return math.prod(self.shape) * self.samples * self.dtype.itemsize

@@ -6,7 +6,8 @@ radiologists see it. All slices of a volume share one grey scale. `nifti_header`
 
 import gzip
 import zlib
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from medssl.errors import ReadError
 from medssl.types import Decoded
 
 # The 0.5th percentile of a CT in HU: air is -1000, and the padding around the scanner's circle -1024 to -3024. NIfTI states no modality.
-_LEAST_OF_CT = (-3030.0, -700.0)
+LEAST_OF_CT = (-3030.0, -700.0)
 
 
 class Config(PluginConfig):
@@ -76,20 +77,15 @@ class Reader:
         picture = np.swapaxes(volume.voxels[:, :, position], 0, 1)
         if picture.min() == picture.max():
             raise ReadError("empty_slice: all voxels of the slice are equal")
-        return Decoded(_pixels(picture, volume), _bits(header), header.spacing_mm, volume.modality)
+        return Decoded(_pixels(picture, volume), stored_bits(header), header.spacing_mm, volume.modality)
 
     def _load_volume(self, header: Header, number: int) -> Volume | ReadError:
         try:
-            stream = self._streams.get(header.data, lambda stack: _open_stream(header.data, self._config.limits, stack))
-            return _scale_volume(nifti_header.voxels(header, stream, number), header, self._config)
+            with named_faults():
+                stream = self._streams.get(header.data, lambda stack: open_stream(header.data, self._config.limits, stack))
+                return _scale_volume(nifti_header.voxels(header, stream, number), header, self._config)
         except ReadError as error:
             return error
-        except MemoryError:
-            return ReadError("too_much_memory: there is too little memory for the volume")
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            return ReadError("crc: the compressed data is damaged")
-        except OSError as error:
-            return ReadError(f"unreadable: {error.strerror}")
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file of the header, and that of the voxels where it is another one."""
@@ -106,7 +102,20 @@ def recognises(head: bytes) -> bool:
     return nifti_header.version(nifti_header.inflated_head(head)) is not None
 
 
-def _open_stream(data: Path, limits: Limits, stack: ExitStack) -> Stream:
+@contextmanager
+def named_faults() -> Iterator[None]:
+    """Turns what damaged files and a lack of memory raise into a ReadError: too_much_memory, crc or unreadable."""
+    try:
+        yield
+    except MemoryError:
+        raise ReadError("too_much_memory: there is too little memory for the volume") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise ReadError("crc: the compressed data is damaged") from None
+    except OSError as error:
+        raise ReadError(f"unreadable: {error.strerror}") from None
+
+
+def open_stream(data: Path, limits: Limits, stack: ExitStack) -> Stream:
     """A stream of the unpacked bytes of the file. Of a compressed file the checksum is compared first."""
     if not nifti_header.is_gzip(data):
         return stack.enter_context(data.open("rb"))
@@ -127,10 +136,10 @@ def _scale_volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
         if scaled:
             voxels = voxels * slope + intercept
         slope, intercept = 1.0, 0.0
-        voxels = _replace_non_finite(voxels, config)
+        voxels = replace_non_finite(voxels, config.non_finite)
     low, high = percentile_ends(voxels)
     least = min(low * slope + intercept, high * slope + intercept)
-    modality = "CT" if _LEAST_OF_CT[0] <= least <= _LEAST_OF_CT[1] else "MR"
+    modality = "CT" if LEAST_OF_CT[0] <= least <= LEAST_OF_CT[1] else "MR"
     if windows := windows_hu(config.window):
         return Volume(voxels, slope, intercept, tuple((centre - width / 2, centre + width / 2) for centre, width in windows), modality)
     if config.window == "none" and voxels.dtype.kind != "f":
@@ -139,9 +148,10 @@ def _scale_volume(voxels: np.ndarray, header: Header, config: Config) -> Volume:
     return Volume(voxels, slope, intercept, ((low, high),), modality)
 
 
-def _replace_non_finite(voxels: Shaped[np.ndarray, "x y z"], config: Config) -> Shaped[np.ndarray, "x y z"]:
+def replace_non_finite(voxels: Shaped[np.ndarray, "x y z"], policy: Literal["skip", "zero"]) -> Shaped[np.ndarray, "x y z"]:
+    """The voxels with 0 for NaN and infinity. Raises ReadError non_finite where the policy is to leave such volumes out."""
     bad = voxels.size - np.count_nonzero(np.isfinite(voxels))
-    if bad and config.non_finite == "skip":
+    if bad and policy == "skip":
         raise ReadError(f"non_finite: {bad} of {voxels.size} voxels are NaN or infinite")
     return np.nan_to_num(voxels, copy=False, nan=0, posinf=0, neginf=0) if bad else voxels
 
@@ -155,5 +165,6 @@ def _pixels(picture: Shaped[np.ndarray, "h w *colours"], volume: Volume) -> np.n
     return np.stack(channels).astype(np.float32)
 
 
-def _bits(header: Header) -> int:
+def stored_bits(header: Header) -> int:
+    """8 for unsigned bytes without a scale, else 16."""
     return 8 if header.dtype.itemsize == 1 and header.dtype.kind == "u" and (header.slope, header.intercept) == (1, 0) else 16

@@ -7,11 +7,13 @@ Pickles are refused: they can run code. Images are unpacked one by one, never th
 
 import math
 import zipfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 from numpy.lib import format as npy
 from pydantic import Field
 
@@ -19,7 +21,7 @@ from medssl.config import Limits, PluginConfig
 from medssl.data.formats import LastOpened, channels_first, open_regular_file, raise_if_of_the_machine
 from medssl.data.intensity import scale_used_bits, used_bits
 from medssl.errors import ReadError
-from medssl.types import Decoded
+from medssl.types import Decoded, VolumeFacts
 
 # unpacked bytes for each compressed byte: deflate reaches 1030 for constant bytes, images 10, volumes of two values (VesselMNIST3D) 200
 _MAX_RATIO = 500
@@ -35,7 +37,7 @@ class Config(PluginConfig):
 
 class Images(NamedTuple):
     """An open array of `number` images of `shape` [H, W] or [H, W, 3]. `stream`: its unpacked bytes; `start`: the byte where the first
-    image begins; `sliced`: whether the images are slices of volumes."""
+    image begins; `sliced`: whether the images are slices of volumes, of `depth` slices each."""
 
     stream: IO[bytes]
     start: int
@@ -43,6 +45,7 @@ class Images(NamedTuple):
     shape: tuple[int, ...]
     dtype: np.dtype
     sliced: bool
+    depth: int = 1
 
 
 class Reader:
@@ -62,13 +65,42 @@ class Reader:
         too_much_memory, more_bits, truncated (for the image in which the archive's damage is found and for all images after that),
         empty_slice.
         """
+        stored = self.stored(path, index)[0]
+        if self.images(path).sliced and stored.min() == stored.max():
+            raise ReadError("empty_slice: all voxels of the slice are equal")
+        return self.decoded(channels_first(stored), stored)
+
+    def images(self, path: Path) -> Images:
+        """The open array that `path` names. Raises ReadError as `read` does."""
+        self._refuse_damaged(path, 0)
+        with self._named_damage(path, 0):
+            return self._images.get(path, lambda stack: _open_array(path, self._limits, stack))
+
+    def stored(self, path: Path, index: int, count: int = 1) -> Shaped[np.ndarray, "count h w *colours"]:
+        """The stored values of `count` images from number `index` on. Raises ReadError as `read` does."""
+        self._refuse_damaged(path, index)
+        images = self.images(path)
+        if not 0 <= index <= images.number - count:
+            raise ReadError(f"no_such_row: image {index} of {images.number}")
+        with self._named_damage(path, index):
+            return _read_images(images, index, count)
+
+    def decoded(self, pixels: np.ndarray, stored: np.ndarray, volume: VolumeFacts | None = None) -> Decoded:
+        """The image or volume with these `stored` values, of which `pixels` has the axes in their order."""
+        largest = _LARGEST_VALUE[stored.dtype.newbyteorder("=")]
+        bits = largest.bit_length()
+        used = used_bits(float(stored.max())) if bits > 8 else 0
+        return Decoded(scale_used_bits(pixels / largest, bits, used, self._used_bits), bits, used_bits=used, volume=volume)
+
+    def _refuse_damaged(self, path: Path, index: int) -> None:
         if self._damage and self._damage[0] == path and index >= self._damage[1]:
             raise ReadError("truncated: the archive is damaged before this image")
+
+    @contextmanager
+    def _named_damage(self, path: Path, index: int) -> Iterator[None]:
+        """Turns the exceptions of damaged bytes into a ReadError truncated, of this image and all behind it."""
         try:
-            images = self._images.get(path, lambda stack: _open_array(path, self._limits, stack))
-            if not 0 <= index < images.number:
-                raise ReadError(f"no_such_row: image {index} of {images.number}")
-            stored = _read_image(images, index)
+            yield
         except ReadError:
             raise
         except Exception as error:  # zipfile, zlib and NumPy raise many kinds of exceptions for damaged bytes, even tokenize.TokenError
@@ -76,12 +108,6 @@ class Reader:
             raise_if_of_the_machine(error)
             self._damage = path, index
             raise ReadError(f"truncated: the archive is damaged ({type(error).__name__})") from error
-        if images.sliced and stored.min() == stored.max():
-            raise ReadError("empty_slice: all voxels of the slice are equal")
-        largest = _LARGEST_VALUE[stored.dtype.newbyteorder("=")]
-        pixels, bits = channels_first(stored) / largest, largest.bit_length()
-        used = used_bits(float(stored.max())) if bits > 8 else 0
-        return Decoded(scale_used_bits(pixels, bits, used, self._used_bits), bits, used_bits=used)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The archive that `path` (`file.npz#key`) names."""
@@ -98,11 +124,11 @@ def recognises(head: bytes) -> bool:
     return head.startswith(b"PK\x03\x04")
 
 
-def _read_image(images: Images, index: int) -> np.ndarray:
+def _read_images(images: Images, index: int, count: int) -> np.ndarray:
     size = math.prod(images.shape) * images.dtype.itemsize
     images.stream.seek(images.start + index * size)
-    content = images.stream.read(size)  # at the end of the array zipfile compares the checksum
-    return np.frombuffer(content, images.dtype).reshape(images.shape)
+    content = images.stream.read(count * size)  # at the end of the array zipfile compares the checksum
+    return np.frombuffer(content, images.dtype).reshape(count, *images.shape)
 
 
 def _open_array(path: Path, limits: Limits, stack: ExitStack) -> Images:
@@ -122,7 +148,7 @@ def _open_array(path: Path, limits: Limits, stack: ExitStack) -> Images:
     image = shape[2:] if sliced else shape[1:3] if shape[-1] == 1 and colours else shape[1:]
     if math.prod(image) > limits.max_pixels:
         raise ReadError(f"too_many_pixels: {list(image)}, the limit is {limits.max_pixels}")
-    return Images(stream, stream.tell(), number, image, dtype, sliced)
+    return Images(stream, stream.tell(), number, image, dtype, sliced, shape[1] if sliced else 1)
 
 
 def _read_header(member: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype]:

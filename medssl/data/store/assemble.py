@@ -12,16 +12,16 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from medssl import __version__
-from medssl.data.decode import PreparedImage
+from medssl.data import volume_preparation
+from medssl.data.decode import PreparedImage, preparation_version
 from medssl.data.patients import PatientOrigin
-from medssl.data.preparation import VERSION
 from medssl.data.pseudonyms import pixel_key, pseudonymize
-from medssl.data.store.chunks import count_suspect, read_chunk
+from medssl.data.store.chunks import count_suspect, read_chunk, spacing_columns, volume_columns
 from medssl.data.store.descriptions import site_without_identity, without_identity
 from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.plan import Chunk, Plan
 from medssl.data.store.skipped import Skipped, check_faults, skipped_by_source, skipped_record, write_private_list
-from medssl.data.store.store import SETTINGS, STORE_FORMAT, SUSPECT
+from medssl.data.store.store import SUSPECT, card_settings, store_format
 from medssl.data.store.writer import ImageWriter, create_private, csv_text, write_private
 from medssl.errors import ReadError
 from medssl.types import Record
@@ -29,6 +29,13 @@ from medssl.types import Record
 _TEXT = ("key", "patient", "study", "series", "site", "split", "pixel_hash", "pixel_key", "perceptual_hash", "made")
 _NUMBERS = ("bits", "height", "width")
 _LENGTHS = ("row_mm", "column_mm")
+_OF_VOLUMES = {
+    "depth": pa.int32(),
+    "slice_mm": pa.float64(),
+    "orientation": pa.string(),
+    "filled": pa.int32(),
+    "tilt_degrees": pa.float64(),
+}
 
 
 def write_store(plan: Plan, folder: Path) -> None:
@@ -65,6 +72,7 @@ class _Assembly:
             [(name, pa.string()) for name in _TEXT]
             + [(name, pa.int32()) for name in _NUMBERS]
             + [(name, pa.float64()) for name in _LENGTHS]
+            + (list(_OF_VOLUMES.items()) if plan.data.volumes == "whole" else [])
             + [(name, pa.string()) for name in (*(f"label:{n}" for n in self._labels), *(f"extra:{n}" for n in self._extra))]
         )
         self._content = ContentHash()
@@ -116,7 +124,6 @@ class _Assembly:
 
     def _row(self, record: Record, made: str, outcome: PreparedImage) -> dict[str, Any]:
         pseudonyms = pseudonymize(record, self._plan.key)
-        row_mm, column_mm = outcome.spacing_mm or (None, None)
         return {
             "key": pseudonyms.key,
             "patient": pseudonyms.patient,
@@ -129,16 +136,17 @@ class _Assembly:
             "perceptual_hash": outcome.perceptual_hash,
             "made": made,
             **{name: getattr(outcome, name) for name in _NUMBERS},
-            "row_mm": row_mm,
-            "column_mm": column_mm,
+            **spacing_columns(outcome),
+            **volume_columns(outcome),
             **{f"label:{name}": record.labels.get(name, "") for name in self._labels},
             **{f"extra:{name}": without_identity(name, record.extra.get(name, "")) for name in self._extra},
         }
 
     def _card(self, table_digest: str) -> dict[str, Any]:
         plan, data = self._plan, self._plan.data
+        whole = data.volumes == "whole"
         return {
-            "format": STORE_FORMAT,
+            "format": store_format(data),
             "content": str(self._content),
             "source": plan.source.kind,
             "shape": [self.used, *data.shape],
@@ -146,11 +154,11 @@ class _Assembly:
             "channels": data.channels,
             "size": data.size,
             "patients": PatientOrigin.of(plan.source.records).to_dict(),
-            "settings": {name: data.model_dump(mode="json")[name] for name in SETTINGS},
+            "settings": card_settings(data),
             "preparation": {
-                "version": VERSION,
-                "resize": "square pixels, longer side to size, bilinear, antialiased",
-                "padding": "black, on both sides of the shorter side",
+                "version": preparation_version(data),
+                "resize": volume_preparation.RESIZE if whole else "square pixels, longer side to size, bilinear, antialiased",
+                "padding": volume_preparation.PADDING if whole else "black, on both sides of the shorter side",
             },
             "counts": {
                 "records": len(plan.source.records),

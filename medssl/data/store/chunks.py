@@ -8,7 +8,7 @@ information on patients: keys and labels are added when the chunks are joined.
 import math
 import os
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from medssl.data.image_hash import pixel_hash
 from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
 from medssl.files import removed_on_error
+from medssl.types import VolumeFacts
 
 Outcome = PreparedImage | ReadError
 _IMAGE_BYTES, _MIN_RECORDS, _MAX_RECORDS = 2**26, 8, 128
+_OF_VOLUMES = ("orientation", "filled", "tilt_degrees")
 _SCHEMA = pa.schema(
     [
         ("fault", pa.string()),
@@ -35,6 +37,11 @@ _SCHEMA = pa.schema(
         ("pixel_hash", pa.string()),
         ("perceptual_hash", pa.string()),
         ("suspect", pa.string()),
+        ("depth", pa.int32()),
+        ("slice_mm", pa.float64()),
+        ("orientation", pa.string()),
+        ("filled", pa.int32()),
+        ("tilt_degrees", pa.float64()),
         ("image", pa.large_binary()),
     ]
 )
@@ -51,7 +58,8 @@ class DamagedChunk(Exception):
 def chunk_slices(records: int, data: Data) -> Iterator[slice]:
     """The slice of each chunk in a list of `records` records: 128 records, or fewer if the images are large. The slices are the same on
     every machine."""
-    rows = min(_MAX_RECORDS, max(_MIN_RECORDS, _IMAGE_BYTES // (2 * math.prod(data.shape))))
+    least = 1 if data.volumes == "whole" else _MIN_RECORDS
+    rows = min(_MAX_RECORDS, max(least, _IMAGE_BYTES // (2 * math.prod(data.shape))))
     for start in range(0, records, rows):
         yield slice(start, start + rows)
 
@@ -104,9 +112,27 @@ def count_suspect(path: Path) -> int:
 def _row(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, ReadError):
         return {"fault": str(outcome)}
-    row_mm, column_mm = outcome.spacing_mm or (None, None)
     facts = {name: getattr(outcome, name) for name in ("bits", "height", "width", "pixel_hash", "perceptual_hash", "suspect")}
-    return {**facts, "row_mm": row_mm, "column_mm": column_mm, "image": outcome.image.tobytes()}
+    return {**facts, **spacing_columns(outcome), **volume_columns(outcome), "image": outcome.image.tobytes()}
+
+
+def spacing_columns(image: PreparedImage) -> dict[str, float | None]:
+    """The spacing of rows and columns, by the names of the table's columns."""
+    row_mm, column_mm = (image.spacing_mm or (None, None))[-2:]
+    return {"row_mm": row_mm, "column_mm": column_mm}
+
+
+def volume_columns(image: PreparedImage) -> dict[str, Any]:
+    """What only volumes have, by the names of the table's columns; nothing for an image."""
+    if image.volume is None:
+        return {}
+    slice_mm = image.spacing_mm[0] if image.spacing_mm else None
+    return {"depth": image.depth, "slice_mm": slice_mm, **{name: getattr(image.volume, name) for name in _OF_VOLUMES}}
+
+
+def volume_facts(row: Mapping[str, Any]) -> VolumeFacts:
+    """The facts of a volume from a row of the table or of a chunk."""
+    return VolumeFacts(row["orientation"], int(row["filled"]), float(row["tilt_degrees"]))
 
 
 def _outcome(row: dict[str, Any], data: Data) -> Outcome:
@@ -115,7 +141,7 @@ def _outcome(row: dict[str, Any], data: Data) -> Outcome:
     image = np.frombuffer(row["image"], np.uint16 if row["bits"] > 8 else np.uint8).reshape(data.shape)
     if pixel_hash(image, row["bits"]) != row["pixel_hash"]:
         raise ValueError("the pixels are not those that were written")
-    spacing = None if row["row_mm"] is None else (row["row_mm"], row["column_mm"])
-    return PreparedImage(
-        image, row["bits"], row["height"], row["width"], spacing, row["pixel_hash"], row["perceptual_hash"], row.get("suspect") or ""
-    )
+    whole = volume_facts(row) if row.get("depth") else None
+    spacing = None if row["row_mm"] is None else (*([row["slice_mm"]] if whole else []), row["row_mm"], row["column_mm"])
+    size, hashes = (row["bits"], row["height"], row["width"]), (row["pixel_hash"], row["perceptual_hash"])
+    return PreparedImage(image, *size, spacing, *hashes, row.get("suspect") or "", row.get("depth") or 0, whole)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl.config import Data
-from medssl.data import preparation
-from medssl.data.decode import build_reader, reader_config
+from medssl.data.decode import build_reader, preparation_version, reader_config
 from medssl.types import Record, Source
 
 _MODULUS = 2**256
@@ -21,7 +20,7 @@ class SourceHash:
     def __init__(self, source: Source, data: Data) -> None:
         self._root = source.root
         preparation_settings = [
-            preparation.VERSION,
+            preparation_version(data),
             data.size,
             data.channels,
             data.spacing_mm,
@@ -35,10 +34,16 @@ class SourceHash:
 
     def of(self, record: Record) -> str:
         """32 hex characters for one record."""
+        if record.parts:
+            return self._of_parts(record)
         if record.locator != self._locator:  # the frames of a file are neighbours: its size and time are read once
             files = self._readers[record.reader].files(self._root / record.locator)
             self._locator, self._sizes_and_times = record.locator, _sizes_and_times(files)
         return digest([record.locator, record.index, *self._sizes_and_times, self._settings[record.reader]])
+
+    def _of_parts(self, record: Record) -> str:
+        files = [file for part in dict(record.parts) for file in self._readers[record.reader].files(self._root / part)]
+        return digest([record.parts, *_sizes_and_times(files), self._settings[record.reader]])
 
 
 def fingerprint(source: Source, source_hashes: Iterable[str], store_format: str) -> str:

@@ -11,7 +11,7 @@ from medssl.data.cache import site_key
 from medssl.data.pseudonyms import pseudonym, site_name
 from medssl.data.store.chunks import chunk_slices
 from medssl.data.store.fingerprint import SourceHash, digest, fingerprint
-from medssl.data.store.store import STORE_FORMAT, Store
+from medssl.data.store.store import Store, store_format
 from medssl.errors import UserError
 from medssl.types import Record, Source
 
@@ -64,7 +64,7 @@ def make_plan(source: Source, data: Data, cache: Path, out: Path | None) -> Plan
     """
     key, source_hash = site_key(cache), SourceHash(source, data)
     hashes = [source_hash.of(record) for record in source.records]
-    name = fingerprint(source, hashes, STORE_FORMAT)
+    name = fingerprint(source, hashes, store_format(data))
     path = (out.expanduser().absolute() if out else cache / "stores" / name).resolve()
     place, folder = pseudonym(key, "place", str(source.root)), path.with_name(path.name + ".chunks")
     if out:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from medssl.data.decode import PreparedImage
-from medssl.data.store.store import STORE_FORMAT, SUSPECT, Store
+from medssl.data.store.chunks import volume_facts
+from medssl.data.store.store import STORE_FORMAT, SUSPECT, VOLUME_FORMAT, Store
 from medssl.errors import UserError
 
-_FACTS = ["made", "bits", "height", "width", "row_mm", "column_mm", "pixel_hash", "perceptual_hash"]
+_FACTS = ["bits", "height", "width", "pixel_hash", "perceptual_hash"]
 
 
 class ReusableImages:
@@ -42,14 +43,17 @@ class ReusableImages:
         """The image with that value in the column `made`."""
         number, row = self._rows[made]
         store = self._stores[number]
-        facts = dict(zip(_FACTS[1:], store.table[_FACTS[1:]].iloc[row], strict=True))
+        facts = dict(zip(_FACTS, store.table[_FACTS].iloc[row], strict=True))
         image = np.array(store.images[row])
         if image.dtype == np.uint16 and facts["bits"] <= 8:
             image = (image // 257).astype(np.uint8)
-        spacing = (float(facts["row_mm"]), float(facts["column_mm"]))
+        whole = volume_facts(dict(store.table.iloc[row])) if image.ndim == 4 else None
+        depth = int(store.table["depth"].iloc[row]) if whole else 0
+        spacing = tuple(float(store.table[name].iloc[row]) for name in (*(["slice_mm"] if whole else []), "row_mm", "column_mm"))
         spacing_mm = None if np.isnan(spacing[0]) else spacing
         size = (int(facts["bits"]), int(facts["height"]), int(facts["width"]))
-        return PreparedImage(image, *size, spacing_mm, facts["pixel_hash"], facts["perceptual_hash"], self._signs.get(made, ""))
+        hashes = facts["pixel_hash"], facts["perceptual_hash"]
+        return PreparedImage(image, *size, spacing_mm, *hashes, self._signs.get(made, ""), depth, whole)
 
 
 def _signs(file: Path) -> dict[str, str]:
@@ -63,7 +67,7 @@ def _signs(file: Path) -> dict[str, str]:
 def _open_store(card: Path, place: str, site: str) -> Store | None:
     try:
         found = json.loads(card.read_text("utf-8"))
-        if (found["format"], found["place"], found["site"]) == (STORE_FORMAT, place, site):
+        if found["format"] in (STORE_FORMAT, VOLUME_FORMAT) and (found["place"], found["site"]) == (place, site):
             return Store.open(card.parent)
     except (OSError, ValueError, KeyError, UserError):  # a damaged store is not used
         pass

@@ -15,12 +15,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from medssl.config import Data
 from medssl.data.store.images import CheckedImages
 from medssl.errors import UserError
 
-STORE_FORMAT = "medssl-store-2"
+STORE_FORMAT, VOLUME_FORMAT = "medssl-store-2", "medssl-store-3"  # of images, and of whole volumes
 SUSPECT = "suspect.csv"  # which of the used images have signs of damage, and which
 SETTINGS = (
+    "volumes",
+    "min_slices",
     "size",
     "channels",
     "window",
@@ -29,15 +32,29 @@ SETTINGS = (
     "transforms",
     "used_bits",
 )  # the settings in `data` that decide the images
-_CHECKED_ROWS = 64
+_OF_VOLUMES = ("volumes", "min_slices")  # those that a card states for whole volumes only
+_CHECKED_ROWS, _CHECKED_BYTES = 64, 2**27
+
+
+def store_format(data: Data) -> str:
+    """The format of a store with those settings."""
+    return VOLUME_FORMAT if data.volumes == "whole" else STORE_FORMAT
+
+
+def card_settings(data: Data) -> dict[str, Any]:
+    """The settings that decide the images, as a store's card states them."""
+    values = data.model_dump(mode="json")
+    return {name: values[name] for name in SETTINGS if data.volumes == "whole" or name not in _OF_VOLUMES}
 
 
 @dataclass(frozen=True)
 class Store:
-    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535. `table`: one row for each image, with the columns key, patient,
+    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535; [N, C, D, H, W] of whole volumes. `table`: one row for each image, with the columns key, patient,
     study, series, site, split, pixel_hash, pixel_key (the keyed hash of pixel_hash; stores of earlier versions lack it), perceptual_hash,
     made (a hash of everything that decides the image), bits, height, width, row_mm, column_mm (these of the source's image),
-    `label:<column>` and `extra:<name>`; text is str, "" where it is missing. `card`: the store's description."""
+    `label:<column>` and `extra:<name>`; text is str, "" where it is missing. Whole volumes also have the columns depth, slice_mm,
+    orientation (where the axes of the source's array point to, such as RAS; "" where it is unknown), filled (the missing slices that were
+    interpolated) and tilt_degrees (of the gantry). `card`: the store's description."""
 
     path: Path
     images: CheckedImages
@@ -47,7 +64,7 @@ class Store:
     @classmethod
     def open(cls, path: Path) -> Store:
         """The store in that folder. Raises UserError where there is none or where it is damaged: the table's digest, the shapes, and the
-        pixel hashes of 64 evenly spaced rows are checked. `images` checks the others as they are first read, and raises UserError, too."""
+        pixel hashes of 64 evenly spaced rows (of large volumes: fewer) are checked. `images` checks the others as they are first read, and raises UserError, too."""
         try:
             card = json.loads((path / "card.json").read_text("utf-8"))
             table = pd.read_parquet(path / "table.parquet", use_threads=False)  # threads would keep 40 MB of memory for 100 000 rows
@@ -64,11 +81,13 @@ class Store:
 
 def _fault(path: Path, images: np.ndarray, table: pd.DataFrame, card: dict[str, Any]) -> str:
     """The fault of a damaged store as a sentence, "" where there is none. Raises UserError where the checked rows are damaged."""
-    if card["format"] != STORE_FORMAT:
+    if card["format"] not in (STORE_FORMAT, VOLUME_FORMAT):
         return f"format {card['format']}"
     if list(images.shape) != card["shape"] or str(images.dtype) != card["dtype"]:
         return "images.npy does not fit card.json"
     if len(table) != len(images) or hashlib.sha256((path / "table.parquet").read_bytes()).hexdigest() != card["table_sha256"]:
         return "table.parquet does not fit card.json"
-    images[np.unique(np.linspace(0, len(images) - 1, _CHECKED_ROWS).astype(int))]
+    rows = _CHECKED_ROWS if images.ndim == 4 else max(2, min(_CHECKED_ROWS, _CHECKED_BYTES // images[0].nbytes))  # volumes are large
+    for row in np.unique(np.linspace(0, len(images) - 1, rows).astype(int)):
+        images[row]
     return ""

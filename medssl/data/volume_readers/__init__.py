@@ -1,0 +1,1 @@
+"""Decoding whole volumes: for each reader of images whose files hold volumes, one file with the same name."""
