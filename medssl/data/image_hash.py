@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image
 
-Stored = UInt8[np.ndarray, "c *space"] | UInt16[np.ndarray, "c *space"]
+Stored = UInt8[np.ndarray, "c ..."] | UInt16[np.ndarray, "c ..."]
 
 
 def pixel_hash(image: Stored, bits: int) -> str:
-    """32 hex characters of the SHA-256 of an image [C, H, W] or a volume [C, D, H, W]. `bits`: of the source's image. An 8-bit image has the same hash in a store
-    of 16 bits."""
+    """32 hex characters of the SHA-256 of an image [C, H, W] or a volume [C, D, H, W]. `bits`: of the source's image. An 8-bit image has
+    the same hash in a store of 16 bits."""
     if image.dtype == np.uint16 and bits <= 8:
         image = (image // 257).astype(np.uint8)
     return hashlib.sha256(image.tobytes()).hexdigest()[:32]

@@ -67,19 +67,21 @@ def may_leave_bits_unused(source: Source) -> bool:
 def _read(source: Source, data: Data, count: int) -> list[Decoded]:
     """`count` evenly spaced images. Raises UserError, with the reasons, where none can be read."""
     images: list[Decoded] = []
-    faults = Counter[str]()
+    faults, details = Counter[str](), dict[str, str]()
     places = (record.place for record in _spread(source.records, count))
     with closing(run_in_workers(RecordReader, (source.root, data), places, data.limits, processes=1)) as results:
         for result in results:
             if isinstance(result, ReadError):
                 faults[result.reason] += 1
+                details.setdefault(result.reason, result.detail)
             else:
                 images.append(result)
             if len(images) == count:
                 break
     if not images:
-        reasons = "; ".join(f"{number} x {reason}" for reason, number in faults.most_common(3))
-        raise UserError(f"No image can be read ({reasons or 'there is none'}). Check what --data names.")
+        reasons = "; ".join(f"{n} x {reason}{f' ({details[reason]})' if source.whole else ''}" for reason, n in faults.most_common(3))
+        what = "volume" if source.whole else "image"
+        raise UserError(f"No {what} can be read ({reasons or 'there is none'}). Check what --data names.")
     return images
 
 

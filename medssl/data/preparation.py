@@ -68,7 +68,7 @@ def build_transforms(data: Data) -> Transforms:
     return [(step.name, _transform(step)) for step in data.transforms]
 
 
-def transformed(image: Float32[np.ndarray, "c *space"], transforms: Transforms) -> Float32[np.ndarray, "c *space"]:
+def transformed(image: Float32[np.ndarray, "c ..."], transforms: Transforms) -> Float32[np.ndarray, "c ..."]:
     """The image after each of the transforms. Raises ReadError failed_transform."""
     for name, transform in transforms:
         try:
@@ -79,7 +79,7 @@ def transformed(image: Float32[np.ndarray, "c *space"], transforms: Transforms) 
     return image
 
 
-def in_bits(image: Float32[np.ndarray, "c *space"], bits: int) -> np.ndarray:
+def in_bits(image: Float32[np.ndarray, "c ..."], bits: int) -> np.ndarray:
     """The image in [0, 1] as uint8, or as uint16 where its source stores more than 8 `bits`."""
     largest, dtype = (65535, np.uint16) if bits > 8 else (255, np.uint8)
     return np.rint(np.clip(image, 0, 1) * largest).astype(dtype)
@@ -125,8 +125,9 @@ def as_compose(size: int, channels: int) -> "Compose":
     return Compose(steps(size, channels))
 
 
-def to_channels(image: Float32[np.ndarray, "c *space"], channels: int) -> Float32[np.ndarray, "out *space"]:
-    """The image or volume with that number of channels: colours become luminance, a grey channel is repeated. Raises ReadError bad_channels."""
+def to_channels(image: Float32[np.ndarray, "c ..."], channels: int) -> Float32[np.ndarray, "out ..."]:
+    """The image or volume with that number of channels: colours become luminance, a grey channel is repeated. Raises ReadError
+    bad_channels."""
     image = np.asarray(image, np.float32)
     if len(image) == channels:
         return image
@@ -155,7 +156,7 @@ def fit(
     return np.stack([np.asarray(channel) for channel in resized])
 
 
-def pad_or_crop(image: Float32[np.ndarray, "c *space"], size: Size) -> Float32[np.ndarray, "c *size"]:
+def pad_or_crop(image: Float32[np.ndarray, "c ..."], size: Size) -> Float32[np.ndarray, "c ..."]:
     """The image or volume with black on both sides where it is smaller than `size`, and its middle where it is larger."""
     for axis, edge in enumerate(edges(size), start=1):
         missing = edge - image.shape[axis]

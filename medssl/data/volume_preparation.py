@@ -4,9 +4,9 @@ bits.
     the foreground (air of CT and zeros at the border are cut off) -> `data.transforms` -> channels -> cubic voxels -> zeros at the border
 
 Voxels become cubes, as large as possible so that the whole foreground is within `data.size`; the rest is zero. With `data.spacing_mm` all
-volumes get one scale instead, and what does not fit is cut at the border. Resampling is Pillow's antialiased BILINEAR, as for images: within
-each slice, then along the slices. Where slices lie over three times farther apart than pixels and more of them are needed, the nearest slice
-is taken instead of a mixture of two (as in nnU-Net, Isensee et al., Nat Methods 18:203, 2021).
+volumes get one scale instead, and what does not fit is cut at the border. Resampling is Pillow's antialiased BILINEAR, as for images, first
+within each slice, then along the slices. Where slices lie over three times farther apart than pixels and more of them are needed, the
+nearest slice is taken instead of a mixture of two (as in nnU-Net, Isensee et al., Nat Methods 18:203, 2021).
 
 MONAI's `Spacing` and `Resize` were measured and are not used: docs/decisions.md, "Volumes are resampled by Pillow".
 """

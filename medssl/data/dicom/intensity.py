@@ -80,6 +80,28 @@ def scale(
     return Scaled(np.ascontiguousarray(grey, np.float32), used)
 
 
+def real_values(stored: Shaped[np.ndarray, "h w"], header: Dataset, non_finite: str) -> tuple[Float32[np.ndarray, "h w"], float, float]:
+    """The values in the modality's units, NaN where they are padding, and the smallest and the largest value that the stored bits can give.
+    Raises ReadError non_finite, constant (a rescale slope of 0)."""
+    if stored.min() == stored.max():  # an empty slice at the end of a volume, of which all may be padding
+        padding = None
+    else:
+        stored, padding = _find_padding(stored, header, non_finite)
+    values, low, high = _apply_rescale(stored, header)
+    values = values.astype(np.float32)
+    if padding is not None:
+        values[padding] = np.nan
+    return values, low, high
+
+
+def stated_window(header: Dataset) -> tuple[float, float] | None:
+    """The two values that become 0 and 1 by the header's first linear window; None where the header states none."""
+    centre, width = _first_number(header, "WindowCenter"), _first_number(header, "WindowWidth")
+    if centre is None or width is None or width <= 1:
+        return None
+    return centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+
+
 def _find_padding(
     stored: Shaped[np.ndarray, "h w"], header: Dataset, non_finite: str
 ) -> tuple[Shaped[np.ndarray, "h w"], Bool[np.ndarray, "h w"] | None]:

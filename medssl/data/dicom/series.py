@@ -52,7 +52,11 @@ def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Sel
         skipped += [(locator, "not_primary", "a secondary capture beside a series of slices") for locator in sorted(captures)]
         files = [file for file in files if file.locator not in captures]
     series = _group_into_series(files, choice)
-    records = tuple(_record(file, frame) for frames in series for frame, file in frames)
+    records = tuple(
+        _record(file, frame, stack)
+        for frames in series
+        for (frame, file), stack in zip(frames, slice_order.stack_numbers([frame for frame, _ in frames]), strict=True)
+    )
     return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped), _names(files))
 
 
@@ -90,7 +94,7 @@ def _select_frames(file: DicomHeader, choice: Selection) -> list[Slice]:
     return [slice_order.sort_slices(frames)[k] for k in choose_frames(choice.frames, len(frames))] if choice.frames != "all" else frames
 
 
-def _record(file: DicomHeader, frame: Slice) -> Record:
+def _record(file: DicomHeader, frame: Slice, stack: int) -> Record:
     return Record(
         file.locator,
         "dicom",
@@ -100,6 +104,7 @@ def _record(file: DicomHeader, frame: Slice) -> Record:
         series=file.series,
         site=file.site,
         extra=file.extra,
+        stack=stack,
     )
 
 

@@ -4,6 +4,7 @@ in the other direction."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
@@ -19,10 +20,13 @@ _Vector = tuple[float, float, float]
 
 
 class Plane(NamedTuple):
-    """The plane of a slice in the patient's coordinates (PS3.3 C.7.6.2): the position of its first pixel in mm, and its unit normal."""
+    """The plane of a slice in the patient's coordinates (PS3.3 C.7.6.2): the position of its first pixel in mm, its unit normal, and the
+    directions in which the columns and the rows follow each other."""
 
     position: _Vector
     normal: _Vector
+    across: _Vector
+    down: _Vector
 
 
 class Slice(NamedTuple):
@@ -37,11 +41,17 @@ class Slice(NamedTuple):
 def planes(header: Dataset, frames: int) -> tuple[Plane | None, ...]:
     """The plane of each frame, from the frame's functional groups, the shared functional groups, or the header (PS3.3 C.7.6.16). None for
     a frame whose plane is not stated."""
+    if not header.get(_GROUPS[1]):
+        return (plane(header, 0),) * frames
+    return tuple(plane(header, index) for index in range(frames))
+
+
+def plane(header: Dataset, index: int) -> Plane | None:
+    """The plane of frame `index`, as in `planes`."""
     shared, per_frame = (header.get(name) or () for name in _GROUPS)
-    common = [header, *shared[:1]]
-    if not per_frame:
-        return (_plane(common),) * frames
-    return tuple(_plane([*common, per_frame[index]]) if index < len(per_frame) else None for index in range(frames))
+    if per_frame and index >= len(per_frame):
+        return None
+    return _plane([header, *shared[:1], *per_frame[index : index + 1]])
 
 
 def sort_slices(slices: Sequence[Slice]) -> list[Slice]:
@@ -49,6 +59,21 @@ def sort_slices(slices: Sequence[Slice]) -> list[Slice]:
     one position by InstanceNumber. Where a slice states no plane, all are ordered by InstanceNumber, file and frame."""
     stacks = dict(zip(slices, _along_normals(slices), strict=True)) if all_have_planes(slices) else {}
     return sorted(slices, key=lambda s: (stacks.get(s, ()), s.number is None, s.number or 0, s.locator, s.frame))
+
+
+def stack_numbers(slices: Sequence[Slice]) -> list[int]:
+    """For each of the sorted slices of a series the number of its volume. Slices of one volume have planes of one direction, each at
+    another position: where each position has two slices, as of two echoes or times, the first ones are a volume, and the second ones.
+    Where all slices have one position, it is that of the file and not of a slice."""
+    if not all_have_planes(slices) or len(set(_along_normals(slices))) == 1:
+        return [0] * len(slices)
+    at_place, numbers = Counter[tuple[int, float]](), dict[tuple[int, int], int]()
+    result = []
+    for direction, position in _along_normals(slices):
+        place = direction, round(position, 2)
+        result.append(numbers.setdefault((direction, at_place[place]), len(numbers)))
+        at_place[place] += 1
+    return result
 
 
 def all_have_planes(slices: Sequence[Slice]) -> bool:
@@ -95,7 +120,7 @@ def _plane(groups: Sequence[Dataset]) -> Plane | None:
     length = math.hypot(*normal)
     if not math.isfinite(length + x + y + z) or length < 1e-6:
         return None
-    return Plane((x, y, z), (normal[0] / length, normal[1] / length, normal[2] / length))
+    return Plane((x, y, z), (normal[0] / length, normal[1] / length, normal[2] / length), (a, b, c), (d, e, f))
 
 
 def _dot(a: _Vector, b: _Vector) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 
 from medssl.config import Limits
 from medssl.data.formats.open_file import open_regular_file, raise_if_of_the_machine
+from medssl.data.volume_axes import axis_codes
 from medssl.errors import ReadError
 
 Order = Literal["<", ">"]
@@ -74,8 +75,7 @@ class Header:
     @property
     def orientation(self) -> str:
         """Where the axes of the stored array point to, such as "RAS"; "" where the file does not say it."""
-        ends = (("R", "L"), ("A", "P"), ("I", "S"))
-        return "".join(ends[int(axis)][int(direction > 0)] for axis, direction in self.lps) if self.oriented else ""
+        return axis_codes(self.lps) if self.oriented else ""
 
     @property
     def volume_mm(self) -> tuple[float, float, float] | None:

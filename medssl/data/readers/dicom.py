@@ -19,7 +19,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medssl.config import Limits, PluginConfig, Window
-from medssl.data.dicom import codestream, decoders, functional_groups, intensity
+from medssl.data.dicom import codestream, decoders, functional_groups, intensity, slice_order
 from medssl.data.dicom.decoders import Pixels
 from medssl.data.dicom.inflate import inflate
 from medssl.data.formats import LastOpened, open_regular_file, raise_if_of_the_machine, size_and_time
@@ -28,7 +28,9 @@ from medssl.types import Decoded
 
 _SHAPE = ("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation")
 _OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-_TAGS: list[BaseTag | int] = [Tag(name) for name in ("SOPClassUID", *_SHAPE, *_OFFSETS, *functional_groups.TAGS, *intensity.TAGS)]
+_PLACE = (*slice_order.KEYWORDS, "ImageType", "SpacingBetweenSlices", "SliceThickness")
+_NAMES = ("SOPClassUID", *_SHAPE, *_OFFSETS, *_PLACE, *functional_groups.TAGS, *intensity.TAGS)
+_TAGS: list[BaseTag | int] = [Tag(name) for name in _NAMES]
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 # Segmentation, surface segmentation and RT dose have pixels, but are no images
 _NO_IMAGES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.5", "1.2.840.10008.5.1.4.1.1.481.2")
@@ -58,6 +60,16 @@ class _File(NamedTuple):
     present: int
 
 
+class Values(NamedTuple):
+    """`real`: float32 [H, W] in the modality's units, NaN where the pixels are padding. `low`, `high`: the least and the largest value that
+    the file can store; infinite for floating-point values. `suspect`: as in `Decoded`."""
+
+    real: np.ndarray
+    low: float
+    high: float
+    suspect: str
+
+
 class Reader:
     """Reads one frame of a DICOM file."""
 
@@ -82,17 +94,36 @@ class Reader:
                 bits = int(header.get("BitsStored") or header.BitsAllocated)
                 return Decoded(image, bits, functional_groups.spacing_mm(header), intensity.modality(header), used, suspect)
 
+    def header(self, path: Path, index: int = 0) -> Dataset:
+        """The checked header of frame `index`, with what the file states for this frame. Raises as `read` does."""
+        with _ignore_warnings():
+            file = self._opened(path)
+            with _raise_as("bad_header", "an element that describes the pixels is missing or malformed"):
+                _check_frame(file, index)
+                return functional_groups.merge_frame_groups(file.header, index)
+
+    def values(self, path: Path, index: int = 0) -> Values:
+        """Frame `index` of a grey image in the modality's units. Raises as `read` does."""
+        with _ignore_warnings():
+            file, stored, suspect = self._decode(path, index)
+            with _raise_as("bad_header", "an element that describes the grey scale is malformed"):
+                header = functional_groups.merge_frame_groups(file.header, index)
+                return Values(*intensity.real_values(stored, header, self._config.non_finite), suspect)
+
     def stored(self, path: Path, index: int = 0) -> np.ndarray:
         """The numbers that frame `index` stores, [H, W] or [H, W, 3], as pydicom's `pixel_array` gives them. Raises as `read` does."""
         with _ignore_warnings():
             return self._decode(path, index)[1]
 
     def _decode(self, path: Path, index: int) -> tuple[_File, np.ndarray, str]:
-        file = self._files.get((path, size_and_time(path)), lambda stack: _open(path, stack, self._config.limits))
+        file = self._opened(path)
         with _raise_as("bad_header", "an element that describes the pixels is missing or malformed"):
             _check_frame(file, index)
         with _raise_as("undecodable", f"{decoders.syntax_name(file.syntax)} cannot be decoded"):
             return file, *decoders.decode(file.stream, file.header, file.syntax, file.pixels, index)
+
+    def _opened(self, path: Path) -> _File:
+        return self._files.get((path, size_and_time(path)), lambda stack: _open(path, stack, self._config.limits))
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file itself."""

@@ -49,12 +49,13 @@ def card_settings(data: Data) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Store:
-    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535; [N, C, D, H, W] of whole volumes. `table`: one row for each image, with the columns key, patient,
-    study, series, site, split, pixel_hash, pixel_key (the keyed hash of pixel_hash; stores of earlier versions lack it), perceptual_hash,
-    made (a hash of everything that decides the image), bits, height, width, row_mm, column_mm (these of the source's image),
-    `label:<column>` and `extra:<name>`; text is str, "" where it is missing. Whole volumes also have the columns depth, slice_mm,
-    orientation (where the axes of the source's array point to, such as RAS; "" where it is unknown), filled (the missing slices that were
-    interpolated) and tilt_degrees (of the gantry). `card`: the store's description."""
+    """`images`: read-only uint8 or uint16 [N, C, H, W], 0 to 255 or 65535; [N, C, D, H, W] of whole volumes. `table`: one row for each
+    image, with the columns key, patient, study, series, site, split, pixel_hash, pixel_key (the keyed hash of pixel_hash; stores of earlier
+    versions lack it), perceptual_hash, made (a hash of everything that decides the image), bits, height, width, row_mm, column_mm (these of
+    the source's image), `label:<column>` and `extra:<name>`; text is str, "" where it is missing. `card`: the store's description.
+
+    Whole volumes also have the columns depth, slice_mm, orientation (where the axes of the source's array point to, such as RAS; "" where
+    it is unknown), filled (the missing slices that were interpolated) and tilt_degrees (of the gantry)."""
 
     path: Path
     images: CheckedImages
@@ -64,7 +65,8 @@ class Store:
     @classmethod
     def open(cls, path: Path) -> Store:
         """The store in that folder. Raises UserError where there is none or where it is damaged: the table's digest, the shapes, and the
-        pixel hashes of 64 evenly spaced rows (of large volumes: fewer) are checked. `images` checks the others as they are first read, and raises UserError, too."""
+        pixel hashes of 64 evenly spaced rows (of large volumes: fewer) are checked. `images` checks the others as they are first read, and
+        raises UserError, too."""
         try:
             card = json.loads((path / "card.json").read_text("utf-8"))
             table = pd.read_parquet(path / "table.parquet", use_threads=False)  # threads would keep 40 MB of memory for 100 000 rows
