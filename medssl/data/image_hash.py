@@ -40,4 +40,4 @@ def shrink(image: np.ndarray, width: int, height: int) -> UInt8[np.ndarray, "hei
 
 def middle_slice(image: Stored) -> Stored:
     """The axial slice in the middle of a volume [C, D, H, W], as [C, H, W]; an image as it is."""
-    return image[:, image.shape[1] // 2] if image.ndim == 4 else image
+    return image[:, (image.shape[1] - 1) // 2] if image.ndim == 4 else image

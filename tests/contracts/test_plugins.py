@@ -13,7 +13,7 @@ from medssl.config import PluginConfig
 from medssl.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("backbones", "data.readers", "data.sources", "methods", "views.recipes")
+KINDS = ("backbones", "data.readers", "data.sources", "data.volume_readers", "methods", "views.recipes")
 PLUGINS = [(kind, name) for kind in KINDS for name in plugins.names(kind)]
 every_plugin = pytest.mark.parametrize(("kind", "name"), PLUGINS, ids=[f"{kind}.{name}" for kind, name in PLUGINS])
 
