@@ -11,8 +11,8 @@ nearest slice is taken instead of a mixture of two (as in nnU-Net, Isensee et al
 MONAI's `Spacing` and `Resize` were measured and are not used: docs/decisions.md, "Volumes are resampled by Pillow".
 """
 
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -55,46 +55,64 @@ class VolumePreparation:
 def fit_volume(
     volume: Volume, size: tuple[int, ...], spacing_mm: Sequence[float] | None = None, target_mm: Sequence[float] | None = None
 ) -> Volume:
-    """The volume with cubic voxels, scaled so that the whole volume is within `size`; or with voxels of `target_mm`, and then at least the
-    part of the volume that is within `size` around its middle.
+    """The volume with cubic voxels, scaled so that the whole volume is within `size`; or with voxels of `target_mm`, and then the part that
+    is within `size` around the middle.
 
     `spacing_mm`: between slices, rows and columns; None counts as cubic voxels. Raises ReadError no_spacing.
     """
     if target_mm and not spacing_mm:
         raise ReadError("no_spacing: the file does not state the size of its voxels, which data.spacing_mm needs")
     spacing_mm = spacing_mm or (1.0, 1.0, 1.0)
-    if target_mm:
-        volume = _middle(volume, [math.ceil((edge + 1) * mm / old) for edge, mm, old in zip(size, target_mm, spacing_mm, strict=True)])
     lengths_mm = [length * mm for length, mm in zip(volume.shape[1:], spacing_mm, strict=True)]
     edge_mm = target_mm or (max(length / edge for length, edge in zip(lengths_mm, size, strict=True)),) * 3
-    shape = [max(1, round(length / mm)) for length, mm in zip(lengths_mm, edge_mm, strict=True)]
+    axes = [_axis(*each) for each in zip(volume.shape[1:], size, spacing_mm, edge_mm, strict=True)]
     through = int(np.argmax(spacing_mm))
-    thick = spacing_mm[through] > _THICK * min(spacing_mm) and shape[through] > volume.shape[1 + through]
-    filters = [Image.Resampling.NEAREST if thick and axis == through else Image.Resampling.BILINEAR for axis in range(3)]
-    return np.stack([_resample(channel, shape, filters) for channel in volume])
+    first, end = axes[through].part
+    if spacing_mm[through] > _THICK * min(spacing_mm) and axes[through].length > end - first:
+        axes[through] = axes[through]._replace(method=Image.Resampling.NEAREST)
+    return np.stack([_resample(channel, axes) for channel in volume])
 
 
-def _middle(volume: Volume, lengths: Sequence[int]) -> Volume:
-    """The volume without equal parts at both ends of each axis, so that these lengths remain at least."""
-    cuts = [max(0, (have - wanted) // 2) for have, wanted in zip(volume.shape[1:], lengths, strict=True)]
-    return volume[:, *(slice(cut, have - cut) for cut, have in zip(cuts, volume.shape[1:], strict=True))]
+class _Axis(NamedTuple):
+    """`length`: the voxels of the result; `part`: of the source's voxels, from where to where they are taken."""
+
+    length: int
+    part: tuple[float, float]
+    method: Image.Resampling = Image.Resampling.BILINEAR
 
 
-def _resample(
-    channel: Float32[np.ndarray, "d h w"], shape: Sequence[int], filters: Sequence[Image.Resampling]
-) -> Float32[np.ndarray, "new_d new_h new_w"]:
-    """The channel with that shape; `filters`: of each axis. Slices are resized one by one, so that little more memory than that of the
-    result is needed."""
-    depth, height, width = shape
-    if channel.shape[1:] != (height, width):
-        resized = np.empty((len(channel), height, width), np.float32)
+def _axis(old: int, most: int, old_mm: float, new_mm: float) -> _Axis:
+    """The axis of `old` voxels of `old_mm` as voxels of `new_mm`, at most `most` of them, around the middle."""
+    length = max(1, round(old * old_mm / new_mm))
+    if length <= most:
+        return _Axis(length, (0.0, float(old)))
+    half = min(old, most * new_mm / old_mm) / 2
+    return _Axis(most, (old / 2 - half, old / 2 + half))
+
+
+def _resample(channel: Float32[np.ndarray, "d h w"], axes: Sequence[_Axis]) -> Float32[np.ndarray, "new_d new_h new_w"]:
+    """The channel with these axes. Slices are resized one by one, so that little more memory than that of the result is needed."""
+    depth, rows, columns = axes
+    old_depth, old_rows, old_columns = channel.shape
+    if (rows, columns) != (_unchanged(old_rows), _unchanged(old_columns)):
+        resized = np.empty((old_depth, rows.length, columns.length), np.float32)
         for number, picture in enumerate(channel):
-            rows = Image.fromarray(np.ascontiguousarray(picture)).resize((picture.shape[1], height), filters[1])
-            resized[number] = rows.resize((width, height), filters[2])
+            of_rows = Image.fromarray(np.ascontiguousarray(picture)).resize(
+                (old_columns, rows.length), rows.method, (0, rows.part[0], old_columns, rows.part[1])
+            )
+            resized[number] = of_rows.resize(
+                (columns.length, rows.length), columns.method, (columns.part[0], 0, columns.part[1], rows.length)
+            )
         channel = resized
-    if len(channel) == depth:
+    if depth == _unchanged(old_depth):
         return channel
-    result = np.empty((depth, height, width), np.float32)
-    for row in range(height):
-        result[:, row] = Image.fromarray(np.ascontiguousarray(channel[:, row])).resize((width, depth), filters[0])
+    width = columns.length
+    result = np.empty((depth.length, rows.length, width), np.float32)
+    for row in range(rows.length):
+        picture = Image.fromarray(np.ascontiguousarray(channel[:, row]))
+        result[:, row] = picture.resize((width, depth.length), depth.method, (0, depth.part[0], width, depth.part[1]))
     return result
+
+
+def _unchanged(length: int) -> _Axis:
+    return _Axis(length, (0.0, float(length)))
