@@ -13,7 +13,8 @@ from medssl.config.windows import Window
 MAX_SEED = 2**32 - 1  # the largest that scikit-learn takes
 
 
-_Voxels, _Millimetres = Annotated[int, Field(ge=8, le=1024)], Annotated[float, Field(gt=0)]
+_Voxels = Annotated[int, Field(ge=8, le=1024)]
+_Millimetres = Annotated[float, Field(gt=0)]
 Volume = tuple[_Voxels, _Voxels, _Voxels]
 Size = Annotated[int, Field(ge=16, le=1024)] | Volume
 Spacing = _Millimetres | tuple[_Millimetres, _Millimetres, _Millimetres]

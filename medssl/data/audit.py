@@ -94,14 +94,11 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, _format_counts(found[name])
     spacing = found["spacing_mm"]
     if spacing["known"]:
-        yield (
-            "spacing",
-            f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {spacing['unknown']} {counted} do not say",
-        )
-    yield from whole_volume_lines(found["whole_volumes"]) if "whole_volumes" in found else ()
-    for line in label_lines({name: counts for name, counts in found["labels"].items() if name not in of_volumes}, counted):
-        yield "label", line
-    for line in label_lines(of_volumes, "volumes"):
+        unknown = f"{spacing['unknown']} {counted} do not say"
+        yield "spacing", f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {unknown}"
+    yield from whole_volume_lines(found.get("whole_volumes", {}))
+    of_images = {name: counts for name, counts in found["labels"].items() if name not in of_volumes}
+    for line in (*label_lines(of_images, counted), *label_lines(of_volumes, "volumes")):
         yield "label", line
     for name, split in found["splits"].items():
         yield "split", f"{name}: {origin.count(split['images'], split['patients'], counted)}"

@@ -82,8 +82,8 @@ class ImagePreparer:
         image = self._prepare(decoded)
         *depth, height, width = decoded.pixels.shape[1:]
         hashes = pixel_hash(image, decoded.bits), f"{dhash(image):016x}"
-        facts = (decoded.suspect, *(depth or [0]), decoded.volume)
-        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, *facts)
+        slices = depth[0] if depth else 0
+        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, decoded.suspect, slices, decoded.volume)
 
 
 def reader_config(name: str, data: Data) -> PluginConfig:

@@ -25,8 +25,8 @@ def describe_whole_volumes(table: pd.DataFrame) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "count": len(table),
         "orientation": dict(Counter(code or "unknown" for code in table["orientation"].to_numpy(str)).most_common()),
-        "filled": int((table["filled"] > 0).sum()),
-        "tilted": int((table["tilt_degrees"] > 0).sum()),
+        "filled": int((table["filled"].to_numpy() > 0).sum()),
+        "tilted": int((table["tilt_degrees"].to_numpy() > 0).sum()),
     }
     if len(known):
         facts["slice_mm"] = {name: round(float(of(known)), 3) for name, of in (("least", np.min), ("median", np.median), ("most", np.max))}
@@ -34,7 +34,9 @@ def describe_whole_volumes(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def whole_volume_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The description as (heading, sentence)."""
+    """The description as (heading, sentence); nothing of images."""
+    if not facts:
+        return
     if distance := facts.get("slice_mm"):
         yield "slices", f"{distance['least']} to {distance['most']} mm apart, median {distance['median']}"
     orientation = ", ".join(f"{code} {number}" for code, number in facts["orientation"].items())

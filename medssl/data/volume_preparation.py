@@ -21,7 +21,7 @@ from PIL import Image
 from medssl.config import Data
 from medssl.data.preparation import build_transforms, in_bits, pad_or_crop, to_channels, transformed
 from medssl.errors import ReadError
-from medssl.types import Decoded, edges
+from medssl.types import Decoded
 
 VERSION = "3"  # versions 1 and 2 are of images
 RESIZE = "cubic voxels, the foreground as large as size, bilinear, antialiased; through thick slices the nearest"
@@ -35,8 +35,8 @@ class VolumePreparation:
     does not take its arguments."""
 
     def __init__(self, data: Data) -> None:
-        assert not isinstance(data.spacing_mm, float)
-        self._size, self._channels, self._target_mm = edges(data.size), data.channels, data.spacing_mm
+        assert not isinstance(data.size, int) and not isinstance(data.spacing_mm, int | float)
+        self._size, self._channels, self._target_mm = data.size, data.channels, data.spacing_mm
         self._before = build_transforms(data)
 
     def __call__(self, decoded: Decoded) -> np.ndarray:
@@ -97,12 +97,10 @@ def _resample(channel: Float32[np.ndarray, "d h w"], axes: Sequence[_Axis]) -> F
     if (rows, columns) != (_unchanged(old_rows), _unchanged(old_columns)):
         resized = np.empty((old_depth, rows.length, columns.length), np.float32)
         for number, picture in enumerate(channel):
-            of_rows = Image.fromarray(np.ascontiguousarray(picture)).resize(
-                (old_columns, rows.length), rows.method, (0, rows.part[0], old_columns, rows.part[1])
-            )
-            resized[number] = of_rows.resize(
-                (columns.length, rows.length), columns.method, (columns.part[0], 0, columns.part[1], rows.length)
-            )
+            part = 0, rows.part[0], old_columns, rows.part[1]
+            of_rows = Image.fromarray(np.ascontiguousarray(picture)).resize((old_columns, rows.length), rows.method, part)
+            part = columns.part[0], 0, columns.part[1], rows.length
+            resized[number] = np.asarray(of_rows.resize((columns.length, rows.length), columns.method, part))
         channel = resized
     if depth == _unchanged(old_depth):
         return channel
@@ -110,7 +108,7 @@ def _resample(channel: Float32[np.ndarray, "d h w"], axes: Sequence[_Axis]) -> F
     result = np.empty((depth.length, rows.length, width), np.float32)
     for row in range(rows.length):
         picture = Image.fromarray(np.ascontiguousarray(channel[:, row]))
-        result[:, row] = picture.resize((width, depth.length), depth.method, (0, depth.part[0], width, depth.part[1]))
+        result[:, row] = np.asarray(picture.resize((width, depth.length), depth.method, (0, depth.part[0], width, depth.part[1])))
     return result
 
 

@@ -1,9 +1,10 @@
 """Whole volumes fitted to their size: cubic voxels, nothing lost or moved, antialiased, thick slices kept apart."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from medssl.config import Data
 from medssl.data.volume_preparation import VolumePreparation
@@ -79,7 +80,8 @@ def test_a_mark_lies_where_monais_spacing_puts_it() -> None:
     mark = blob(shape, spacing, (12, -20, 8))
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = [-(n - 1) / 2 * step for n, step in zip(shape, spacing, strict=True)]
-    resampled = Spacing(pixdim=(2.0, 2.0, 2.0), mode="bilinear")(MetaTensor(mark[None], affine=affine))
+    placed = MetaTensor(mark[None], affine=torch.as_tensor(affine))
+    resampled = cast(MetaTensor, Spacing(pixdim=(2.0, 2.0, 2.0), mode="bilinear")(placed))
     weights = np.asarray(resampled[0], np.float64)
     centre = np.stack(np.meshgrid(*map(np.arange, weights.shape), indexing="ij"), -1).reshape(-1, 3)
     monai = np.asarray(resampled.affine)[:3] @ np.append((centre * weights.reshape(-1, 1)).sum(0) / weights.sum(), 1)

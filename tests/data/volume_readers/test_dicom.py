@@ -1,6 +1,7 @@
 """Whole volumes of DICOM series: order, orientation, gaps, tilt, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ def test_marks_stand_where_they_belong_in_all_48_orientations(tmp_path: Path) ->
 
 
 def test_names_and_instance_numbers_decide_nothing(tmp_path: Path) -> None:
-    volumes = [read(write_dicom(tmp_path / str(seed), marked(), shuffle=seed)).pixels for seed in (1, 2)]
-    np.testing.assert_array_equal(*volumes)
-    np.testing.assert_allclose(volumes[0][0], expected(marked()), atol=1e-5)
+    for seed in (1, 2):
+        files = write_dicom(tmp_path / str(seed), marked(), shuffle=seed)
+        np.testing.assert_allclose(read(files).pixels[0], expected(marked()), atol=1e-5)
 
 
 def heights(*missing: int):
@@ -149,7 +150,7 @@ def test_slices_without_places_stay_in_their_order_and_have_no_orientation(tmp_p
         ({"PixelData": np.zeros(12 * 14, "<i2").tobytes()}, "constant"),
     ],
 )
-def test_what_is_no_volume_is_left_out_with_a_reason(tmp_path: Path, elements: dict[str, object], expected: str) -> None:
+def test_what_is_no_volume_is_left_out_with_a_reason(tmp_path: Path, elements: dict[str, Any], expected: str) -> None:
     assert reason(write_dicom(tmp_path, marked(), **elements)) == expected
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from nibabel.nifti1 import Nifti1Image
 from whole_volumes import CODES, FRONT, HEAD, LEFT, SHAPE, SPACING, marked, write_nifti
 
@@ -35,7 +36,7 @@ def test_marks_stand_at_the_left_in_front_and_at_the_head_in_all_48_orientations
         np.testing.assert_allclose(decoded.pixels[0], expected(marked()), atol=1e-6, err_msg=code)
         assert decoded.spacing_mm == pytest.approx(SPACING)
         assert decoded.volume is not None and decoded.volume.orientation == code
-    assert all(decoded.pixels[0][place] == 1 for place in (LEFT, FRONT, HEAD))
+        assert all(decoded.pixels[0][place] == 1 for place in (LEFT, FRONT, HEAD))
 
 
 @pytest.mark.slow
@@ -46,7 +47,7 @@ def test_marks_lie_where_nibabel_and_monai_say(tmp_path: Path) -> None:
     for code in ("RAS", "PIL", "SLA"):
         path = write_nifti(tmp_path / f"{code}.nii", marked(), code)
         image = Nifti1Image.from_filename(path)
-        turned = Orientation(axcodes="LPS", labels=None)(MetaTensor(np.asarray(image.dataobj)[None], affine=image.affine))
+        turned = Orientation(axcodes="LPS", labels=None)(MetaTensor(np.asarray(image.dataobj)[None], affine=torch.as_tensor(image.affine)))
         np.testing.assert_array_equal(np.asarray(turned[0]).transpose(2, 1, 0), marked())
         np.testing.assert_allclose(read(path).pixels[0], expected(marked()), atol=1e-6)
 

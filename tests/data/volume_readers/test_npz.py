@@ -8,6 +8,7 @@ import pytest
 from medssl.config import Limits
 from medssl.data.volume_readers import npz
 from medssl.errors import ReadError
+from medssl.types import VolumeFacts
 
 VOLUMES = np.random.default_rng(0).integers(0, 256, (3, 9, 10, 11), np.uint8)
 
@@ -33,7 +34,7 @@ def test_a_row_is_a_volume_with_its_very_values_and_no_known_orientation(file: P
     for row in (0, 2, 1):
         decoded = reader.read(file / "a.npz#train_images", row)
         np.testing.assert_allclose(decoded.pixels, VOLUMES[row][None] / 255, atol=1e-7)
-        assert (decoded.bits, decoded.spacing_mm, decoded.volume.orientation, decoded.volume.foreground) == (8, None, "", None)
+        assert (decoded.bits, decoded.spacing_mm, decoded.volume) == (8, None, VolumeFacts())
 
 
 def test_sixteen_bits_are_scaled_by_the_bits_that_are_used(file: Path) -> None:
