@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from medssl.config import Data, resolve_part
 from medssl.data.contents import kind_of_file
-from medssl.data.decode import Reader, build_reader
-from medssl.data.preparation import VERSION, Preparation
+from medssl.data.decode import Reader, build_preparation, build_reader, preparation_version
 from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
 from medssl.errors import UserError
@@ -143,7 +142,7 @@ def prepare(path: str | Path, card: Mapping[str, Any], index: int = 0) -> Tensor
     cannot be used.
     """
     data = _settings(card)
-    image = Preparation(data)(_decode(path, index, data, card))
+    image = build_preparation(data)(_decode(path, index, data, card))
     return torch.from_numpy(image.astype(np.float32))[None] / float(np.iinfo(image.dtype).max)
 
 
@@ -155,7 +154,7 @@ def _decode(path: str | Path, index: int, data: Data, card: Mapping[str, Any] | 
         raise UserError(f"{file} is no image that medssl reads: DICOM, NIfTI, PNG, JPEG, TIFF or BMP.")
     reader = build_reader(kind, data)
     if card is not None:
-        _check_version(card, kind, reader)
+        _check_version(card, kind, reader, data)
     return reader.read(file, index)
 
 
@@ -168,9 +167,9 @@ def _settings(card: Mapping[str, Any]) -> Data:
     return resolve_part(Data, {name: trained[name] for name in (*SETTINGS, "limits") if name in trained}, "data")
 
 
-def _check_version(card: Mapping[str, Any], kind: str, reader: Reader) -> None:
+def _check_version(card: Mapping[str, Any], kind: str, reader: Reader, data: Data) -> None:
     trained = Trained.by(card)
-    here = {"the preparation's version": VERSION, f"the {kind} reader's version": reader.version}
+    here = {"the preparation's version": preparation_version(data), f"the {kind} reader's version": reader.version}
     trained.check(here, " in this version of medssl", f"Use medssl {trained.version}, or train again.")
 
 

@@ -32,7 +32,9 @@ class Limits(Frozen):
         default=32 * 2**30, gt=0, description="The most bytes that an array of an .npz archive may have when it is unpacked."
     )
     memory_bytes: int = Field(default=4 * 2**30, gt=0, description="The most bytes of memory that decoding one image may take.")
-    seconds: float = Field(default=30, gt=0, description="The most seconds that decoding one image may take.")
+    seconds: float = Field(
+        default=30, gt=0, description="The most seconds that decoding one image may take; a whole volume may take ten times as long."
+    )
 
 
 class Transform(Frozen):

@@ -107,12 +107,10 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     duplicates = found["duplicates"]
     equal = duplicates["equal"]
     yield "copies", f"{equal} {counted} have the same pixels as another one" if equal else f"no two {counted} have the same pixels"
-    for sentence in duplicates["leaks"]:
-        yield "leak", sentence
+    yield from (("leak", sentence) for sentence in duplicates["leaks"])
     if duplicates["refused"]:
         yield "", _REMEDY
-    for note in found["notes"]:
-        yield "note", note
+    yield from (("note", note) for note in found["notes"])
 
 
 def looks_of(store: Store) -> list[str]:

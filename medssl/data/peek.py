@@ -69,7 +69,7 @@ def _read(source: Source, data: Data, count: int) -> list[Decoded]:
     images: list[Decoded] = []
     faults, details = Counter[str](), dict[str, str]()
     places = (record.place for record in _spread(source.records, count))
-    with closing(run_in_workers(RecordReader, (source.root, data), places, data.limits, processes=1)) as results:
+    with closing(run_in_workers(RecordReader, (source.root, data), places, data.limits, processes=1, large=source.whole)) as results:
         for result in results:
             if isinstance(result, ReadError):
                 faults[result.reason] += 1

@@ -50,10 +50,12 @@ def run_in_workers(
     limits: Limits,
     processes: int | None = None,
     group_by: Callable[[Item], object] = lambda _: None,
+    large: bool = False,
 ) -> Generator[Result | ReadError]:
     """The result of `make(*arguments)(item)` for each item, in the items' order. `make` is a function or class that a worker can import;
     each worker calls it once. Neighbouring items with the same value of `group_by` go to one worker, up to 64: otherwise every worker
-    that reads slices of a compressed volume would inflate the whole volume.
+    that reads slices of a compressed volume would inflate the whole volume. `large`: the results are large, as whole volumes are, so items
+    are sent one by one, and few results wait for an earlier one.
 
     The result is a ReadError where the task raises one, and where the worker fails: crashed, killed (by the system, as for want of memory),
     timed_out (after `limits.seconds`), too_much_memory (beyond `limits.memory_bytes`), unreadable (an error of the system), failed (any
@@ -61,7 +63,7 @@ def run_in_workers(
     same result without another try. Raises UserError where the task does, and the error of `make`: UserError as it is, any other one as
     a RuntimeError.
     """
-    run = _Run((make, arguments, limits), items, processes or min(cores(), _MAX_WORKERS), group_by)
+    run = _Run((make, arguments, limits), items, processes or min(cores(), _MAX_WORKERS), group_by, large)
     try:
         yield from run.results(limits.seconds)
     finally:
@@ -156,15 +158,18 @@ class _Worker:
 class _Run:
     """One call of `run_in_workers`."""
 
-    def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, group_by: Callable[[Any], object]) -> None:
+    def __init__(self, task: tuple[Any, ...], items: Iterable[Any], processes: int, group_by: Callable[[Any], object], large: bool) -> None:
         self._task = task
         self._group_by = group_by
         self._ends = Counter[object]()  # of each group, the workers that ended on its items
         self._given_up: dict[object, ReadError] = {}  # groups whose other items are not tried, with the reason
-        self._items = _messages(enumerate(items), group_by)
+        self._items = ([item] for item in enumerate(items)) if large else _messages(enumerate(items), group_by)
+        self._refill_at = 1 if large else _REFILL_AT
         self._workers: list[_Worker] = []
         self._max_workers = processes
-        self._max_pending = 2 * _ITEMS_OF_GROUP * processes  # the most items that are in work or whose results wait for an earlier result
+        self._max_pending = (
+            4 if large else 2 * _ITEMS_OF_GROUP
+        ) * processes  # the most items that are in work or whose results wait for an earlier result
         self._returned: deque[list[tuple[int, Any]]] = deque()  # the other items of workers that ended
         self._results: dict[int, Any] = {}
         self._taken_count = self._yielded_count = 0
@@ -192,7 +197,7 @@ class _Run:
         """Sends items to workers that have few, and to one more worker where items remain. Returns whether any were sent."""
         sent = False
         for worker in self._workers:
-            while len(worker.unanswered) <= _REFILL_AT and (items := self._next_items()):
+            while len(worker.unanswered) <= self._refill_at and (items := self._next_items()):
                 worker.send(items)
                 sent = True
         if len(self._workers) < self._max_workers and (items := self._next_items()):

@@ -46,6 +46,19 @@ def called(module: str, calls: list[tuple[str, tuple[Any, ...]]], limits: Limits
     return list(run_in_workers(importlib.import_module("calling").Call, (module,), calls, limits, processes))
 
 
+def test_of_large_results_few_are_computed_ahead() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[tuple[str, tuple[Any, ...]]]:
+        for number in range(40):
+            taken.append(number)
+            yield "add", (number, 1)
+
+    results = run_in_workers(importlib.import_module("calling").Call, ("operator",), items(), PATIENT, 1, large=True)
+    assert next(results) == 1 and len(taken) <= 4
+    assert list(results) == list(range(2, 41))
+
+
 def test_results_come_in_the_order_of_the_items_from_any_number_of_workers() -> None:
     for processes in (1, 2, 3):
         assert list(run_in_workers(operator.itemgetter, (1,), ((n, n * n) for n in range(500)), PATIENT, processes)) == [
