@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from medssl.config import MAX_SEED, Config, Finetune, Frozen, Labels, full_names, merge, parse_overrides, resolve, resolve_part, to_yaml
 from medssl.data.split import LabelFraction, canonical_labels, parse_labels
-from medssl.data.store import SETTINGS
+from medssl.data.store import deciding_settings
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError, suggest
 from medssl.evaluate import DRAWS_ABOVE, SMALL, read_results
@@ -272,5 +272,5 @@ def _prepare_arguments(job: Job) -> dict[str, Any] | None:
         data = _read_card(arguments["encoder"]).get("config", {}).get("data", {})
         if not data:
             return None
-        sets += [f"data.{name}={json.dumps(data[name])}" for name in SETTINGS if name in data]
+        sets += [f"data.{name}={json.dumps(value)}" for name, value in deciding_settings(data).items()]
     return {"data": arguments["data"], "preset": arguments.get("preset"), "sets": sorted(sets)}

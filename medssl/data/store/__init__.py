@@ -9,7 +9,7 @@ from medssl.data.store.pixel_keys import with_pixel_keys
 from medssl.data.store.plan import Chunk, Plan, make_plan
 from medssl.data.store.reuse import ReusableImages
 from medssl.data.store.skipped import EXPECTED_REASONS, PASSING_REASONS, damage_sentence, private_list, records_to_try
-from medssl.data.store.store import SETTINGS, STORE_FORMAT, Store
+from medssl.data.store.store import SETTINGS, STORE_FORMAT, Store, deciding_settings
 from medssl.data.store.writer import check_space, create_private, csv_text, write_private
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "create_private",
     "csv_text",
     "damage_sentence",
+    "deciding_settings",
     "first_difference",
     "list_named_images",
     "lock_store",

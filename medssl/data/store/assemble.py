@@ -21,7 +21,7 @@ from medssl.data.store.descriptions import site_without_identity, without_identi
 from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.plan import Chunk, Plan
 from medssl.data.store.skipped import Skipped, check_faults, skipped_by_source, skipped_record, write_private_list
-from medssl.data.store.store import SUSPECT, card_settings, store_format
+from medssl.data.store.store import SUSPECT, deciding_settings, store_format
 from medssl.data.store.writer import ImageWriter, create_private, csv_text, write_private
 from medssl.errors import ReadError
 from medssl.types import Record
@@ -154,7 +154,7 @@ class _Assembly:
             "channels": data.channels,
             "size": data.size,
             "patients": PatientOrigin.of(plan.source.records).to_dict(),
-            "settings": card_settings(data),
+            "settings": deciding_settings(data.model_dump(mode="json")),
             "preparation": {
                 "version": preparation_version(data),
                 "resize": volume_preparation.RESIZE if whole else "square pixels, longer side to size, bilinear, antialiased",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,10 @@ def store_format(data: Data) -> str:
     return VOLUME_FORMAT if data.volumes == "whole" else STORE_FORMAT
 
 
-def card_settings(data: Data) -> dict[str, Any]:
-    """The settings that decide the images, as a store's card states them."""
-    values = data.model_dump(mode="json")
-    return {name: values[name] for name in SETTINGS if data.volumes == "whole" or name not in _OF_VOLUMES}
+def deciding_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings in `data` those that decide the images, as a store's card states them."""
+    whole = data.get("volumes") == "whole"  # earlier versions had no such setting
+    return {name: data[name] for name in SETTINGS if name in data and (whole or name not in _OF_VOLUMES)}
 
 
 @dataclass(frozen=True)
