@@ -14,8 +14,8 @@ def axis_codes(lps: Int[np.ndarray, "3 2"]) -> str:
 
 
 def in_lps(volume: Shaped[np.ndarray, "d h w"], lps: Int[np.ndarray, "3 2"]) -> Shaped[np.ndarray, "new_d new_h new_w"]:
-    """The volume [slice, row, column] in canonical axes. `lps`: as above, of the array [column, row, slice]. Nothing is copied where the
-    axes are canonical already."""
+    """The volume [slice, row, column] in canonical axes. `lps`: as above, of the array [column, row, slice]. Nothing is copied: it is
+    another view of the same memory."""
     from nibabel.orientations import apply_orientation
 
-    return np.ascontiguousarray(apply_orientation(volume.transpose(2, 1, 0), lps).transpose(2, 1, 0))
+    return apply_orientation(volume.transpose(2, 1, 0), lps).transpose(2, 1, 0)

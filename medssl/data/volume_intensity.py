@@ -4,6 +4,7 @@ CT in HU: the window, else that of the header, else from air to dense bone; the 
 all else: percentiles 0.5 and 99.5 of the foreground, which is what is not zero: skull-stripped MR has zeros around the brain
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ def scale_volume(
     values: Float32[np.ndarray, "d h w"], window: str, hounsfield: bool, stated: Range | None = None, stored: Range | None = None
 ) -> ScaledVolume:
     """The volume in [0, 1], with one channel, or one for each window in HU that `window` names. `values`, in the modality's units, are
-    overwritten: a volume may be as large as half of the memory.
+    overwritten: a volume may be as large as half of the memory. They may lie in memory in any order.
 
     `hounsfield`: whether the values are HU; `stated`: the two values that become 0 and 1 by the header, for the policy "header" and HU;
     `stored`: the least and the largest value that the file can store, for the policy "none". Raises ReadError constant, not_hounsfield.
@@ -70,7 +71,8 @@ def _box(foreground: Bool[np.ndarray, "d h w"]) -> Box | None:
 def _percentiles(values: Float32[np.ndarray, "d h w"], hounsfield: bool) -> Range:
     """The percentiles of the foreground, of evenly spaced voxels in large volumes. Where the foreground has one value only, as in a mask,
     the least and the largest value of the volume."""
-    sample = values.ravel()[:: max(1, values.size // _SAMPLE)]
+    step = math.ceil((values.size / _SAMPLE) ** (1 / 3))
+    sample = values[::step, ::step, ::step]
     sample = sample[_is_foreground(sample, hounsfield)]
     if len(sample) < 2 or sample.min() == sample.max():
         return float(values.min()), float(values.max())

@@ -47,7 +47,9 @@ class VolumePreparation:
         """
         box = decoded.volume.foreground if decoded.volume else None
         volume = decoded.pixels[:, *(slice(*ends) for ends in box)] if box else decoded.pixels
-        volume = to_channels(transformed(volume, self._before), self._channels)
+        if self._before:  # MONAI needs arrays whose axes run forwards
+            volume = transformed(np.ascontiguousarray(volume), self._before)
+        volume = to_channels(volume, self._channels)
         volume = fit_volume(volume, self._size, decoded.spacing_mm, self._target_mm)
         return in_bits(pad_or_crop(volume, self._size), decoded.bits)
 

@@ -50,6 +50,8 @@ def test_a_volume_of_the_size_keeps_its_very_values() -> None:
         ((10, 40, 20), (1, 1, 1), [10, 20, 20], (5, 20, 10)),
         ((40, 20, 20), None, [8, 32, 32], (8, 4, 4)),
         ((10, 10, 10), (1, 1, 1), 20, (20, 20, 20)),
+        ((2000, 8, 8), (1, 1, 1), 20, (20, 1, 1)),
+        ((10, 40, 40), (10, 1, 1), 20, (20, 8, 8)),
     ],
 )
 def test_the_whole_volume_is_kept_with_its_proportions(shape: Any, spacing: Any, size: Any, expected: Any) -> None:

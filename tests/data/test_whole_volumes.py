@@ -1,6 +1,8 @@
 """Whole volumes from a folder to a store: what the store holds, and that stores of images stay as they are."""
 
+import hashlib
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from whole_volumes import HEAD, LEFT, SPACING, marked, write_dicom, write_nifti
 
 from medssl.config import Data
 from medssl.data.audit import audit, audit_lines, contact_sheet
+from medssl.data.image_hash import pixel_hash
 from medssl.data.peek import peek
 from medssl.data.prepare import prepare
 from medssl.data.sources import dicom, nifti
@@ -111,6 +114,21 @@ def test_damaged_voxels_are_found(folder: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"damaged|no store"):
         Store.open(store.path).images[1]
+
+
+@pytest.mark.slow
+def test_a_store_of_40_gigabytes_opens_in_two_seconds(folder: Path) -> None:
+    """A file without content: the disk stores no zeros."""
+    store = make(folder)
+    shape, volume = (1200, 1, 256, 256, 256), np.zeros((1, 256, 256, 256), np.uint16)
+    np.lib.format.open_memmap(store.path / "images.npy", "w+", np.uint16, shape)
+    table = store.table.iloc[[0] * shape[0]].assign(pixel_hash=pixel_hash(volume, 16))
+    table.to_parquet(store.path / "table.parquet", index=False)
+    digest = hashlib.sha256((store.path / "table.parquet").read_bytes()).hexdigest()
+    (store.path / "card.json").write_text(json.dumps({**store.card, "shape": list(shape), "dtype": "uint16", "table_sha256": digest}))
+    started = time.process_time()
+    assert Store.open(store.path).images.nbytes > 40e9
+    assert time.process_time() - started < 2
 
 
 def test_a_dicom_series_is_prepared_and_a_change_of_any_slice_is_seen(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ SETTINGS = (
     "used_bits",
 )  # the settings in `data` that decide the images
 _OF_VOLUMES = ("volumes", "min_slices")  # those that a card states for whole volumes only
-_CHECKED_ROWS, _CHECKED_BYTES = 64, 2**27
+_CHECKED_ROWS, _CHECKED_BYTES = 64, 2**26
 
 
 def store_format(data: Data) -> str:
