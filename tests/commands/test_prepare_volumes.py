@@ -1,5 +1,6 @@
 """`medssl prepare --set data.volumes=whole`: what a person reads, and what comes of volumes that cannot be used."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ class Lines:
     def say(self, text: str) -> None:
         self.text += text + "\n"
 
-    warn = say
+    def warn(self, text: str) -> None:
+        self.say(text)
 
-    def progress(self, *_: object) -> None:
+    def progress(self, task: str, done: int, total: int, facts: Mapping[str, float] | None = None) -> None:
         """Nothing is shown."""
 
 
