@@ -57,8 +57,7 @@ class Data(Frozen):
     )
     volumes: Literal["slices", "whole"] = Field(
         default="slices",
-        description="Whether each slice of a CT or MR volume is an image (slices), or the whole volume is one sample with three axes "
-        "(whole).",
+        description="Whether each slice of a CT or MR volume is an image (slices), or the volume is one sample with three axes (whole).",
     )
     size: Size = Field(
         default=224,

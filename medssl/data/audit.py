@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from medssl.data.image_hash import middle_slice
 from medssl.data.label_table import label_lines
 from medssl.data.looks import find_looks, look_lines
 from medssl.data.patients import PatientOrigin
@@ -131,7 +130,8 @@ def contact_sheet(store: Store) -> Image.Image:
     draw = ImageDraw.Draw(sheet)
     for position, row in enumerate(rows):
         x, y = position % _COLUMNS * _TILE_PIXELS, position // _COLUMNS * (_TILE_PIXELS + caption)
-        image = middle_slice(np.asarray(store.images[row]))
+        image = np.asarray(store.images[row])
+        image = image[:, (image.shape[1] - 1) // 2] if image.ndim == 4 else image
         grey = (image // 257 if image.dtype == np.uint16 else image).astype(np.uint8)
         picture = Image.fromarray(np.moveaxis(grey[:3], 0, -1) if len(grey) >= 3 else grey[0])
         sheet.paste(picture.convert("RGB").resize((_TILE_PIXELS - 2, _TILE_PIXELS - 2), Image.Resampling.BILINEAR), (x + 1, y))
