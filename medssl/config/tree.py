@@ -162,7 +162,8 @@ class Views(Frozen):
     recipe: RecipeChoice = Field(default="chest_xray", description="What is changed in a view of an image.")
     executor: Literal["auto", "albumentations", "torch"] = Field(
         default="auto",
-        description="What makes the views: albumentations in the loader's processes, or torch on the device; auto is torch on a GPU.",
+        description="What makes the views: albumentations (of whole volumes OpenCV) in the loader's processes, or torch on the device; "
+        "auto is torch on a GPU.",
     )
 
 
