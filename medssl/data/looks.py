@@ -1,37 +1,44 @@
-"""What prepared images look like: nearly black or constant ones, masks, inverted ones, mixed bit depths, and views that would show nothing.
+"""What prepared images and whole volumes look like: nearly black or constant ones, masks, inverted ones, mixed bit depths, and views that
+would show nothing.
 
 Evenly spaced images of a store are judged by their pixels alone. Every fault is said with its share and with the key that mends it; nothing
 is changed.
 """
 
+import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from medssl.data.image_hash import box_means
 from medssl.data.store import Store
 
-_ROWS = 512
+_ROWS, _VOXELS = 512, 2**26  # images that are judged, and voxels of volumes
 _LEAST_SHARE, _LEAST_OF_SLICES = 0.01, 0.05  # a fault of fewer images is not said: the ends of a volume are dark in every data set
 _DARK, _CONSTANT = 0.1, 0.04  # of the range: the brightest pixels of a nearly black image; all that a nearly constant image uses
 _FEW_VALUES = 8
 _EMPTY = 0.02  # of the range: all that a view of nothing uses
 _EMPTY_CROPS = 1 / 3
-_THUMBNAIL = 16
+_THUMBNAIL, _VOLUME_THUMBNAIL = 16, (6, 6, 6)  # pixels; voxels
 _ALIKE, _OPPOSITE = 0.5, -0.4  # agreement with what most images of the set share
 _BRIGHTER = 2.0  # times, from one bit depth to the other
 STRETCH = (
     "--set 'data.transforms=[{name: monai.transforms.ScaleIntensityRangePercentiles, lower: 0.5, upper: 99.5, b_min: 0, b_max: 1, "
     "clip: true}]'"
 )
+Picture = Float[np.ndarray, "*edges"]  # [H, W] or [D, H, W]
 
 
 def find_looks(store: Store) -> dict[str, Any]:
     """The number of images that were `checked`, and of those with each fault that any has; `window`: whether percentiles can be chosen by
-    data.window; `slices`: whether the images may be slices of volumes."""
-    rows = np.unique(np.linspace(0, len(store.images) - 1, min(_ROWS, len(store.images))).astype(int))
+    data.window; `slices`: whether the images may be slices of volumes; `volumes`: whether they are whole volumes."""
+    whole = store.images.ndim == 5
+    most = max(8, _VOXELS // math.prod(store.images.shape[1:])) if whole else _ROWS
+    rows = np.unique(np.linspace(0, len(store.images) - 1, min(most, _ROWS, len(store.images))).astype(int))
     pictures = [_grey(np.asarray(store.images[row])) for row in rows]
     faults = {
         "dark": sum(_brightest(picture) < _DARK for picture in pictures),
@@ -42,28 +49,39 @@ def find_looks(store: Store) -> dict[str, Any]:
     }
     found = {name: int(number) for name, number in faults.items() if number}
     readers = store.card["versions"]["readers"]
-    facts = {name: True for name, kinds in {"window": {"dicom"}, "slices": {"dicom", "nifti"}}.items() if kinds & readers.keys()}
+    slices = not whole and not {"dicom", "nifti"}.isdisjoint(readers)
+    facts = {name: True for name, true in {"window": "dicom" in readers, "slices": slices, "volumes": whole}.items() if true}
     return {"checked": len(rows), **found, **facts, **_mixed_bits(store.table["bits"].to_numpy()[rows], pictures)}
 
 
 def look_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The faults as sentences for a person, each with what mends it. `found`: what `find_looks` has returned."""
     checked, least = found["checked"], _LEAST_OF_SLICES if found.get("slices") else _LEAST_SHARE
+    what = "volumes" if found.get("volumes") else "images"
     stretch = "--set data.window=percentile" if found.get("window") else STRETCH
     sentences = {
         "dark": f"are nearly black: the brightest pixels are below a tenth of the range. To use the range of each image: {stretch}",
         "constant": f"are nearly constant: they use less than {_CONSTANT:.0%} of the range. To use the range of each image: {stretch}",
-        "few_values": f"have at most {_FEW_VALUES} grey values, as masks have. Take them out of the folder, or name the images in a table",
-        "empty_views": "show nothing in a third of the parts of which views are made. Without their margin: "
-        "--set 'data.transforms=[{name: monai.transforms.CropForeground}]'; or larger views, in pretrain: "
-        "--set 'views.recipe.crop_area=[0.6, 1]'",
+        "few_values": f"have at most {_FEW_VALUES} grey values, as masks have. "
+        + (
+            "If they are masks of what is looked for, views change their geometry alone: --set views.recipe=volume_shape"
+            if found.get("volumes")
+            else "Take them out of the folder, or name the images in a table"
+        ),
+        "empty_views": "show nothing in a third of the parts of which views are made. "
+        + (
+            "Larger views, in pretrain: --set 'views.recipe.crop_volume=[0.6, 1]'"
+            if found.get("volumes")
+            else "Without their margin: --set 'data.transforms=[{name: monai.transforms.CropForeground}]'; or larger views, in pretrain: "
+            "--set 'views.recipe.crop_area=[0.6, 1]'"
+        ),
         "inverted": "seem inverted: bright is dark in them, against most others. Look at contact_sheet.png, and correct these files. If "
         "all images are: --set 'data.transforms=[{name: monai.transforms.ScaleIntensityRange, a_min: 0, a_max: 1, b_min: 1, b_max: 0}]'",
     }
     for name, sentence in sentences.items():
         share = found.get(name, 0) / checked
         if share >= least and not (name == "dark" and found.get("constant") == found[name]):
-            yield f"{share:.0%} of {checked} images {sentence}"
+            yield f"{share:.0%} of {checked} {what} {sentence}"
     if bits := found.get("mixed_bits"):
         counts = ", ".join(f"{depth} bits {number}" for depth, number in bits["images"].items())
         text = f"bit depths are mixed ({counts})"
@@ -72,44 +90,51 @@ def look_lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield text
 
 
-def _grey(image: np.ndarray) -> Float[np.ndarray, "h w"]:
+def _grey(image: np.ndarray) -> Picture:
     """The image in [0, 1], the mean of its channels."""
     return image.astype(np.float32).mean(axis=0) / np.iinfo(image.dtype).max
 
 
-def _shown(picture: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "new_h new_w"]:
-    """The picture without the black rows and columns at its border, which the preparation adds; as it is where all of it is black."""
-    rows, columns = np.flatnonzero(picture.any(axis=1)), np.flatnonzero(picture.any(axis=0))
-    return picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else picture
+def _shown(picture: Picture) -> Picture:
+    """The picture without the black rows and columns, and slices, at its border, which the preparation adds; as it is where all of it is
+    black."""
+    axes = range(picture.ndim)
+    used = [np.flatnonzero(picture.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
+    return picture[tuple(slice(found[0], found[-1] + 1) for found in used)] if len(used[0]) else picture
 
 
-def _brightest(picture: Float[np.ndarray, "h w"]) -> float:
+def _brightest(picture: Picture) -> float:
     return float(np.percentile(_shown(picture), 99.5))
 
 
-def _is_constant(picture: Float[np.ndarray, "h w"]) -> bool:
+def _is_constant(picture: Picture) -> bool:
     low, high = np.percentile(_shown(picture), (0.5, 99.5))
     return bool(high - low < _CONSTANT)
 
 
-def _has_empty_views(picture: Float[np.ndarray, "h w"]) -> bool:
-    """Whether a third or more of nine parts, each with half of the edge, show nothing. Pictures that show nothing at all have a fault of
-    their own."""
-    edge = max(1, len(picture) // 2)
-    starts = np.linspace(0, len(picture) - edge, 3).astype(int)
-    parts = [picture[y : y + edge, x : x + edge] for y in starts for x in starts]
+def _has_empty_views(picture: Picture) -> bool:
+    """Whether a third or more of nine parts of a picture, or of 27 of a volume, each with half of the edges, show nothing. Pictures that
+    show nothing at all have a fault of their own."""
+    halves = [max(1, edge // 2) for edge in picture.shape]
+    starts = [np.linspace(0, edge - half, 3).astype(int) for edge, half in zip(picture.shape, halves, strict=True)]
+    parts = [picture[tuple(slice(at, at + half) for at, half in zip(corner, halves, strict=True))] for corner in product(*starts)]
     empty = sum(float(part.max() - part.min()) < _EMPTY for part in parts)
     return _EMPTY_CROPS * len(parts) <= empty < len(parts)
+
+
+def _thumbnail(picture: Picture) -> np.ndarray:
+    if picture.ndim == 3:
+        return box_means(picture, _VOLUME_THUMBNAIL)
+    return np.asarray(Image.fromarray(picture).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))
 
 
 def _count_inverted(pictures: list[np.ndarray]) -> int:
     """The number of pictures in which bright is dark, compared with most others: their small copies point against the direction that the
     small copies share. 0 where the pictures share none, or where more than two thirds agree on neither side."""
-    small = [np.asarray(Image.fromarray(_shown(picture)).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)) for picture in pictures]
-    thumbnails = np.stack(small).reshape(len(pictures), -1).astype(np.float64)
+    thumbnails = np.stack([_thumbnail(_shown(picture)) for picture in pictures]).reshape(len(pictures), -1).astype(np.float64)
     thumbnails -= thumbnails.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(thumbnails, axis=1, keepdims=True)
-    thumbnails = (thumbnails / np.where(norms > 0, norms, 1))[norms[:, 0] > 0.01 * _THUMBNAIL]
+    thumbnails = (thumbnails / np.where(norms > 0, norms, 1))[norms[:, 0] > 0.01 * thumbnails.shape[1] ** 0.5]
     if len(thumbnails) < 8:
         return 0
     direction = np.linalg.eigh(thumbnails.T @ thumbnails)[1][:, -1]

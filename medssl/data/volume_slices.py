@@ -1,4 +1,4 @@
-"""Which images are slices of volumes."""
+"""Which images are slices of volumes, and which are whole volumes."""
 
 from collections.abc import Collection, Iterable
 
@@ -12,6 +12,11 @@ from medssl.types import Source
 _OF_VOLUMES = frozenset({"nifti", "npz"})  # readers whose images are slices of volumes where they have a series
 
 
+def whole_volumes(store: Store) -> bool:
+    """Whether the images of the store are whole volumes (data.volumes=whole), and so no slices."""
+    return store.images.ndim == 5
+
+
 def slice_rows(store: Store) -> Bool[np.ndarray, " n"]:
     """For each image of the store whether it is a slice of a volume that is known: of a series of CT, MR or PET, or of a NIfTI or .npz
     file of volumes, which state no modality."""
@@ -19,17 +24,18 @@ def slice_rows(store: Store) -> Bool[np.ndarray, " n"]:
     in_series, read = table["series"].to_numpy(str) != "", store.card["versions"]["readers"]
     modality = table["extra:modality"].to_numpy(str) if "extra:modality" in table else np.zeros(len(table), str)
     states_none = (modality == "") & (not _OF_VOLUMES.isdisjoint(read))
-    return in_series & (np.isin(modality, sorted(STACKS)) | states_none)
+    return in_series & (np.isin(modality, sorted(STACKS)) | states_none) & (not whole_volumes(store))
 
 
 def store_has_slices(store: Store) -> bool:
     """Whether some of the store's images are slices of volumes."""
     modalities = set(store.table["extra:modality"]) if "extra:modality" in store.table.columns else set()
-    return _has_slices(store.card["versions"]["readers"], store.table["series"], modalities)
+    return not whole_volumes(store) and _has_slices(store.card["versions"]["readers"], store.table["series"], modalities)
 
 
 def source_has_slices(source: Source) -> bool:
-    """Whether some of the source's images are slices of volumes. The source is no store, and no image is read."""
+    """Whether some of the source's images are slices of volumes, where volumes are not used whole. The source is no store, and no image is
+    read."""
     records = source.records
     return _has_slices({r.reader for r in records}, (r.series for r in records), {r.extra.get("modality", "") for r in records})
 

@@ -11,7 +11,7 @@ from medssl.data.cache import cache_folder, private_folder, site_key
 from medssl.data.detect import detect
 from medssl.data.prepare import prepare
 from medssl.data.store import SETTINGS, Store, contract, csv_text, first_difference, list_named_images, write_private
-from medssl.data.volume_slices import source_has_slices, store_has_slices
+from medssl.data.volume_slices import source_has_slices, store_has_slices, whole_volumes
 from medssl.data.workers import end_workers
 from medssl.errors import UserError
 from medssl.types import Reporter, Source
@@ -66,7 +66,7 @@ def new_data_settings(trained: Trained, path: str, overrides: Mapping[str, Any],
 def prepare_new_images(reporter: Reporter, trained: Trained, settings: Data, source: Source) -> Store:
     """The source, prepared. Raises UserError if it is prepared in another way than the images of the training."""
     store = Store.open(source.root) if source.kind == "store" else None
-    if not trained.takes_slices and (store_has_slices(store) if store else source_has_slices(source)):
+    if not trained.takes_slices and (store_has_slices(store) if store else settings.volumes == "slices" and source_has_slices(source)):
         raise UserError(
             f"{settings.path} holds slices of volumes (volumes: True), but the {trained.model} was trained on images that are none "
             f"(volumes: False). Name images like those, or fine-tune a {trained.model} on slices."
@@ -84,7 +84,8 @@ def prepare_new_images(reporter: Reporter, trained: Trained, settings: Data, sou
 def report_new_images(reporter: Reporter, store: Store, source: Source) -> None:
     """Say how many images of how many patients there are, with the notes of the source."""
     table = store.table
-    reporter.say(f"data      {len(table)} images of {table['patient'].nunique()} patients ({source.kind})")
+    images = "volumes" if whole_volumes(store) else "images"
+    reporter.say(f"data      {len(table)} {images} of {table['patient'].nunique()} patients ({source.kind})")
     for note in source.notes:
         reporter.say(f"          {note}")
 

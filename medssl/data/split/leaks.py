@@ -71,7 +71,8 @@ class Leaks:
 def find_leaks(table: pd.DataFrame, images: np.ndarray, roles: Shaped[np.ndarray, " rows"]) -> Leaks:
     """The leaks between the splits of the rows of a store's table. `roles`: for each row "train", "val", "test", or "" for no split.
 
-    `images`: the images of the store, [N, C, H, W]. Only images whose perceptual hash is close to that of another image are read.
+    `images`: the images of the store, [N, C, H, W] or [N, C, D, H, W]. Only images whose perceptual hash is close to that of another image
+    are read.
     """
     ranks, none = np.select([roles == role for role in SPLITS], [0, 1, 2], -1), np.empty((0, 2), np.int64)
     flat = flat_rows(table)

@@ -18,11 +18,11 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from medssl.data.image_hash import shrink
+from medssl.data.image_hash import shrink, shrink_volume
 
 LIMIT = 4  # bits
 CORRELATION = 0.98
-_EDGE = 32  # of a thumbnail, in pixels
+_EDGE, _VOLUME_EDGES = 32, (10, 10, 10)  # of a thumbnail of an image in pixels, and of one of a volume in voxels
 _PAIRS = 2_000_000  # of hashes that are compared at once, in some 100 MB
 _CHUNK = 4096  # pairs of thumbnails that are compared at once
 
@@ -51,9 +51,9 @@ def near_pairs(a: np.ndarray, b: np.ndarray, limit: int = LIMIT) -> Iterator[Int
 def confirm_pairs(
     images: np.ndarray, blocks: Iterable[Int[np.ndarray, "pairs 2"]], correlation: float = CORRELATION
 ) -> Int[np.ndarray, "kept 2"]:
-    """The pairs of rows of `images` [N, C, H, W] whose thumbnails have at least the `correlation`. Each image is read about once; at most
-    100 000 thumbnails of 1 kB are in memory."""
-    thumbnail = lru_cache(maxsize=100_000)(lambda row: shrink(images[row], _EDGE, _EDGE).ravel())
+    """The pairs of rows of `images` [N, C, H, W] or [N, C, D, H, W] whose thumbnails have at least the `correlation`. Each image is read
+    about once; at most 100 000 thumbnails of 1 kB are in memory."""
+    thumbnail = lru_cache(maxsize=100_000)(lambda row: _thumbnail(images[row]))
     confirmed = [np.empty((0, 2), np.int64)]
     for pairs in filter(len, blocks):
         for chunk in np.split(pairs, range(_CHUNK, len(pairs), _CHUNK)):
@@ -62,6 +62,10 @@ def confirm_pairs(
             unit = _standardise(np.stack([thumbnail(row) for row in rows.tolist()]))
             confirmed.append(chunk[(unit[rows_a] * unit[rows_b]).sum(axis=1) >= correlation])
     return np.concatenate(confirmed)
+
+
+def _thumbnail(image: np.ndarray) -> UInt8[np.ndarray, " cells"]:
+    return (shrink(image, _EDGE, _EDGE) if image.ndim == 3 else shrink_volume(image, _VOLUME_EDGES)).ravel()
 
 
 def _blocks(counts: Int[np.ndarray, " n"]) -> Iterator[Int[np.ndarray, " rows"]]:
@@ -75,5 +79,5 @@ def _standardise(thumbnails: UInt8[np.ndarray, "n pixels"]) -> Float[np.ndarray,
     """The thumbnails with mean 0 and length 1: the product of two is their correlation. A thumbnail that varies by less than one grey level
     becomes 0."""
     centred = thumbnails - thumbnails.mean(axis=1, keepdims=True, dtype=np.float32)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.where(length > _EDGE, centred / np.maximum(length, _EDGE), 0)
+    length, least = np.linalg.norm(centred, axis=1, keepdims=True), thumbnails.shape[1] ** 0.5
+    return np.where(length > least, centred / np.maximum(length, least), 0)
