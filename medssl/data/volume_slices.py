@@ -34,8 +34,7 @@ def store_has_slices(store: Store) -> bool:
 
 
 def source_has_slices(source: Source) -> bool:
-    """Whether some of the source's images are slices of volumes, where volumes are not used whole. The source is no store, and no image is
-    read."""
+    """Whether some of the source's images are slices of volumes. The source is no store, and no image is read."""
     records = source.records
     return _has_slices({r.reader for r in records}, (r.series for r in records), {r.extra.get("modality", "") for r in records})
 

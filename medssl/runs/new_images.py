@@ -66,7 +66,7 @@ def new_data_settings(trained: Trained, path: str, overrides: Mapping[str, Any],
 def prepare_new_images(reporter: Reporter, trained: Trained, settings: Data, source: Source) -> Store:
     """The source, prepared. Raises UserError if it is prepared in another way than the images of the training."""
     store = Store.open(source.root) if source.kind == "store" else None
-    if not trained.takes_slices and (store_has_slices(store) if store else settings.volumes == "slices" and source_has_slices(source)):
+    if not trained.takes_slices and (store_has_slices(store) if store else source_has_slices(source)):
         raise UserError(
             f"{settings.path} holds slices of volumes (volumes: True), but the {trained.model} was trained on images that are none "
             f"(volumes: False). Name images like those, or fine-tune a {trained.model} on slices."
