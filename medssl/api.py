@@ -175,5 +175,5 @@ def _check_version(card: Mapping[str, Any], kind: str, reader: Reader) -> None:
 
 
 def _check_channels(images: Tensor, channels: int) -> None:
-    if images.ndim != 4 or images.shape[1] != channels:
+    if images.ndim not in (4, 5) or images.shape[1] != channels:
         raise UserError(f"Images of shape [N, {channels}, H, W] are expected, not {list(images.shape)}. `prepare` makes them of a file.")

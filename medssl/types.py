@@ -22,6 +22,11 @@ def edges(size: Size) -> tuple[int, ...]:
     return (size, size) if isinstance(size, int) else size
 
 
+def describe_size(size: Size) -> str:
+    """The size in words, such as "224 pixels" or "64 x 64 x 64 voxels"."""
+    return f"{size} pixels" if isinstance(size, int) else f"{' x '.join(map(str, size))} voxels"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image of a source: where its pixels are and what is known of it. Listing records reads headers and tables, never pixels.
@@ -87,9 +92,9 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`views`: tensors [B, C, H, W], uint8 (0..255) or float32 in [0, 1], one per view of the same B samples; smaller crops, where the
-    method asks for them, come after the two whole views. On its way to the device, where views are made there, it has one: the images as
-    they are stored; or none, where those are on the device already.
+    """`views`: tensors [B, C, H, W], of volumes [B, C, D, H, W], uint8 (0..255) or float32 in [0, 1], one per view of the same B samples;
+    smaller crops, where the method asks for them, come after the two whole views. On its way to the device, where views are made there, it
+    has one: the images as they are stored; or none, where those are on the device already.
 
     `rows`: int64 [B], the samples' rows in the store. `labels`: int64 [B], -1 where there is none; they watch, and train nothing but
     `supervised` and fine-tuning. `patients`: int64 [B], equal numbers for images of one patient.

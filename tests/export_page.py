@@ -16,10 +16,12 @@ from exporting import make_encoder
 
 from medssl.encoder.artefact import build_encoder
 from medssl.encoder.export import FORMATS, Options, export
+from medssl.types import Size
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reference/export.md"
 _EDGE = 64  # of the images here, or smaller: no network depends on the size of larger images
+_VOLUME_EDGE = 40  # of whole volumes: just more than has a smaller stem
 _NAMES = [name for name in FORMATS if name not in ("hf", "mlflow")]  # hf is timm; mlflow has its own page
 _HEAD = """# Exported encoders
 
@@ -61,14 +63,14 @@ def presets() -> dict[str, dict[str, Any]]:
     return {file.stem: yaml.safe_load(file.read_text("utf-8")) for file in sorted((ROOT / "configs").glob("*.yaml"))}
 
 
-def shape(preset: str) -> tuple[dict[str, Any], int, int]:
+def shape(preset: str) -> tuple[dict[str, Any], int, Size]:
     """Backbone, channels and size of the network of a preset, the size no larger than needed."""
     values = presets()[preset]
-    return (
-        values["backbone"],
-        values["data"]["channels"],
-        min(values["data"]["size"], _EDGE if values["backbone"]["stem"] != "auto" else 1024),
-    )
+    backbone, channels, size = values["backbone"], values["data"]["channels"], values["data"]["size"]
+    if isinstance(size, list):
+        slices, rows, columns = (min(edge, _VOLUME_EDGE) for edge in size)
+        return backbone, channels, (slices, rows, columns)
+    return backbone, channels, min(size, _EDGE if backbone["stem"] != "auto" else 1024)
 
 
 def refusals(preset: str) -> dict[str, str]:
@@ -109,9 +111,10 @@ def _number(value: float) -> str:
 
 
 def _network(preset: str) -> str:
-    backbone, channels, _ = shape(preset)
-    widths = backbone["arguments"].get("channels")
+    backbone, channels, size = shape(preset)
+    widths = backbone.get("arguments", {}).get("channels")
     parts = [backbone["model"], f"{'-'.join(map(str, widths))} channels" if widths else "", f"stem {backbone['stem']}"]
+    parts += [f"width {backbone['width']}, volumes"] if not isinstance(size, int) else []
     return ", ".join([part for part in parts if part] + ["grey" if channels == 1 else "colour"])
 
 

@@ -7,6 +7,7 @@ import torch
 
 from medssl.encoder import artefact
 from medssl.nn import Encoder
+from medssl.types import Size, edges
 
 TINY = {"name": "timm", "model": "resnet18", "stem": "own", "arguments": {"channels": [8, 8, 16, 16], "layers": [1, 1, 1, 1]}}
 PATIENT, PIXELS = "a1b2c3d4e5f60718", "0817f6e5d4c3b2a1"
@@ -37,7 +38,7 @@ CARD = {  # what a run knows, with all that must not leave
 }
 
 
-def make_encoder(folder: Path, backbone: dict[str, Any], channels: int = 1, size: int = 16, **card: Any) -> tuple[Encoder, dict[str, Any]]:
+def make_encoder(folder: Path, backbone: dict[str, Any], channels: int = 1, size: Size = 16, **card: Any) -> tuple[Encoder, dict[str, Any]]:
     """An encoder with statistics that are not the initial ones, and its card, saved to and loaded from the folder."""
     mean, std = (
         torch.tensor(card.pop(name, usual)[:channels]) for name, usual in (("mean", (0.41, 0.52, 0.33)), ("std", (0.21, 0.32, 0.13)))
@@ -45,7 +46,7 @@ def make_encoder(folder: Path, backbone: dict[str, Any], channels: int = 1, size
     encoder = artefact.build_encoder(backbone, channels, size, mean, std, seed=3)
     with torch.no_grad():
         encoder.train()
-        encoder(torch.rand(16, channels, size, size))
+        encoder(torch.rand(16, channels, *edges(size)))
     artefact.save(encoder, folder, backbone=backbone, channels=channels, size=size, card={**CARD, **card})
     return artefact.load(folder)
 

@@ -13,7 +13,7 @@ from medssl.encoder.artefact import build_encoder
 from medssl.nn import Encoder
 from medssl.train import optimisers
 from medssl.train.loop import Plan, fit
-from medssl.types import Batch
+from medssl.types import Batch, Size, edges
 from medssl.views import multi_crop
 
 _IMAGES, _STORED_EDGE = 6, 20
@@ -36,7 +36,7 @@ class PretendedStep:
     steps: int = 1
     dtype: torch.dtype = torch.uint8
     channels: int = 1
-    size: int = EDGE
+    size: Size = EDGE
     recipe: str = "chest_xray"
     precision: torch.dtype | None = torch.bfloat16
     views: bool = True
@@ -63,8 +63,9 @@ class PretendedStep:
         recipe = plugins.find("views.recipes", self.recipe)
         make_views = multi_crop.make_on_device(recipe.build(recipe.Config()), self.size, local)[0]
         rows = torch.arange(_IMAGES, device=CUDA)
-        images = torch.empty(_IMAGES, self.channels, _STORED_EDGE, _STORED_EDGE, dtype=self.dtype, device=CUDA)
-        there = tuple(torch.empty(_IMAGES, self.channels, self.size, self.size, device=CUDA) for _ in range(2))
+        stored = edges(_STORED_EDGE if isinstance(self.size, int) else self.size)
+        images = torch.empty(_IMAGES, self.channels, *stored, dtype=self.dtype, device=CUDA)
+        there = tuple(torch.empty(_IMAGES, self.channels, *edges(self.size), device=CUDA) for _ in range(2))
         for step in range(self.steps):
             gpu.waits.clear()
             gpu.launches.clear()

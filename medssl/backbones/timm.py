@@ -21,6 +21,7 @@ from torch import nn
 
 from medssl.config import PluginConfig
 from medssl.errors import UserError, suggest
+from medssl.types import Size
 
 _OF_FILES = ("checkpoint_path", "cache_dir", "checkpoint", "weights")  # arguments of timm that name files
 
@@ -53,11 +54,13 @@ class Config(PluginConfig):
         return arguments
 
 
-def build(config: Config, channels: int, size: int) -> nn.Module:
+def build(config: Config, channels: int, size: Size) -> nn.Module:
     """A network from images [B, `channels`, `size`, `size`] to features [B, D], D = `num_features`.
 
-    Raises UserError for an unknown name, or arguments that the network refuses.
+    Raises UserError for an unknown name, for arguments that the network refuses, and for whole volumes.
     """
+    if not isinstance(size, int):
+        raise UserError("backbone: the networks of timm are for images. For whole volumes: --set backbone=monai")
     if config.model not in timm.list_models():
         raise UserError(f"backbone.model: timm has no model {config.model!r}. {suggest(config.model, timm.list_models())}")
     create = partial(timm.create_model, config.model, pretrained=False, in_chans=channels, num_classes=0)

@@ -52,7 +52,7 @@ class Data(Frozen):
     )
     volumes: Literal["slices", "whole"] = Field(
         default="slices",
-        description="Whether each slice of a CT or MR volume is an image (slices), or the whole volume is one sample with three axes (whole).",
+        description="Whether each slice of a CT or MR volume is an image (slices), or the volume is one sample with three axes (whole).",
     )
     size: Size = Field(
         default=224,
@@ -146,7 +146,8 @@ class Views(Frozen):
     recipe: RecipeChoice = Field(default="chest_xray", description="What is changed in a view of an image.")
     executor: Literal["auto", "albumentations", "torch"] = Field(
         default="auto",
-        description="What makes the views: albumentations in the loader's processes, or torch on the device; auto is torch on a GPU.",
+        description="What makes the views: albumentations (of whole volumes OpenCV) in the loader's processes, or torch on the device; "
+        "auto is torch on a GPU.",
     )
 
 

@@ -22,21 +22,23 @@ from medssl.encoder import model_card, signature
 from medssl.errors import UserError
 from medssl.files import write_atomically
 from medssl.nn import Encoder
-from medssl.types import Size
+from medssl.types import Size, edges
 
 FORMAT = 1
 # The entries of the card. Cards of version 2, and those that do not say their version, hold hashes of pixels without a key.
 SCHEMA = "medssl-encoder-card-3"
 WEIGHTS, CARD = "encoder.safetensors", "card.json"
-_MAX_SIZE, _MAX_CHANNELS = 4096, 16  # of an image in a card: others would only fill the memory
+_MAX_SIZE, _MAX_EDGE, _MAX_CHANNELS = 4096, 1024, 16  # of an image and a volume in a card: others would only fill the memory
 _TOLERANCE = 1e-3
 
 
 def probe_image(channels: int, size: Size) -> torch.Tensor:
-    """The probe image [1, C, size, size] in [0, 1]: crossed sine waves with another phase in each channel, equal on every machine."""
-    axis = torch.arange(size, dtype=torch.float64) / size
-    rows, columns = torch.meshgrid(axis, axis, indexing="ij")
-    waves = [torch.sin(math.tau * (3 * rows + c / 7)) + torch.cos(math.tau * (2 * columns + rows)) for c in range(channels)]
+    """The probe image [1, C, size, size], or probe volume [1, C, slices, rows, columns], in [0, 1]: crossed sine waves with another phase
+    in each channel, equal on every machine."""
+    axes = [torch.arange(edge, dtype=torch.float64) / edge for edge in edges(size)]
+    *slices, rows, columns = torch.meshgrid(*axes, indexing="ij")
+    across = columns + slices[0] if slices else columns
+    waves = [torch.sin(math.tau * (3 * rows + c / 7)) + torch.cos(math.tau * (2 * across + rows)) for c in range(channels)]
     return 0.5 + torch.stack(waves)[None].float() / 4
 
 
@@ -53,7 +55,7 @@ def build_encoder(backbone: dict[str, Any], channels: int, size: Size, mean: tor
     module = plugins.find("backbones", str(backbone["name"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Encoder(module.build(module.Config(**backbone), channels, size), mean, std).to(memory_format=torch.channels_last)  # pyright: ignore
+        return Encoder(module.build(module.Config(**backbone), channels, size), mean, std, len(edges(size))).channels_last()
 
 
 def save(encoder: Encoder, folder: Path, *, backbone: dict[str, Any], channels: int, size: Size, card: dict[str, Any]) -> None:
@@ -104,10 +106,9 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
         card = json.loads((folder / CARD).read_text("utf-8"))
         if card["format"] != FORMAT or hashlib.sha256(weights).hexdigest() != card["weights_sha256"]:
             raise UserError(f"{weights_file} is not the file that {CARD} describes (format or SHA-256 differ). Copy both again.")
-        for name, most in (("size", _MAX_SIZE), ("channels", _MAX_CHANNELS)):
-            if not isinstance(card[name], int) or not 1 <= card[name] <= most:
-                raise UserError(f"{folder / CARD} is damaged: {name} is no number from 1 to {most}. Copy the encoder's folder again.")
+        _check_sizes(card, folder / CARD)
         signature.check(card)
+        card["size"] = tuple(card["size"]) if isinstance(card["size"], list) else card["size"]
         mean, std = torch.tensor(card["mean"]), torch.tensor(card["std"])
         encoder = build_encoder(card["backbone"], card["channels"], card["size"], mean, std, seed=0)
         tensors = load_tensors(weights)
@@ -126,6 +127,18 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
             f"{weights_file}: the probe image gives other features than the card says. Weights and card do not belong together."
         )
     return encoder.eval(), card
+
+
+def _check_sizes(card: Mapping[str, Any], file: Path) -> None:
+    """Raises UserError unless `channels` is a number, and `size` a number or the three numbers of a volume, each within its limits."""
+    for name, most in (("size", _MAX_SIZE), ("channels", _MAX_CHANNELS)):
+        value = card[name]
+        if name == "size" and isinstance(value, list) and len(value) == 3:
+            if all(isinstance(edge, int) and 1 <= edge <= _MAX_EDGE for edge in value):
+                continue
+            raise UserError(f"{file} is damaged: size is no three numbers from 1 to {_MAX_EDGE}. Copy the encoder's folder again.")
+        if not isinstance(value, int) or not 1 <= value <= most:
+            raise UserError(f"{file} is damaged: {name} is no number from 1 to {most}. Copy the encoder's folder again.")
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], file: Path | str) -> None:

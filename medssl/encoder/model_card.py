@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medssl.data.split import seen_counts
+from medssl.types import edges
 
 NAME = "MODEL_CARD.md"
 CITATION = "The medssl contributors. medssl: self-supervised pretraining on medical images. Please cite the paper of the method, too."
@@ -15,12 +16,13 @@ def render(card: Mapping[str, Any], usage: str = "") -> str:
     """The text. `usage`: the Python lines that use the encoder. Lines are left out where the card of an earlier version lacks the entry."""
     method, network = card.get("method", {}), card["backbone"].get("model", card["backbone"]["name"])
     title = method.get("title", method.get("name", "self-supervised pretraining"))
+    shape = ", ".join(map(str, (card["channels"], *edges(card["size"]))))
     parts = [_head(card), f"# {network}, pretrained with {title}", card.get("intended_use", "")]
     if usage:
         parts += ["## Use", f"```python\n{usage}\n```"]
     parts += [
         "## Input and output",
-        f"Images of shape [N, {card['channels']}, {card['size']}, {card['size']}], {card.get('intensity', 'float in [0, 1]')}. "
+        f"Images of shape [N, {shape}], {card.get('intensity', 'float in [0, 1]')}. "
         f"Mean {_numbers(card['mean'])} and standard deviation {_numbers(card['std'])} are those of the training images, one for each "
         f"channel. The output are features of shape [N, {card['num_features']}].",
         _bullets(card.get("preparation", {}).get("settings", {})),
@@ -41,7 +43,7 @@ def _head(card: Mapping[str, Any]) -> str:
         [
             "---",
             f"license: {known}",
-            "library_name: timm",
+            f"library_name: {card['backbone']['name']}",
             "pipeline_tag: image-feature-extraction",
             "tags:",
             *(f"- {tag}" for tag in tags),

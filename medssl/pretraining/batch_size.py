@@ -10,7 +10,7 @@ from medssl.errors import UserError
 from medssl.pretraining.trainer import Training, build_training
 from medssl.train import memory
 from medssl.train.loop import Plan, fit
-from medssl.types import Reporter
+from medssl.types import Reporter, describe_size
 
 AUTO = "train.batch_size=auto"
 _SIZE_STEP = 8  # batches are multiples of it, which suits matrix units
@@ -92,7 +92,7 @@ def explain_out_of_memory(job: Training) -> Iterator[None]:
     config = job.config
     size = job.team.size == 1 and _find_largest(job, config.train.batch_size - 1, budget)[0]
     raise UserError(
-        f"Out of memory on {job.plan.device}, with batches of {config.train.batch_size} images of {config.data.size} pixels "
+        f"Out of memory on {job.plan.device}, with batches of {config.train.batch_size} images of {describe_size(config.data.size)} "
         f"({config.train.precision}) and {_format_gib(budget)} for a step: {reason}. {_remedies(job, size)}"
     )
 

@@ -22,12 +22,16 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "configs"
 
 
-def choose(look: Peek, device: str) -> str:
-    """The name of the preset for images that look so. CPU presets end in `_cpu`.
+def choose(look: Peek, device: str, volumes: bool = False) -> str:
+    """The name of the preset for images that look so, or for whole `volumes`. CPU presets end in `_cpu`.
 
     Grey slices get the preset of their modality, by what most images are. The presets for small published sets are for files that know
-    of no modality: a brain of 64 pixels is none of them.
+    of no modality: a brain of 64 pixels is none of them. Of whole volumes, those that are no CT get the preset of MR.
     """
+    if volumes:
+        groups = by_kind(look.modalities)
+        kind = "volume_ct" if groups and max(groups, key=groups.__getitem__) == "ct" else "volume_mr"
+        return f"{kind}_cpu" if device == "cpu" else kind
     small = look.edge <= _SMALL_EDGE and not look.modalities
     if look.channels == 3:
         kind = "natural" if small else "colour"

@@ -152,27 +152,34 @@ def _choose_preset(reporter: Reporter, source: Source, look: Peek, data: Data, d
     counts = look.modalities
     if windows:  # a window in HU is for CT
         look = replace(look, channels=1, modalities={"CT": 1})
-    preset = presets.choose(look, device)
+    whole = _of_volumes(source, data)
+    preset = presets.choose(look, device, whole)
     kind = f"{windows} windows" if windows > 1 else "grey" if look.channels == 1 else "colour"
     known = "".join(f"{name}, " for name in counts or look.modalities)
-    reporter.say(f"preset    {preset} ({known}{kind} pictures, about {look.edge} pixels, on {device})")
+    reporter.say(f"preset    {preset} ({known}{kind} {'volumes' if whole else 'pictures'}, about {look.edge} pixels, on {device})")
     kinds = presets.by_kind(counts)
     if look.channels == 3 or len(kinds) < 2 or source.kind == "store":
         return preset, data.modality
     read = "" if sum(counts.values()) >= len(source.records) else " among the images that were looked at"
     reason = "A window in HU is for CT." if windows else "The preset is that of most images."
     text = f"Several modalities: {format_counts(Counter(counts))}{read}. {reason}"
-    if not preset.startswith("ct"):
+    if not preset.startswith(("ct", "volume_ct")):
         reporter.warn(text)
     elif not modality_is_given and any(record.reader == "dicom" for record in source.records):
         reporter.warn(
             f"{text} Only the CT is used, as a window in HU fits no other image. To use all images, name another preset: "
-            f"--preset {'chest_xray_cpu' if device == 'cpu' else 'chest_xray'}"
+            f"--preset {'volume_mr' if whole else 'chest_xray'}{'_cpu' if device == 'cpu' else ''}"
         )
         return preset, "CT"
     else:
         reporter.warn(f"{text} All images get the window in HU, which fits CT only. Keep CT and other images in folders of their own.")
     return preset, data.modality
+
+
+def _of_volumes(source: Source, data: Data) -> bool:
+    """Whether a sample is a whole volume: as the settings say, or the store, whose preparation is done."""
+    card = Store.open(source.root).card["settings"] if source.kind == "store" else {}
+    return card.get("volumes", data.volumes) == "whole"
 
 
 def _describe_windows(window: str) -> str:

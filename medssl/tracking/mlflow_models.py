@@ -39,7 +39,7 @@ class ModelNotWritten(Exception):
 
 def write_mlmodel(
     folder: Path,
-    image: tuple[int, int, int],
+    image: tuple[int, ...],
     outputs: int | Mapping[str, str],
     *,
     loader: str = TORCH_LOADER,
@@ -48,9 +48,9 @@ def write_mlmodel(
 ) -> None:
     """Write `MLmodel` and the lists of packages beside `data/`, which holds the program.
 
-    `image`: [C, H, W] of the input, float32 of shape (-1, C, H, W). `outputs`: the number of features, or the columns of a table with their
-    types. `loader`: the module that loads the model for `mlflow.pyfunc`. Any other one than MLflow's own checks the input by itself: MLflow
-    would refuse everything but arrays.
+    `image`: [C, H, W] or [C, D, H, W] of the input, which is float32 of shape (-1, *image). `outputs`: the number of features, or the
+    columns of a table with their types. `loader`: the module that loads the model for `mlflow.pyfunc`. Any other one than MLflow's own
+    checks the input by itself: MLflow would refuse everything but arrays.
     """
     import torch
     from mlflow.models import Model, ModelSignature

@@ -103,7 +103,7 @@ class CollapseMonitor:
     """Measures the collapse metrics of a run. `views`: of one training batch, always the same. `check_rank`: whether embeddings should
     differ in many directions; the embeddings of a classifier with two classes need not."""
 
-    def __init__(self, encoder: nn.Module, views: Shaped[Tensor, "b c h w"], *, check_rank: bool = True) -> None:
+    def __init__(self, encoder: nn.Module, views: Shaped[Tensor, "b c *edges"], *, check_rank: bool = True) -> None:
         self._encoder, self._views, self._check_rank = encoder, views[:_VIEW_COUNT], check_rank
         self._previous_weights = [w.clone() for w in self._weights()]
         self._relative_update = 0.0

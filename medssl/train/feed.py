@@ -17,8 +17,8 @@ from medssl.types import Batch
 
 _GPU_CACHE_SHARE = 0.4  # of the GPU's free memory; weights, activations and the optimiser need the rest
 
-# (images [b, c, h, w], rows [b], step, seed) -> views
-MakeViews = Callable[[Shaped[Tensor, "b c h w"], Int[Tensor, " b"], int, int], tuple[Tensor, ...]]
+# (images [b, c, h, w] or [b, c, d, h, w], rows [b], step, seed) -> views
+MakeViews = Callable[[Shaped[Tensor, "b c *edges"], Int[Tensor, " b"], int, int], tuple[Tensor, ...]]
 
 
 class Feed:

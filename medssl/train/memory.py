@@ -56,7 +56,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 
 
 def activation_bytes(encoder: nn.Module, channels: int, size: Size) -> int:
-    """The memory in float32 that the forward pass of `encoder` keeps of each image [`channels`, rows, columns] or [`channels`, slices, rows, columns] for the backward pass.
+    """The memory in float32 that the forward pass of `encoder` keeps of each image of `channels` channels for the backward pass.
     Nothing is computed for that, on torch's device "meta"; 0 for a network that does not run there."""
     copy = deepcopy(encoder).to("meta").train()
     two, four = (_saved_bytes(copy, torch.empty(images, channels, *edges(size), device="meta")) for images in (2, 4))

@@ -8,34 +8,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medssl.errors import UserError
 from medssl.types import LocalViews, Size
 from medssl.views import executors, keyed_random
-from medssl.views.operations import Operation, ResizedCrop
+from medssl.views.operations import AnyOperation, Operation, ResizedCrop
 from medssl.views.torch_executor import ViewMaker
+from medssl.views.volumes import BatchViewMaker
 
-# (images, rows, step, seed) -> all views of a batch, each [B, C, edge, edge], on the device of the images [B, C, H, W].
+# (images, rows, step, seed) -> all views of a batch, each [B, C, edge, edge] or [B, C, D, H, W], on the device of the images.
 BatchMaker = Callable[[Tensor, Tensor, int, int], tuple[Tensor, ...]]
 
 _STEP = 8  # the edge of a local view is a multiple of it, in pixels
 
 
 def make(
-    executor: executors.Executor, operations: Sequence[Operation], size: Size, local: LocalViews | None
+    executor: executors.Executor, operations: Sequence[AnyOperation], size: Size, local: LocalViews | None
 ) -> tuple[executors.ViewMaker, int]:
     """The function that makes the views of one image with a recipe's operations, and the number of views: two of `size` pixels, and the
-    local views."""
-    groups = _view_groups(operations, size, local)
+    local views. Volumes have no local views: raises UserError for a method that asks for them."""
+    if not isinstance(size, int):
+        _refuse_local(local)
+        return executors.make(executor, operations, size), 2
+    groups = _view_groups(executors.of_images(operations), size, local)
     makers = [executors.make(executor, group.operations, group.edge) for group in groups]
     return _MultiCrop(*makers) if len(makers) == 2 else makers[0], sum(group.number for group in groups)
 
 
-def make_on_device(operations: Sequence[Operation], size: Size, local: LocalViews | None, compiled: bool = False) -> tuple[BatchMaker, int]:
+def make_on_device(
+    operations: Sequence[AnyOperation], size: Size, local: LocalViews | None, compiled: bool = False
+) -> tuple[BatchMaker, int]:
     """The function that makes the views of whole batches with torch, and the number of views. The views are those of `make("torch", ...)`.
     `compiled`: as in `torch_executor.ViewMaker`.
 
     Views of one size are made in one call.
     """
-    groups = _view_groups(operations, size, local)
+    if not isinstance(size, int):
+        _refuse_local(local)
+        of_volumes = BatchViewMaker(executors.of_volumes(operations), size)
+        return lambda images, rows, step, seed: tuple(of_volumes.batch(images, rows, step, seed, view) for view in range(2)), 2
+    groups = _view_groups(executors.of_images(operations), size, local)
     makers = [ViewMaker(group.operations, group.edge, compiled) for group in groups]
 
     def views(images: Tensor, rows: Tensor, step: int, seed: int) -> tuple[Tensor, ...]:
@@ -48,6 +59,13 @@ def make_on_device(operations: Sequence[Operation], size: Size, local: LocalView
     return views, sum(group.number for group in groups)
 
 
+def _refuse_local(local: LocalViews | None) -> None:
+    if local is not None and local.number:
+        raise UserError(
+            "This method has smaller crops beside its two views, and whole volumes have none. Leave them out: --set method.local_crops=0"
+        )
+
+
 @dataclass(frozen=True)
 class _ViewGroup:
     """The `number` views that have the same operations and the same edge in pixels."""
@@ -57,7 +75,7 @@ class _ViewGroup:
     number: int
 
 
-def _view_groups(operations: Sequence[Operation], size: Size, local: LocalViews | None) -> list[_ViewGroup]:
+def _view_groups(operations: Sequence[Operation], size: int, local: LocalViews | None) -> list[_ViewGroup]:
     if local is None or local.number == 0:
         return [_ViewGroup(operations, size, 2)]
     edge = max(_STEP, round(local.edge * size / _STEP) * _STEP)

@@ -6,7 +6,7 @@ is the probability with which an operation is applied. Every range is (low, high
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -116,6 +116,59 @@ class Greyscale:
     p: float
 
 
+Axis = Literal["head_feet", "front_back", "left_right"]  # of a volume [C, D, H, W]: D, H and W
+AXES: tuple[Axis, ...] = ("head_feet", "front_back", "left_right")
+
+
+@dataclass(frozen=True, slots=True)
+class BoxCrop:
+    """Of a volume: cuts out a box and resizes it to the view. `volume`: range of the box's share of the volume. `stretch`: how much the
+    shares of the three edges differ; 0 gives boxes in the shape of the volume. `min_overlap`: what the boxes of a pair of views have in
+    common at least, as a share of the smaller box."""
+
+    volume: tuple[float, float]
+    stretch: float
+    min_overlap: float
+
+
+@dataclass(frozen=True, slots=True)
+class AxialRotation:
+    """Of a volume: rotates every axial slice about the centre of the crop by one angle within +-`degrees`. What comes from outside of the
+    volume is black."""
+
+    degrees: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class AxisFlip:
+    """Of a volume: a mirror image along one axis."""
+
+    axis: Axis
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class BiasField:
+    """Of a volume: times a smooth field, as that of the coils of an MR scanner. It is exp of a polynomial of degree 3 along the three axes
+    (of Legendre's polynomials; Van Leemput et al. 1999), whose 19 coefficients are drawn within +-`strength`."""
+
+    strength: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThickSlices:
+    """Of a volume: the means of `factor` neighbouring slices, interpolated back to as many slices as before."""
+
+    factor: int
+    p: float
+
+
 Operation = (
     ResizedCrop | HorizontalFlip | VerticalFlip | Rotation | BrightnessContrast | Gamma | Blur | Noise | CutOut | ColourJitter | Greyscale
 )
+VolumeGeometry = BoxCrop | AxialRotation | AxisFlip
+VolumeIntensity = BrightnessContrast | Gamma | Blur | Noise | BiasField | ThickSlices
+VolumeOperation = VolumeGeometry | VolumeIntensity
+AnyOperation = Operation | VolumeOperation

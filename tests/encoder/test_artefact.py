@@ -149,3 +149,38 @@ def test_a_card_with_an_impossible_size_is_one_message_before_anything_is_built(
     (folder / artefact.CARD).write_text(json.dumps({**card, name: value}))
     with pytest.raises(UserError, match=f"card.json is damaged: {name} is no number from 1 to"):
         artefact.load(folder)
+
+
+VOLUMES = {"name": "monai", "model": "resnet10", "width": 4}
+
+
+def test_an_encoder_of_volumes_is_loaded_as_it_was_saved(tmp_path):
+    size, mean, std = (8, 12, 16), torch.tensor([0.4, 0.3]), torch.tensor([0.2, 0.1])
+    encoder = artefact.build_encoder(VOLUMES, 2, size, mean, std, seed=3)
+    images = torch.rand(3, 2, *size, generator=torch.Generator().manual_seed(0))
+    encoder(images)  # running statistics that are not the initial ones
+    artefact.save(encoder, tmp_path, backbone=VOLUMES, channels=2, size=size, card={})
+    loaded, card = artefact.load(tmp_path)
+    assert card["size"] == size
+    assert json.loads((tmp_path / artefact.CARD).read_text())["size"] == [8, 12, 16]
+    assert "[N, 2, 8, 12, 16]" in (tmp_path / "MODEL_CARD.md").read_text()
+    assert loaded.memory_format == torch.channels_last_3d
+    with torch.no_grad():
+        assert torch.equal(loaded(images), encoder.eval()(images))
+        standard = (images - mean.view(2, 1, 1, 1)) / std.view(2, 1, 1, 1)
+        torch.testing.assert_close(loaded(images), loaded.backbone(standard), rtol=0, atol=1e-5)
+
+
+def test_the_probe_volume_is_in_the_unit_range_and_has_another_value_along_each_axis():
+    probe = artefact.probe_image(2, (8, 12, 16))
+    assert probe.shape == (1, 2, 8, 12, 16)
+    assert probe.min() >= 0 and probe.max() <= 1
+    assert all(probe.std(axis).mean() > 0.1 for axis in (2, 3, 4))
+
+
+@pytest.mark.parametrize("size", [[8, 8], [8, 8, 0], [8, 8, 5000], [8, 8, "x"], [8, 8, 8, 8]])
+def test_a_card_with_an_impossible_size_of_volumes_is_one_message(saved, size):
+    folder, _ = saved
+    _change_card(folder, size=size)
+    with pytest.raises(UserError, match=r"card.json is damaged: size is no (number|three numbers) from 1 to"):
+        artefact.load(folder)

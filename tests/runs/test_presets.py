@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medssl.commands.prepare import prepare
-from medssl.config import parse_overrides, resolve
+from medssl.config import merge, parse_overrides, resolve
 from medssl.data.peek import Peek
 from medssl.data.store import Store
 from medssl.errors import UserError
@@ -73,6 +73,30 @@ def write_niftis(root: Path, least: float, number: int = 2, size: int = 64) -> P
 )
 def test_the_preset_follows_modality_channels_size_and_device(look, device, preset):
     assert presets.choose(look, device) == preset
+
+
+@pytest.mark.parametrize(
+    ("modalities", "device", "preset"),
+    [
+        ({"CT": 9, "MR": 2}, "cuda", "volume_ct"),
+        ({"MR": 9}, "cpu", "volume_mr_cpu"),
+        ({}, "cpu", "volume_mr_cpu"),
+        ({"CT": 1}, "cpu", "volume_ct_cpu"),
+    ],
+)
+def test_whole_volumes_have_presets_of_their_own(modalities, device, preset):
+    for edge in (28, 512):
+        assert presets.choose(Peek(1, edge, 8, modalities), device, volumes=True) == preset
+
+
+def test_presets_of_whole_volumes_have_networks_and_views_of_volumes_and_one_number_as_the_size_is_a_cube():
+    for name in ("volume_ct", "volume_ct_cpu", "volume_mr", "volume_mr_cpu"):
+        values = presets.load(name)
+        config = resolve(values)
+        assert (config.data.volumes, config.backbone.name, config.views.recipe.name) == ("whole", "monai", name.removesuffix("_cpu"))
+        assert resolve(merge(values, parse_overrides(["data.size=28"]))).data.size == (28, 28, 28)
+        assert config.views.recipe.flip_axes == (() if "ct" in name else ("left_right",))
+        assert config.data.window == ("soft_tissue" if "ct" in name else "header")
 
 
 def test_a_cpu_preset_has_its_gpu_preset():

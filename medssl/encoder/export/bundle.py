@@ -25,7 +25,9 @@ _READERS = ("dicom", "nifti", "raster")
 
 
 def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:  # noqa: ARG001 - the contract of a format
-    """Spacing and transforms of the preparation have no place in the bundle's transforms."""
+    """Spacing and transforms of the preparation have no place in the bundle's transforms, nor has that of whole volumes."""
+    if not isinstance(card["size"], int):
+        return "it is for whole volumes, whose preparation a bundle's transforms do not have"
     settings = card.get("config", {}).get("data", {})
     changed = [f"data.{name}" for name in ("spacing_mm", "transforms", "used_bits") if settings.get(name)]
     return f"its images were prepared with {' and '.join(changed)}, which a bundle's readers do not apply" if changed else None

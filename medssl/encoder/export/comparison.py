@@ -9,12 +9,14 @@ from torch import Tensor
 
 from medssl.encoder.artefact import probe_image
 from medssl.nn import Encoder
+from medssl.types import Size, edges
 
 
-def probe_images(channels: int, size: int) -> Tensor:
-    """Three images [3, C, size, size] in [0, 1]: the probe image, mirrored, and with rows and columns exchanged."""
+def probe_images(channels: int, size: Size) -> Tensor:
+    """Three images [3, C, size, size] in [0, 1]: the probe image, mirrored, and with rows and columns exchanged. The third one of volumes,
+    whose edges may differ, is turned upside down."""
     probe = probe_image(channels, size)
-    return torch.cat([probe, probe.flip(-1), probe.transpose(-1, -2)])
+    return torch.cat([probe, probe.flip(-1), probe.transpose(-1, -2) if isinstance(size, int) else probe.flip(-2)])
 
 
 def largest_difference(network: Callable[[Tensor], Tensor], encoder: Encoder, card: Mapping[str, Any]) -> float:
@@ -53,4 +55,9 @@ def features_lines(card: Mapping[str, Any]) -> list[str]:
 
 def image_line(card: Mapping[str, Any]) -> str:
     """A comment that says what `images` are."""
-    return f"# images: float32 [N, {card['channels']}, {card['size']}, {card['size']}] in [0, 1]"
+    return f"# images: float32 [N, {shape_text(card)}] in [0, 1]"
+
+
+def shape_text(card: Mapping[str, Any]) -> str:
+    """The channels and edges of the images of a card, as text with commas between."""
+    return ", ".join(map(str, (card["channels"], *edges(card["size"]))))

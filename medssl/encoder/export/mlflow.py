@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from medssl.encoder.export.comparison import largest_difference
+from medssl.encoder.export.comparison import largest_difference, shape_text
 from medssl.encoder.export.program_file import save_program
 from medssl.nn import Encoder
 from medssl.tracking.mlflow_models import DATA, DIGEST, PROGRAM, load_pyfunc, write_mlmodel
+from medssl.types import edges
 
 SUFFIX, TOLERANCE, PACKAGES = "", 1e-5, ()
 _SAID = ("intensity", "licence", "intended_use")  # cards of before their time have not all of them
@@ -28,7 +29,7 @@ def write(encoder: Encoder, card: Mapping[str, Any], path: Path, options: Any = 
     (path / DATA).mkdir(parents=True)
     save_program(encoder, channels, size, path / DATA / PROGRAM)
     metadata = {DIGEST: card["weights_sha256"], **{name: card[name] for name in _SAID if name in card}}
-    write_mlmodel(path, (channels, size, size), encoder.num_features, metadata=metadata)
+    write_mlmodel(path, (channels, *edges(size)), encoder.num_features, metadata=metadata)
 
 
 def check(path: Path, encoder: Encoder, card: Mapping[str, Any], options: Any = None) -> float:  # noqa: ARG001 - as every format has it
@@ -39,7 +40,7 @@ def check(path: Path, encoder: Encoder, card: Mapping[str, Any], options: Any = 
 
 def usage(path: Path, card: Mapping[str, Any], backbone: Any, options: Any = None) -> str:  # noqa: ARG001 - as every format has it
     """The Python lines with which the model is used."""
-    shape = f"[N, {card['channels']}, {card['size']}, {card['size']}]"
+    shape = f"[N, {shape_text(card)}]"
     return "\n".join(
         [
             "import mlflow",

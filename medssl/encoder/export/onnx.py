@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medssl.data.preparation import fit
-from medssl.encoder.export.comparison import image_line, largest_difference, probe_images, relative_difference
+from medssl.encoder.export.comparison import image_line, largest_difference, probe_images, relative_difference, shape_text
 from medssl.encoder.export.options import Options
 from medssl.encoder.export.program import make_program, quiet
 from medssl.errors import UserError
@@ -44,9 +44,9 @@ def write(encoder: Encoder, card: Mapping[str, Any], path: Path, options: Option
     model: Any = program.model_proto
     _remove_notes(model)
     _name_the_batch(model)
-    size = "any edge" if options.with_preparation else card["size"]
+    shape = f"{card['channels']}, any edge, any edge" if options.with_preparation else shape_text(card)
     kind = "uint8" if options.with_preparation else "float32 in [0, 1]"
-    model.doc_string = f"images: {kind} [batch, {card['channels']}, {size}, {size}]; features: float32 [batch, {card['num_features']}]"
+    model.doc_string = f"images: {kind} [batch, {shape}]; features: float32 [batch, {card['num_features']}]"
     model.metadata_props.add(key="card", value=json.dumps(card))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
@@ -109,7 +109,7 @@ def _name_the_batch(model: Any) -> None:
     """Calls the free axes of input and output by their meaning: torch gives them numbers."""
     names: dict[str, str] = {}
     for value, labels in ((model.graph.input[0], ("batch", "", "edge", "edge")), (model.graph.output[0], ("batch", ""))):
-        for axis, label in zip(value.type.tensor_type.shape.dim, labels, strict=True):
+        for axis, label in zip(value.type.tensor_type.shape.dim, labels, strict=False):  # a volume has one more axis, which is not free
             if axis.dim_param:
                 names[axis.dim_param] = label
     for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medssl.encoder.export.options import Options
+from medssl.errors import UserError
 from medssl.nn.encoder import Encoder, to_unit_range
+from medssl.types import Size, edges
 
 _BATCH = torch.export.Dim("batch", min=1)
 _KEPT = ("val",)  # shape and type of what a node returns
 
 
 class PreparedEncoder(nn.Module):
-    """The encoder behind the end of the preparation: 8-bit square images of any size are resized and scaled to [0, 1].
+    """The encoder of images behind the end of the preparation: 8-bit square images of any size are resized and scaled to [0, 1].
 
     Shrinking averages as Pillow's BILINEAR does, which is what `medssl prepare` uses. Images that are not square must be padded before.
     """
@@ -37,18 +39,22 @@ class PreparedEncoder(nn.Module):
 
 
 def make_program(encoder: Encoder, card: Mapping[str, Any], options: Options) -> torch.export.ExportedProgram:
-    """The program, with the number of images free from 1, and with the preparation also the edge of the images."""
+    """The program, with the number of images free from 1, and with the preparation also the edge of the images. Raises UserError for the
+    preparation of whole volumes, which is more than a resize."""
     channels, size = card["channels"], card["size"]
     if not options.with_preparation:
         return program_of(encoder.eval(), channels, size)
+    if not isinstance(size, int):
+        raise UserError("--with-preparation is for images: the preparation of whole volumes cannot be a part of the program. Leave it out.")
     edge = torch.export.Dim("edge", min=8, max=16384)
     example = torch.zeros(2, channels, 2 * size, 2 * size, dtype=torch.uint8)
     return _trace(PreparedEncoder(encoder, size).eval(), example, {0: _BATCH, 2: edge, 3: edge})
 
 
-def program_of(network: nn.Module, channels: int, size: int) -> torch.export.ExportedProgram:
-    """The program of a network for prepared images [N, channels, size, size], float32 in [0, 1], N from 1 on."""
-    return _trace(network, torch.zeros(2, channels, size, size), {0: _BATCH})
+def program_of(network: nn.Module, channels: int, size: Size) -> torch.export.ExportedProgram:
+    """The program of a network for prepared images [N, channels, size, size], or volumes [N, channels, slices, rows, columns], float32 in
+    [0, 1], N from 1 on."""
+    return _trace(network, torch.zeros(2, channels, *edges(size)), {0: _BATCH})
 
 
 def _trace(network: nn.Module, example: Tensor, shapes: dict[int, Any]) -> torch.export.ExportedProgram:

@@ -15,12 +15,13 @@ from torch import nn
 
 from medssl.encoder.export.program import program_of, quiet
 from medssl.errors import UserError
+from medssl.types import Size
 
 _METADATA = {"version", "archive_format", "archive_version", "byteorder", "serialization_id"}
 _PATH = re.compile(rb"/(?:[\w.+@-]+/)+[\w.+@-]+\.py\b|/(?:home|root|tmp|Users)/[\w.+@-]+")
 
 
-def save_program(network: nn.Module, channels: int, size: int, file: Path) -> None:
+def save_program(network: nn.Module, channels: int, size: Size, file: Path) -> None:
     """Write the program of a network that takes images [N, channels, size, size], float32 in [0, 1], N from 1 on. Weights and results are
     on the CPU and in evaluation mode. Raises RuntimeError where a path of this machine is in the file."""
     with quiet():

@@ -29,6 +29,8 @@ _DENSENETS = ["densenet121", "densenet161", "densenet169", "densenet201"]
 def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:
     """Compares names and shapes with those of torchvision's network, which is built without memory."""
     model = card["backbone"].get("model", card["backbone"]["name"])
+    if not isinstance(card["size"], int):
+        return f"its {model} is for whole volumes, and the networks of torchvision are for images"
     if model not in (*_RESNETS, *_DENSENETS):
         return f"{model} is no network of torchvision with the same tensors; only ResNets and DenseNets are"
     with torch.device("meta"):

@@ -92,12 +92,16 @@ def _leave_out(result: Fit, expected: dict[str, Any], heads: tuple[str, ...]) ->
 def _adapt_channels(result: Fit, expected: dict[str, Any], first: str, channels: int) -> None:
     """As timm does; weights of grey images are also spread over colours, whose sum is then that of the grey image."""
     given = result.tensors.get(first)
-    if given is None or first not in expected or given.ndim != 4 or given.shape[1] == expected[first].shape[1]:
+    if given is None or first not in expected or given.ndim not in (4, 5) or given.shape[1] == expected[first].shape[1]:
         return
     before = given.shape[1]
+    spread = before == 1 and channels > 1
+    if given.ndim == 5 and not spread:
+        return  # timm adapts weights of images only: these are refused by their shape
     with suppress(NotImplementedError):  # refused by its shape
-        spread = before == 1 and channels > 1
-        result.tensors[first] = given.repeat(1, channels, 1, 1) / channels if spread else adapt_input_conv(channels, given)
+        result.tensors[first] = (
+            given.repeat(1, channels, *(1,) * (given.ndim - 2)) / channels if spread else adapt_input_conv(channels, given)
+        )
         how = "spread" if spread else "summed" if channels == 1 else "repeated and scaled"
         result.adapted.append(f"{first}: {before} to {channels} channels, {how}")
 

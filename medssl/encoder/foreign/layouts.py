@@ -49,14 +49,19 @@ class Backbone:
     left_out: dict[str, int]
 
 
-def find_backbone(content: Mapping[str, Any]) -> Backbone:
-    """The backbone in what a file holds. Raises UserError for a network of volumes, and for tensors that no layout names."""
+def find_backbone(content: Mapping[str, Any], volumes: bool = False) -> Backbone:
+    """The backbone in what a file holds. Raises UserError for a network of volumes where one of images is needed and the other way round
+    (`volumes`), and for tensors that no layout names."""
     layout, values, left_out = _open(content)
     tensors = _unwrap({str(name): value for name, value in values.items() if isinstance(value, Tensor)}, left_out)
-    if "nnssl_adaptation_plan" in content or any(tensor.ndim == 5 for tensor in tensors.values()):
+    of_volumes = "nnssl_adaptation_plan" in content or any(tensor.ndim == 5 for tensor in tensors.values())
+    if of_volumes and not volumes:
         raise UserError(
-            "The weights are of a network of volumes (3-D convolutions). The networks of medssl see 2-D images: name weights of a 2-D one."
+            "The weights are of a network of volumes (3-D convolutions), and the samples are images. Name weights of a 2-D network, or "
+            "train on whole volumes: --set data.volumes=whole"
         )
+    if volumes and not of_volumes:
+        raise UserError("The weights are of a network of images, and the samples are whole volumes. Name weights with 3-D convolutions.")
     while prefix := _prefix_of(tensors):
         layout = layout or _LAYOUTS.get(prefix, "" if prefix != "encoder." else _SIMSIAM)
         beside = [name for name in tensors if not name.startswith(prefix)]

@@ -1,6 +1,7 @@
 """From a file of weights to an encoder, and to what the encoder's card and the terminal say of it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,13 @@ from medssl.encoder.foreign.fitting import Fit, fit
 from medssl.encoder.foreign.layouts import Backbone, find_backbone
 from medssl.errors import UserError
 from medssl.nn import Encoder
-from medssl.types import Size
+from medssl.types import Size, describe_size, edges
 
 _OURS = "an encoder of medssl"
-_NETWORK = ("model", "stem", "arguments")  # the settings of a backbone that say which network it is
+_NETWORK = {"timm": ("model", "stem", "arguments"), "monai": ("model", "stem", "width")}  # what says which network of a family it is
+_DEPTH = re.compile(r"resnet_?(\d+)")
+_OF_VOLUMES = (0.3, 0.25)  # mean and standard deviation of a usual volume in [0, 1]: MedicalNet makes each volume's 0 and 1
+_NAME_THE_NETWORK = "Is it the right network? Name it with --set backbone.model=NAME."
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,15 @@ def load_foreign(
     first convolution. `given`: the options of the backbone that the user set, which must not contradict the weights. Raises UserError for a
     file of an unknown kind or layout, and where tensors are missing, left over, of another shape or not finite.
     """
-    given = {name: value for name, value in (given or {}).items() if name in _NETWORK}
+    family = str((configured or {}).get("name", "timm" if isinstance(size, int) else "monai"))
+    given = {name: value for name, value in (given or {}).items() if name in _NETWORK[family]}
     if artefact.is_artefact(path):
-        return _load_ours(path, channels, size, given)
+        return _load_ours(path, channels, size, family, given)
     file = find_file(path)
     content = read(file)
-    found = find_backbone(content)
+    found = find_backbone(content, volumes=not isinstance(size, int))
+    if not isinstance(size, int):
+        return _load_volumes(path, file, found, channels, size, configured or {}, given)
     named = find_architecture(path, file, content)
     if named and given.get("model", named.model) != named.model:
         raise UserError(
@@ -85,16 +92,50 @@ def load_foreign(
         raise UserError(_explain_misfit(path, backbone, fitted, named is not None))
     mean, std, by = standardisation(path, file, named, found.layout, channels)
     facts = _facts(path.name, digest_of(file), found.layout or "names of timm or torchvision", fitted, found.left_out, by)
-    return ForeignEncoder(_encoder(path.name, network, fitted, mean, std), backbone, facts)
+    return ForeignEncoder(_encoder(path.name, network, fitted, mean, std, size), backbone, facts)
 
 
-def _load_ours(path: Path, channels: int, size: Size, given: Mapping[str, Any]) -> ForeignEncoder:
+def _load_volumes(
+    path: Path, file: Path, found: Backbone, channels: int, size: Size, configured: Mapping[str, Any], given: Mapping[str, Any]
+) -> ForeignEncoder:
+    """The encoder of volumes with the weights of MedicalNet, or of any network of MONAI. Depth and width are those of the weights, the
+    depth as the file's name says it (resnet_18_23dataset.pth), or else the configured one."""
+    first = next((tensor for tensor in found.tensors.values() if tensor.ndim == 5), None)
+    depth = _DEPTH.match(path.name)
+    backbone = {
+        "name": "monai",
+        "model": given.get("model", f"resnet{depth[1]}" if depth else configured.get("model", "resnet18")),
+        "stem": given.get("stem", "small" if first is not None and first.shape[-1] == 3 else "own"),
+        "width": given.get("width", 64 if first is None else len(first)),
+    }
+    if backbone["model"] == "segresnet":
+        backbone["stem"] = "own"
+    network, fitted = _fit(found.tensors, backbone, channels, size)
+    if fitted.misfits:
+        raise UserError(f"{path.name} does not fit MONAI's {backbone['model']}: {fitted.explain()}. {_NAME_THE_NETWORK}")
+    mean, std = (torch.full((channels,), value) for value in _OF_VOLUMES)
+    by = f"a usual volume ({_OF_VOLUMES[0]} and {_OF_VOLUMES[1]}), as the weights expect mean 0 and standard deviation 1"
+    facts = _facts(path.name, digest_of(file), found.layout or "names of MONAI or MedicalNet", fitted, found.left_out, by)
+    return ForeignEncoder(_encoder(path.name, network, fitted, mean, std, size), backbone, facts)
+
+
+def _load_ours(path: Path, channels: int, size: Size, family: str, given: Mapping[str, Any]) -> ForeignEncoder:
     encoder, card = artefact.load(path)
     folder = path.absolute() if path.is_dir() else path.absolute().parent
     theirs = dict(card["backbone"])
-    kernel = getattr(getattr(encoder.backbone, "conv1", None), "kernel_size", None)
-    theirs["stem"] = resolve_stem(theirs["stem"], card["size"]) if kernel == (3, 3) else "own"
-    backbone = {"name": theirs["name"], **{name: theirs.get(name, {}) for name in _NETWORK}}
+    if theirs["name"] != family or isinstance(card["size"], int) != isinstance(size, int):
+        raise UserError(
+            f"{folder.name} is an encoder of images or volumes of {describe_size(card['size'])} with backbone {theirs['name']}, and the "
+            f"settings have {describe_size(size)} and backbone {family}. Use the data.volumes and the backbone of that encoder."
+        )
+    if theirs["name"] == "monai":
+        from medssl.backbones.monai import resolve_stem as resolve_stem_of_volumes  # MONAI takes seconds
+
+        theirs["stem"] = resolve_stem_of_volumes(theirs["model"], theirs["stem"], card["size"])
+    else:
+        kernel = getattr(getattr(encoder.backbone, "conv1", None), "kernel_size", None)
+        theirs["stem"] = resolve_stem(theirs["stem"], card["size"]) if kernel == (3, 3) else "own"
+    backbone = {"name": theirs["name"], **{name: theirs.get(name, {}) for name in _NETWORK[family]}}
     for name in given:
         if given[name] not in (backbone[name], "auto"):
             raise UserError(
@@ -103,10 +144,10 @@ def _load_ours(path: Path, channels: int, size: Size, given: Mapping[str, Any]) 
             )
     network, fitted = _fit(encoder.backbone.state_dict(), backbone, channels, size)
     if fitted.misfits:
-        raise UserError(f"{folder.name} does not fit images of {channels} channels and {size} pixels: {fitted.explain()}.")
+        raise UserError(f"{folder.name} does not fit images of {channels} channels and {describe_size(size)}: {fitted.explain()}.")
     mean, std = (t.flatten() if t.numel() == channels else t.mean().repeat(channels) for t in (encoder.mean, encoder.std))
     facts = _facts(folder.name, card["weights_sha256"], _OURS, fitted, {}, "the images that the encoder was trained on")
-    return ForeignEncoder(_encoder(folder.name, network, fitted, mean, std), backbone, facts, card)
+    return ForeignEncoder(_encoder(folder.name, network, fitted, mean, std, size), backbone, facts, card)
 
 
 def _find_fit(
@@ -132,13 +173,14 @@ def _fit(tensors: dict[str, Tensor], backbone: Mapping[str, Any], channels: int,
     module = plugins.find("backbones", str(backbone["name"]))
     with torch.random.fork_rng(devices=[]):
         network = module.build(module.Config(**backbone), channels, size)
-    return network, fit(tensors, network, backbone["model"], channels)
+    like = backbone["model"] if backbone["name"] == "timm" else "resnet18"  # whose head and first convolution MONAI's ResNets name alike
+    return network, fit(tensors, network, like, channels)
 
 
-def _encoder(name: str, network: nn.Module, fitted: Fit, mean: Tensor, std: Tensor) -> Encoder:
+def _encoder(name: str, network: nn.Module, fitted: Fit, mean: Tensor, std: Tensor, size: Size) -> Encoder:
     artefact.check_finite(fitted.tensors, name)
     network.load_state_dict(fitted.tensors, strict=True)
-    return Encoder(network, mean, std).to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue] - as torch documents
+    return Encoder(network, mean, std, len(edges(size))).channels_last().eval()
 
 
 def _facts(name: str, sha256: str, layout: str, fitted: Fit, left_out: Mapping[str, int], by: str) -> dict[str, Any]:

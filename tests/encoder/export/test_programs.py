@@ -11,7 +11,7 @@ import torch
 from exporting import SECRETS, TINY, agree, make_encoder, type_in
 from PIL import Image
 
-from medssl.encoder.export import Options, export, monai
+from medssl.encoder.export import FORMATS, Options, export, monai
 from medssl.encoder.export.private_text import find_private_text
 from medssl.errors import UserError
 
@@ -56,6 +56,26 @@ def test_a_program_of_torch_export_has_no_notes_of_the_machine_and_takes_one_ima
     assert not [secret for secret in (*SECRETS, "stack_trace", str(Path.cwd()), ".py") if secret.encode() in text]
     torch.export.save(torch.export.export(tiny[0], (torch.zeros(2, 1, 16, 16),)), tmp_path / "careless.pt2")
     assert find_private_text(tmp_path / "careless.pt2"), "torch writes paths, unless they are removed"
+
+
+@pytest.mark.parametrize("name", ["torch-export", "onnx", "medssl"])
+def test_an_encoder_of_volumes_has_its_features_as_a_program_by_the_lines_that_are_said(name, tmp_path):
+    size = (8, 16, 12)
+    encoder, card = make_encoder(tmp_path, {"name": "monai", "model": "resnet10", "width": 4}, 2, size)
+    done = export(encoder, card, name, tmp_path / f"ct{FORMATS[name].SUFFIX}", Options())
+    assert "[N, 2, 8, 16, 12]" in done.usage
+    images = torch.rand(3, 2, *size)
+    features = type_in(done.usage, images.numpy() if name == "onnx" else images)["features"]
+    assert agree(features, encoder, images, FORMATS[name].TOLERANCE)
+
+
+def test_the_preparation_of_volumes_and_formats_of_images_are_refused(tmp_path):
+    encoder, card = make_encoder(tmp_path, {"name": "monai", "model": "resnet10", "width": 4}, 1, (8, 8, 8))
+    with pytest.raises(UserError, match="--with-preparation is for images"):
+        export(encoder, card, "onnx", tmp_path / "ct.onnx", Options(with_preparation=True))
+    for name in ("timm", "torchvision", "monai", "bundle"):
+        with pytest.raises(UserError, match=f"The format {name} cannot hold this encoder.*These formats can: onnx, torch-export"):
+            export(encoder, card, name, tmp_path / f"ct{FORMATS[name].SUFFIX}", Options())
 
 
 def test_a_monai_network_that_loads_strictly_and_answers_otherwise_is_not_written(tmp_path, monkeypatch):

@@ -1,0 +1,110 @@
+"""Views of volumes per second of both executors, and of MONAI's random transforms with the same operations, in one run: one table.
+
+    python benchmarks/volume_views.py [--device cuda] [--rounds 5] [--batch 16] [--edge 64]
+
+On one core, or on the device with its volumes there already; OpenCV's executor and MONAI's transforms always run on a core of the CPU.
+Rounds are interleaved, so that a busy machine slows all sides; the ratio is the median of the rounds' ratios. Volumes are noise of 8 bits;
+the recipe is volume_mr, which has all operations, and MONAI's transforms have its ranges and probabilities.
+"""
+
+import argparse
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from monai import transforms as monai
+
+from medssl import plugins
+from medssl.views import executors, multi_crop
+
+RECIPE = plugins.find("views.recipes", "volume_mr")
+STEPS = iter(range(10**9))  # no batch is made twice
+
+
+def of_monai(settings: Any, edge: int) -> monai.Compose:
+    """The operations of the recipe as MONAI's transforms of an array [C, D, H, W] in [0, 1]."""
+    radians, (least, most) = math.radians(settings.rotation_degrees), settings.gamma
+    sigma = tuple(edge * share for share in settings.blur_sigma)
+    return monai.Compose(
+        [
+            monai.RandRotate(range_x=radians, prob=settings.rotation_p, padding_mode="zeros"),
+            monai.RandScaleCrop(settings.crop_volume[0] ** (1 / 3), 1.0, random_size=True),
+            monai.Resize((edge, edge, edge), mode="trilinear"),
+            monai.RandFlip(settings.flip_p, spatial_axis=2),
+            monai.RandSimulateLowResolution(prob=settings.thick_slices_p, zoom_range=(1 / 3, 1 / 3)),
+            monai.RandBiasField(degree=3, coeff_range=(0, settings.bias_strength), prob=settings.bias_p),
+            monai.RandGaussianSmooth(sigma, sigma, sigma, prob=settings.blur_p),
+            monai.RandGaussianNoise(prob=settings.noise_p, std=settings.noise_std[1]),
+            monai.RandScaleIntensity(settings.contrast, prob=settings.brightness_contrast_p),
+            monai.RandShiftIntensity(settings.brightness, prob=settings.brightness_contrast_p),
+            monai.RandAdjustContrast(prob=settings.gamma_p, gamma=(least, most)),
+        ]
+    )
+
+
+def works(volumes: np.ndarray, device: str) -> dict[str, Callable[[], object]]:
+    """What is compared; each makes two views of every volume."""
+    settings, edge, rows = RECIPE.Config(), volumes.shape[-1], range(len(volumes))
+    operations, size = RECIPE.build(settings), volumes.shape[2:]
+    make, peer = executors.make("albumentations", operations, size), of_monai(settings, edge)
+    on_device, row_tensor = torch.from_numpy(volumes).to(device), torch.arange(len(volumes), device=device)
+    batched, _ = multi_crop.make_on_device(operations, size, None)
+
+    def opencv() -> None:
+        step = next(STEPS)
+        np.stack([make(volumes[row], (0, step, row, view)) for view in (0, 1) for row in rows])
+
+    def on_the_device() -> None:
+        batched(on_device, row_tensor, next(STEPS), 0)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    def transforms() -> None:
+        np.stack([np.asarray(peer(volumes[row].astype(np.float32) / 255)) for _ in (0, 1) for row in rows])
+
+    return {"OpenCV": opencv, "torch": on_the_device, "MONAI": transforms}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def measure(volumes: np.ndarray, device: str, rounds: int) -> list[str]:
+    """The rows of the table. A first round is not counted."""
+    compared = works(volumes, device)
+    times = {name: [seconds(work)] for name, work in compared.items()}
+    for _ in range(rounds):
+        for name, work in compared.items():
+            times[name].append(seconds(work))
+    found = []
+    for name, (_, *spent) in times.items():
+        rate = 2 * len(volumes) / statistics.median(spent)
+        ratio = statistics.median(peer / own for peer, own in zip(times["MONAI"][1:], spent, strict=True))
+        found.append(f"| {volumes.shape[-1]} | {name} | {rate:.0f} | {ratio:.2f} |")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--edge", type=int, default=64)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    name = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor() or platform.machine()
+    print(f"{name}, torch {torch.__version__}, batches of {options.batch}, {options.rounds} rounds\n")
+    print("| edge in voxels | executor | views/s | times MONAI |\n|---|---|---|---|")
+    volumes = np.random.default_rng(0).integers(0, 256, (options.batch, 1, *(options.edge,) * 3), np.uint8)
+    print("\n".join(measure(volumes, options.device, options.rounds)))
+
+
+if __name__ == "__main__":
+    main()

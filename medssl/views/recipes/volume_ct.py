@@ -1,0 +1,79 @@
+"""Views of whole volumes of CT: what differs between two scans of one patient, and no more.
+
+- A box of 0.3 to 1 of the *volume*. The boxes of a pair have a quarter of the smaller box in common at least: two views without any common
+  anatomy teach nothing. (nnssl asks for half of each axis, which may be an eighth of the volume.)
+- Rotation by up to 10 degrees in the axial plane, as patients lie a little turned.
+- No mirror image: liver, heart, spleen and stomach have their side. `flip_axes: [left_right]` is for heads and limbs.
+- Gain, offset and gamma stand for the tube voltage, contrast medium and reconstruction, which change the values within a window in HU.
+- Thick slices: the same anatomy is read at 1 and at 3 to 5 mm.
+- Light blur and noise: reconstruction kernel and dose.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from medssl.config import PluginConfig
+from medssl.views.operations import (
+    AxialRotation,
+    Axis,
+    AxisFlip,
+    Blur,
+    BoxCrop,
+    BrightnessContrast,
+    Gamma,
+    Noise,
+    PositiveRange,
+    PositiveShareRange,
+    Share,
+    ShareRange,
+    ThickSlices,
+    VolumeOperation,
+)
+
+
+class Config(PluginConfig):
+    name: str = "volume_ct"
+    crop_volume: PositiveShareRange = Field(default=(0.3, 1.0), description="The range of the share of the volume that a view shows.")
+    crop_stretch: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.3, description="How much the edges of that part may differ in their shares; 0 gives parts in the shape of the volume."
+    )
+    min_overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.25, description="What two views of a volume have in common at least, as a share of the smaller one."
+    )
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = Field(
+        default=10, description="The largest rotation in the axial plane in degrees, to either side."
+    )
+    rotation_p: Share = Field(default=0.5, description="The probability of a rotation.")
+    flip_axes: tuple[Axis, ...] = Field(default=(), description="The axes along which views may be mirrored.")
+    flip_p: Share = Field(default=0.5, description="The probability of a mirror image, for each of these axes.")
+    brightness: Share = Field(default=0.1, description="The largest change of brightness, as a share of the full range.")
+    contrast: Share = Field(default=0.2, description="The largest change of contrast, as a share of the contrast.")
+    brightness_contrast_p: Share = Field(default=0.8, description="The probability of a change of brightness and contrast.")
+    gamma: PositiveRange = Field(default=(0.8, 1.25), description="The range of the exponent of the grey values.")
+    gamma_p: Share = Field(default=0.3, description="The probability of such an exponent.")
+    blur_sigma: PositiveShareRange = Field(
+        default=(0.004, 0.012), description="The range of the standard deviation of the blur, as a share of the view's edges."
+    )
+    blur_p: Share = Field(default=0.2, description="The probability of a blur.")
+    noise_std: ShareRange = Field(
+        default=(0.0, 0.05), description="The range of the standard deviation of the noise, as a share of the full range."
+    )
+    noise_p: Share = Field(default=0.2, description="The probability of noise.")
+    thick_slices: Annotated[int, Field(ge=2, le=8)] = Field(default=3, description="How many slices become one thick slice.")
+    thick_slices_p: Share = Field(default=0.2, description="The probability of thick slices.")
+
+
+def build(config: Config) -> tuple[VolumeOperation, ...]:
+    """Geometry first, then the values, in the order in which they arise: slices, optics, quanta, read-out."""
+    operations = (
+        BoxCrop(config.crop_volume, config.crop_stretch, config.min_overlap),
+        AxialRotation(config.rotation_degrees, config.rotation_p),
+        *(AxisFlip(axis, config.flip_p) for axis in config.flip_axes),
+        ThickSlices(config.thick_slices, config.thick_slices_p),
+        Blur(config.blur_sigma, config.blur_p),
+        Noise(config.noise_std, config.noise_p),
+        BrightnessContrast(config.brightness, config.contrast, config.brightness_contrast_p),
+        Gamma(config.gamma, config.gamma_p),
+    )
+    return tuple(operation for operation in operations if isinstance(operation, BoxCrop) or operation.p > 0)

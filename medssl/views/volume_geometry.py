@@ -1,0 +1,109 @@
+"""Where the views of volumes come from: the boxes of a pair of views, one angle in the axial plane, and mirror images.
+
+Both executors take their numbers from here, so a view is the same on the CPU and on a GPU, up to the interpolation. A box, a rotation and
+mirror images together are one interpolation. Positions are in voxels: the centre of voxel i is at i. A box that is not turned shows nothing
+from outside of it, as in OpenCV.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float32, Int64
+from torch import Tensor
+
+from medssl.views import keyed_random
+from medssl.views.keyed_random import between
+from medssl.views.operations import AXES, AxialRotation, AxisFlip, BoxCrop, VolumeOperation
+
+_TRIES = 10  # places of both boxes that are drawn until they have enough in common
+_PAIR = 2**20  # more than there are views: the key of a pair of views is that of no view
+NUMBERS = 8 + 6 * _TRIES  # random numbers of an operation: a pair of crops needs the most
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Of each view: the first voxel and the number of voxels of its box along the three axes, the angle in radians (counter-clockwise in
+    the picture, 0 where there is no rotation), and the axes along which the view is mirrored."""
+
+    start: Float32[Tensor, "b 3"]
+    side: Float32[Tensor, "b 3"]
+    angle: Float32[Tensor, " b"]
+    mirrored: Bool[Tensor, "b 3"]
+
+
+def draw(
+    operations: Sequence[VolumeOperation], shape: tuple[int, int, int], rows: Int64[Tensor, " b"], step: int, seed: int, view: int
+) -> Places:
+    """The places of view `view` of volumes with `shape` voxels. The boxes of views 0 and 1 (2 and 3, ...) are drawn together."""
+    own = keyed_random.keys(seed, step, rows, view)
+    pair = keyed_random.keys(seed, step, rows, _PAIR + view // 2)
+    zero = torch.zeros(len(rows), device=rows.device)
+    side = torch.stack([zero + edge for edge in shape], dim=1)
+    start, angle, mirrored = torch.zeros_like(side), zero, torch.zeros_like(side, dtype=torch.bool)
+    for number, operation in enumerate(operations):
+        match operation:
+            case BoxCrop():
+                drawn = keyed_random.uniform(keyed_random.fold_in(pair, number), NUMBERS)
+                starts, sides = draw_boxes(operation, drawn, shape)
+                start, side = starts[:, view % 2], sides[:, view % 2]
+            case AxialRotation(degrees, p):
+                applied, share = keyed_random.uniform(keyed_random.fold_in(own, number), 2).unbind(1)
+                angle = torch.where(applied < p, between(share, -math.radians(degrees), math.radians(degrees)), zero)
+            case AxisFlip(axis, p):
+                (applied,) = keyed_random.uniform(keyed_random.fold_in(own, number), 1).unbind(1)
+                along = AXES.index(axis)
+                mirrored = torch.stack([of ^ (applied < p) if i == along else of for i, of in enumerate(mirrored.unbind(1))], dim=1)
+            case _:
+                pass
+    return Places(start, side, angle, mirrored)
+
+
+def draw_boxes(
+    crop: BoxCrop, drawn: Float32[Tensor, "b numbers"], shape: tuple[int, int, int]
+) -> tuple[Float32[Tensor, "b 2 3"], Float32[Tensor, "b 2 3"]]:
+    """Start and side of the two boxes of each pair, in whole voxels. `drawn`: random numbers in [0, 1).
+
+    An edge has the share s ** w of the volume's edge, where s is the box's share of the volume, and the weights w of the three edges sum to
+    1. Of ten random places of both boxes the first is taken at which they have enough in common; if there is none, one box moves until they
+    lie within each other along each axis.
+    """
+    share = between(drawn[:, :2], *crop.volume)
+    weight = between(drawn[:, 2:8], 1 - crop.stretch, 1 + crop.stretch).unflatten(1, (2, 3))
+    edge_share = share[..., None] ** (weight / weight.sum(-1, keepdim=True))
+    side = torch.stack([(edge_share[..., i] * edge).round().clamp(1, edge) for i, edge in enumerate(shape)], dim=-1)
+    room = torch.stack([edge - side[..., i] for i, edge in enumerate(shape)], dim=-1)
+    places = drawn[:, 8:NUMBERS].unflatten(1, (_TRIES, 2, 3))
+    start = ((room + 1)[:, None] * places).floor()
+    fits = overlap(start, side[:, None]) >= crop.min_overlap
+    first, second = start.gather(1, fits.int().argmax(1)[:, None, None, None].expand(-1, 1, 2, 3))[:, 0].unbind(1)
+    slack = side[:, 0] - side[:, 1]
+    inside = second.clamp(first + slack.clamp(max=0), first + slack.clamp(min=0)).clamp(min=0).minimum(room[:, 1])
+    return torch.stack((first, torch.where(fits.any(1, keepdim=True), second, inside)), dim=1), side
+
+
+def overlap(start: Float32[Tensor, "*b 2 3"], side: Float32[Tensor, "*a 2 3"]) -> Tensor:
+    """The voxels that two boxes have in common, as a share of the smaller box."""
+    begin, end = start.amax(-2), (start + side).amin(-2)
+    common = (end - begin).clamp(min=0).double().prod(-1)  # 1024 ** 3 is too large for float32
+    return common / side.double().prod(-1).amin(-1)
+
+
+def sample_points(places: Places, axis: int, edge: int) -> Float32[Tensor, "b edge"]:
+    """The positions of the `edge` voxels of a view along one axis of the volume, before the rotation; within the box where the view is not
+    turned, and always within it from head to feet."""
+    start, side, mirrored = (of[:, axis, None] for of in (places.start, places.side, places.mirrored))
+    index = torch.arange(edge, device=start.device)
+    index = torch.where(mirrored, edge - 1 - index, index)
+    inside = (index + 0.5) * (side / edge) - 0.5
+    held = torch.minimum(inside.clamp(min=0), side - 1)
+    return start + (held if axis == 0 else torch.where(places.angle[:, None] == 0, held, inside))
+
+
+def turn(places: Places, y: Float32[Tensor, "b h"], x: Float32[Tensor, "b w"]) -> tuple[Tensor, Tensor]:
+    """The positions (y, x), each [b, h, w], after the rotation about the centre of the box in the axial plane."""
+    middle = places.start + (places.side - 1) / 2
+    down, right = y[:, :, None] - middle[:, 1, None, None], x[:, None, :] - middle[:, 2, None, None]
+    cos, sin = places.angle.cos()[:, None, None], places.angle.sin()[:, None, None]
+    return sin * right + cos * down + middle[:, 1, None, None], cos * right - sin * down + middle[:, 2, None, None]
