@@ -16,10 +16,10 @@ Shape = Literal["sphere", "cube", "ellipsoid"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 _SHARE = 0.015, 0.035  # of the volume's voxels
-_LONG = 1.8  # the longest half axis of an ellipsoid, in radii of the sphere with the same volume; the other two are equal
-_TISSUE, _CONTRAST = (0.30, 0.45), (0.25, 0.40)
+_LONG = 2.0  # the longest half axis of an ellipsoid, in radii of the sphere with the same volume; the other two are equal
+_TISSUE, _CONTRAST = (0.33, 0.37), (0.33, 0.37)
 _NOISE = 0.05
-_BIAS = 0.15  # the standard deviation of the field's coefficients
+_BIAS = 0.1  # the standard deviation of the field's coefficients
 
 
 def voxel_count(twins_key: Sequence[int], size: int) -> int:
