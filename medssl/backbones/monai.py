@@ -92,6 +92,10 @@ class _ResNet(ResNet):
         )
         self.num_features = self.in_planes
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """The layers in their order, as timm asks for them: fine-tuning gives each its own learning rate."""
+        return {"stem": "^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
+
     def _downsample_basic_block(self, x: Tensor, planes: int, stride: int, spatial_dims: int = 3) -> Tensor:  # noqa: ARG002
         """Shortcut A: every second voxel, and channels of zeros. MONAI 1.6 computes the same from `out.data`, so no gradient goes through
         these shortcuts."""

@@ -33,28 +33,39 @@ class Places:
     mirrored: Bool[Tensor, "b 3"]
 
 
-def draw(
-    operations: Sequence[VolumeOperation], shape: tuple[int, int, int], rows: Int64[Tensor, " b"], step: int, seed: int, view: int
-) -> Places:
-    """The places of view `view` of volumes with `shape` voxels. The boxes of views 0 and 1 (2 and 3, ...) are drawn together."""
-    own = keyed_random.keys(seed, step, rows, view)
-    pair = keyed_random.keys(seed, step, rows, _PAIR + view // 2)
-    zero = torch.zeros(len(rows), device=rows.device)
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The random numbers in [0, 1) of each operation of each view, those that both views of a pair share, and the operations' keys."""
+
+    own: Float32[Tensor, "b operations numbers"]
+    pair: Float32[Tensor, "b operations numbers"]
+    keys: Int64[Tensor, "b operations"]
+
+
+def draw_numbers(operations: int, rows: Int64[Tensor, " b"], step: int, seed: int, view: int) -> Drawn:
+    """The numbers of view `view`. Views 0 and 1 (2 and 3, ...) are a pair."""
+    index = torch.arange(operations, device=rows.device)
+    of_view = keyed_random.fold_in(keyed_random.keys(seed, step, rows, view)[:, None], index)
+    of_pair = keyed_random.fold_in(keyed_random.keys(seed, step, rows, _PAIR + view // 2)[:, None], index)
+    return Drawn(keyed_random.uniform(of_view, NUMBERS), keyed_random.uniform(of_pair, NUMBERS), of_view)
+
+
+def places(operations: Sequence[VolumeOperation], drawn: Drawn, shape: tuple[int, int, int], view: int) -> Places:
+    """The places of view `view` of volumes with `shape` voxels. The boxes of a pair are drawn together."""
+    zero = torch.zeros(len(drawn.own), device=drawn.own.device)
     side = torch.stack([zero + edge for edge in shape], dim=1)
     start, angle, mirrored = torch.zeros_like(side), zero, torch.zeros_like(side, dtype=torch.bool)
     for number, operation in enumerate(operations):
         match operation:
             case BoxCrop():
-                drawn = keyed_random.uniform(keyed_random.fold_in(pair, number), NUMBERS)
-                starts, sides = draw_boxes(operation, drawn, shape)
+                starts, sides = draw_boxes(operation, drawn.pair[:, number], shape)
                 start, side = starts[:, view % 2], sides[:, view % 2]
             case AxialRotation(degrees, p):
-                applied, share = keyed_random.uniform(keyed_random.fold_in(own, number), 2).unbind(1)
+                applied, share = drawn.own[:, number, :2].unbind(1)
                 angle = torch.where(applied < p, between(share, -math.radians(degrees), math.radians(degrees)), zero)
             case AxisFlip(axis, p):
-                (applied,) = keyed_random.uniform(keyed_random.fold_in(own, number), 1).unbind(1)
-                along = AXES.index(axis)
-                mirrored = torch.stack([of ^ (applied < p) if i == along else of for i, of in enumerate(mirrored.unbind(1))], dim=1)
+                along = torch.arange(3, device=side.device) == AXES.index(axis)
+                mirrored = mirrored ^ (along & (drawn.own[:, number, :1] < p))
             case _:
                 pass
     return Places(start, side, angle, mirrored)
@@ -90,20 +101,20 @@ def overlap(start: Float32[Tensor, "*b 2 3"], side: Float32[Tensor, "*a 2 3"]) -
     return common / side.double().prod(-1).amin(-1)
 
 
-def sample_points(places: Places, axis: int, edge: int) -> Float32[Tensor, "b edge"]:
+def sample_points(of: Places, axis: int, edge: int) -> Float32[Tensor, "b edge"]:
     """The positions of the `edge` voxels of a view along one axis of the volume, before the rotation; within the box where the view is not
     turned, and always within it from head to feet."""
-    start, side, mirrored = (of[:, axis, None] for of in (places.start, places.side, places.mirrored))
+    start, side, mirrored = (each[:, axis, None] for each in (of.start, of.side, of.mirrored))
     index = torch.arange(edge, device=start.device)
     index = torch.where(mirrored, edge - 1 - index, index)
     inside = (index + 0.5) * (side / edge) - 0.5
     held = torch.minimum(inside.clamp(min=0), side - 1)
-    return start + (held if axis == 0 else torch.where(places.angle[:, None] == 0, held, inside))
+    return start + (held if axis == 0 else torch.where(of.angle[:, None] == 0, held, inside))
 
 
-def turn(places: Places, y: Float32[Tensor, "b h"], x: Float32[Tensor, "b w"]) -> tuple[Tensor, Tensor]:
+def turn(of: Places, y: Float32[Tensor, "b h"], x: Float32[Tensor, "b w"]) -> tuple[Tensor, Tensor]:
     """The positions (y, x), each [b, h, w], after the rotation about the centre of the box in the axial plane."""
-    middle = places.start + (places.side - 1) / 2
+    middle = of.start + (of.side - 1) / 2
     down, right = y[:, :, None] - middle[:, 1, None, None], x[:, None, :] - middle[:, 2, None, None]
-    cos, sin = places.angle.cos()[:, None, None], places.angle.sin()[:, None, None]
+    cos, sin = of.angle.cos()[:, None, None], of.angle.sin()[:, None, None]
     return sin * right + cos * down + middle[:, 1, None, None], cos * right - sin * down + middle[:, 2, None, None]

@@ -13,44 +13,28 @@ from medssl.views.keyed_random import between
 from medssl.views.operations import BiasField, Blur, BrightnessContrast, Gamma, Noise, ThickSlices, VolumeIntensity
 
 Volumes = Float32[Tensor, "b c d h w"]
-_POWERS = [(i, j, k) for i in range(4) for j in range(4) for k in range(4)]
-NUMBERS = 1 + len(_POWERS)  # random numbers of an operation: a bias field needs the most
+_NOISE = 2**10  # more than there are random numbers of an operation: the key of the noise is that of no other number
+_COEFFICIENTS = 64  # of a bias field: for degrees 0 to 3 along each axis
 
 
 def apply(operation: VolumeIntensity, x: Volumes, drawn: Float32[Tensor, "b numbers"], keys: Int64[Tensor, " b"]) -> Volumes:
     """The volumes after `operation`. `drawn`: random numbers in [0, 1) for its parameters in their ranges; `keys`: those of the noise."""
-    chosen = [_per_volume(between(drawn[:, i], *ends)) for i, ends in enumerate(_ranges(operation))]
-    match operation:
-        case BrightnessContrast():
-            return (x * chosen[1] + chosen[0]).clamp(0, 1)
-        case Gamma():
-            return x ** chosen[0]
-        case Blur():
-            return blur(x, chosen[0].flatten())
-        case Noise():
-            noise = keyed_random.normal(keyed_random.fold_in(keys, NUMBERS), x[0].numel()).reshape(x.shape)
-            return (x + chosen[0] * noise).clamp(0, 1)
-        case BiasField():
-            return (x * bias_field(torch.stack([c.flatten() for c in chosen], dim=1), (x.shape[2], x.shape[3], x.shape[4]))).clamp(0, 1)
-        case ThickSlices(factor):
-            return along(x, thick_slices(x.shape[2], factor, x.device)[None], 2)
-
-
-def _ranges(operation: VolumeIntensity) -> list[tuple[float, float]]:
-    """The ranges of the parameters that are drawn."""
+    first, second = drawn[:, :2].T[..., None, None, None, None]
     match operation:
         case BrightnessContrast(brightness, contrast):
-            return [(-brightness, brightness), (1 - contrast, 1 + contrast)]
-        case Gamma(ends) | Blur(ends) | Noise(ends):
-            return [ends]
+            return (x * between(second, 1 - contrast, 1 + contrast) + between(first, -brightness, brightness)).clamp(0, 1)
+        case Gamma(exponent):
+            return x ** between(first, *exponent)
+        case Blur(sigma):
+            return blur(x, between(drawn[:, 0], *sigma))
+        case Noise(std):
+            noise = keyed_random.normal(keyed_random.fold_in(keys, _NOISE), x[0].numel()).reshape(x.shape)
+            return (x + between(first, *std) * noise).clamp(0, 1)
         case BiasField(strength):
-            return [(-strength, strength) if 1 <= sum(powers) <= 3 else (0.0, 0.0) for powers in _POWERS]
-        case ThickSlices():
-            return []
-
-
-def _per_volume(values: Float32[Tensor, " b"]) -> Tensor:
-    return values[:, None, None, None, None]
+            coefficients = between(drawn[:, :_COEFFICIENTS], -strength, strength)
+            return (x * bias_field(coefficients, (x.shape[2], x.shape[3], x.shape[4]))).clamp(0, 1)
+        case ThickSlices(factor):
+            return along(x, thick_slices(x.shape[2], factor, x.device)[None], 2)
 
 
 def along(x: Volumes, matrices: Float32[Tensor, "b new old"], axis: int) -> Volumes:
@@ -92,9 +76,13 @@ def _gaussian(sigma: Float32[Tensor, " b"], edge: int) -> Float32[Tensor, "b edg
 
 
 def bias_field(coefficients: Float32[Tensor, "b 64"], shape: tuple[int, int, int]) -> Float32[Tensor, "b 1 d h w"]:
-    """exp of the polynomial with these coefficients, in the order of the powers along the three axes."""
+    """exp of the polynomial with these coefficients, in the order of the degrees along the three axes. Of all products of the three axes'
+    polynomials, those of degree 1 to 3 count."""
     bases = [_legendre(edge, coefficients.device) for edge in shape]
-    field = torch.einsum("bijk,xk->bijx", coefficients.unflatten(1, (4, 4, 4)), bases[2])
+    degree = torch.arange(4, device=coefficients.device)
+    degree = degree[:, None, None] + degree[:, None] + degree
+    used = coefficients.unflatten(1, (4, 4, 4)) * ((degree >= 1) & (degree <= 3))
+    field = torch.einsum("bijk,xk->bijx", used, bases[2])
     field = torch.einsum("bijx,yj->biyx", field, bases[1])
     return (bases[0] @ field.flatten(2)).unflatten(2, shape[1:]).exp()[:, None]
 

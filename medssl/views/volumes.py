@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int64, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
-from medssl.views import keyed_random, volume_geometry, volume_intensity
+from medssl.views import volume_geometry, volume_intensity
 from medssl.views.operations import VolumeGeometry, VolumeOperation
 from medssl.views.volume_geometry import Places
 
@@ -35,14 +35,13 @@ class ViewMaker:
     ) -> Float32[np.ndarray, "c dd hh ww"]:
         """The view of `image`, in [0, 1], for `key`, which is (seed, step, row, view). Equal keys give equal views in every process."""
         seed, step, row, view = key
-        rows = torch.tensor([row])
-        places = volume_geometry.draw(self.operations, image.shape[1:], rows, step, seed, view)
+        drawn = volume_geometry.draw_numbers(len(self.operations), torch.tensor([row]), step, seed, view)
+        places = volume_geometry.places(self.operations, drawn, image.shape[1:], view)
         x = torch.from_numpy(_cut_out(image, places, self.size))[None]
-        keys = keyed_random.keys(seed, step, rows, view)
         for number, operation in enumerate(self.operations):
-            if not isinstance(operation, VolumeGeometry):
-                own, applied, drawn = _draw(keys, number)
-                x = volume_intensity.apply(operation, x, drawn, own) if applied < operation.p else x
+            own = drawn.own[:, number]
+            if not isinstance(operation, VolumeGeometry) and own[0, 0] < operation.p:
+                x = volume_intensity.apply(operation, x, own[:, 1:], drawn.keys[:, number])
         return x[0].numpy()
 
 
@@ -57,29 +56,22 @@ class BatchViewMaker:
     ) -> Float32[Tensor, "b c dd hh ww"]:
         """The views, in [0, 1], of the `images` with these `rows` in the store, for the keys (seed, step, row, view)."""
         shape = (images.shape[2], images.shape[3], images.shape[4])
-        places = volume_geometry.draw(self.operations, shape, rows, step, seed, view)
-        keys = keyed_random.keys(seed, step, rows, view)
+        drawn = volume_geometry.draw_numbers(len(self.operations), rows, step, seed, view)
+        places = volume_geometry.places(self.operations, drawn, shape, view)
         with torch.autocast(images.device.type, enabled=False):  # a caller's bfloat16 has fewer bits than a voxel
             x = images.to(torch.float32) / _LARGEST_VALUE[str(images.dtype).removeprefix("torch.")]
             x = _sample(x, places, self.size)
             for number, operation in enumerate(self.operations):
                 if not isinstance(operation, VolumeGeometry):
-                    own, applied, drawn = _draw(keys, number)
-                    chosen = (applied < operation.p)[:, None, None, None, None]
-                    x = torch.where(chosen, volume_intensity.apply(operation, x, drawn, own), x)
+                    own = drawn.own[:, number]
+                    changed = volume_intensity.apply(operation, x, own[:, 1:], drawn.keys[:, number])
+                    x = torch.where((own[:, 0] < operation.p)[:, None, None, None, None], changed, x)
             return x
 
     def __call__(self, image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
         """One view, made on the CPU; `key` is (seed, step, row, view)."""
         seed, step, row, view = key
         return self.batch(torch.tensor(image)[None], torch.tensor([row]), step, seed, view)[0].numpy()
-
-
-def _draw(keys: Int64[Tensor, " b"], number: int) -> tuple[Int64[Tensor, " b"], Float32[Tensor, " b"], Float32[Tensor, "b numbers"]]:
-    """The key of an operation by its number, the number that says whether it is applied, and those of its parameters."""
-    own = keyed_random.fold_in(keys, number)
-    drawn = keyed_random.uniform(own, volume_intensity.NUMBERS)
-    return own, drawn[:, 0], drawn[:, 1:]
 
 
 def _cut_out(image: np.ndarray, places: Places, size: Shape) -> Float32[np.ndarray, "c dd hh ww"]:

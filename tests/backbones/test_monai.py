@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from medssl.backbones import monai, timm
 from medssl.errors import UserError
+from medssl.train import optimisers
 
 CUBE = (16, 16, 16)
 
@@ -76,6 +77,16 @@ def test_shortcuts_without_weights_pass_the_gradient_on():
     network.get_submodule("layer2.0").downsample(images).sum().backward()  # pyright: ignore[reportCallIssue]
     assert images.grad is not None
     assert images.grad.sum() == 4 * 4**3
+
+
+def test_layers_of_a_resnet_learn_the_slower_the_earlier_they_are():
+    network = monai.build(monai.Config(model="resnet18", width=4), 1, CUBE)
+    groups = optimisers.layer_decay_groups(network, nn.Linear(32, 2), 0.05, 0.5)
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    scale = {names[id(p)]: group["lr_scale"] for group in groups for p in group["params"] if id(p) in names}
+    assert scale.keys() == dict(network.named_parameters()).keys()
+    assert [scale[f"{layer}.weight"] for layer in ("layer4.1.conv2", "layer4.0.conv1", "layer3.1.bn1")] == [0.5, 0.25, 0.125]
+    assert scale["conv1.weight"] == scale["bn1.bias"] == 0.5**9
 
 
 def test_a_network_of_images_for_volumes_and_the_other_way_round_is_refused():
