@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 Shape = Literal["sphere", "cube", "ellipsoid"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
-_SHARE = 0.015, 0.035  # of the volume's voxels
+_SHARE = 0.02, 0.04  # of the volume's voxels
 _LONG = 2.0  # the longest half axis of an ellipsoid, in radii of the sphere with the same volume; the other two are equal
 _TISSUE, _CONTRAST = (0.33, 0.37), (0.33, 0.37)
 _NOISE = 0.05

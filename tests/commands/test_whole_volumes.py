@@ -28,12 +28,13 @@ PRETRAINING = [
     "backbone.width=8",
     "method.hidden=256",
     "method.width=64",
-    "train.steps=400",
-    "train.batch_size=48",
+    "train.steps=300",
+    "train.batch_size=32",
     "train.lr=3e-3",
     "train.warmup_epochs=1",
     "train.workers=0",
-    "views.recipe={crop_volume: [0.6, 1], flip_axes: [head_feet, front_back, left_right], brightness: 0.3, bias_p: 1, blur_p: 0}",
+    "views.recipe={crop_volume: [0.6, 1], flip_axes: [head_feet, front_back, left_right], brightness: 0.3, bias_p: 0, blur_p: 0, "
+    "thick_slices_p: 0, noise_p: 0, gamma_p: 0}",
     "monitor.knn_every_epochs=100",
     "tracking.mlflow=false",
 ]

@@ -10,8 +10,8 @@ from medssl.data.sources.phantom_volumes import Config, scans, voxels_of
 
 @pytest.fixture(scope="module")
 def drawn() -> tuple[np.ndarray, np.ndarray]:
-    """All volumes of the default phantom, and their shapes."""
-    config = Config()
+    """900 volumes, so many that chance moves an AUROC by 0.02, and their shapes."""
+    config = Config(patients=900, size=16)
     found = list(scans(config))
     return np.stack([voxels_of(scan, config) for scan in found]), np.array([scan.shape for scan in found])
 
@@ -59,7 +59,7 @@ def test_the_shapes_have_the_spreads_of_a_ball_a_cube_and_an_ellipsoid(monkeypat
     expected = {
         "sphere": radius / 5**0.5 * np.ones(3),
         "cube": (np.pi / 6) ** (1 / 3) * radius / 3**0.5 * np.ones(3),
-        "ellipsoid": radius / 5**0.5 * np.array([1.8, 1.8**-0.5, 1.8**-0.5]),
+        "ellipsoid": radius / 5**0.5 * np.array([2.0, 0.5**0.5, 0.5**0.5]),
     }
     for shape in SHAPES:
         found = spreads(shape_voxels(draw_volume((1, 1), shape, 96, number), number))
@@ -86,16 +86,16 @@ def test_a_threshold_and_a_count_cannot_tell_the_shapes_apart(drawn):
 
 def test_the_shapes_are_equally_frequent_and_lie_elsewhere_in_each_volume(drawn):
     volumes, shapes = drawn
-    assert {shape: int((shapes == shape).sum()) for shape in SHAPES} == dict.fromkeys(SHAPES, 100)
+    assert {shape: int((shapes == shape).sum()) for shape in SHAPES} == dict.fromkeys(SHAPES, 300)
     bright = [np.argwhere(volume > volume.max() - 0.1).mean(axis=0) for volume in volumes]
-    assert np.std(bright, axis=0).min() > 2
+    assert np.std(bright, axis=0).min() > 1
 
 
 def test_a_turned_cube_is_as_often_turned_one_way_as_another(monkeypatch):
     """Of rotations that are all equally likely the mean is zero."""
     from medssl.data.phantom_volumes import _random_turn
 
-    turns = np.stack([_random_turn(np.random.default_rng([7, i])) for i in range(4000)])
-    assert np.abs(turns.mean(axis=0)).max() < 0.04
+    turns = np.stack([_random_turn(np.random.default_rng([7, i])) for i in range(1000)])
+    assert np.abs(turns.mean(axis=0)).max() < 0.08
     assert np.allclose(turns @ turns.transpose(0, 2, 1), np.eye(3), atol=1e-5)
     assert np.allclose(np.linalg.det(turns), 1, atol=1e-5)
