@@ -17,7 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai import transforms as monai
+from monai.transforms.compose import Compose
+from monai.transforms.croppad.array import RandScaleCrop
+from monai.transforms.intensity import array as intensity
+from monai.transforms.spatial import array as spatial
 
 from medssl import plugins
 from medssl.views import executors, multi_crop
@@ -26,23 +29,23 @@ RECIPE = plugins.find("views.recipes", "volume_mr")
 STEPS = iter(range(10**9))  # no batch is made twice
 
 
-def of_monai(settings: Any, edge: int) -> monai.Compose:
+def of_monai(settings: Any, edge: int) -> Compose:
     """The operations of the recipe as MONAI's transforms of an array [C, D, H, W] in [0, 1]."""
     radians, (least, most) = math.radians(settings.rotation_degrees), settings.gamma
     sigma = tuple(edge * share for share in settings.blur_sigma)
-    return monai.Compose(
+    return Compose(
         [
-            monai.RandRotate(range_x=radians, prob=settings.rotation_p, padding_mode="zeros"),
-            monai.RandScaleCrop(settings.crop_volume[0] ** (1 / 3), 1.0, random_size=True),
-            monai.Resize((edge, edge, edge), mode="trilinear"),
-            monai.RandFlip(settings.flip_p, spatial_axis=2),
-            monai.RandSimulateLowResolution(prob=settings.thick_slices_p, zoom_range=(1 / 3, 1 / 3)),
-            monai.RandBiasField(degree=3, coeff_range=(0, settings.bias_strength), prob=settings.bias_p),
-            monai.RandGaussianSmooth(sigma, sigma, sigma, prob=settings.blur_p),
-            monai.RandGaussianNoise(prob=settings.noise_p, std=settings.noise_std[1]),
-            monai.RandScaleIntensity(settings.contrast, prob=settings.brightness_contrast_p),
-            monai.RandShiftIntensity(settings.brightness, prob=settings.brightness_contrast_p),
-            monai.RandAdjustContrast(prob=settings.gamma_p, gamma=(least, most)),
+            spatial.RandRotate(range_x=radians, prob=settings.rotation_p, padding_mode="zeros"),
+            RandScaleCrop(settings.crop_volume[0] ** (1 / 3), 1.0, random_size=True),
+            spatial.Resize((edge, edge, edge), mode="trilinear"),
+            spatial.RandFlip(settings.flip_p, spatial_axis=2),
+            spatial.RandSimulateLowResolution(prob=settings.thick_slices_p, zoom_range=(1 / 3, 1 / 3)),
+            intensity.RandBiasField(degree=3, coeff_range=(0, settings.bias_strength), prob=settings.bias_p),
+            intensity.RandGaussianSmooth(sigma, sigma, sigma, prob=settings.blur_p),
+            intensity.RandGaussianNoise(prob=settings.noise_p, std=settings.noise_std[1]),
+            intensity.RandScaleIntensity(settings.contrast, prob=settings.brightness_contrast_p),
+            intensity.RandShiftIntensity(settings.brightness, prob=settings.brightness_contrast_p),
+            intensity.RandAdjustContrast(prob=settings.gamma_p, gamma=(least, most)),
         ]
     )
 

@@ -111,7 +111,7 @@ class _DenseNet(DenseNet):
         if small:
             self.features.conv0 = nn.Conv3d(channels, width, 3, stride=2, padding=1, bias=False)
             self.features.pool0 = nn.Identity()
-        self.num_features = int(self.class_layers.get_submodule("out").weight.shape[1])
+        self.num_features = next(self.class_layers.parameters()).shape[1]
         self.class_layers.out = nn.Identity()
 
 

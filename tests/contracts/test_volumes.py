@@ -111,7 +111,7 @@ def test_batches_of_both_executors_have_two_views_of_volumes_in_the_unit_range()
 
 
 def test_the_memory_of_a_step_is_estimated_for_volumes():
-    one, eight = (activation_bytes(encoder(), 1, (edge,) * 3) for edge in (16, 32))
+    one, eight = (activation_bytes(encoder(), 1, (edge, edge, edge)) for edge in (16, 32))
     assert 4 * 8 * 8**3 < one < 2**20
     assert 7 < eight / one < 9
 

@@ -23,6 +23,8 @@ _RESNETS = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:
     """The ResNets of MONAI have the tensors of torchvision's, so that MONAI, which takes seconds, need not be imported to compare them."""
     model = card["backbone"].get("model", card["backbone"]["name"])
+    if not isinstance(card["size"], int):
+        return f"its {model} is MONAI's network of whole volumes already, whose tensors are backbone.* in the format medssl"
     if model not in _RESNETS:
         return f"{model} is no network of MONAI with the same tensors; only {', '.join(_RESNETS)} are"
     reason = torchvision.refusal(encoder, card)

@@ -69,7 +69,7 @@ def load_foreign(
     file of an unknown kind or layout, and where tensors are missing, left over, of another shape or not finite.
     """
     family = str((configured or {}).get("name", "timm" if isinstance(size, int) else "monai"))
-    given = {name: value for name, value in (given or {}).items() if name in _NETWORK[family]}
+    given = {name: value for name, value in (given or {}).items() if name in _NETWORK.get(family, ())}
     if artefact.is_artefact(path):
         return _load_ours(path, channels, size, family, given)
     file = find_file(path)
