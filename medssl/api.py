@@ -17,7 +17,7 @@ from medssl.errors import UserError
 from medssl.evaluate.models import Classifier, classifier_file, pool
 from medssl.nn import Encoder
 from medssl.runs.new_images import Trained
-from medssl.types import Decoded
+from medssl.types import Decoded, edges
 
 __all__ = ["LoadedClassifier", "LoadedEncoder", "load_classifier", "load_encoder", "prepare", "read"]
 
@@ -61,8 +61,8 @@ class LoadedClassifier(nn.Module):
     """A fine-tuned classifier with the preparation of its images. `card`: what is known of it, the content of classifier.json; `classes`:
     their names, in the order of the probabilities.
 
-    Called with images [N, C, H, W], uint8 or floating point in [0, 1], it gives calibrated probabilities [N, K] in float64. A classifier of
-    volumes takes the slices of one volume and gives its probabilities, [1, K].
+    Called with images [N, C, H, W] or whole volumes [N, C, D, H, W], uint8 or floating point in [0, 1], it gives calibrated probabilities
+    [N, K] in float64. A classifier of volumes of slices takes the slices of one volume and gives its probabilities, [1, K].
     """
 
     def __init__(self, classifier: Classifier, card: Mapping[str, Any]) -> None:
@@ -81,7 +81,8 @@ class LoadedClassifier(nn.Module):
 
     def predict(self, image: str | Path | Tensor, index: int = 0) -> dict[str, float]:
         """{class: its probability}, as `medssl predict` writes them. `image`: a file, of which `index` chooses the frame, page or slice, or
-        a prepared image [C, H, W] or [1, C, H, W]; for a classifier of volumes the prepared slices [N, C, H, W] of one volume.
+        a prepared image [C, H, W] or [1, C, H, W], or a whole volume [C, D, H, W]; for a classifier of volumes of slices the prepared
+        slices [N, C, H, W] of one volume.
 
         Raises UserError for a file that is no image, for several images at once, and for a file where slices of a volume are expected;
         ReadError for an image that cannot be used.
@@ -92,7 +93,7 @@ class LoadedClassifier(nn.Module):
                 "This classifier predicts volumes. Name the prepared slices of one volume, [N, C, H, W], or use medssl predict."
             )
         prepared = image if isinstance(image, Tensor) else self.prepare(image, index)
-        prepared = prepared[None] if prepared.ndim == 3 else prepared
+        prepared = prepared[None] if prepared.ndim == 1 + len(edges(self.card["size"])) else prepared
         if len(prepared) != 1 and not of_volumes:
             raise UserError(f"predict takes one image, not {len(prepared)}. For several, call the classifier itself.")
         device = next(self.parameters()).device

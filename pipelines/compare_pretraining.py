@@ -108,8 +108,8 @@ def configured(job: dict[str, Any], settings: list[str]) -> tuple[Any, Any]:
 
 
 def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
-    """AUROC (area under the ROC curve, macro average) by mode and amount of labels, the mean over the draws: `scores`, and in each
-    resample of the test patients, `resamples`."""
+    """AUROC (area under the ROC curve, macro average) and the other metrics of the study by mode and amount of labels, the mean over the
+    draws: `scores`, and in each resample of the test patients, `resamples`."""
     import numpy as np
     import torch
 
@@ -118,7 +118,7 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
     from medssl.evaluate import task
     from medssl.evaluate.experiment import Experiment, run_experiment
     from medssl.evaluate.stats import Resamples
-    from medssl.evaluate.stats.metrics import auroc
+    from medssl.evaluate.stats.metrics import METRICS
     from medssl.runs.dataset import prepare_dataset
 
     config, source = configured(job, [])
@@ -137,8 +137,10 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
             if cell.init == "pretrained":
                 cells.setdefault(f"{mode} {cell.labels}", []).append(cell.prob)
         for name, draws in cells.items():
-            scores[name] = round(float(np.mean([auroc(y, prob, np.ones((1, len(y)))) for prob in draws])), 5)
-            resamples[name] = np.mean([auroc(y, prob, weights) for prob in draws], axis=0).round(4).tolist()
+            for metric in job["metrics"]:
+                measure, column = METRICS[metric], name if metric == "auroc" else f"{name} {metric}"
+                scores[column] = round(float(np.mean([measure(y, prob, np.ones((1, len(y)))) for prob in draws])), 5)
+                resamples[column] = np.mean([measure(y, prob, weights) for prob in draws], axis=0).round(4).tolist()
     return {"scores": scores, "resamples": resamples}
 
 
@@ -157,6 +159,7 @@ def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str,
             "labels": given.get("labels", study["labels"]),
             "draws": study["draws"],
             "modes": study["modes"],
+            "metrics": study.get("metrics", ["auroc"]),
             "threads": threads,
             "commit": commit,
         }

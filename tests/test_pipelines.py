@@ -40,7 +40,7 @@ def compare(script):
     return script("pipelines/compare_pretraining.py")
 
 
-@pytest.mark.parametrize("name", ["continue_from_imagenet", "methods", "neighbours", "starts", "study"])
+@pytest.mark.parametrize("name", ["adrenal", "continue_from_imagenet", "methods", "neighbours", "starts", "study"])
 def test_every_variant_of_a_comparison_is_a_configuration(name):
     study = yaml.safe_load((PIPELINES / f"{name}.yaml").read_text("utf-8"))
     assert study["against"] in study["variants"]
@@ -50,6 +50,16 @@ def test_every_variant_of_a_comparison_is_a_configuration(name):
                 [*data["set"], *(item for item in settings if "=" in item and not item.startswith(("weights=", "frozen=")))]
             )
             resolve(merge(presets.load(data["preset"]), sets))
+
+
+def test_volumes_of_28_voxels_are_means_of_those_of_the_larger_file(script, tmp_path, monkeypatch):
+    large = np.random.default_rng(0).integers(0, 256, (2, 56, 56, 56), np.uint8)
+    np.savez(tmp_path / "large.npz", test_images=large, test_labels=np.array([[0], [1]], np.uint8))
+    monkeypatch.setattr(sys, "argv", ["adrenal_28.py", str(tmp_path / "large.npz"), str(tmp_path / "small.npz")])
+    script("pipelines/adrenal_28.py").main()
+    with np.load(tmp_path / "small.npz") as small:
+        assert np.array_equal(small["test_images"], np.rint(large.reshape(2, 28, 2, 28, 2, 28, 2).mean(axis=(2, 4, 6))))
+        assert small["test_labels"].tolist() == [[0], [1]]
 
 
 @pytest.mark.slow

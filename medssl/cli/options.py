@@ -8,7 +8,8 @@ import typer
 Data = Annotated[
     str | None,
     typer.Option(
-        metavar="PATH|NAME", help="A folder of images, one image file, a CSV or Parquet table, an .npz, medmnist:NAME or phantom."
+        metavar="PATH|NAME",
+        help="A folder of images, one image file, a CSV or Parquet table, an .npz, medmnist:NAME, phantom or phantom_volumes.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run folder to write.  [default: runs/TIME-KIND-NAME]")]

@@ -15,6 +15,7 @@ from medssl import __version__
 from medssl.config import parse_overrides
 from medssl.data.cache import cache_folder, private_folder
 from medssl.data.store import Store, private_list
+from medssl.data.volume_slices import whole_volumes
 from medssl.embedding import Part, files_beside, image_groups, make_parts, volume_groups, volume_keys, write_features
 from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError, count_reasons
@@ -63,6 +64,8 @@ def embed(
     with _explain_stop(command_line("embed", given, sets) + (" --overwrite" if overwrite else "")):
         store = prepare_new_images(reporter, trained, settings, source)
         report_new_images(reporter, store, source)
+        if pool == "volume" and whole_volumes(store):
+            raise UserError("--pool volume joins slices, but these images are whole volumes (data.volumes=whole). Leave it out.")
         groups = volume_groups(store.table) if pool == "volume" else image_groups(store.table)
         parts, folder = make_parts(store, groups, card["weights_sha256"], chosen_device), out.with_name(f"{out.name}.parts")
         _compute_parts(reporter, parts, folder, lambda part, on_images: part.compute(network, store, chosen_device, on_images))
@@ -138,7 +141,10 @@ def _report(reporter: Reporter, out: Path, table: pd.DataFrame, store: Store, so
         where = private_list(cache_folder(), store.card["fingerprint"])
         named = f"; they are named in {where}" if where.is_file() else ""
         reporter.warn(f"{sum(skipped.values())} could not be used and have no features ({reasons}){named}")
-    reporter.say(f"embedded  {len(store.table)} images" + (f" in {len(table)} volumes" if pool == "volume" else ""))
+    reporter.say(
+        f"embedded  {len(store.table)} {'volumes' if whole_volumes(store) else 'images'}"
+        + (f" in {len(table)} volumes" if pool == "volume" else "")
+    )
     reporter.say(f"features  {out}")
     if keys := write_key_list(store, source):
         reporter.say(f"keys      {keys} says which file has which key. It must not leave the site.")

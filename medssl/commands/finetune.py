@@ -94,7 +94,7 @@ def finetune(
             reporter.say(f"encoder   {origin}")
             question.report(reporter, dataset, source)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
-            pictures, site = "images" if question.volumes is None else "slices", dataset.store.card["site"]
+            pictures, site = question.task.counted if question.volumes is None else "slices", dataset.store.card["site"]
             leaks = _check_leaks(reporter, card, test, config, dataset.origin, site, pictures)
             # the report may leave this machine, so it has the last parts of paths only
             command = command_line(

@@ -12,6 +12,7 @@ from medssl.config import parse_overrides
 from medssl.data.cache import cache_folder
 from medssl.data.patients import PatientOrigin
 from medssl.data.store import Store
+from medssl.data.volume_slices import whole_volumes
 from medssl.embedding import FeatureFile, image_groups, make_parts, open_features, volume_keys
 from medssl.embedding.nearest import Neighbour, cosines, nearest
 from medssl.embedding.neighbours_figure import Shown, neighbours_png
@@ -19,6 +20,7 @@ from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate.models import extract
 from medssl.files import write_atomically
+from medssl.planes import Planes
 from medssl.runs.dataset import open_store_of_run
 from medssl.runs.new_images import Trained, check_output, new_data_settings, prepare_new_images, report_new_images
 from medssl.runs.resolve_config import list_source, warn_of_table
@@ -27,6 +29,7 @@ from medssl.train.loop import choose_device
 from medssl.types import Reporter
 
 _SHORT = 12  # letters of a key or digest that are shown
+_TILE = 320  # pixels of the planes of a volume
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,8 @@ def _show(reporter: Reporter, out: Path, query: _Query, searched: _Searched, fou
     own = searched.own(query)
     same = {*query.store.table["patient"], *searched.store.table["patient"].iloc[own]}
     origin = PatientOrigin.by(searched.store.card)
-    kind = "volumes" if searched.volumes else "images"
+    kind = "volumes" if searched.volumes or whole_volumes(searched.store) else "images"
+    planes = Planes.of(searched.store.card, searched.store.table)
     people = f"{len(searched.rows):,} {kind} of {origin.people(len(set(searched.patients)))}"
     reporter.say(f"query     {query}; searched are {people}")
     reporter.say(f"  {'rank':>4}  {'cosine':>6}  {'patient':{_SHORT}}  {'key':{_SHORT}}  label")
@@ -211,9 +215,11 @@ def _show(reporter: Reporter, out: Path, query: _Query, searched: _Searched, fou
         key = searched.store.table["key"].iat[row][:_SHORT]
         reporter.say(f"  {rank:>4}  {cosine:>6.3f}  {patient[:_SHORT]}  {key}  {label}{f'  ({mark})' if mark else ''}".rstrip())
         lines = [label, "" if origin.all_unknown else f"patient {patient[:_SHORT]}"]
-        shown.append(Shown(searched.store.images[row], f"{rank}   cosine {cosine:.3f}", tuple(filter(None, lines)), mark))
+        shown.append(
+            Shown(planes.picture(searched.store.images[row], edge=_TILE), f"{rank}   cosine {cosine:.3f}", tuple(filter(None, lines)), mark)
+        )
     known = searched.label(int(own[0])) if len(own) else ""
-    of_query = Shown(query.store.images[query.row], known or "not among the images searched", (str(query),))
+    of_query = Shown(planes.picture(query.store.images[query.row], edge=_TILE), known or "not among the images searched", (str(query),))
     foot = f"Cosine of the features of encoder {digest[:_SHORT]}; searched are {people}. Research software, not a medical device."
     title = f"Most similar {kind}" + ("" if origin.all_unknown else ", one of each patient")
     write_atomically(out, neighbours_png(of_query, shown, title, foot))

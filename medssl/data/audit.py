@@ -16,11 +16,13 @@ from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
 from medssl.data.store import EXPECTED_REASONS, Store, create_private, damage_sentence, write_private
 from medssl.data.volume_audit import describe_whole_volumes, edges_columns, whole_volume_lines
+from medssl.data.volume_slices import whole_volumes
 from medssl.data.volumes import Volumes
+from medssl.planes import Planes
 from medssl.types import SPLITS, Source
 
 _MAX_LISTED = 20  # values that are listed by name; all rarer ones are counted together
-_TILE_PIXELS, _COLUMNS, _TILES = 128, 8, 64
+_TILE_PIXELS, _VOLUME_PIXELS, _COLUMNS, _TILES = 128, 192, 8, 64
 _REMEDY = "pretraining and fine-tuning on the split that comes with the data will refuse this; see data.leaks"
 
 
@@ -121,22 +123,21 @@ def looks_of(store: Store) -> list[str]:
 
 def contact_sheet(store: Store) -> Image.Image:
     """A picture of 64 evenly spaced images of the store, each above its row and, where there is one label column, its label. Of three or
-    more channels the first three are shown as red, green and blue."""
+    more channels the first three are shown as red, green and blue; of a volume three planes through its middle."""
     rows = np.unique(np.linspace(0, len(store.images) - 1, min(_TILES, len(store.images))).astype(int)).tolist()
     labels = [str(name) for name in store.table if str(name).startswith("label:")]
-    caption = 14
-    height = math.ceil(len(rows) / _COLUMNS) * (_TILE_PIXELS + caption)
-    sheet = Image.new("RGB", (min(len(rows), _COLUMNS) * _TILE_PIXELS, height), "black")
+    planes, caption, edge = Planes.of(store.card, store.table), 14, _VOLUME_PIXELS if whole_volumes(store) else _TILE_PIXELS
+    height = math.ceil(len(rows) / _COLUMNS) * (edge + caption)
+    sheet = Image.new("RGB", (min(len(rows), _COLUMNS) * edge, height), "black")
     draw = ImageDraw.Draw(sheet)
     for position, row in enumerate(rows):
-        x, y = position % _COLUMNS * _TILE_PIXELS, position // _COLUMNS * (_TILE_PIXELS + caption)
-        image = np.asarray(store.images[row])
-        image = image[:, (image.shape[1] - 1) // 2] if image.ndim == 4 else image
+        x, y = position % _COLUMNS * edge, position // _COLUMNS * (edge + caption)
+        image = planes.picture(np.asarray(store.images[row]), edge=edge - 2)
         grey = (image // 257 if image.dtype == np.uint16 else image).astype(np.uint8)
         picture = Image.fromarray(np.moveaxis(grey[:3], 0, -1) if len(grey) >= 3 else grey[0])
-        sheet.paste(picture.convert("RGB").resize((_TILE_PIXELS - 2, _TILE_PIXELS - 2), Image.Resampling.BILINEAR), (x + 1, y))
+        sheet.paste(picture.convert("RGB").resize((edge - 2, edge - 2), Image.Resampling.BILINEAR), (x + 1, y))
         label = str(store.table[labels[0]].iloc[row]) if len(labels) == 1 else ""
-        draw.text((x + 2, y + _TILE_PIXELS - 1), f"{row} {label}"[:20], "white")
+        draw.text((x + 2, y + edge - 1), f"{row} {label}"[:20], "white")
     return sheet
 
 

@@ -6,7 +6,7 @@ from medssl import plugins
 from medssl.data.walk import following_links
 from medssl.errors import UserError
 
-_FIRST, _LAST = ("phantom", "medmnist", "manifest"), ("dicom", "folder", "image_file")  # "folder" recognises any folder
+_FIRST, _LAST = ("phantom", "phantom_volumes", "medmnist", "manifest"), ("dicom", "folder", "image_file")  # "folder" recognises any folder
 
 
 def detect(data: str) -> str:

@@ -28,7 +28,7 @@ class Slices(NamedTuple):
 
 @dataclass(frozen=True)
 class Volumes:
-    """An image that is no slice is a volume of one image.
+    """An image that is no slice is a volume of one image, and so is a volume that is stored whole.
 
     `images`: the store's table. `keys`: of each volume, in the order of their first slices, the key of its series. `rows`: the store's
     rows, volume by volume, the slices of each in their order in space. `starts`: where each volume begins among `rows`.

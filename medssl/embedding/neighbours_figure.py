@@ -20,7 +20,8 @@ _LETTERS = 28  # of a caption
 
 @dataclass(frozen=True)
 class Shown:
-    """An image of the store, uint8 or uint16 [C, H, W], with its caption: a heading and lines below it. `mark`: a last line in a colour."""
+    """An image of the store or the planes of a volume, uint8 or uint16 [C, H, W], with its caption: a heading and lines below it. `mark`: a
+    last line in a colour."""
 
     image: np.ndarray
     heading: str

@@ -57,7 +57,7 @@ class ClassCounts(_Part):
 
 
 class TaskFacts(_Part):
-    """The task: its classes, and what gives labels and is tested, which is `counted`: images, or volumes of all their slices.
+    """The task: its classes, and what gives labels and is tested: `counted`, images, volumes of all their slices, or whole volumes.
     `copies_left_out`: labelled training images, or volumes, that are copies of tested ones."""
 
     column: str

@@ -18,7 +18,7 @@ _NOTHING_FOUND = re.compile(
 
 
 Kind = Literal["multiclass", "ordinal", "multilabel"]
-Counted = Literal["images", "volumes"]
+Counted = Literal["images", "volumes", "whole volumes"]  # volumes are joined of the slices that are stored
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Task:
     "multilabel" [n, k] of 1, 0, and -1 where it is not known. `pool`: rows whose labels may be used. `test`: rows for the score.
 
     `copies`: how many labelled training images were left out of the pool because they are a test patient's, or have the pixels of a test
-    image. `counted`: what a row is, an image or a volume with all its slices.
+    image. `counted`: what a row is, an image, a volume with all its slices, or a volume that is stored whole.
     """
 
     column: str

@@ -1,4 +1,4 @@
-"""What a fine-tuning asks of its data: the labels of images, or of volumes where the labels belong to those."""
+"""What a fine-tuning asks of its data: the labels of images or whole volumes, or of volumes of slices where the labels belong to those."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import pandas as pd
 from medssl.config import Config
 from medssl.data.label_table import count_labels, label_lines
 from medssl.data.sources.medmnist import ordinal
+from medssl.data.volume_slices import whole_volumes
 from medssl.data.volumes import Volumes, find_volumes
-from medssl.evaluate.task import Task, define_task
+from medssl.evaluate.task import Counted, Task, define_task
 from medssl.runs.dataset import PreparedDataset, report_dataset
 from medssl.types import Reporter, Source
 
@@ -37,7 +38,8 @@ def ask(dataset: PreparedDataset, columns: Sequence[str], config: Config) -> Que
     """The question of the label columns `columns`. Raises UserError as `define_task`."""
     volumes, sentence = find_volumes(dataset.store, columns)
     ordered = config.finetune.ordered or ordinal(config.data.path)
-    table, roles, counted = dataset.store.table, dataset.roles, "images"
+    counted: Counted = "whole volumes" if whole_volumes(dataset.store) else "images"
+    table, roles = dataset.store.table, dataset.roles
     if volumes is not None:
         table, roles, counted = volumes.table, volumes.roles(roles, table), "volumes"
     return Question(define_task(table, columns, roles, ordered, counted), table, volumes, sentence)

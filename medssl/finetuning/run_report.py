@@ -18,6 +18,7 @@ from medssl.evaluate.models import LoudestSlices, classifier_file, extract_poole
 from medssl.evaluate.predictions import Predictions, read_predictions
 from medssl.evaluate.schema import PREDICTIONS, SPLITS, ResultsDocument
 from medssl.evaluate.task import label_numbers
+from medssl.planes import Planes
 from medssl.report import CurveInputs, ImageInputs, Pictures, draw_curves, draw_pictures, write_report
 from medssl.report.run_files import REPORT, write_figures
 from medssl.runs.dataset import evenly_spaced, open_store_of_run
@@ -102,6 +103,7 @@ def _images(run: Path, document: ResultsDocument, predictions: Predictions, devi
         encode=lambda rows: extract_pooled(classifier.encoder, store.images, volumes, rows, device, classifier.pooling),
         classifier=classifier,
         prob=predictions.draws[labels, training.mode, training.init][draw],
+        planes=Planes.of(store.card, store.table),
     )
 
 

@@ -5,6 +5,7 @@ import time
 from contextlib import suppress
 
 from medssl import methods
+from medssl.planes import Planes
 from medssl.pretraining import health, support_set_figure
 from medssl.pretraining.alarm import EVERY_STEPS, Alarm
 from medssl.pretraining.time_left import TimeLeft
@@ -101,6 +102,8 @@ class TrainingMonitor:
             row = health.encoder_metrics(job.method.encoder, job.dataset, job.config.monitor.knn_neighbours, job.plan.device)
         if step is not None and step.lookup is not None:
             lines = support_set_figure.lookup_lines(step.lookup, job.method.support, done - 1)
-            support_set_figure.save_figure(job.folder / "neighbours.png", lines, job.dataset.store.images, job.dataset.classes)
+            store = job.dataset.store
+            planes = Planes.of(store.card, store.table)
+            support_set_figure.save_figure(job.folder / "neighbours.png", lines, store.images, job.dataset.classes, planes)
         self._clock += time.monotonic() - start
         return row

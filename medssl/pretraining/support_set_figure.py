@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medssl.files import atomic_file
 from medssl.nn.support_set import LABEL, PATIENT, ROW, STEP, SupportSet
+from medssl.planes import CUBES, Planes
 from medssl.types import LookUp
 from medssl.views.grid import GAP, HEAD, INK, MARGIN, PAPER, TILE, tile
 
@@ -80,8 +81,9 @@ def _member(z: Float[Tensor, " d"], of_z: Int[Tensor, " 4"], value: Float[Tensor
     return Member(int(tags[ROW]), cosine, int(tags[LABEL]), now - int(tags[STEP]), mark)
 
 
-def save_figure(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequence[str]) -> None:
-    """Write the PNG file; a failure leaves no part of a file. `images`: the images of the store; `classes`: the names of the classes."""
+def save_figure(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequence[str], planes: Planes = CUBES) -> None:
+    """Write the PNG file; a failure leaves no part of a file. `images`: the images of the store, or its volumes, of which `planes` are
+    shown; `classes`: the names of the classes."""
     left = [MARGIN, 2 * MARGIN + TILE, 3 * MARGIN + 2 * TILE, 4 * MARGIN + 3 * TILE]
     left += [left[-1] + i * (TILE + GAP) for i in range(1, _NEIGHBOUR_COUNT)]
     high = TILE + _CAPTION
@@ -91,12 +93,13 @@ def save_figure(path: Path, lines: Sequence[Line], images: np.ndarray, classes: 
         draw.text((x, 7), text, INK, font)
     for number, line in enumerate(lines):
         top = HEAD + number * high
-        picture.paste(tile(images[line.row]), (left[0], top))
+        picture.paste(tile(planes.picture(images[line.row])), (left[0], top))
         _write_caption(draw, left[0], top, [_class_name(line.label, classes)])
         picture.paste(_draw_triangle(line), (left[2], top))
         _write_caption(draw, left[2], top, [f"cos {line.cos_z:.2f} with z", f"cos {line.cos_nn:.2f} with nn"])
         for x, member in zip([left[1], *left[3 : 3 + len(line.others)]], [line.nearest, *line.others], strict=True):
-            picture.paste(_blank_tile("random vector") if member.row < 0 else tile(images[member.row]), (x, top))
+            shown = _blank_tile("random vector") if member.row < 0 else tile(planes.picture(images[member.row]))
+            picture.paste(shown, (x, top))
             age = "" if member.row < 0 else f"age {member.age}"
             _write_caption(draw, x, top, [f"cos {member.cosine:.2f}  {_class_name(member.label, classes)}", age], member.mark)
     with atomic_file(path) as file:

@@ -15,6 +15,7 @@ from medssl.data.loader import Batches, Loader, workers_here
 from medssl.errors import UserError
 from medssl.nn import Encoder
 from medssl.nn.sync_norm import synchronise_norms
+from medssl.planes import Planes
 from medssl.pretraining.fit_to_data import fit_to_data, training_rows
 from medssl.pretraining.from_weights import initial_encoder
 from medssl.runs.dataset import PreparedDataset, channel_statistics
@@ -110,7 +111,8 @@ def _build_feed(
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     make_view, n_views = multi_crop.make(executor, recipe, size, local_views)
     if team.first and not (folder / "views.png").exists():
-        grid.save_grid(folder / "views.png", images, make_view, rows[:6].tolist(), config.seed)
+        planes = Planes.of(dataset.store.card, dataset.store.table)
+        grid.save_grid(folder / "views.png", images, make_view, rows[:6].tolist(), config.seed, planes)
     make_on_device = multi_crop.make_on_device(recipe, size, local_views)[0] if executor == "torch" else None
     gpu_images = copy_to_gpu(images, device) if make_on_device else None
     share = train.batch_size // team.size

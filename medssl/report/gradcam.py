@@ -54,7 +54,8 @@ def _most_confident(candidates: np.ndarray, confidence: np.ndarray) -> list[int]
 
 
 def last_feature_map(network: "nn.Module", image: "Tensor") -> str | None:
-    """The name of the module that gives the last feature map [1, C, h, w] of convolutions; None where there is none.
+    """The name of the module that gives the last feature map [1, C, h, w], or [1, C, d, h, w] of a volume, of convolutions; None where
+    there is none.
 
     A transformer has none: where a linear layer works on every position (tokens, or the last axis of a map) after the last convolution,
     the positions no longer stand for parts of the image.
@@ -64,13 +65,14 @@ def last_feature_map(network: "nn.Module", image: "Tensor") -> str | None:
 
     names = {module: name for name, module in network.named_modules()}
     maps: list[str] = []
+    convolution = nn.Conv2d if image.ndim == 4 else nn.Conv3d
 
     def record(module: nn.Module, _: Any, output: Any) -> None:
         if not isinstance(output, Tensor):
             return
         if isinstance(module, nn.Linear) and output.ndim > 2:
             maps.clear()
-        elif output.ndim == 4 and min(output.shape[2:]) > 1 and any(isinstance(inner, nn.Conv2d) for inner in module.modules()):
+        elif output.ndim == image.ndim and min(output.shape[2:]) > 1 and any(isinstance(inner, convolution) for inner in module.modules()):
             maps.append(names[module])
 
     hooks = [module.register_forward_hook(record) for module in names]
@@ -83,6 +85,7 @@ def last_feature_map(network: "nn.Module", image: "Tensor") -> str | None:
 
 def grad_cam(classifier: "nn.Module", images: np.ndarray, predicted: Sequence[int]) -> np.ndarray | None:
     """float [n, H, W] in [0, 1]: how strongly each part of `images` (float32 [n, C, H, W] in [0, 1]) speaks for its `predicted` class.
+    float [n, D, H, W] of volumes [n, C, D, H, W].
 
     The maximum of a map is 1. A map in which nothing speaks for the class is 0 everywhere. None for a network without a feature map.
     """
@@ -102,7 +105,7 @@ def grad_cam(classifier: "nn.Module", images: np.ndarray, predicted: Sequence[in
     batch.requires_grad_(True)  # so that gradients flow through a frozen network as well
     compute = GradCAM(network, target, postprocessing=lambda x: x)  # MONAI's own postprocessing turns the map upside down
     maps = np.stack([compute(batch[i : i + 1], class_idx=c)[0, 0].detach().cpu().numpy() for i, c in enumerate(predicted)])
-    return maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
+    return maps / np.maximum(maps.max(axis=tuple(range(1, maps.ndim)), keepdims=True), np.finfo(np.float32).tiny)
 
 
 def overlay(picture: np.ndarray, strength: np.ndarray) -> np.ndarray:

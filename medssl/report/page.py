@@ -107,8 +107,9 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
         origin=document.data.origin,
         warnings=[text for text in (document.interval.warning, *document.data.origin.sentences()) if text],
         task=document.task,
-        units=document.task.counted,
-        unit=document.task.counted.removesuffix("s"),
+        units=document.task.counted.removeprefix("whole "),
+        unit=document.task.counted.removeprefix("whole ").removesuffix("s"),
+        of_slices=document.task.counted == "volumes",
         a_unit=an_image_or_volume(document.task),
         name=data_and_label(document),
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
@@ -178,7 +179,7 @@ def _pretraining_sentence(encoder: EncoderFacts) -> str:
 
 def _test_exposure(document: ResultsDocument) -> str:
     """Whether pretraining or fine-tuning had seen the test images."""
-    leak_check, them = document.leak_check, "them" if document.task.counted == "images" else "their slices"
+    leak_check, them = document.leak_check, "their slices" if document.task.counted == "volumes" else "them"
     if leak_check is None:
         return "that its fine-tuning had not seen"
     if leaked := leak_check.leaked:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medssl.planes import CUBES, Planes
 from medssl.report import gradcam, performance_charts, thumbnails
 from medssl.report.theme import Chart
 from medssl.report.thumbnails import Thumbnail
@@ -40,9 +41,10 @@ class CurveInputs:
 class ImageInputs:
     """The images of a study, and its exported classifier, fitted with the amount `labels`.
 
-    `images`: those of the store, or one picture for each volume. `test`: the rows of the test images in it [n], and their `sites`, ""
-    where a site is not known. `pool`: the rows of labelled training images, in which neighbours are searched, with their labels `pool_y`.
-    `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits. `prob`: its probabilities [n, k] of the test images.
+    `images`: those of the store, or one picture for each volume of slices; `planes`: how whole volumes are shown. `test`: the rows of the
+    test images in it [n], and their `sites`, "" where a site is not known. `pool`: the rows of labelled training images, in which
+    neighbours are searched, with their labels `pool_y`. `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits.
+    `prob`: its probabilities [n, k] of the test images.
     """
 
     labels: str
@@ -54,6 +56,7 @@ class ImageInputs:
     encode: Callable[[np.ndarray], np.ndarray]
     classifier: "nn.Module"
     prob: np.ndarray
+    planes: Planes = CUBES
 
 
 @dataclass(frozen=True)
@@ -155,12 +158,15 @@ def _gradcam(curves: CurveInputs, inputs: ImageInputs) -> tuple[list[list[Thumbn
         return [], "Grad-CAM needs a feature map of convolutions at the end of the network. This network has none, as most transformers."
     pairs = []
     for case, row, strength in zip(cases, rows, maps, strict=True):
-        picture, predicted = _pixels(inputs, row), curves.classes[case.predicted]
+        at = np.unravel_index(strength.argmax(), strength.shape) if strength.any() else None
+        picture, predicted = _pixels(inputs, row, at), curves.classes[case.predicted]
+        shown = inputs.planes.without_letters().picture(strength[None], at)[0]
         truth = curves.classes[case.truth] if case.truth >= 0 else f"not {predicted}"
         note = f"{case.probability:.0%}" + ("" if strength.any() else ", empty map")
-        pairs.append([Thumbnail(picture, truth), Thumbnail(gradcam.overlay(picture, strength), predicted, case.correct, note)])
+        pairs.append([Thumbnail(picture, truth), Thumbnail(gradcam.overlay(picture, shown), predicted, case.correct, note)])
     return pairs, ""
 
 
-def _pixels(inputs: ImageInputs, row: Any) -> np.ndarray:
-    return thumbnails.to_rgb(np.asarray(inputs.images[row]))
+def _pixels(inputs: ImageInputs, row: Any, at: Any = None) -> np.ndarray:
+    """The picture of an image; of a whole volume the planes through the voxel `at`."""
+    return thumbnails.to_rgb(inputs.planes.picture(np.asarray(inputs.images[row]), at))

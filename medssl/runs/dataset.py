@@ -1,5 +1,6 @@
 """From --data to a prepared store that is split into train, validation and test: shared by pretraining and fine-tuning."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,6 +18,7 @@ from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves, unsearchable
 from medssl.data.store import Store, damage_sentence
+from medssl.data.volume_slices import whole_volumes
 from medssl.data.volumes import Volumes
 from medssl.data.workers import end_workers
 from medssl.errors import UserError
@@ -25,6 +27,7 @@ from medssl.runs.run_dir import load_config
 from medssl.types import SPLITS, Reporter, Source
 
 _STATISTICS_ROWS = 2000
+_STATISTICS_VOXELS = 2**25  # 256 MB in float64
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter,
     shape = "x".join(str(n) for n in dataset.store.images.shape[1:])
     skipped = card["counts"]["skipped"]
     people = dataset.origin.people(len(set(table["patient"])))
-    reporter.say(f"data      {len(table)} images {shape} {dataset.store.images.dtype} of {people} ({source.kind})")
+    images = "volumes" if whole_volumes(dataset.store) else "images"
+    reporter.say(f"data      {len(table)} {images} {shape} {dataset.store.images.dtype} of {people} ({source.kind})")
     for note in source.notes:
         reporter.say(f"          {note}")
     if skipped:
@@ -164,7 +168,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter,
         reporter.warn(f"damage    {damage_sentence(suspect, 'suspect' in skipped)}")
     for sentence in looks_of(dataset.store):
         reporter.warn(f"look      {sentence}")
-    roles, patient_of, counted = dataset.roles, dataset.patients, "images"
+    roles, patient_of, counted = dataset.roles, dataset.patients, images
     if volumes is not None:
         roles, patient_of, counted = volumes.roles(roles, table), patient_of[volumes.rows[volumes.starts]], "volumes"
     patients = {role: patient_of[roles == role] for role in SPLITS}
@@ -178,7 +182,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter,
     for sentence in (*dataset.cautions, *dataset.leaks.sentences()):
         reporter.warn(sentence)
     if out := int((dataset.roles == "").sum()):
-        reporter.say(f"          {out} images of train and val are left out: they leak, or are flat copies of a test image")
+        reporter.say(f"          {out} {images} of train and val are left out: they leak, or are flat copies of a test image")
 
 
 def data_name(config: Config, dataset: PreparedDataset) -> str:
@@ -192,10 +196,12 @@ def data_tags(config: Config, dataset: PreparedDataset) -> dict[str, str]:
 
 
 def channel_statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation [C] of the training images in [0, 1], over at most 2000 evenly spaced images."""
-    chosen = evenly_spaced(rows, _STATISTICS_ROWS)
-    images = store.images[np.sort(chosen)].astype(np.float64) / np.iinfo(store.images.dtype).max
-    return torch.from_numpy(images.mean(axis=(0, 2, 3))).float(), torch.from_numpy(images.std(axis=(0, 2, 3)) + 1e-6).float()
+    """Mean and standard deviation [C] of the training images in [0, 1], over at most 2000 evenly spaced images; over fewer volumes, whose
+    voxels fit into the memory."""
+    most = max(_STATISTICS_VOXELS // math.prod(store.images.shape[1:]), 8) if whole_volumes(store) else _STATISTICS_ROWS
+    images = store.images[np.sort(evenly_spaced(rows, most))].astype(np.float64) / np.iinfo(store.images.dtype).max
+    but_channels = (0, *range(2, images.ndim))
+    return torch.from_numpy(images.mean(axis=but_channels)).float(), torch.from_numpy(images.std(axis=but_channels) + 1e-6).float()
 
 
 def evenly_spaced(rows: np.ndarray, number: int) -> np.ndarray:

@@ -13,7 +13,7 @@ _CLASSIFIER_CARD = "classifier.json"  # its module loads scikit-learn, which a r
 
 def models_to_track(folder: Path, config: Config) -> Iterator[TrackedModel]:
     """The models that a finished run holds, unless `tracking.models` is off. Nothing is loaded before a model is written. A classifier of
-    volumes is none of them: a server gets single images, and their slices have no prediction."""
+    volumes is none of them, be they joined of slices or whole: a server gets single images."""
     writers: dict[str, tuple[str, Callable[[Path], None]]] = {
         "encoder": (artefact.CARD, lambda path: _write_encoder(folder, path)),
         "classifier": (_CLASSIFIER_CARD, lambda path: _write_classifier(folder, path)),
@@ -21,7 +21,7 @@ def models_to_track(folder: Path, config: Config) -> Iterator[TrackedModel]:
     for name, (card, write) in writers.items() if config.tracking.models else ():
         if (folder / card).is_file():
             values = json.loads((folder / card).read_text("utf-8"))
-            if values.get("pooling", "none") != "none":
+            if name == "classifier" and (values.get("pooling", "none") != "none" or not isinstance(values["size"], int)):
                 continue
             digest = str(values.get(DIGEST, ""))
             registered = config.tracking.register_as

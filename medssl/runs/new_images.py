@@ -11,7 +11,7 @@ from medssl.data.cache import cache_folder, private_folder, site_key
 from medssl.data.detect import detect
 from medssl.data.prepare import prepare
 from medssl.data.store import SETTINGS, Store, contract, csv_text, first_difference, list_named_images, write_private
-from medssl.data.volume_slices import source_has_slices, store_has_slices
+from medssl.data.volume_slices import source_has_slices, store_has_slices, whole_volumes
 from medssl.data.workers import end_workers
 from medssl.errors import UserError
 from medssl.types import Reporter, Source
@@ -84,7 +84,8 @@ def prepare_new_images(reporter: Reporter, trained: Trained, settings: Data, sou
 def report_new_images(reporter: Reporter, store: Store, source: Source) -> None:
     """Say how many images of how many patients there are, with the notes of the source."""
     table = store.table
-    reporter.say(f"data      {len(table)} images of {table['patient'].nunique()} patients ({source.kind})")
+    images = "volumes" if whole_volumes(store) else "images"
+    reporter.say(f"data      {len(table)} {images} of {table['patient'].nunique()} patients ({source.kind})")
     for note in source.notes:
         reporter.say(f"          {note}")
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from medssl.files import atomic_file
+from medssl.planes import CUBES, Planes
 from medssl.views.executors import ViewMaker
 
 _VIEWS = 7
@@ -18,22 +19,23 @@ PAPER = (245, 245, 245)
 INK = (40, 40, 40)
 
 
-def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Sequence[int], seed: int) -> None:
-    """Writes a PNG with one line for each of `rows` of `images` (uint8 or uint16 [N, C, H, W]): the stored image, then seven views of it,
-    for step 0 and `seed`. The file is written atomically."""
+def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Sequence[int], seed: int, planes: Planes = CUBES) -> None:
+    """Writes a PNG with one line for each of `rows` of `images` (uint8 or uint16 [N, C, H, W], or [N, C, D, H, W], of which `planes` are
+    shown): the stored image, then seven views of it, for step 0 and `seed`. The file is written atomically."""
     width = 3 * MARGIN + (_VIEWS + 1) * TILE + (_VIEWS - 1) * GAP
     height = HEAD + len(rows) * (TILE + GAP) - GAP + MARGIN
     grid = Image.new("RGB", (width, height), PAPER)
-    first_view = 2 * MARGIN + TILE
+    first_view, of_views = 2 * MARGIN + TILE, planes.without_letters()  # a view may be mirrored
     draw, font = ImageDraw.Draw(grid), ImageFont.load_default(15)
     draw.text((MARGIN, 7), "as stored", INK, font)
     draw.text((first_view, 7), "views, as the encoder sees them", INK, font)
     draw.line([(MARGIN + TILE + MARGIN // 2, HEAD), (MARGIN + TILE + MARGIN // 2, height - MARGIN)], INK, 2)
     for line, row in enumerate(map(int, rows)):
         top = HEAD + line * (TILE + GAP)
-        grid.paste(tile(images[row]), (MARGIN, top))
+        grid.paste(tile(planes.picture(images[row])), (MARGIN, top))
         for view in range(_VIEWS):
-            grid.paste(tile(make_views(images[row], (seed, 0, row, view))), (first_view + view * (TILE + GAP), top))
+            made = of_views.picture(make_views(images[row], (seed, 0, row, view)))
+            grid.paste(tile(made), (first_view + view * (TILE + GAP), top))
     with atomic_file(path) as file:
         grid.save(file, "PNG")
 

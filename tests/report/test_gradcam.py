@@ -98,3 +98,29 @@ def test_an_overlay_is_the_picture_where_the_map_is_zero() -> None:
     over = overlay(picture, strength)
     assert (over[1:] == 100).all()
     assert over[0, 0].tolist() == [round(100 * 0.35 + 0.65 * c) for c in (253.27893, 231.070035, 36.703680)]  # viridis' yellow
+
+
+class LooksAtTheUpperHalf(nn.Module):
+    """Class 1 is how bright the upper slices of a volume are, class 0 how bright the lower ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 2, 3, stride=2, padding=1, bias=False)
+        with torch.no_grad():
+            self.conv.weight.fill_(1 / 27)
+
+    def forward(self, volumes: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(volumes).relu()
+        half = maps.shape[2] // 2
+        return torch.stack([maps[:, 0, :half].mean((1, 2, 3)), maps[:, 1, half:].mean((1, 2, 3))], 1)
+
+
+def test_the_map_of_a_volume_is_a_volume_and_high_where_the_class_is() -> None:
+    volumes = np.zeros((2, 1, 16, 12, 20), np.float32)
+    volumes[0, :, 8:], volumes[1, :, :8] = 1, 1
+    network = LooksAtTheUpperHalf()
+    assert last_feature_map(network, torch.from_numpy(volumes[:1])) == "conv"
+    maps = grad_cam(network, volumes, [1, 0])
+    assert maps is not None and maps.shape == (2, 16, 12, 20)
+    assert maps.max() == 1 and maps.min() >= 0
+    assert min(maps[0, 10:].mean(), maps[1, :6].mean()) > 0.8 and max(maps[0, :6].max(), maps[1, 10:].max()) < 0.2

@@ -54,3 +54,15 @@ def test_colours_stay_in_their_order(tmp_path: Path) -> None:
     images = np.full((1, 3, 40, 40), np.array([250, 120, 30]).reshape(3, 1, 1), np.uint8)
     save_grid(tmp_path / "views.png", images, lambda image, _: image, [0], 0)
     assert tiles(tmp_path / "views.png") == [[(250, 120, 30)] * 8]
+
+
+def test_a_volume_is_three_planes_with_letters_and_its_views_have_none(tmp_path: Path) -> None:
+    """A view may be mirrored: a letter beside it could name the wrong side."""
+    volumes = np.full((1, 1, 16, 16, 16), 99, np.uint8)
+    save_grid(tmp_path / "views.png", volumes, lambda volume, _: volume.astype(np.float32) / 255, [0], 0)
+    with Image.open(tmp_path / "views.png") as grid:
+        stored, view = (np.asarray(grid)[30:190, left : left + 160, 0] for left in (14, 2 * 14 + 160))
+    assert view.shape == (160, 160)
+    assert set(np.unique(view)) == {0, 99}
+    assert not view[84:, 84:].any() and (view[:76, :76] == 99).all() and (view[84:156, :76] == 99).all()
+    assert stored.max() > 200 and set(np.unique(stored[20:60, 20:60])) == {99}

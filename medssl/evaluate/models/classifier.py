@@ -26,7 +26,7 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
+    def forward(self, images: Shaped[Tensor, "b c *edges"]) -> Float[Tensor, "b k"]:
         """The logits, before the temperature. To a classifier of volumes each image is a volume of one slice."""
         return self.head(pool_alone(self.encoder(images), self.pooling).to(self.head.weight.dtype))
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from medssl.evaluate.models.pooling import Pooling
 from medssl.evaluate.schema import Counts, EncoderFacts, Score
 from medssl.evaluate.task import Counted, Kind
+from medssl.types import Size
 
 FORMAT = 2
 
@@ -40,7 +41,8 @@ class ProbeOutput(BaseModel):
 class ClassifierCard(BaseModel):
     """`classes`: the names of the k outputs. `mean`, `std`, `backbone`, `channels`, `size` and `intensity`: of the encoder, as its own card
     has them. `contract`: how images must have been prepared. `volumes`: whether the training images were slices of volumes.
-    `pooling`: how the features of a volume are made of those of its slices; "none" where each image has a prediction of its own.
+    `pooling`: how the features of a volume are made of those of its slices; "none" where each image, or each whole volume, has a prediction
+    of its own. `size`: three numbers for whole volumes.
 
     `encoder`: where the fine-tuning started from. `config`: the run's settings "data", "finetune" and "seed". What belongs to the file of
     weights, `format`, `weights_sha256` and `probe`, is set when that is written.
@@ -56,7 +58,7 @@ class ClassifierCard(BaseModel):
     std: tuple[float, ...]
     backbone: dict[str, Any]
     channels: int
-    size: int
+    size: Size
     intensity: str
     contract: dict[str, Any]
     volumes: bool
@@ -74,4 +76,6 @@ class ClassifierCard(BaseModel):
     @property
     def counted(self) -> Counted:
         """What has a label and a prediction."""
+        if not isinstance(self.size, int):
+            return "whole volumes"
         return "images" if self.pooling == "none" else "volumes"

@@ -20,7 +20,7 @@ from medssl.encoder.artefact import build_encoder, check_finite, probe_output
 from medssl.errors import UserError
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.classifier_card import FORMAT, ClassifierCard, ProbeOutput
-from medssl.evaluate.models.ood import EDGE, QUANTILES, Statistics
+from medssl.evaluate.models.ood import QUANTILES, Statistics, thumbnail_width
 from medssl.evaluate.models.pooling import pool_alone
 from medssl.files import write_atomically
 
@@ -65,7 +65,7 @@ def load(path: Path) -> tuple[Classifier, Statistics, ClassifierCard]:
         card, tensors = ClassifierCard.model_validate(values), load_tensors(weights)
         check_finite(tensors, file)
         encoder = build_encoder(card.backbone, card.channels, card.size, torch.tensor(card.mean), torch.tensor(card.std), seed=0)
-        statistics = _statistics(tensors, encoder.num_features + card.channels * EDGE**2)
+        statistics = _statistics(tensors, encoder.num_features + thumbnail_width(card.channels, card.size))
         classifier = Classifier(encoder, len(card.classes), card.kind == "multilabel", card.temperature, card.pooling).eval()
         classifier.load_tensors(tensors)
         output = _probe(classifier, card)

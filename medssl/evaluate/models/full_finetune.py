@@ -5,8 +5,8 @@ enough patients: it is looked at ten times in the course of the training, and th
 (early stopping that keeps its steps). The temperature is fitted on the validation set, too. No other labels are looked at. With fewer
 patients the last weights are kept.
 
-Of volumes the steps see slices, each with the label of its volume; all counts, the validation set and the predictions are of volumes, and
-a volume's logits are the mean of its slices'.
+Of volumes that are stored as slices the steps see slices, each with the label of its volume; all counts, the validation set and the
+predictions are of volumes, and a volume's logits are the mean of its slices'.
 """
 
 import copy
@@ -187,7 +187,7 @@ def class_weights(y: Int[np.ndarray, "m ..."], classes: int) -> Float32[Tensor, 
 
 def predict(
     classifier: Classifier,
-    images: Shaped[np.ndarray, "n c h w"],
+    images: Shaped[np.ndarray, "n c *edges"],
     rows: Int[np.ndarray, " m"],
     device: torch.device,
     volumes: Volumes | None = None,

@@ -2,8 +2,9 @@
 regard to classes, under a covariance shrunk by Ledoit and Wolf's formula (J. Multivariate Analysis 88:365, 2004), so that fewer images than
 features do.
 
-Deviation: the image itself, averaged down to 7 x 7, is added to the encoder's features. An encoder learns to ignore brightness and
-contrast, and hardly recognises an inverted image; Lee et al. take all lower layers instead, but these have other names in each network.
+Deviation: the image itself, averaged down to 7 x 7, a volume to 4 x 4 x 4, is added to the encoder's features. An encoder learns to ignore
+brightness and contrast, and hardly recognises an inverted image; Lee et al. take all lower layers instead, but these have other names in
+each network.
 
     symbol   here        meaning
     x        x           [n, d] features of the training images, less their mean, in units of their deviation
@@ -34,23 +35,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medssl.nn.encoder import to_unit_range
+from medssl.types import Size
 
 QUANTILES = 1001
-EDGE = 7
+EDGE, VOLUME_EDGE = 7, 4
 _LEAST_A, _LEAST_MU = 1e-6, 1e-12  # so that S can be inverted, where all images are equal too
 _LEAST_DEVIATION = 1e-6  # of the largest one: a feature that varies less is constant
 
 
 class FeaturesWithThumbnail(nn.Module):
-    """An encoder's features, and behind them the picture averaged down to 7 x 7; without an encoder the picture alone."""
+    """An encoder's features, and behind them the picture averaged down to 7 x 7, or the volume to 4 x 4 x 4; without an encoder the picture
+    alone."""
 
     def __init__(self, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, images: Shaped[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        picture = functional.adaptive_avg_pool2d(to_unit_range(images), EDGE).flatten(1)
+    def forward(self, images: Shaped[Tensor, "b c *edges"]) -> Float[Tensor, "b d"]:
+        unit = to_unit_range(images)
+        pooled = functional.adaptive_avg_pool2d(unit, EDGE) if unit.ndim == 4 else functional.adaptive_avg_pool3d(unit, VOLUME_EDGE)
+        picture = pooled.flatten(1)
         return picture if self.encoder is None else torch.cat([self.encoder(images), picture], dim=1)
+
+
+def thumbnail_width(channels: int, size: Size) -> int:
+    """The number of those averages of an image with `channels` channels."""
+    return channels * (EDGE**2 if isinstance(size, int) else VOLUME_EDGE**3)
 
 
 @dataclass(frozen=True)

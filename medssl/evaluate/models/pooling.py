@@ -1,7 +1,8 @@
 """The features of a volume, pooled from those of its slices.
 
 "mean_max" joins the mean and the maximum of each feature over the slices: the mean says what most slices show, the maximum what one of them
-shows. "mean" is the mean alone; for a linear classifier it is the same as the mean of the slices' logits. "none": an image is no volume.
+shows. "mean" is the mean alone; for a linear classifier it is the same as the mean of the slices' logits. "none": an image is no volume,
+or it is a whole one.
 """
 
 from typing import Literal
@@ -46,7 +47,7 @@ def pool_without_each(features: Float[np.ndarray, "s d"], pooling: Pooling) -> F
 
 def extract_pooled(
     network: nn.Module,
-    images: Shaped[np.ndarray, "n c h w"],
+    images: Shaped[np.ndarray, "n c *edges"],
     volumes: Volumes | None,
     chosen: Int[np.ndarray, " m"],
     device: torch.device,

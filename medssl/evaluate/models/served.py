@@ -42,7 +42,7 @@ from medssl.evaluate.models.classifier_card import ClassifierCard
 from medssl.evaluate.models.ood import FeaturesWithThumbnail, Statistics
 from medssl.evaluate.prediction_table import decide
 from medssl.tracking.mlflow_models import DATA, DIGEST, PROGRAM, refuse_request, write_mlmodel
-from medssl.types import Record, Source
+from medssl.types import Record, Source, edges
 
 CARD, STATISTICS = "classifier.json", "statistics.safetensors"
 _FILES = ("dicom", "raster")  # kinds of files; a NIfTI file holds many images, and its header may name another file
@@ -73,7 +73,7 @@ def write(classifier: Classifier, statistics: Statistics, card: ClassifierCard, 
     types = {name: "string" if name.startswith(("prediction", "left_out")) else "double" for name in _columns(card)}
     metadata = {DIGEST: card.weights_sha256, "intensity": card.intensity, "licence": card.licence, "intended_use": card.intended_use}
     packages = ("mlflow", "torch", "numpy", "medssl")
-    write_mlmodel(path, (card.channels, card.size, card.size), types, loader=__name__, packages=packages, metadata=metadata)
+    write_mlmodel(path, (card.channels, *edges(card.size)), types, loader=__name__, packages=packages, metadata=metadata)
 
 
 def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> "ServedClassifier":  # noqa: ARG001 - as MLflow calls it
@@ -107,12 +107,12 @@ class ServedClassifier:
             return self._table(images)
 
     def _check(self, data: Any) -> list[Image | ReadError]:
-        shape = (self._card.channels, self._card.size, self._card.size)
+        shape = (self._card.channels, *edges(self._card.size))
         try:
             images = np.asarray(data, np.float32)
         except (ValueError, TypeError, OverflowError):
             images = np.zeros(0, np.float32)
-        if images.ndim != 4 or images.shape[1:] != shape or not len(images):
+        if images.shape[1:] != shape or not len(images):
             wanted = ", ".join(map(str, shape))
             raise refuse_request(f"Images are numbers of shape [N, {wanted}], or files in base64 in a column 'image'.")
         if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
