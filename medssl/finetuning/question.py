@@ -9,6 +9,7 @@ from medssl.config import Config
 from medssl.data.label_table import count_labels, label_lines
 from medssl.data.sources.medmnist import ordinal
 from medssl.data.volumes import Volumes, find_volumes
+from medssl.errors import UserError
 from medssl.evaluate.task import Task, define_task
 from medssl.runs.dataset import PreparedDataset, report_dataset
 from medssl.types import Reporter, Source
@@ -34,8 +35,11 @@ class Question:
 
 
 def ask(dataset: PreparedDataset, columns: Sequence[str], config: Config) -> Question:
-    """The question of the label columns `columns`. Raises UserError as `define_task`."""
+    """The question of the label columns `columns`. Raises UserError as `define_task`, and where attention has no volumes to pool."""
     volumes, sentence = find_volumes(dataset.store, columns)
+    if volumes is None and config.finetune.pooling == "attention":
+        reason = sentence or "these images are no slices of volumes"
+        raise UserError(f"finetune.pooling=attention pools the slices of volumes, but {reason}. Leave the setting out.")
     ordered = config.finetune.ordered or ordinal(config.data.path)
     table, roles, counted = dataset.store.table, dataset.roles, "images"
     if volumes is not None:
