@@ -14,7 +14,7 @@ from medssl.data.decode import Reader, build_preparation, build_reader, preparat
 from medssl.data.store import SETTINGS
 from medssl.encoder import artefact
 from medssl.errors import UserError
-from medssl.evaluate.models import Classifier, classifier_file, pool
+from medssl.evaluate.models import Classifier, classifier_file
 from medssl.nn import Encoder
 from medssl.runs.new_images import Trained
 from medssl.types import Decoded, edges
@@ -74,9 +74,9 @@ class LoadedClassifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The probabilities, without gradient. Raises UserError for images with another number of channels."""
         _check_channels(images, self.card["channels"])
-        features, pooling = self.classifier.encoder(images).float(), self.classifier.pooling
-        if pooling != "none":
-            features = torch.from_numpy(pool(features.cpu().numpy(), np.array([0]), pooling)).to(features.device)
+        features = self.classifier.encoder(images).float()
+        if self.classifier.pooling != "none":
+            features = torch.from_numpy(self.classifier.pool(features.cpu().numpy(), np.array([0]))).to(features.device)
         return self.classifier.probabilities(features)
 
     def predict(self, image: str | Path | Tensor, index: int = 0) -> dict[str, float]:

@@ -210,6 +210,7 @@ def _describe(
 ) -> RunDescription:
     """What results.json and the report say of data, encoder and run; no path but the command's own."""
     audit = dataset.store.path / "audit.json"
+    pooling = {"pooling": config.finetune.pooling} if config.finetune.pooling == "attention" else {}
     return RunDescription(
         audit=json.loads(audit.read_text("utf-8")) if audit.is_file() else None,
         data=DataFacts(
@@ -228,7 +229,7 @@ def _describe(
             patients=card["data"].get("patients", {}),
             **({START: card[START]} if START in card else {}),
         ),
-        run=RunFacts(preset=config.preset, seed=config.seed, command=command),
+        run=RunFacts(preset=config.preset, seed=config.seed, command=command, **pooling),
         leak_check=leaks,
     )
 

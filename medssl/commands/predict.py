@@ -116,7 +116,7 @@ def _predict(
         if volumes is not None:
             each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
             loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
-            features, described = pool(features, starts, classifier.pooling), pool(described, starts, "mean")
+            features, described = classifier.pool(features, starts), pool(described, starts, "mean")
         prob.append(classifier.probabilities(torch.from_numpy(features)).numpy())
         far.append(statistics.shares(described))
         done += len(rows)

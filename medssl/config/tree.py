@@ -240,6 +240,11 @@ class Finetune(Frozen):
     mode: Literal["linear", "knn", "full"] = Field(
         default="linear", description="What is fitted (--mode): a linear classifier on the features, a kNN, or the full network."
     )
+    pooling: Literal["mean_max", "attention"] = Field(
+        default="mean_max",
+        description="How the features of a volume are made of those of its slices (mode linear): their mean and maximum, or a mean with "
+        "weights that are learned with the classifier.",
+    )
     draws: int = Field(default=5, ge=1, description="How many times the labelled patients are drawn.")
     versus: tuple[str, ...] = Field(
         default=(), description="Encoders to compare with: run folders, encoder files, or weights of other programs."
@@ -258,6 +263,12 @@ class Finetune(Frozen):
         default=True, description="Whether a fifth of the drawn patients is kept apart to choose the best moment (mode full)."
     )
     bootstraps: int = Field(default=1000, ge=100, description="The resamples of patients from which the intervals are computed.")
+
+    @model_validator(mode="after")
+    def _attention_is_fitted_to_features(self) -> Finetune:
+        if self.pooling == "attention" and self.mode != "linear":
+            raise ValueError(f"pooling: attention is learned on frozen features, with mode linear; in mode {self.mode} leave it out")
+        return self
 
 
 class Tracking(Frozen):

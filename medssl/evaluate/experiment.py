@@ -22,7 +22,8 @@ from medssl.data.split import LabelFraction
 from medssl.data.volumes import Volumes
 from medssl.evaluate.cell import Cell
 from medssl.evaluate.label_draws import Draw, plan_draws
-from medssl.evaluate.models import CellFit, Pixels, Pooling, extract_pooled
+from medssl.evaluate.models import CellFit, Pixels, Pooling, extract, extract_pooled, pool, take_volumes
+from medssl.evaluate.models.attention_probe import fit_attention
 from medssl.evaluate.models.cache import CellCache, digest, weights_digest
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
@@ -66,7 +67,7 @@ class Experiment:
     def pooling(self) -> Pooling:
         """How the exported classifier makes the features of a volume. Full fine-tuning trains on slices, each with the label of its volume,
         and a volume gets the mean of their logits."""
-        return "none" if self.volumes is None else "mean" if self.settings.mode == "full" else "mean_max"
+        return "none" if self.volumes is None else "mean" if self.settings.mode == "full" else self.settings.pooling
 
     @cached_property
     def tested(self) -> str:
@@ -157,7 +158,7 @@ def _site_probe(experiment: Experiment, first_features: "Features") -> SiteProbe
 
 class Features:
     """Of one frozen network, for the images or volumes that are drawn or tested: computed in one pass, when they are first needed. Those of
-    a volume are the mean and the maximum over its slices."""
+    a volume are the mean and the maximum over its slices; for attention there are those of the slices, too."""
 
     def __init__(self, experiment: Experiment, network: nn.Module, draws: Sequence[Draw]) -> None:
         self._experiment, self.network = experiment, network
@@ -166,6 +167,8 @@ class Features:
     @cached_property
     def values(self) -> np.ndarray:
         experiment = self._experiment
+        if experiment.pooling == "attention":
+            return pool(*self.slices, "mean_max")
         return extract_pooled(self.network, experiment.images, experiment.volumes, self.rows, experiment.device, "mean_max")
 
     @cached_property
@@ -175,9 +178,25 @@ class Features:
     def of(self, rows: np.ndarray) -> np.ndarray:
         return self.values[np.searchsorted(self.rows, rows)]
 
+    @cached_property
+    def slices(self) -> tuple[np.ndarray, np.ndarray]:
+        """The features of the slices of the volumes `rows`, volume by volume, and where each volume begins among them."""
+        experiment = self._experiment
+        assert experiment.volumes is not None
+        rows, starts = experiment.volumes.slices(self.rows)
+        return extract(self.network, experiment.images, rows, experiment.device), starts
+
+    def slices_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `slices`, of the volumes with the numbers `rows`."""
+        return take_volumes(*self.slices, np.searchsorted(self.rows, rows))
+
     def fit(self, mode: str, draw: Draw) -> CellFit:
         task, settings = self._experiment.task, self._experiment.settings
-        given, y, patients = self.of(draw.rows), task.y[draw.rows], task.patients[draw.rows]
+        y, patients = task.y[draw.rows], task.patients[draw.rows]
+        if mode == "linear" and self._experiment.pooling == "attention":
+            learned = fit_attention(*self.slices_of(draw.rows), y, patients, len(task.classes), self._experiment.seed, settings.balance)
+            return CellFit(learned.probabilities(*self.slices_of(task.test)), learned.temperature, len(y), learned.tensors())
+        given = self.of(draw.rows)
         if mode == "knn":
             return fit_knn(given, y, patients, self.of(task.test), len(task.classes), settings.neighbours)
         balance = "balanced" if settings.balance else None
@@ -217,7 +236,9 @@ def cell_seed(experiment: Experiment, draw: Draw) -> int:
 def _key(experiment: Experiment, features: Features, mode: str, draw: Draw, name: str) -> dict[str, Any]:
     """All that a cell depends on."""
     settings = experiment.settings
-    own: dict[str, Any] = {"balance": settings.balance} if mode == "linear" else {"neighbours": settings.neighbours}
+    own: dict[str, Any] = (
+        {"balance": settings.balance, "pooling": experiment.pooling} if mode == "linear" else {"neighbours": settings.neighbours}
+    )
     if mode == "full":
         decay = 1 if name == RANDOM else settings.layer_decay
         own = {"decay": decay, "views": experiment.views, "precision": str(experiment.precision), "draw": draw.number}

@@ -10,6 +10,7 @@ from medssl.data.label_table import count_labels, label_lines
 from medssl.data.sources.medmnist import ordinal
 from medssl.data.volume_slices import whole_volumes
 from medssl.data.volumes import Volumes, find_volumes
+from medssl.errors import UserError
 from medssl.evaluate.task import Counted, Task, define_task
 from medssl.runs.dataset import PreparedDataset, report_dataset
 from medssl.types import Reporter, Source
@@ -35,8 +36,11 @@ class Question:
 
 
 def ask(dataset: PreparedDataset, columns: Sequence[str], config: Config) -> Question:
-    """The question of the label columns `columns`. Raises UserError as `define_task`."""
+    """The question of the label columns `columns`. Raises UserError as `define_task`, and where attention has no volumes to pool."""
     volumes, sentence = find_volumes(dataset.store, columns)
+    if volumes is None and config.finetune.pooling == "attention":
+        reason = sentence or "these images are no slices of volumes"
+        raise UserError(f"finetune.pooling=attention pools the slices of volumes, but {reason}. Leave the setting out.")
     ordered = config.finetune.ordered or ordinal(config.data.path)
     counted: Counted = "whole volumes" if whole_volumes(dataset.store) else "images"
     table, roles = dataset.store.table, dataset.roles

@@ -100,7 +100,7 @@ def _images(run: Path, document: ResultsDocument, predictions: Predictions, devi
         sites=table["site"].to_numpy(dtype=str)[test],
         pool=pool,
         pool_y=label_numbers(table.iloc[pool], task.column, [c.name for c in task.classes], task.kind),
-        encode=lambda rows: extract_pooled(classifier.encoder, store.images, volumes, rows, device, classifier.pooling),
+        encode=lambda rows: extract_pooled(classifier.encoder, store.images, volumes, rows, device, classifier.pool),
         classifier=classifier,
         prob=predictions.draws[labels, training.mode, training.init][draw],
         planes=Planes.of(store.card, store.table),

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 import medssl
 from medssl.commands.finetune import finetune
 from medssl.commands.predict import predict
-from medssl.config import resolve
+from medssl.config import Finetune, resolve
 from medssl.data.audit import audit_lines
 from medssl.data.store import Store
 from medssl.data.volumes import Volumes
@@ -234,6 +234,36 @@ def test_the_report_shows_a_slice_of_each_volume_and_says_which(linear, tmp_path
     page = (tmp_path / "page.html").read_text()
     assert "the one that spoke loudest" in page
     assert "Grad-CAM" in page
+
+
+def test_attention_is_learned_exported_and_predicts_as_it_was_tested(encoder, brains, reporter, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SETS", [*SETS, "finetune.pooling=attention"])
+    run = tuned(encoder, tmp_path / "run", reporter, "linear")
+    assert json.loads((run.folder / "classifier.json").read_text())["pooling"] == "attention"
+    assert len(run.warned) == 1, run.warned[1:]
+    assert "gated attention" in (run.folder / "report.html").read_text()
+    predict(reporter(), data=str(brains), model=str(run.folder), out=tmp_path / "p.csv")
+    predicted = {row["volume"]: float(row["prob_sick"]) for row in table(str(tmp_path / "p.csv"))}
+    found = pd.read_parquet(run.folder / "predictions.parquet").query("init == 'pretrained' and labels == '100pct'")
+    temperature = json.loads((run.folder / "classifier.json").read_text())["temperature"]
+    for key, prob in zip(found["key"], found["prob_sick"], strict=True):
+        odds = np.log(prob / (1 - prob)) / temperature
+        assert predicted[key] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-4)
+    classifier = medssl.load_classifier(run.folder)
+    slices = torch.cat([classifier.prepare(brains / "v01.nii.gz", index) for index in range(SLICES)])
+    rows = {row["file"]: float(row["prob_sick"]) for row in table(str(tmp_path / "p.csv"))}
+    assert classifier.predict(slices)["sick"] == pytest.approx(rows["v01.nii.gz"], abs=1e-5)
+    with pytest.raises(UserError, match="with mode linear"):
+        tuned(encoder, tmp_path / "knn", reporter, "knn")
+
+
+def test_attention_over_images_that_are_no_slices_is_refused(encoder, reporter):
+    config = load_config(encoder)
+    dataset = prepare_dataset(list_source(config.data), config, reporter())
+    table = dataset.store.table.assign(**{"label:label": np.where(np.arange(len(dataset.store.table)) % 2, "a", "b")})
+    config = config.model_copy(update={"finetune": Finetune(pooling="attention")})
+    with pytest.raises(UserError, match="Leave the setting out"):
+        ask(replace(dataset, store=replace(dataset.store, table=table)), ["label"], config)
 
 
 def test_slices_of_one_patient_are_no_negatives_unless_that_is_asked_for_or_one_patient_has_most_of_them(brains, reporter):

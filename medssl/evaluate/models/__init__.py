@@ -7,7 +7,7 @@ from medssl.evaluate.models.features import Pixels, extract
 from medssl.evaluate.models.full_finetune import select_validation
 from medssl.evaluate.models.loudest import LoudestSlices, loudest_slices
 from medssl.evaluate.models.ood import FeaturesWithThumbnail, Statistics, fit_statistics
-from medssl.evaluate.models.pooling import Pooling, extract_pooled, pool, pool_without_each
+from medssl.evaluate.models.pooling import Pooling, extract_pooled, pool, pool_without_each, take_volumes
 
 __all__ = [
     "CellFit",
@@ -27,4 +27,5 @@ __all__ = [
     "pool",
     "pool_without_each",
     "select_validation",
+    "take_volumes",
 ]

@@ -24,7 +24,16 @@ import medssl
 from medssl.files import write_atomically
 
 _FITTING = (
-    *("models/classifier", "models/features", "models/full_finetune", "models/knn", "models/linear_probe", "models/pooling"),
+    *(
+        "models/attention_probe",
+        "models/classifier",
+        "models/features",
+        "models/gated_attention",
+        "models/full_finetune",
+        "models/knn",
+        "models/linear_probe",
+        "models/pooling",
+    ),
     "stats/calibration",
 )
 _LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
@@ -33,7 +42,7 @@ _LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
 @dataclass(frozen=True)
 class CellFit:
     """What fitting one classifier gave: probabilities [n, k] of the test images, temperature, how many labels it was given, and, where it
-    is to be used later, its tensors: "weight" [k, d] and "bias" [k] of the head, and after full fine-tuning "encoder.*"."""
+    is to be used later, its tensors: "weight" [k, d] and "bias" [k] of the head, "attention.*", and after full fine-tuning "encoder.*"."""
 
     prob: np.ndarray
     temperature: float

@@ -107,7 +107,7 @@ def choose_c(
     """The C of `GRID` nearest to `USUAL_C` whose AUROC, over the images of all folds, is within one standard error of the best; and the
     probabilities under it of each image, by the fit that had not seen it (nan without folds)."""
     classes, y = np.unique(labels, return_inverse=True)
-    folds = _folds(y, patients, seed)
+    folds = make_folds(y, patients, seed)
     if not folds:
         return USUAL_C, np.full((len(y), len(classes)), np.nan)
     prob = np.zeros((len(GRID), len(y), len(classes)))
@@ -127,7 +127,7 @@ def choose_c(
     return float(GRID[chosen]), prob[chosen]
 
 
-def _folds(y: np.ndarray, patients: np.ndarray, seed: int) -> Folds:
+def make_folds(y: np.ndarray, patients: np.ndarray, seed: int) -> Folds:
     """Up to five (training, validation) pairs; none where a class has fewer than two patients or a training part lacks a class."""
     classes = np.unique(y)
     number = min(_FOLDS, *(len(np.unique(patients[y == c])) for c in classes))

@@ -8,7 +8,6 @@ from scipy.special import logsumexp
 from medssl.data.volumes import Volumes
 from medssl.evaluate.models.classifier import Classifier
 from medssl.evaluate.models.features import extract
-from medssl.evaluate.models.pooling import pool, pool_without_each
 
 
 def loudest_slices(classifier: Classifier, features: Float[np.ndarray, "s d"]) -> Int[np.ndarray, " decisions"]:
@@ -17,11 +16,11 @@ def loudest_slices(classifier: Classifier, features: Float[np.ndarray, "s d"]) -
 
     Compared are log-odds, not probabilities: these round to 1 where the classifier is sure.
     """
-    whole = _logits(classifier, pool(features, np.array([0]), classifier.pooling))[0]
+    whole = _logits(classifier, classifier.pool(features, np.array([0])))[0]
     decisions = len(whole) if classifier.multilabel else 1
     if len(features) == 1:
         return np.zeros(decisions, np.int64)
-    without = _logits(classifier, pool_without_each(features, classifier.pooling))
+    without = _logits(classifier, classifier.pool_without_each(features))
     if classifier.multilabel:
         return np.where(whole >= 0, without, -without).argmin(axis=0)
     predicted = whole.argmax()
@@ -45,5 +44,5 @@ class LoudestSlices:
         rows = self._volumes.slices(np.array([volume])).rows
         features = extract(self._classifier.encoder, self._images, rows, self._device)
         places = loudest_slices(self._classifier, features)
-        probable = _logits(self._classifier, pool(features, np.array([0]), self._classifier.pooling))[0].argmax()
+        probable = _logits(self._classifier, self._classifier.pool(features, np.array([0])))[0].argmax()
         return self._images[rows[places[probable if self._classifier.multilabel else 0]]]

@@ -57,7 +57,7 @@ def test_noise_features_get_a_penalty_at_least_as_strong_as_usual_and_a_hopeless
 def test_a_patient_is_never_on_both_sides_of_a_fold() -> None:
     y = np.tile([0, 1, 1, 0, 0, 1], 10)
     patients = np.repeat([f"p{i}" for i in range(20)], 3)
-    folds = linear_probe._folds(y, patients, seed=0)
+    folds = linear_probe.make_folds(y, patients, seed=0)
     assert len(folds) == 5
     assert sorted(np.concatenate([held for _, held in folds]).tolist()) == list(range(60))
     for known, held in folds:
