@@ -10,6 +10,7 @@ from medssl.config.base import BackboneChoice, Frozen, MethodChoice, RecipeChoic
 from medssl.config.windows import Window
 
 MAX_SEED = 2**32 - 1  # the largest that scikit-learn takes
+MAX_BOOTSTRAPS = 100_000  # resamples of a thousand patients: 200 MB
 
 
 class Limits(Frozen):
@@ -206,7 +207,9 @@ class Finetune(Frozen):
     early_stopping: bool = Field(
         default=True, description="Whether a fifth of the drawn patients is kept apart to choose the best moment (mode full)."
     )
-    bootstraps: int = Field(default=1000, ge=100, description="The resamples of patients from which the intervals are computed.")
+    bootstraps: int = Field(
+        default=1000, ge=100, le=MAX_BOOTSTRAPS, description="The resamples of patients from which the intervals are computed."
+    )
 
 
 class Tracking(Frozen):
