@@ -151,7 +151,9 @@ class Train(Frozen):
         default=False,
         description="Whether the checkpoint of a finished run keeps the optimiser's state, which is as large as two networks.",
     )
-    workers: int = Field(default=-1, ge=-1, le=256, description="The processes that load images; -1 chooses by the cores of the machine.")
+    workers: int = Field(
+        default=-1, ge=-1, le=256, description="The processes that load images, at most one for each core; -1 chooses by the cores."
+    )
     max_bad_steps: int = Field(
         default=10, ge=1, description="After so many steps in a row with a loss or gradient that is not finite, the training stops."
     )
