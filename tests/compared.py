@@ -1,4 +1,5 @@
-"""Invented fine-tuning runs from given probabilities: the files of a run folder, with every AUROC computed by scikit-learn."""
+"""Invented fine-tuning runs from given probabilities: the files of a run folder, with every AUROC computed by scikit-learn. Their
+intervals are those of the bootstrap, as the reader computes them again; `tests/evaluate/stats` compares that with scikit-learn."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from sklearn.metrics import roc_auc_score
 from medssl.compare import Run
 from medssl.config import merge
 from medssl.evaluate.schema import ResultsDocument, read_results
+from medssl.evaluate.stats import Resamples, auroc, interval_or_none
+from medssl.evaluate.stats.bootstrap import resample_scores
 
 SHARES = {"1pct": 0.01, "10pct": 0.1, "100pct": 1.0}
 Y = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -24,8 +27,11 @@ FLAT = np.full(8, 0.5)  # ranks none: AUROC 0.5 in every resample
 Drawn = Mapping[str, Mapping[str, Sequence[np.ndarray]]]  # init -> fraction -> the positive's probabilities of each draw
 
 
-def a_document(drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", data: str = "nih", y: np.ndarray = Y) -> dict[str, Any]:
+def a_document(
+    drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", data: str = "nih", y: np.ndarray = Y, patients: np.ndarray = PATIENTS
+) -> dict[str, Any]:
     """results.json of these probabilities."""
+    resamples = Resamples(patients, 200, seed=0)
     summary = [
         {
             "fraction": SHARES[labels],
@@ -35,11 +41,12 @@ def a_document(drawn: Drawn, *, mode: str = "linear", method: str = "pnnclr", da
             "draws": len(draws),
             "n_labels": {"low": round(1000 * SHARES[labels]), "high": round(1000 * SHARES[labels])},
             "n_patients": {"low": 4, "high": 4},
-            "auroc": {"mean": mean, "low": mean - 0.05, "high": mean + 0.04},
+            "auroc": {"mean": mean, **interval_or_none(values["auroc"], 0.95)},
         }
         for init, fractions in drawn.items()
         for labels, draws in fractions.items()
         for mean in [float(np.mean([roc_auc_score(y, p) for p in draws]))]
+        for values in [resample_scores(y, [np.column_stack([1 - p, p]) for p in draws], resamples, {"auroc": auroc})]
     ]
     return {
         "format": 2,
@@ -92,7 +99,7 @@ def predictions(drawn: Drawn, mode: str = "linear", y: np.ndarray = Y, patients:
 def write_run(folder: Path, drawn: Drawn, *, mode: str = "linear", patients: np.ndarray = PATIENTS, y: np.ndarray = Y, **facts: Any) -> Run:
     """Write the files of a run, and read them."""
     folder.mkdir(parents=True)
-    document = a_document(drawn, mode=mode, y=y, **facts)
+    document = a_document(drawn, mode=mode, y=y, patients=patients, **facts)
     (folder / "results.json").write_text(json.dumps(document))
     predictions(drawn, mode, y, patients).to_parquet(folder / "predictions.parquet", index=False)
     return Run.read(folder, read_results(folder))

@@ -141,7 +141,11 @@ def pretended_gpu(capability: tuple[int, int] = (9, 0)) -> Iterator[Gpu]:
         stack.enter_context(patch.object(nn.Module, "_apply", _apply))
         stack.enter_context(patch.object(torch.Tensor, "numpy", _numpy))
         stack.enter_context(patch.object(torch.Tensor, "__deepcopy__", _deepcopy))
-        stack.enter_context(patch.object(torch.Tensor, "backward", gpu.counted("backward", _backward)))
+        hooks: dict[Any, Callable[[torch.Tensor], None]] = {}
+        stack.enter_context(
+            patch.object(nn.Module, "register_full_backward_hook", lambda module, hook, **_: _add_hook(hooks, module, hook))
+        )
+        stack.enter_context(patch.object(torch.Tensor, "backward", gpu.counted("backward", lambda loss, **_: _backward(loss, hooks))))
         stack.enter_context(patch("torch._C._current_graph_task_id", lambda: 0))  # as asked by torch.utils.checkpoint
         stack.enter_context(mode)
         stack.enter_context(gpu)
@@ -168,8 +172,17 @@ def _deepcopy(self: torch.Tensor, _memo: Any) -> torch.Tensor:
     return nn.Parameter(new, self.requires_grad) if isinstance(self, nn.Parameter) else new
 
 
-def _backward(loss: torch.Tensor) -> None:
-    """As torch's, node by node, without hooks. torch's own engine asks for a driver where a node is on a GPU."""
+def _add_hook(hooks: dict[Any, Callable[[torch.Tensor], None]], module: nn.Module, hook: Callable[..., Any]) -> Any:
+    """As torch's for a module with one output, whose node in the graph is kept in `hooks`."""
+
+    def note(_module: nn.Module, _input: Any, output: torch.Tensor) -> None:
+        hooks[output.grad_fn] = lambda gradient: hook(module, (None,), (gradient,))
+
+    return module.register_forward_hook(note)
+
+
+def _backward(loss: torch.Tensor, hooks: Mapping[Any, Callable[[torch.Tensor], None]]) -> None:
+    """As torch's, node by node, with no `hooks` but those of modules. torch's own engine asks for a driver where a node is on a GPU."""
     assert loss.grad_fn is not None
     nodes: list[Any] = [loss.grad_fn]
     waiting = Counter[Any]()
@@ -184,6 +197,8 @@ def _backward(loss: torch.Tensor) -> None:
             ready.sort(key=lambda node: node._sequence_nr())  # the latest of the forward pass is the first of the backward pass
             node = ready.pop()
             given = gradients.pop(node, {})
+            if node in hooks and 0 in given:
+                hooks[node](given[0])
             results = node(*(given.get(i) for i in range(len(node._input_metadata)))) if given else [None] * len(node.next_functions)
             results = results if isinstance(results, tuple | list) else [results]
             for (following, place), result in zip(node.next_functions, results, strict=True):

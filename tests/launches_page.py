@@ -22,8 +22,8 @@ GPU, and each operation on them counts as the kernels that torch launches for it
 ResNet-18 for small images, AdamW, bfloat16, views made on the GPU by the recipe chest_xray, the second step. "after the update" is the
 target network and the support set. "other" is the check for numbers that are not finite, and what is kept for a step that is not applied.
 
-No step of a pretraining makes the host wait for the GPU. A step of fine-tuning waits for three copies from memory that is not page-locked,
-and features are waited for twice a batch.
+No step of a pretraining or of a fine-tuning makes the host wait for the GPU. Features of a batch are read while the GPU computes the next
+one, so a pass waits once, at its end; so do Grad-CAM and each part of a prediction.
 
 """
 

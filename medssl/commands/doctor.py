@@ -88,7 +88,7 @@ def audit_data(data: str, reporter: Reporter) -> tuple[dict[str, Any] | None, li
     from medssl.commands import prepare
     from medssl.data.detect import detect
     from medssl.data.store import Store
-    from medssl.runs.next_command import pretrain_after_prepare
+    from medssl.runs.command_line import pretrain_after_prepare
 
     try:
         if detect(data) == "store":

@@ -19,8 +19,8 @@ from medssl.data.volume_slices import whole_volumes
 from medssl.embedding import Part, files_beside, image_groups, make_parts, volume_groups, volume_keys, write_features
 from medssl.encoder import artefact
 from medssl.errors import Interrupted, UserError, count_reasons
+from medssl.runs.command_line import command_line
 from medssl.runs.new_images import Trained, check_output, new_data_settings, prepare_new_images, report_new_images, write_key_list
-from medssl.runs.next_command import command_line
 from medssl.runs.resolve_config import list_source, warn_of_table
 from medssl.runs.run_dir import RUNS, newest_encoder
 from medssl.train.loop import choose_device

@@ -36,9 +36,10 @@ from medssl.finetuning.run_report import reason, write_run_report
 from medssl.nn import Encoder
 from medssl.report.formatting import question_in_words
 from medssl.report.run_files import FIGURES, REPORT
+from medssl.runs.command_line import command_line
 from medssl.runs.dataset import PreparedDataset, data_name, data_tags, prepare_dataset, with_unseen_test
 from medssl.runs.models_to_track import models_to_track
-from medssl.runs.next_command import command_line, predict_after_finetune
+from medssl.runs.next_command import predict_after_finetune
 from medssl.runs.resolve_config import settings_of_result
 from medssl.runs.run_dir import CONFIG, RUNS, START, describe_run, load_config, newest_encoder, open_run
 from medssl.runs.start import method_of

@@ -10,7 +10,7 @@ from medssl.data.prepare import Shard, prepare_shard
 from medssl.data.prepare import prepare as prepare_store
 from medssl.data.store import Store, private_list
 from medssl.errors import Interrupted, UserError
-from medssl.runs.next_command import command_line, pretrain_after_prepare
+from medssl.runs.command_line import command_line, pretrain_after_prepare
 from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
 from medssl.types import Reporter, edges
 

@@ -26,11 +26,12 @@ from medssl.pretraining.trainer import (
 )
 from medssl.report import pretraining_page
 from medssl.report.run_files import REPORT
+from medssl.runs.command_line import command_line
 from medssl.runs.dataset import data_tags, prepare_dataset, report_dataset
 from medssl.runs.lock import lock_run_dir
 from medssl.runs.model_cards import export_encoder
 from medssl.runs.models_to_track import models_to_track
-from medssl.runs.next_command import command_line, finetune_after_pretrain
+from medssl.runs.next_command import finetune_after_pretrain
 from medssl.runs.resolve_config import (
     absolute_path,
     check_place,

@@ -98,11 +98,11 @@ class Batches(Dataset[Batch]):
 
 
 class Loader:
-    """Iterates over the batches of the steps `start` to `steps` - 1. Every iteration gives the same batches. `pin`: whether they are in
-    page-locked memory, for a GPU."""
+    """Iterates over the batches of the steps `start` to `steps` - 1. Every iteration gives the same batches. `workers`: processes that make
+    them, at most one for each core that this process may use. `pin`: whether they are in page-locked memory, for a GPU."""
 
     def __init__(self, batches: Batches, steps: int, start: int = 0, workers: int = 0, pin: bool = False) -> None:
-        self._batches, self._steps, self._workers, self._pin = batches, range(start, steps), workers, pin
+        self._batches, self._steps, self._workers, self._pin = batches, range(start, steps), min(workers, cores()), pin
 
     @property
     def steps_per_epoch(self) -> int:
@@ -167,13 +167,13 @@ def _end_on_parents_signal() -> None:
 
 
 def workers_for(requested: int, cores: int, batch_bytes: int, shm_bytes: int) -> tuple[int, str]:
-    """The number of loader workers, and a note for the user where fewer than `requested` are used ("" otherwise).
+    """The number of loader workers, and a note for the user where shared memory allows fewer ("" otherwise).
 
     With `requested` -1 the number is 0 for up to 2 cores (one core makes about 3000 views of 224 pixels a second, ten times what training
-    on two cores needs), else one less than the cores, 12 at most. `batch_bytes`: of all views of a batch. Shared memory of `shm_bytes`
-    must hold two batches of each worker and one more.
+    on two cores needs), else one less than the cores, 12 at most. No more than the cores are ever used, without a note. `batch_bytes`: of
+    all views of a batch. Shared memory of `shm_bytes` must hold two batches of each worker and one more.
     """
-    number = requested if requested >= 0 else (0 if cores <= 2 else min(cores - 1, 12))
+    number = min(requested, cores) if requested >= 0 else (0 if cores <= 2 else min(cores - 1, 12))
     most = max(0, (shm_bytes // batch_bytes - 1) // _PREFETCHED_BATCHES)
     if number <= most:
         return number, ""

@@ -238,11 +238,16 @@ def _labels_saved(means: Means, values: Values) -> LabelsSaved | None:
     reference = _with_interval(means[full]["auroc"], values[full]["auroc"])
     if reference.low is None:
         return None
-    at_chance = reference.low <= CHANCE
-    reached = None if at_chance else next((gain.labels for gain in gains if gain.low is not None and gain.low >= -MARGIN), None)
+    at_chance, reached = non_inferior(reference, gains)
     return LabelsSaved(
         versus="random", at=full[1], mode=mode, auroc=reference, margin=MARGIN, at_chance=at_chance, reached=reached, by_fraction=gains
     )
+
+
+def non_inferior(reference: Score, gains: Sequence[Gain]) -> tuple[bool, str | None]:
+    """Whether the reference is at chance; and the first of the gains that is not inferior to it, None where there is none."""
+    at_chance = reference.low is None or reference.low <= CHANCE
+    return at_chance, None if at_chance else next((gain.labels for gain in gains if gain.low is not None and gain.low >= -MARGIN), None)
 
 
 def _gain(ours: Group, theirs: Group, means: Means, values: Values) -> Gain:

@@ -6,6 +6,7 @@ from typing import Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medssl.config import MAX_BOOTSTRAPS
 from medssl.data.patients import PatientOrigin
 from medssl.errors import UserError
 from medssl.evaluate.task import Counted, Kind
@@ -27,7 +28,7 @@ class _Facts(BaseModel):
 
 
 class Score(_Part):
-    """A mean over the draws with the ends of its interval; null where there is none (`intervals`)."""
+    """A mean over the draws with the ends of its interval, null where there is none."""
 
     mean: float
     low: float | None
@@ -72,8 +73,8 @@ class TaskFacts(_Part):
 class IntervalFacts(_Part):
     """How the intervals were made: level, number of resamples, and what was resampled. `warning`: why they must not be trusted, or ""."""
 
-    level: float
-    bootstraps: int
+    level: float = Field(gt=0, lt=1)
+    bootstraps: int = Field(ge=1, le=MAX_BOOTSTRAPS)
     over: str
     warning: str = ""
 
@@ -275,8 +276,7 @@ class ResultsDocument(_Part):
 
 def read_results(run: Path) -> ResultsDocument:
     """A run's results.json. Raises UserError that names the run where it is missing, damaged or of another format."""
-    path = run / RESULTS
-    if not path.is_file():
+    if not (path := run / RESULTS).is_file():
         raise UserError(f"{run} holds no {RESULTS}: the fine-tuning is not finished. Name another run, or run `medssl finetune` again.")
     try:
         values = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)

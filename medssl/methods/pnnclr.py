@@ -49,7 +49,8 @@ from medssl.nn import (
     target_of,
     update_target,
 )
-from medssl.nn.randomness import copy_to, generator
+from medssl.nn.copies import to_device
+from medssl.nn.randomness import generator
 from medssl.types import Batch, LookUp, Rows, Step
 
 TITLE = "pNNCLR"
@@ -108,15 +109,15 @@ def pseudo_neighbour(
     index = Q.nearest(x, tags, config.top_k)
     if config.top_k > 1:
         pick = torch.randint(config.top_k, (len(x), 1), generator=random)
-        index = index.gather(1, copy_to(pick, x.device))
+        index = index.gather(1, to_device(pick, x.device))
     index = index[:, 0]
     nn_x = Q.rows[index]
     low, high = config.alpha if isinstance(config.alpha, tuple) else (config.alpha, config.alpha)
-    drawn = copy_to(torch.rand(len(x), 1, generator=random, dtype=x.dtype), x.device) if high > low else 0
+    drawn = to_device(torch.rand(len(x), 1, generator=random, dtype=x.dtype), x.device) if high > low else 0
     alpha = low + (high - low) * drawn
     way = alpha * (nn_x - x)
     if config.noise > 0:
-        e = copy_to(torch.randn(x.shape, generator=random, dtype=x.dtype), x.device) / x.shape[1] ** 0.5
+        e = to_device(torch.randn(x.shape, generator=random, dtype=x.dtype), x.device) / x.shape[1] ** 0.5
         way = way + config.noise * e
     pnn = x + share * way
     pnn = l2_normalize(pnn) if config.renormalise else pnn

@@ -91,20 +91,23 @@ def grad_cam(classifier: "nn.Module", images: np.ndarray, predicted: Sequence[in
     """
     import torch
 
+    from medssl.nn.copies import Arriving, to_device
+
     network = copy.deepcopy(classifier).eval()  # MONAI leaves hooks and gradients behind
     modules: list[Any] = list(network.modules())
     for module in modules:
         if getattr(module, "inplace", False):
             module.inplace = False  # hooks on gradients do not allow changes in place
     device = next(iter(network.parameters())).device
-    batch = torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(device)
+    batch = to_device(torch.from_numpy(np.ascontiguousarray(images, np.float32)), device)
     if (target := last_feature_map(network, batch[:1])) is None:
         return None
     from monai.visualize.class_activation_maps import GradCAM  # seconds
 
     batch.requires_grad_(True)  # so that gradients flow through a frozen network as well
     compute = GradCAM(network, target, postprocessing=lambda x: x)  # MONAI's own postprocessing turns the map upside down
-    maps = np.stack([compute(batch[i : i + 1], class_idx=c)[0, 0].detach().cpu().numpy() for i, c in enumerate(predicted)])
+    on_device = torch.stack([compute(batch[i : i + 1], class_idx=c)[0, 0].detach() for i, c in enumerate(predicted)])
+    maps = Arriving(on_device).read().numpy()
     return maps / np.maximum(maps.max(axis=tuple(range(1, maps.ndim)), keepdims=True), np.finfo(np.float32).tiny)
 
 

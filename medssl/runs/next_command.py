@@ -1,31 +1,17 @@
-"""The command that follows a command, complete and quoted, so that a person can paste it."""
+"""The command that follows a training, complete and quoted, so that a person can paste it."""
 
 import json
-import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from medssl.config import Config, full_names
+from medssl.config import Config
 from medssl.data.split import parse_labels
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError
 from medssl.evaluate.task import label_columns
+from medssl.runs.command_line import command_line
 from medssl.runs.dataset import PreparedDataset
 
 _FEW_LABELS, _PATIENTS_A_CLASS = "10pct", 5
-
-
-def command_line(name: str, options: Mapping[str, object], sets: Sequence[str] = ()) -> str:
-    """`medssl NAME` with the options that are not None, quoted for a shell: spaces, brackets and quotes may be in all of them."""
-    given = [f"--{option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None]
-    return " ".join([f"medssl {name}", *given, *(f"--set {shlex.quote(item)}" for item in sets)])
-
-
-def pretrain_after_prepare(data: str, preset: str | None, out: Path | None, sets: Sequence[str]) -> str:
-    """The pretraining on what was prepared. `data`, `preset`, `out`, `sets`: the options of the preparation. A store in `out` no longer
-    needs the settings of the source that it was made from."""
-    kept = [item for item in full_names(sets) if not (out and item.startswith("data.source"))]
-    return command_line("pretrain", {"data": out or data, "preset": preset}, kept)
 
 
 def advised_labels(config: Config, dataset: PreparedDataset) -> dict[str, str] | None:

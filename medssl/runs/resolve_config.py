@@ -1,5 +1,6 @@
 """The configuration for new data: a preset that suits the images, with the user's flags and --set settings on top."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from medssl.errors import UserError
 from medssl.runs import presets
 from medssl.types import Reporter, Source
 
+_GPU_FILES = ("nvidia*", "nvhost*", "nvgpu*", "kfd", "dxg")
 _SIZE_SETTINGS = ("hidden", "width", "support_size")
 
 
@@ -241,7 +243,14 @@ def _resolve_data(values: dict[str, Any]) -> Data:
 
 
 def _device_type(name: str) -> str:
-    """ "cpu" or "cuda"."""
-    from medssl.train.loop import choose_device  # torch takes seconds: `prepare` with a preset needs no torch
+    """ "cpu" or "cuda". torch is asked only where there may be a GPU, as its import takes seconds."""
+    if name == "auto" and not may_have_gpu():
+        return "cpu"
+    from medssl.train.loop import choose_device
 
     return choose_device(name).type
+
+
+def may_have_gpu() -> bool:
+    """Whether a driver has put the file of a GPU into /dev (NVIDIA, a Jetson, AMD, WSL); True where the system is not Linux."""
+    return sys.platform != "linux" or any(any(Path("/dev").glob(name)) for name in _GPU_FILES)

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from medssl.nn.copies import Arriving
+
 _ALIGNMENT = 64  # numbers: kernels read 16 bytes at once
 
 
@@ -20,12 +22,10 @@ class Verdict:
     """Whether a step on a GPU was applied. `bool(verdict)` waits until the device has said so."""
 
     def __init__(self, bad: Tensor) -> None:
-        self._bad, self._event = bad.to("cpu", non_blocking=True), torch.cuda.Event()
-        self._event.record()
+        self._bad = Arriving(bad)
 
     def __bool__(self) -> bool:
-        self._event.synchronize()
-        return not self._bad.item()
+        return not self._bad.read().item()
 
 
 Applied = bool | Verdict

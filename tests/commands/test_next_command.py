@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from medssl.config import resolve
+from medssl.runs.command_line import command_line, pretrain_after_prepare
 from medssl.runs.dataset import PreparedDataset
-from medssl.runs.next_command import advised_labels, command_line, predict_after_finetune, pretrain_after_prepare
+from medssl.runs.next_command import advised_labels, predict_after_finetune
 
 NAME = "my scans [ward 3]"
 

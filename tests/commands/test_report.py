@@ -8,6 +8,8 @@ import pytest
 from compared import FLAT, PATIENTS, RIGHT, Y, write_run
 
 from medssl.__main__ import main
+from medssl.evaluate.stats import Resamples, interval_or_none
+from medssl.evaluate.stats.bootstrap import resample_scores
 from medssl.evaluate.stats.metrics import METRICS, score
 
 DRAWN = {"pretrained": {"10pct": [RIGHT]}, "random": {"10pct": [FLAT]}}
@@ -35,8 +37,9 @@ def medssl(monkeypatch, capsys, tmp_path):
 def test_one_run_gets_its_own_report_again_and_keeps_all_else(medssl, tmp_path):
     document = json.loads((tmp_path / "runs/a/results.json").read_text())
     for row, p in zip(document["summary"], (RIGHT, FLAT), strict=True):
-        scores = score(Y, np.column_stack([1 - p, p]), METRICS)
-        row |= {name: {"mean": scores[name], "low": scores[name] - 0.05, "high": scores[name] + 0.04} for name in METRICS}
+        prob = np.column_stack([1 - p, p])
+        scores, values = score(Y, prob), resample_scores(Y, [prob], Resamples(PATIENTS, 200, seed=0))
+        row |= {name: {"mean": scores[name], **interval_or_none(values[name], 0.95)} for name in METRICS}
     document["task"]["pool"]["n_patients"] = 9
     (tmp_path / "runs/a/results.json").write_text(json.dumps(document))
     before = {path.name: path.read_bytes() for path in (tmp_path / "runs/a").iterdir()}

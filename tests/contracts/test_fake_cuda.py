@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +12,22 @@ from fake_cuda import CUDA, pretended_gpu
 from launches_page import MOST_LAUNCHES, launches
 from pretended_step import PretendedStep, encoder_of
 from small import CLASSES, noise_batch, shallow_encoder, small_method
+from torch import nn
 
 from medssl import plugins
+from medssl.commands import predict
 from medssl.config import Finetune
+from medssl.evaluate.models import Classifier, FeaturesWithThumbnail, Statistics
 from medssl.evaluate.models.features import extract
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full
 from medssl.methods import uses_labels
 from medssl.nn import SupportSet, vote
+from medssl.nn.sync_norm import SyncNorm
+from medssl.report.gradcam import grad_cam
 from medssl.train import optimisers
 
 METHODS = plugins.names("methods")
+AT_THE_END = "cudaEventSynchronize"  # for the newest of the device's work
 READS = "aten::_local_scalar_dense"
 VIT = ("vit_tiny_patch16_224", {"patch_size": 8, "depth": 1, "embed_dim": 32, "num_heads": 2})
 CONVNEXT = ("convnext_atto", {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 16]})
@@ -108,13 +116,45 @@ def test_a_checkpoint_of_a_cpu_goes_on_on_a_gpu_and_back(optimiser):
         assert {value.device.type for value in on_cpu.state_dict().values()} == {"cpu"}
 
 
-def test_features_of_a_probe_wait_once_for_each_batch_on_the_way_there_and_once_back():
+def test_features_wait_only_for_those_of_the_batch_at_the_end():
     images = np.zeros((20, 1, 16, 16), np.uint16)
     with pretended_gpu() as gpu:
         network = shallow_encoder().to(CUDA)
         gpu.waits.clear()
         assert extract(network, images, np.arange(20), CUDA, batch_size=10).shape == (20, 64)
-    assert gpu.waits == ["aten::_to_copy to cuda", "aten::_to_copy to cpu"] * 2
+    assert gpu.waits == [AT_THE_END]
+
+
+def test_a_prediction_waits_once_for_each_part_of_the_images(monkeypatch, reporter):
+    images = np.zeros((20, 1, 16, 16), np.uint8)
+    store: Any = SimpleNamespace(images=images, table=range(20))
+    classifier = Classifier(shallow_encoder(), 2)
+    width = 64 + len(FeaturesWithThumbnail()(torch.zeros(1, 1, 16, 16))[0])
+    statistics = Statistics(np.zeros(width), np.eye(width), np.zeros(1001))
+    monkeypatch.setattr(predict, "_BATCH_SIZE", 10)
+    with pretended_gpu() as gpu:
+        classifier.encoder.to(CUDA)
+        gpu.waits.clear()
+        found = predict._predict(reporter(), classifier, statistics, store, None, CUDA)
+    assert found.prob.shape == (20, 2) and found.far.shape == (20,)
+    assert gpu.waits == [AT_THE_END] * 2
+
+
+def test_grad_cam_waits_only_for_its_pictures_at_the_end():
+    with pretended_gpu() as gpu:
+        classifier = Classifier(shallow_encoder(), 3).to(CUDA)
+        gpu.waits.clear()
+        maps = grad_cam(classifier, np.zeros((2, 1, 32, 32), np.float32), [0, 2])
+    assert maps is not None and maps.shape == (2, 32, 32)
+    assert gpu.waits == [AT_THE_END] and gpu.launches["backward"] > 4
+
+
+def test_a_normalisation_over_all_devices_waits_for_nothing():
+    with pretended_gpu() as gpu:
+        norm = SyncNorm(nn.BatchNorm2d(8)).to(CUDA)
+        gpu.waits.clear()
+        norm(torch.rand(4, 8, 6, 6, device=CUDA, requires_grad=True)).sum().backward()
+    assert gpu.waits == [] and gpu.launches["forward"] == 0 < gpu.launches["backward"]
 
 
 def test_the_vote_of_neighbours_waits_for_nothing():
@@ -123,7 +163,7 @@ def test_the_vote_of_neighbours_waits_for_nothing():
     assert gpu.waits == []
 
 
-def test_a_step_of_fine_tuning_waits_only_for_its_copies_to_the_device():
+def test_a_step_of_fine_tuning_waits_for_nothing():
     images, y = np.zeros((40, 1, 16, 16), np.uint8), np.arange(40) % 2
     settings = Finetune.model_validate({"steps": 2, "batch_size": 8, "early_stopping": False})
     patients = np.array([f"p{i}" for i in range(40)])
@@ -131,7 +171,7 @@ def test_a_step_of_fine_tuning_waits_only_for_its_copies_to_the_device():
         training = FullTraining(images, y, patients, 2, settings, lambda image, _: image, CUDA, precision=torch.bfloat16)
         encoder, first = shallow_encoder().to(CUDA), list[int]()
         assert fit_full(encoder, np.arange(40), training, on_step=lambda: first.append(len(gpu.waits))).step == 2
-    assert gpu.waits[first[0] :] == ["aten::_to_copy to cuda"] * 3  # images, rows and labels of the second step
+    assert gpu.waits[first[0] :] == []
 
 
 def test_labels_are_on_the_device_where_a_method_uses_them():

@@ -68,6 +68,11 @@ def test_the_number_of_workers_changes_nothing(workers: int) -> None:
     assert same(list(loader(workers=workers)), list(loader(workers=0)))
 
 
+def test_on_one_core_two_workers_are_one_and_torch_warns_of_nothing(monkeypatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    assert same(list(loader(workers=2, steps=2)), list(loader(steps=2)))
+
+
 @pytest.mark.parametrize("start", [3, 4, 7])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_starting_later_gives_the_batches_that_would_have_come(start: int, workers: int) -> None:
@@ -195,7 +200,8 @@ MB = 2**20
         (-1, 2, 25, 1000, 0),
         (-1, 8, 25, 1000, 7),
         (-1, 64, 25, 4000, 12),
-        (3, 2, 25, 1000, 3),  # what the user asks for
+        (2, 3, 25, 1000, 2),  # what the user asks for
+        (3, 2, 25, 1000, 2),  # as many as there are cores
         (0, 8, 25, 1000, 0),
         (4, 8, 10, 64, 2),  # Docker's 64 MB: two batches each, one on its way, 50 of 64 MB
         (4, 8, 25, 64, 0),

@@ -1,7 +1,9 @@
 """Several processes on one cache, failures of the machine that pass, and disks that are nearly full."""
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,59 @@ def test_several_processes_at_once_make_one_store_and_each_of_them_gets_it(make_
     assert sum("another process prepares the same images" in out for out, _ in told) >= 1
     assert [path.name for path in (tmp_path / "cache/stores").iterdir()] == [name.split()[0]]
     assert name.endswith(" 5")
+
+
+COMMAND = """
+import sys, time
+from pathlib import Path
+from medssl.__main__ import main
+from medssl.data import prepare
+from medssl.commands import prepare as command
+from medssl.runs import resolve_config
+
+resolve_config._GPU_FILES = ()  # as on a machine without a GPU
+make = prepare._make_store
+prepare._make_store = lambda *arguments: (print("MADE"), make(*arguments))[1]
+Path(sys.argv.pop(1)).touch()
+while not Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+sys.argv.pop(1)
+try:
+    main()
+finally:
+    print("heavy:", sorted({"torch", "scipy", "sklearn", "monai", "timm", "mlflow"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.fault("R19")
+def test_of_eight_commands_at_the_same_moment_one_prepares_and_the_others_wait_without_heavy_libraries(
+    make_source: MakeSource, tmp_path: Path
+) -> None:
+    root, number = make_source().root, 8
+    ready = [tmp_path / f"ready{n}" for n in range(number)]
+    arguments = [str(tmp_path / "go"), "prepare", "--data", str(root), "--set", "data.size=20"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMMAND, str(file), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "MEDSSL_CACHE": str(tmp_path / "cache")},
+        )
+        for file in ready
+    ]
+    while not all(file.exists() for file in ready) and all(process.poll() is None for process in started):
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
+    told = [process.communicate(timeout=500)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * number, told
+    assert sum("MADE" in out for out in told) == 1
+    assert sum("another process prepares the same images" in out for out in told) >= 1
+    assert all(out.splitlines()[-1] == "heavy: []" for out in told), told
+    (store,) = (tmp_path / "cache/stores").iterdir()
+    assert all(store.name in out for out in told) and len(Store.open(store).images) == 5
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ FAULTS = {
         "_resample(task, y, members, Resamples(patients, bootstraps, seed + len(group[3]))) for",
     ),
     "labels saved by the upper end of the interval": ("evaluate/results.py", "gain.low >= -MARGIN", "gain.high >= -MARGIN"),
-    "labels saved against a reference at chance": ("evaluate/results.py", "reached = None if at_chance else next(", "reached = next("),
+    "labels saved against a reference at chance": ("evaluate/results.py", "None if at_chance else next(", "next("),
 }
 
 

@@ -13,7 +13,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import Pipe
@@ -21,6 +20,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from medssl.config import Limits
+from medssl.data.workers.stopwatch import Stopwatch
 from medssl.errors import ReadError, UserError
 
 Item = TypeVar("Item")
@@ -58,10 +58,10 @@ def run_in_workers(
     are sent one by one, and few results wait for an earlier one.
 
     The result is a ReadError where the task raises one, and where the worker fails: crashed, killed (by the system, as for want of memory),
-    timed_out (after `limits.seconds`), too_much_memory (beyond `limits.memory_bytes`), unreadable (an error of the system), failed (any
-    other exception). After an item that was timed out, and after three that ended their workers, the other items of the group get the
-    same result without another try. Raises UserError where the task does, and the error of `make`: UserError as it is, any other one as
-    a RuntimeError.
+    timed_out (after `limits.seconds`; time in which it waits for a core does not count), too_much_memory (beyond `limits.memory_bytes`),
+    unreadable (an error of the system), failed (any other exception). After an item that was timed out, and after three that ended their
+    workers, the other items of the group get the same result without another try. Raises UserError where the task does, and the error of
+    `make`: UserError as it is, any other one as a RuntimeError.
     """
     run = _Run((make, arguments, limits), items, processes or min(cores(), _MAX_WORKERS), group_by, large)
     try:
@@ -94,12 +94,12 @@ class _Worker:
         self._socket = socket.socket(fileno=os.dup(our_end.fileno()))
         self._unsent = bytearray()
         self.unanswered: deque[tuple[int, Any]] = deque()
-        self.busy_since = 0.0
+        self._stopwatch = Stopwatch(self.process.pid)
         self.ready = False  # the worker's first message says that its imports are done
 
     def send(self, items: list[tuple[int, Any]]) -> None:
         if not self.unanswered:
-            self.busy_since = time.monotonic()
+            self._stopwatch.restart()
         self.unanswered.extend(items)
         self.tell("items", [item for _, item in items])
 
@@ -128,15 +128,16 @@ class _Worker:
     def receive(self) -> Any:
         """The next answer; None for the first message. Raises EOFError or OSError where the process has ended."""
         answer = self.connection.recv()
-        self.busy_since = time.monotonic()
+        self._stopwatch.restart()
         if self.ready:
             return answer
         self.ready = True
         return None
 
     def seconds_until_late(self, seconds: float) -> float:
-        """The seconds until the time limit of its first unanswered item, `seconds`, or that of its start has passed."""
-        return self.busy_since + (seconds if self.ready else _START_SECONDS) - time.monotonic()
+        """The seconds until the time limit of its first unanswered item, `seconds`, or that of its start has passed. Time in which
+        it waits for a core does not count."""
+        return self._stopwatch.seconds_left(seconds if self.ready else _START_SECONDS)
 
     def reason_of_end(self) -> ReadError:
         """Why the process has ended by itself. The kernel sends SIGKILL where the machine has no memory left; no decoder does."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medssl.errors import UserError
+from medssl.nn.copies import Arriving, to_device
 from medssl.nn.precision import full_float32
 
 PIXELS_EDGE, VOXELS_EDGE = 28, 8
@@ -46,11 +47,14 @@ def extract(
     if images.ndim == 5:
         batch_size = max(1, min(batch_size, _VOXELS // math.prod(images.shape[1:])))
     white = float(np.iinfo(images.dtype).max)
-    parts = []
+    parts, waiting = [], None
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         for start in range(0, len(rows), batch_size):
-            batch = torch.from_numpy(images[rows[start : start + batch_size]].astype(np.float32)).to(device) / white
-            parts.append(network(batch).float().cpu().numpy())
+            stored = to_device(torch.from_numpy(images[rows[start : start + batch_size]]), device)
+            arriving = Arriving(network(stored.float() / white).float())
+            parts += [waiting.read().numpy()] if waiting is not None else []  # those of the batch before: the device has the next one now
+            waiting = arriving
+    parts += [waiting.read().numpy()] if waiting is not None else []
     for part, training in modes:
         part.training = training
     features = np.concatenate(parts)

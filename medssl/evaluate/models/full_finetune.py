@@ -120,7 +120,7 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
     objective = Objective(classifier, weights).to(device)
     size = max(2, min(settings.batch_size, len(train)))
     views = Batches(images, train, training.make_views, training.seed, size, training.labels_of_images, n_views=1)
-    batches = Loader(views, settings.steps, workers=training.workers)
+    batches = Loader(views, settings.steps, workers=training.workers, pin=device.type == "cuda")
     groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
     optimiser = optimisers.make(OPTIMISER, objective, settings.lr, settings.weight_decay, groups)
     plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)

@@ -23,7 +23,7 @@ def read(path: Path, window: str = "header", index: int = 0, **options: Any) -> 
     return dicom.build(dicom.Config(window=window, **options)).read(path, index).pixels
 
 
-def spacing(path: Path, index: int = 0) -> tuple[float, float] | None:
+def spacing(path: Path, index: int = 0) -> tuple[float, ...] | None:
     return dicom.build(dicom.Config()).read(path, index).spacing_mm
 
 

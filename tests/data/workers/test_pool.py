@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medssl.config import Limits
-from medssl.data.workers import pool, run_in_workers
+from medssl.data.workers import pool, run_in_workers, stopwatch
 from medssl.errors import ReadError, UserError
 
 PATIENT = Limits(seconds=20)
@@ -32,6 +32,13 @@ def _importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "def refuse(module):\n"
         "    from medssl.errors import UserError\n"
         "    raise UserError('data.transforms: wrong')\n"
+        "def spin(seconds):\n"
+        "    import time\n"
+        "    until = time.process_time() + seconds\n"
+        "    while time.process_time() < until:\n"
+        "        pass\n"
+        "    return 'done'\n"
+        "from time import sleep\n"
     )
     pool.end_workers()
     with pytest.MonkeyPatch.context() as patch:
@@ -215,3 +222,45 @@ def test_a_hard_limit_of_the_address_space_is_the_limit_of_the_workers() -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout.strip(), done.returncode) == ("[1, 2]", 0), done.stderr
+
+
+BUSY = "import os, time\nwhile os.getppid() > 1:\n    pass"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/schedstat").is_file(), reason="the system does not say how long a process waits for a core")
+def test_time_in_which_other_processes_have_the_core_is_not_time_of_the_item() -> None:
+    """Seven other processes share the core: an item of 0.6 seconds takes about five of them."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(7)]
+    try:
+        pool.end_workers()
+        began = time.monotonic()
+        results = called("calling", [("spin", (0.6,)), ("sleep", (20,))], Limits(seconds=2))
+        assert [str(result) for result in results] == ["done", "timed_out: not read within 2 seconds"]
+        assert time.monotonic() - began > 4
+    finally:
+        for process in others:
+            process.kill()
+            process.wait()
+        os.sched_setaffinity(0, cores)
+        pool.end_workers()
+
+
+def test_a_stopwatch_leaves_out_the_time_without_a_core_and_counts_all_time_where_nobody_knows_it(tmp_path, monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    watch = stopwatch.Stopwatch(os.getpid())
+    watch._file = tmp_path / "schedstat"
+    watch._file.write_text("7 1000000000 3")
+    watch.restart()
+    now[0], _ = 105.0, watch._file.write_text("9 4500000000 5")
+    assert watch.seconds_left(10) == 5.0
+    assert watch.seconds_left(2) == pytest.approx(0.5), "of five seconds it waited for a core 3.5"
+    now[0] = 106.0
+    assert watch.seconds_left(2) == pytest.approx(-0.5)
+    watch._file.unlink()
+    watch.restart()
+    now[0] = 109.0
+    assert watch.seconds_left(2) == -1.0

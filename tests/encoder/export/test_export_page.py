@@ -8,6 +8,7 @@ import torch
 from exporting import agree, type_in
 
 from medssl.encoder.export import FORMATS, Options, export
+from medssl.types import edges
 
 
 @pytest.mark.slow
@@ -31,7 +32,7 @@ def test_the_network_of_medmnist_has_its_features_in_every_format_by_the_lines_t
     backbone, channels, size = export_page.shape("medmnist")
     encoder, card = export_page.make_encoder(tmp_path, backbone, channels, size)
     assert export_page.refusals("medmnist") == {}
-    images = torch.rand(5, channels, size, size)
+    images = torch.rand(5, channels, *edges(size))
     for name, module in FORMATS.items():
         done = export(encoder, card, name, tmp_path / f"{name}{module.SUFFIX}", Options())
         features = type_in(done.usage, images.numpy() if name in ("onnx", "mlflow") else images)["features"]

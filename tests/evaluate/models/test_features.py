@@ -36,6 +36,15 @@ def test_rows_come_in_their_order_as_shares_of_the_full_range(dtype: type, full:
     np.testing.assert_allclose(features, [[1.0], [0.0], [0.5]], atol=1 / full)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_stored_value_becomes_the_float_that_it_always_became(dtype: type) -> None:
+    """Divided in float32, so that features of earlier versions, in caches and in cards, are those of today, to the bit."""
+    full = int(np.iinfo(dtype).max)
+    images = np.arange(full + 1, dtype=dtype).reshape(-1, 1, 16, 16)
+    features = extract(nn.Flatten(), images, np.arange(len(images)), CPU, batch_size=100)
+    assert np.array_equal(features.ravel(), np.arange(full + 1, dtype=np.float32) / np.float32(full))
+
+
 def test_batch_size_and_other_rows_do_not_change_a_row_and_batch_norm_is_left_alone() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
