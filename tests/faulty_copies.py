@@ -1,4 +1,5 @@
-"""`faulty_copies.py COPY=FILE ...`: runs the tests of a file, up to the first that fails, against each COPY: a folder with the package.
+"""`faulty_copies.py COPY=FILE[::TEST] ...`: runs the tests of a file, up to the first that fails, against each COPY: a folder with the
+package. TEST, which caught the fault the last time, comes first.
 
 One process imports the heavy libraries, which takes longer than most of the tests; a fork of this process runs each file and leaves
 COPY/log and COPY/failed (names of tests). A COPY without a file has no fault. This copy is the last, and runs the tests that failed.
@@ -20,10 +21,13 @@ AT_ONCE = 2
 
 
 class Failed:
-    """A plugin of pytest that writes the names of the tests that failed into a file."""
+    """A plugin of pytest that runs the test `first` before the others, and writes the names of the tests that failed into a file."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, first: str = "") -> None:
+        self.file, self.first = file, first
+
+    def pytest_collection_modifyitems(self, items) -> None:
+        items.sort(key=lambda item: item.nodeid.partition("::")[2] != self.first)
 
     def pytest_runtest_logreport(self, report) -> None:
         if report.failed:
@@ -31,7 +35,7 @@ class Failed:
                 print(report.nodeid, file=file)
 
 
-def start(copy: Path, *arguments: str) -> None:
+def start(copy: Path, *arguments: str, first: str = "") -> None:
     """pytest in a fork of this process, with the package of the copy."""
     if os.fork():
         return
@@ -41,7 +45,7 @@ def start(copy: Path, *arguments: str) -> None:
     log = os.open(copy / "log", os.O_CREAT | os.O_WRONLY)
     for output in (1, 2):
         os.dup2(log, output)
-    code = pytest.main([*OPTIONS, *arguments], plugins=[Failed(copy / "failed")])
+    code = pytest.main([*OPTIONS, *arguments], plugins=[Failed(copy / "failed", first)])
     os.write(log, f"\nexit code {int(code)}".encode())
     os._exit(0)
 
@@ -55,7 +59,8 @@ def main(jobs: list[tuple[Path, str]]) -> None:
     for number, (copy, tests) in enumerate(faulty):
         if number >= AT_ONCE:
             os.wait()
-        start(copy, "-x", tests)
+        file, _, first = tests.partition("::")
+        start(copy, "-x", file, first=first)
     for _ in faulty[:AT_ONCE]:
         os.wait()
     for copy in [copy for copy, tests in jobs if not tests]:

@@ -1,10 +1,12 @@
 """Faults that silently spoil a method or a statistic, planted one at a time into a copy of the package: its own tests must catch each.
 
 They stand beside those tests, as `FAULTS` in any test file: (file of the package, old text, new text); in tests/methods/test_<name>.py
-(old, new) is a change of the method's file.
+(old, new) is a change of the method's file. planted_faults.json says which test caught each the last time: this test is run first, which
+saves the time of the others. `make methods` writes the file again.
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-
+CAUGHT_BY = Path(__file__).with_name("planted_faults.json")
 
 FILES = sorted(file for file in (ROOT / "tests").rglob("test_*.py") if "\nFAULTS = {\n" in file.read_text("utf-8"))
 
@@ -51,9 +53,13 @@ def logs(tmp_path_factory, request):
             shutil.copytree(ROOT / part, copy / part)
         if name in chosen:
             plant(copy / "medssl", *chosen[name][1:])
-    jobs = [f"{copy}={chosen[name][0] if name in chosen else ''}" for name, copy in copies.items()]
+    caught_by = json.loads(CAUGHT_BY.read_text("utf-8"))
+    jobs = [f"{copy}={chosen[name][0]}::{caught_by.get(name, '')}" if name in chosen else f"{copy}=" for name, copy in copies.items()]
     environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}
     subprocess.run([sys.executable, ROOT / "tests/faulty_copies.py", *jobs], cwd=ROOT, env=environment, timeout=1490, check=True)
+    if request.config.getoption("--write-methods"):
+        caught = {name: (copies[name] / "failed").read_text().strip().partition("::")[2] for name in sorted(chosen)}
+        CAUGHT_BY.write_text(json.dumps(caught, indent=1) + "\n", "utf-8")
     return {name: (copy / "log").read_text() for name, copy in copies.items()}
 
 

@@ -15,11 +15,11 @@ from jaxtyping import Float, Float32
 Shape = Literal["sphere", "cube", "ellipsoid"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 
-_SHARE = 0.02, 0.04  # of the volume's voxels
-_LONG = 2.0  # the longest half axis of an ellipsoid, in radii of the sphere with the same volume; the other two are equal
+_SHARE = 0.008, 0.014  # of the volume's voxels
+_LONG = 3.0  # the longest half axis of an ellipsoid, in radii of the sphere with the same volume; the other two are equal
 _TISSUE, _CONTRAST = (0.33, 0.37), (0.33, 0.37)
 _NOISE = 0.05
-_BIAS = 0.1  # the standard deviation of the field's coefficients
+_BIAS = 0.06  # the standard deviation of the field's coefficients
 
 
 def voxel_count(twins_key: Sequence[int], size: int) -> int:
@@ -33,7 +33,7 @@ def draw_volume(key: Sequence[int], shape: Shape, size: int, voxels: int) -> Flo
     line = np.linspace(-1, 1, size, dtype=np.float32)
     axes = np.stack(np.meshgrid(line, line, line, indexing="ij"))
     radius = (6 * voxels / size**3 / np.pi) ** (1 / 3)
-    reach = 1 - _LONG * radius  # so far from the middle even an ellipsoid fits, whichever way it is turned
+    reach = max(0.0, 1 - _LONG * radius)  # so far from the middle even an ellipsoid fits, whichever way it is turned
     turned = np.einsum("ij,jdhw->idhw", _random_turn(draw), axes - draw.uniform(-reach, reach, (3, 1, 1, 1)).astype(np.float32))
     inside = np.zeros(size**3, bool)
     inside[np.argpartition(_distance(turned, shape).ravel(), voxels)[:voxels]] = True

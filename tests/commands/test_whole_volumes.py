@@ -21,14 +21,15 @@ from medssl.runs.dataset import open_store_of_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-PATIENTS, GAIN = 450, 0.15
+PATIENTS, EDGE, GAIN = 450, 24, 0.15
 PRETRAINING = [
-    f"data.source={{name: phantom_volumes, patients: {PATIENTS}, size: 16}}",
-    "data.size=16",
+    f"data.source={{name: phantom_volumes, patients: {PATIENTS}, size: {EDGE}}}",
+    f"data.size={EDGE}",
     "backbone.width=8",
+    "backbone.stem=own",
     "method.hidden=256",
     "method.width=64",
-    "train.steps=300",
+    "train.steps=250",
     "train.batch_size=32",
     "train.lr=3e-3",
     "train.warmup_epochs=1",
@@ -55,7 +56,7 @@ def few(tmp_path_factory) -> Path:
     """Six volumes of other patients, as NIfTI files without a table."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDSSL_CACHE", str(tmp_path_factory.mktemp("drawn")))
-        source = phantom_volumes.build(phantom_volumes.Config(patients=6, size=16, seed=9), "phantom_volumes")
+        source = phantom_volumes.build(phantom_volumes.Config(patients=6, size=EDGE, seed=9), "phantom_volumes")
     (source.root / "labels.csv").unlink()
     return source.root
 
@@ -74,7 +75,7 @@ def test_pretraining_finds_shapes_that_neither_voxels_nor_a_random_network_show(
 def test_counts_are_whole_volumes(runs):
     assert runs.results["task"]["counted"] == "whole volumes"
     assert runs.results["task"]["test"] == {"n_labels": PATIENTS // 5, "n_patients": PATIENTS // 5}
-    assert f"{PATIENTS} volumes 1x16x16x16" in runs.said
+    assert f"{PATIENTS} volumes 1x{EDGE}x{EDGE}x{EDGE}" in runs.said
     assert f"{PATIENTS // 5} whole volumes of {PATIENTS // 5} patients, never seen" in runs.said
 
 

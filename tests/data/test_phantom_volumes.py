@@ -54,16 +54,16 @@ def test_the_shapes_have_the_spreads_of_a_ball_a_cube_and_an_ellipsoid(monkeypat
     with half axis a has a / sqrt(5)."""
     monkeypatch.setattr("medssl.data.phantom_volumes._NOISE", 0.0)
     monkeypatch.setattr("medssl.data.phantom_volumes._BIAS", 0.0)
-    number = 20_000  # of 96^3 voxels
+    number = 8_000  # of 96^3 voxels
     radius = (3 * number / 4 / np.pi) ** (1 / 3)
     expected = {
         "sphere": radius / 5**0.5 * np.ones(3),
         "cube": (np.pi / 6) ** (1 / 3) * radius / 3**0.5 * np.ones(3),
-        "ellipsoid": radius / 5**0.5 * np.array([2.0, 0.5**0.5, 0.5**0.5]),
+        "ellipsoid": radius / 5**0.5 * np.array([3.0, 3**-0.5, 3**-0.5]),
     }
     for shape in SHAPES:
         found = spreads(shape_voxels(draw_volume((1, 1), shape, 96, number), number))
-        assert found == pytest.approx(expected[shape], rel=0.01)
+        assert found == pytest.approx(expected[shape], rel=0.02)
     half = (np.pi / 6) ** (1 / 3) * radius
     cube = shape_voxels(draw_volume((1, 1), "cube", 96, number), number)
     farthest = np.linalg.norm(cube - cube.mean(axis=0), axis=1).max()
@@ -88,7 +88,7 @@ def test_the_shapes_are_equally_frequent_and_lie_elsewhere_in_each_volume(drawn)
     volumes, shapes = drawn
     assert {shape: int((shapes == shape).sum()) for shape in SHAPES} == dict.fromkeys(SHAPES, 300)
     bright = [np.argwhere(volume > volume.max() - 0.1).mean(axis=0) for volume in volumes]
-    assert np.std(bright, axis=0).min() > 1
+    assert np.std(bright, axis=0).min() > 0.8
 
 
 def test_a_turned_cube_is_as_often_turned_one_way_as_another(monkeypatch):
