@@ -59,8 +59,8 @@ def test_few_more_are_read_than_asked_for_and_they_are_spread(make_source: Calla
     source = make_source()
     many = Source("folder", source.root, tuple(Record("./" * number + "doe_0.png", "raster") for number in range(1000)))
 
-    def counted(make, arguments, items, limits, processes):
-        return pool.run_in_workers(make, arguments, (seen.append(item.locator.count("./")) or item for item in items), limits, processes)
+    def counted(make, arguments, items, limits, **options):
+        return pool.run_in_workers(make, arguments, (seen.append(item.locator.count("./")) or item for item in items), limits, **options)
 
     monkeypatch.setattr("medssl.data.peek.run_in_workers", counted)
     peek(many, Data(), count=16)

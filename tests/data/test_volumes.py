@@ -16,7 +16,9 @@ def a_store(series: list[str], readers: list[str] = ["nifti"], **columns: list[s
     table = pd.DataFrame({"key": [f"k{n}" for n in range(number)], "series": series, "pixel_hash": [f"p{n}" for n in range(number)]})
     for name, values in columns.items():
         table[name.replace("_", ":", 1)] = values
-    return SimpleNamespace(table=table, card={"versions": {"readers": dict.fromkeys(readers, "1")}})
+    return SimpleNamespace(
+        table=table, images=np.zeros((len(table), 1, 2, 2), np.uint8), card={"versions": {"readers": dict.fromkeys(readers, "1")}}
+    )
 
 
 def test_slices_that_stand_apart_belong_to_one_volume_in_their_order_and_a_single_image_is_a_volume() -> None:

@@ -74,7 +74,7 @@ def test_the_audit_counts_volumes_and_names_their_axes(folder: Path) -> None:
     for sentence in ("volumes 2 used of 3 found (nifti)", "size 14 x 12 x 10 2", "slices 3.0 to 3.0 mm apart", "axes PIR 1, RAS 1"):
         assert sentence in text
     assert " images" not in text.split("note")[0]
-    assert contact_sheet(store).size[0] == 2 * 128
+    assert contact_sheet(store).size[0] == 2 * 192
 
 
 def test_a_changed_volume_alone_is_read_again_and_the_other_is_copied_with_its_facts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
