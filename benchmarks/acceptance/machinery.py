@@ -59,7 +59,7 @@ def _job(folder: Path, setting: Setting, batch: int) -> Training:
     images: Any = noise_images(number, 3, size)
     patients, nothing = pd.DataFrame({"patient": [f"{row}" for row in range(number)]}), np.empty((0, 2), int)
     leaks = Leaks(nothing, nothing, nothing, nothing, nothing, np.empty(0, int))
-    store = Store(folder, images, patients, {"content": ""})
+    store = Store(folder, images, patients, {"content": "", "settings": {}})
     dataset = PreparedDataset(store, np.full(number, "train"), np.zeros(number, bool), "", leaks)
     with join_team(setting.device) as team:
         return build_training(folder, config, dataset, team)

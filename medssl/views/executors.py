@@ -29,9 +29,9 @@ def make(executor: Executor, operations: Sequence[AnyOperation], size: Size) -> 
     """The function that makes views of `size` of one image or volume at a time, on the CPU, with the `executor`. Raises UserError for
     operations of the other kind."""
     if not isinstance(size, int):
-        from medssl.views import volumes
+        from medssl.views import torch_volumes, volumes
 
-        maker = volumes.ViewMaker if choose_executor(executor, "cpu") == "albumentations" else volumes.BatchViewMaker
+        maker = volumes.ViewMaker if choose_executor(executor, "cpu") == "albumentations" else torch_volumes.BatchViewMaker
         return maker(of_volumes(operations), size)
     operations = of_images(operations)
     match choose_executor(executor, "cpu"):

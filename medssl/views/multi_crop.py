@@ -13,7 +13,7 @@ from medssl.types import LocalViews, Size
 from medssl.views import executors, keyed_random
 from medssl.views.operations import AnyOperation, Operation, ResizedCrop
 from medssl.views.torch_executor import ViewMaker
-from medssl.views.volumes import BatchViewMaker
+from medssl.views.torch_volumes import BatchViewMaker
 
 # (images, rows, step, seed) -> all views of a batch, each [B, C, edge, edge] or [B, C, D, H, W], on the device of the images.
 BatchMaker = Callable[[Tensor, Tensor, int, int], tuple[Tensor, ...]]

@@ -1,6 +1,6 @@
-"""The executors for volumes: OpenCV on the CPU, in the loader's workers, or torch on the device, in batches.
+"""The executor for volumes on the CPU, in the loader's workers: OpenCV. `torch_volumes.py` makes the same views on a GPU.
 
-The CPU executor cuts, turns and resizes slice by slice, and then resizes from head to feet: on one core a volume of 64 voxels takes 0.8 ms
+It cuts, turns and resizes slice by slice, and then resizes from head to feet: on one core a volume of 64 voxels takes 0.8 ms
 so, and 10 ms if torch samples it through a grid of positions. The changes of values are the same functions of torch for both.
 """
 
@@ -10,16 +10,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8, UInt16
-from torch import Tensor
-from torch.nn import functional as F
+from jaxtyping import Float32, UInt8, UInt16
 
 from medssl.views import volume_geometry, volume_intensity
 from medssl.views.operations import VolumeGeometry, VolumeOperation
+from medssl.views.torch_volumes import LARGEST_VALUE, Shape
 from medssl.views.volume_geometry import Places
 
-Shape = tuple[int, int, int]
-_LARGEST_VALUE = {"uint8": 255, "uint16": 65535}
 cv2.setNumThreads(0)  # the loader's workers are parallel already, and OpenCV's threads do not survive a fork
 
 
@@ -45,42 +42,13 @@ class ViewMaker:
         return x[0].numpy()
 
 
-class BatchViewMaker:
-    """Makes the views of `ViewMaker` of whole batches with torch, on the device of the volumes. The CPU never waits for the device."""
-
-    def __init__(self, operations: Sequence[VolumeOperation], size: Shape) -> None:
-        self.operations, self.size = tuple(operations), size
-
-    def batch(
-        self, images: UInt8[Tensor, "b c d h w"] | UInt16[Tensor, "b c d h w"], rows: Int64[Tensor, " b"], step: int, seed: int, view: int
-    ) -> Float32[Tensor, "b c dd hh ww"]:
-        """The views, in [0, 1], of the `images` with these `rows` in the store, for the keys (seed, step, row, view)."""
-        shape = (images.shape[2], images.shape[3], images.shape[4])
-        drawn = volume_geometry.draw_numbers(len(self.operations), rows, step, seed, view)
-        places = volume_geometry.places(self.operations, drawn, shape, view)
-        with torch.autocast(images.device.type, enabled=False):  # a caller's bfloat16 has fewer bits than a voxel
-            x = images.to(torch.float32) / _LARGEST_VALUE[str(images.dtype).removeprefix("torch.")]
-            x = _sample(x, places, self.size)
-            for number, operation in enumerate(self.operations):
-                if not isinstance(operation, VolumeGeometry):
-                    own = drawn.own[:, number]
-                    changed = volume_intensity.apply(operation, x, own[:, 1:], drawn.keys[:, number])
-                    x = torch.where((own[:, 0] < operation.p)[:, None, None, None, None], changed, x)
-            return x
-
-    def __call__(self, image: np.ndarray, key: tuple[int, ...]) -> np.ndarray:
-        """One view, made on the CPU; `key` is (seed, step, row, view)."""
-        seed, step, row, view = key
-        return self.batch(torch.tensor(image)[None], torch.tensor([row]), step, seed, view)[0].numpy()
-
-
 def _cut_out(image: np.ndarray, places: Places, size: Shape) -> Float32[np.ndarray, "c dd hh ww"]:
     """The view's box of a volume [c, d, h, w], turned, resized and mirrored: one interpolation in the slices, and one through them."""
     (z, y, x), (deep, tall, wide) = places.start[0].int().tolist(), places.side[0].int().tolist()
     angle, (depth, height, width) = float(places.angle[0]), size
     part = image[:, z : z + deep]
     part = part if angle else part[:, :, y : y + tall, x : x + wide]
-    part = np.multiply(part, np.float32(1 / _LARGEST_VALUE[image.dtype.name]), dtype=np.float32)
+    part = np.multiply(part, np.float32(1 / LARGEST_VALUE[image.dtype.name]), dtype=np.float32)
     matrix = _matrix(angle, (y, x), (tall, wide), (height, width))
     inside = np.empty((len(part), deep, height, width), np.float32)
     for slices, into in zip(part.reshape(-1, *part.shape[2:]), inside.reshape(-1, height, width), strict=True):
@@ -106,13 +74,3 @@ def _matrix(angle: float, start: tuple[int, int], side: tuple[int, int], size: t
             [sin * scale_x, cos * scale_y, middle_y + sin * right + cos * down],
         ]
     )
-
-
-def _sample(x: Float32[Tensor, "b c d h w"], places: Places, size: Shape) -> Float32[Tensor, "b c dd hh ww"]:
-    """The same with torch, on the volumes' device."""
-    height, width = x.shape[3:]
-    z, y, x_ = (volume_geometry.sample_points(places, axis, edge) for axis, edge in enumerate(size))
-    down, right = volume_geometry.turn(places, y, x_)
-    grid = torch.stack(((2 * right + 1) / width - 1, (2 * down + 1) / height - 1), dim=-1)
-    slices = F.grid_sample(x.flatten(1, 2), grid, padding_mode="zeros", align_corners=False)
-    return volume_intensity.along(slices.unflatten(1, x.shape[1:3]), volume_intensity.hat(z, x.shape[2]), 2)

@@ -25,7 +25,8 @@ from medssl.views.operations import (
     ThickSlices,
     VolumeOperation,
 )
-from medssl.views.volumes import BatchViewMaker, ViewMaker
+from medssl.views.torch_volumes import BatchViewMaker
+from medssl.views.volumes import ViewMaker
 
 CROP = BoxCrop((0.3, 1.0), 0.3, 0.25)
 EVERY: list[VolumeOperation] = [
