@@ -3,7 +3,10 @@
 import contextlib
 import os
 import secrets
+import shutil
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from medssl.errors import UserError
@@ -45,6 +48,26 @@ def private_folder(folder: Path) -> Path:
     """Creates `folder` and its missing parents, each for its owner only (mode 0700), and returns it."""
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def phantom_folder(name: str, draw: Callable[[Path], None], data: str) -> Path:
+    """The folder of a phantom in the cache. Where it is missing, `draw` writes all files into a temporary folder beside it, which gets its
+    name once they are complete. Raises UserError, which names `data`, where the cache cannot be written."""
+    folder = cache_folder() / "phantoms" / name
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        try:
+            draw(unfinished)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except OSError as error:
+        if not folder.is_dir():  # otherwise another process has written the same files
+            raise UserError(f"{data}: {folder} cannot be written: {error.strerror}. Set MEDSSL_CACHE to another folder.") from None
     return folder
 
 

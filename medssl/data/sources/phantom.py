@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,9 @@ from pydicom.uid import (
 )
 
 from medssl.config import PluginConfig
-from medssl.data.cache import cache_folder
+from medssl.data.cache import phantom_folder
 from medssl.data.phantom import Finding, radiograph
 from medssl.data.sources import dicom
-from medssl.errors import UserError
 from medssl.types import Source
 
 _VERSION = 1  # of the drawing; every version has its own folder in the cache
@@ -97,12 +95,7 @@ def build(config: Config, data: str) -> Source:
     The label "label" is the finding or "normal". Raises UserError where the cache cannot be written.
     """
     recipe = f"{_VERSION} {config.patients} {config.size} {config.prevalence} {config.seed} {config.finding} {config.variation}"
-    folder = cache_folder() / "phantoms" / hashlib.sha256(recipe.encode()).hexdigest()[:16]
-    if not folder.is_dir():
-        try:
-            _write(config, folder)
-        except OSError as error:
-            raise UserError(f"{data}: {folder} cannot be written: {error.strerror}. Set MEDSSL_CACHE to another folder.") from None
+    folder = phantom_folder(hashlib.sha256(recipe.encode()).hexdigest()[:16], partial(_write, config), data)
     source = dicom.build(dicom.Config(), str(folder))
     return replace(source, kind="phantom", notes=("synthetic radiographs: results on them say nothing about patients", *source.notes))
 
@@ -162,21 +155,12 @@ def _uid(*key: object) -> str:
 
 
 def _write(config: Config, folder: Path) -> None:
-    """Writes all files into a temporary folder beside `folder`, and gives it the name of `folder` once they are complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as table:
-            rows = csv.writer(table)
-            rows.writerow(["path", "label"])
-            for exposure in exposures(config):
-                file = unfinished / exposure.file
-                file.parent.mkdir(exist_ok=True)
-                header_and_pixels(exposure, config).save_as(file, enforce_file_format=True)
-                rows.writerow([exposure.file, config.finding if exposure.lesion else _NORMAL])
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another process has written the same files
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    """Writes all files into `folder`."""
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+        rows = csv.writer(table)
+        rows.writerow(["path", "label"])
+        for exposure in exposures(config):
+            file = folder / exposure.file
+            file.parent.mkdir(exist_ok=True)
+            header_and_pixels(exposure, config).save_as(file, enforce_file_format=True)
+            rows.writerow([exposure.file, config.finding if exposure.lesion else _NORMAL])

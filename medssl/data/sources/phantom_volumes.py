@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from medssl.config import PluginConfig
-from medssl.data.cache import cache_folder
+from medssl.data.cache import phantom_folder
 from medssl.data.phantom_volumes import SHAPES, Shape, draw_volume, voxel_count
 from medssl.data.sources import nifti
-from medssl.errors import UserError
 from medssl.types import Source
 
 _VERSION = 1  # of the drawing; every version has its own folder in the cache
@@ -59,12 +57,7 @@ def build(config: Config, data: str) -> Source:
     back, from feet to head. Raises UserError where the cache cannot be written.
     """
     recipe = f"{_VERSION} {config.patients} {config.size} {config.seed}"
-    folder = cache_folder() / "phantoms" / f"volumes-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
-    if not folder.is_dir():
-        try:
-            _write(config, folder)
-        except OSError as error:
-            raise UserError(f"{data}: {folder} cannot be written: {error.strerror}. Set MEDSSL_CACHE to another folder.") from None
+    folder = phantom_folder(f"volumes-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}", partial(_write, config), data)
     source = nifti.build(nifti.Config(), str(folder))
     return replace(source, kind="phantom_volumes", notes=("synthetic volumes: results on them say nothing about patients", *source.notes))
 
@@ -83,24 +76,15 @@ def voxels_of(scan: Scan, config: Config) -> np.ndarray:
 
 
 def _write(config: Config, folder: Path) -> None:
-    """Writes all files into a temporary folder beside `folder`, and gives it the name of `folder` once they are complete."""
+    """Writes all files into `folder`."""
     import nibabel  # only where volumes are drawn: every command looks at all sources
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     spacing = _EDGE_MM / config.size
     affine = np.diag([-spacing, -spacing, spacing, 1])  # NIfTI's own axes lead to the left, the front and the head
-    try:
-        with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as table:
-            rows = csv.writer(table)
-            rows.writerow(["path", "patient_id", "label"])
-            for scan in scans(config):
-                stored = np.rint(voxels_of(scan, config) * _WHITE).astype(np.int16)
-                nibabel.Nifti1Image(stored.transpose(2, 1, 0), affine).to_filename(unfinished / scan.file)  # pyright: ignore
-                rows.writerow([scan.file, f"P{scan.patient:05d}", scan.shape])
-        unfinished.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # otherwise another process has written the same files
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+        rows = csv.writer(table)
+        rows.writerow(["path", "patient_id", "label"])
+        for scan in scans(config):
+            stored = np.rint(voxels_of(scan, config) * _WHITE).astype(np.int16)
+            nibabel.Nifti1Image(stored.transpose(2, 1, 0), affine).to_filename(folder / scan.file)  # pyright: ignore
+            rows.writerow([scan.file, f"P{scan.patient:05d}", scan.shape])

@@ -13,13 +13,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from medssl.config import PluginConfig
 from medssl.views.operations import (
-    AxialRotation,
     Axis,
-    AxisFlip,
     Blur,
-    BoxCrop,
     BrightnessContrast,
     Gamma,
     Noise,
@@ -30,23 +26,14 @@ from medssl.views.operations import (
     ThickSlices,
     VolumeOperation,
 )
+from medssl.views.recipes import volume_shape
 
 
-class Config(PluginConfig):
+class Config(volume_shape.Config):
+    """The geometry of `volume_shape`, and changes of the values."""
+
     name: str = "volume_ct"
-    crop_volume: PositiveShareRange = Field(default=(0.3, 1.0), description="The range of the share of the volume that a view shows.")
-    crop_stretch: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.3, description="How much the edges of that part may differ in their shares; 0 gives parts in the shape of the volume."
-    )
-    min_overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.25, description="What two views of a volume have in common at least, as a share of the smaller one."
-    )
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)] = Field(
-        default=10, description="The largest rotation in the axial plane in degrees, to either side."
-    )
-    rotation_p: Share = Field(default=0.5, description="The probability of a rotation.")
-    flip_axes: tuple[Axis, ...] = Field(default=(), description="The axes along which views may be mirrored.")
-    flip_p: Share = Field(default=0.5, description="The probability of a mirror image, for each of these axes.")
+    flip_axes: tuple[Axis, ...] = ()
     brightness: Share = Field(default=0.1, description="The largest change of brightness, as a share of the full range.")
     contrast: Share = Field(default=0.2, description="The largest change of contrast, as a share of the contrast.")
     brightness_contrast_p: Share = Field(default=0.8, description="The probability of a change of brightness and contrast.")
@@ -66,14 +53,19 @@ class Config(PluginConfig):
 
 def build(config: Config) -> tuple[VolumeOperation, ...]:
     """Geometry first, then the values, in the order in which they arise: slices, optics, quanta, read-out."""
-    operations = (
-        BoxCrop(config.crop_volume, config.crop_stretch, config.min_overlap),
-        AxialRotation(config.rotation_degrees, config.rotation_p),
-        *(AxisFlip(axis, config.flip_p) for axis in config.flip_axes),
-        ThickSlices(config.thick_slices, config.thick_slices_p),
-        Blur(config.blur_sigma, config.blur_p),
-        Noise(config.noise_std, config.noise_p),
-        BrightnessContrast(config.brightness, config.contrast, config.brightness_contrast_p),
-        Gamma(config.gamma, config.gamma_p),
+    return operations(config)
+
+
+def operations(config: Config, *fields: VolumeOperation) -> tuple[VolumeOperation, ...]:
+    """The operations of `build`; `fields` change the values between the slices and the optics."""
+    return (
+        *volume_shape.build(config),
+        *volume_shape.applied(
+            ThickSlices(config.thick_slices, config.thick_slices_p),
+            *fields,
+            Blur(config.blur_sigma, config.blur_p),
+            Noise(config.noise_std, config.noise_p),
+            BrightnessContrast(config.brightness, config.contrast, config.brightness_contrast_p),
+            Gamma(config.gamma, config.gamma_p),
+        ),
     )
-    return tuple(operation for operation in operations if isinstance(operation, BoxCrop) or operation.p > 0)

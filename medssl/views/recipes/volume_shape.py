@@ -30,9 +30,13 @@ class Config(PluginConfig):
 
 def build(config: Config) -> tuple[VolumeOperation, ...]:
     """Geometry only: box, rotation and mirror images."""
-    operations = (
+    return applied(
         BoxCrop(config.crop_volume, config.crop_stretch, config.min_overlap),
         AxialRotation(config.rotation_degrees, config.rotation_p),
         *(AxisFlip(axis, config.flip_p) for axis in config.flip_axes),
     )
+
+
+def applied(*operations: VolumeOperation) -> tuple[VolumeOperation, ...]:
+    """Those of the operations that have a probability."""
     return tuple(operation for operation in operations if isinstance(operation, BoxCrop) or operation.p > 0)
