@@ -17,8 +17,8 @@ from medssl.types import Batch, Step
 
 
 def compile_method(method: nn.Module, device: torch.device, processes: int) -> None:
-    """Compiles the step on one GPU, where few kernels count. Elsewhere the networks alone: on a CPU the rest takes long to compile and gains
-    little, and a step is no single graph where it talks to other processes or passes a batch in parts (`micro_batch`)."""
+    """Compiles the step on one GPU, where few kernels count. Elsewhere the networks alone: on a CPU the rest takes long to compile and
+    gains little, and a step is no single graph where it talks to other processes or passes a batch in parts (`micro_batch`)."""
     encoders = [part for part in method.modules() if isinstance(part, Encoder)]
     if device.type == "cuda" and processes == 1 and all(encoder.micro_batch is None for encoder in encoders):
         compile_step(method)

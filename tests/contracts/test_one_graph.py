@@ -35,7 +35,7 @@ def compared(*cases: str) -> list[dict[str, int | bool]]:
 def test_three_steps_of_every_method_and_its_options_are_one_graph_and_give_the_same_bits():
     cases = [*plugins.names("methods"), *OPTIONS]
     found = dict(zip(cases, compared(*cases), strict=True))
-    assert found == dict.fromkeys(cases, {"graphs": 1, "equal": True})
+    assert found == {case: {"graphs": 1, "equal": True} for case in cases}
 
 
 @pytest.mark.parametrize(
