@@ -1,7 +1,8 @@
 """The graphs of torch.compile that three steps of a method make, beside the plain steps: `python tests/one_graph.py CASE ...`, a line each.
 
 A program of its own, as the compiler cannot look into the checks of shapes that tests add to all functions. A case is a method, with
-options as JSON after a colon: `moco:{"version": "v3"}`. A line is {"graphs": 1, "equal": true}: whether losses and state have the same bits.
+options as JSON after a colon: `moco:{"version": "v3"}`. A line is {"graphs": 1, "equal": true}: whether losses and state have the same
+bits.
 """
 
 import json

@@ -120,7 +120,7 @@ def _numbers(operation: Intensity, drawn: Tensor, frame: geometry.Frame, channel
         case CutOut((low, high)):
             shortest, longest = max(1, round(low * size)), max(1, round(high * size))
             tall, wide = (shortest + ((longest - shortest + 1) * share).floor() for share in shares[:2])
-            return torch.where(applied, intensity.box(tall, wide, *shares[2:4], frame), 0)
+            return torch.where(applied, intensity.box(tall, wide, shares[2], shares[3], frame), 0)
         case ColourJitter(brightness, contrast, saturation, hue):
             factors = [between(share, 1 - s, 1 + s) for share, s in zip(shares[:3], (brightness, contrast, saturation), strict=True)]
             order = torch.cat(shares[4:8], dim=1).argsort(dim=1)  # of random numbers: each of the 24 is equally likely

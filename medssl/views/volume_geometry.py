@@ -49,8 +49,8 @@ def draw_numbers(operations: int, rows: Int64[Tensor, " b"], step: int, seed: in
     index = torch.arange(operations, device=rows.device)
     of_view = keyed_random.fold_in(keyed_random.keys(seed, step, rows, view)[:, None], index)
     of_pair = keyed_random.fold_in(keyed_random.keys(seed, step, rows, _PAIR + view // 2)[:, None], index)
-    numbers = (keyed_random.uniform(keys, NUMBERS) for keys in (of_view, of_pair))
-    return Drawn(*numbers, keyed_random.fold_in(of_view, _NOISE))
+    own, pair = keyed_random.uniform(of_view, NUMBERS), keyed_random.uniform(of_pair, NUMBERS)
+    return Drawn(own, pair, keyed_random.fold_in(of_view, _NOISE))
 
 
 def places(operations: Sequence[VolumeOperation], drawn: Drawn, shape: tuple[int, int, int], view: int) -> Places:

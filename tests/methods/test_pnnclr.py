@@ -19,10 +19,7 @@ FAULTS = {
     "moving average reversed": (TARGET, "list(online.parameters()), 1 - m)", "list(online.parameters()), m)"),
     "temperature dropped": (LOSSES, "u @ v.T / tau", "u @ v.T"),
     "push forgotten": ("self.support.push(step.push)", "pass"),
-    "pushed before looked up": (
-        "    first, found = pair_loss(",
-        "    Q.push(Rows(t2, tags))\n    first, found = pair_loss(",
-    ),
+    "pushed before looked up": ("    first, found = pair_loss(", "    Q.push(Rows(t2, tags))\n    first, found = pair_loss("),
     "farthest row for the nearest": (SUPPORT, "scores.topk(k, dim=1)", "scores.topk(k, dim=1, largest=False)"),
     "pseudo neighbour not of unit length": ("l2_normalize(pnn) if config.renormalise else pnn", "pnn"),
     "gradient into the target": ("(found.pnn.detach() if config.stop_gradient else found.pnn)", "found.pnn"),
@@ -59,7 +56,6 @@ def holding(Q: torch.Tensor) -> SupportSet:
 
 
 def drawn_for(x: torch.Tensor, config: pnnclr.Config) -> tuple[pnnclr.Drawn, ...]:
-    """The same random numbers each time, for embeddings like x."""
     return pnnclr.draw(config, generator(0), (len(x), x.shape[1]), x)
 
 
@@ -222,8 +218,7 @@ def test_a_forward_pass_changes_neither_support_set_nor_target():
     before = {key: value.clone() for key, value in m.state_dict().items() if "support" in key or "target" in key}
     m(noise_batch())
     after = m.state_dict()
-    parameters = {name for name, _ in m.named_parameters()}
-    assert all(torch.equal(after[key], before[key]) for key in before if key in parameters or "support" in key)
+    assert all(torch.equal(after[key], before[key]) for key in before if key in dict(m.named_parameters()) or "support" in key)
 
 
 def test_after_the_update_the_target_has_moved_towards_the_online_network_by_one_minus_m():
