@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,6 +119,9 @@ class Batch:
 
     `rows`: int64 [B], the samples' rows in the store. `labels`: int64 [B], -1 where there is none; they watch, and train nothing but
     `supervised` and fine-tuning. `patients`: int64 [B], equal numbers for images of one patient.
+
+    `tags` and `drawn`: what depends on seed and step, the tags of `nn.support_set.tags_of` and the random numbers of the method's `draw`,
+    where they are made before the forward pass (`train/one_graph.py`). Elsewhere they are None, and the method makes them itself.
     """
 
     views: tuple[Tensor, ...]
@@ -127,6 +130,8 @@ class Batch:
     seed: int
     labels: Tensor | None = None
     patients: Tensor | None = None
+    tags: Tensor | None = None
+    drawn: Any = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`, from pinned memory without waiting; nothing moves where they are there already."""
@@ -194,7 +199,8 @@ class Method(Protocol):
     """What the training loop needs of a method: `nn.Module` behaviour, a step, and what follows an applied update.
 
     `after_update(step, progress)` is called only for a finite step; `progress` runs from 0 to 1 over the training. A method may have a
-    `support` (an `nn.SupportSet`, for those who watch it) and `local_views` (LocalViews: its batches then hold such crops, too).
+    `support` (an `nn.SupportSet`, for those who watch it), `local_views` (LocalViews: its batches then hold such crops, too), and
+    `draw(batch)`: the random numbers of its forward pass, which takes them from `Batch.drawn` where they are there.
     """
 
     encoder: nn.Module

@@ -6,13 +6,18 @@
 from collections import Counter
 from pathlib import Path
 
+import torch
+from fake_cuda import CUDA, pretended_gpu
 from pretended_step import PretendedStep
 from small import small_method
 
 from medssl import plugins
+from medssl.types import edges
+from medssl.views import multi_crop
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference/launches.md"
-MOST_LAUNCHES = 900  # of a step of pnnclr, which has 861 on the page
+MOST_LAUNCHES = 700  # of a step of pnnclr; the page has the number
+MOST_VIEWS = 60  # launches of two views of images, with the settings of a recipe as they are
 PARTS = ("views", "forward", "backward", "optimiser", "after the update", "other")
 _HEAD = """# Launches of a training step
 
@@ -27,18 +32,41 @@ one, so a pass waits once, at its end; so do Grad-CAM and each part of a predict
 
 """
 
+_VIEWS = """
+
+Launches for two views of each image or volume. The host draws the random numbers of the batch, computes from them what an operation needs
+of each image, and copies that to the GPU at once; only noise is drawn there.
+
+| recipe | launches |
+|---|---:|
+"""
+
 
 def launches(name: str) -> Counter[str]:
     """Kernels of a step of the method, by part."""
     return PretendedStep(small_method(name), steps=2).run().launches
 
 
+def launches_of_views(recipe: str) -> int:
+    """Kernels for two views of each image or volume, with the recipe's settings as they are."""
+    size = (12, 12, 12) if recipe.startswith("volume") else 16
+    channels = 3 if recipe == "natural" else 1
+    module = plugins.find("views.recipes", recipe)
+    with pretended_gpu() as gpu:
+        make, _ = multi_crop.make_on_device(module.build(module.Config()), size, None)
+        images = torch.empty(6, channels, *edges(size), dtype=torch.uint8, device=CUDA)
+        gpu.launches.clear()
+        make(images, torch.arange(6), 0, 0)
+    return sum(gpu.launches.values())
+
+
 def page() -> str:
     """The page's text."""
+    views = [f"| {name} | {launches_of_views(name)} |" for name in plugins.names("views.recipes")]
     rows = {name: launches(name) for name in plugins.names("methods")}
     lines = [f"| method | {' | '.join(PARTS)} | all |", f"|---{'|---:' * (len(PARTS) + 1)}|"]
     lines += [f"| {name} | {' | '.join(str(of[part]) for part in PARTS)} | {sum(of.values())} |" for name, of in rows.items()]
-    return _HEAD + "\n".join(lines) + "\n"
+    return _HEAD + "\n".join(lines) + _VIEWS + "\n".join(views) + "\n"
 
 
 if __name__ == "__main__":

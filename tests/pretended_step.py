@@ -62,7 +62,7 @@ class PretendedStep:
         """Batches whose images and rows are on the device already, as those of a training that keeps all images there."""
         recipe = plugins.find("views.recipes", self.recipe)
         make_views = multi_crop.make_on_device(recipe.build(recipe.Config()), self.size, local)[0]
-        rows = torch.arange(_IMAGES, device=CUDA)
+        rows, on_host = torch.arange(_IMAGES, device=CUDA), torch.arange(_IMAGES)
         stored = edges(_STORED_EDGE if isinstance(self.size, int) else self.size)
         images = torch.empty(_IMAGES, self.channels, *stored, dtype=self.dtype, device=CUDA)
         there = tuple(torch.empty(_IMAGES, self.channels, *edges(self.size), device=CUDA) for _ in range(2))
@@ -70,5 +70,5 @@ class PretendedStep:
             gpu.waits.clear()
             gpu.launches.clear()
             with gpu.counting("views"):
-                views = make_views(images, rows, step, 0) if self.views else there
+                views = make_views(images, on_host, step, 0) if self.views else there
             yield Batch(views, rows, step, 0, labels=rows % CLASSES, patients=rows // 2)

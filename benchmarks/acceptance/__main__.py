@@ -79,8 +79,8 @@ def _changes(networks: Sequence[Network], tiny: bool) -> Iterator[tuple[Network,
     yield from ((small, {"method": name}) for name in ("nnclr", "simclr"))
     yield small, {"momentum": 0.0}
     yield small, {"compiled_views": True}
-    yield from ((network, {"compile": mode}) for mode in ("default", "reduce-overhead") for network in (small, large))
-    yield small, {"compiled_views": True, "compile": "default"}
+    yield from ((network, {"compile": mode}) for mode in ("default", "reduce-overhead", "step") for network in (small, large))
+    yield small, {"compiled_views": True, "compile": "step"}
 
 
 def learns(record: Record, setting: Setting, archive: Path | None) -> None:

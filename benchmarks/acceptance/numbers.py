@@ -30,7 +30,7 @@ def views(recipe: str, size: int, channels: int, bits: int, setting: Setting) ->
     images = torch.from_numpy(noise_images(8 if setting.tiny else 64, channels, size, bits))
     rows, make = torch.arange(len(images)), views_maker(recipe, size)
     of_cpu = torch.cat(make(images, rows, 3, 7))
-    of_device = torch.cat(make(images.to(setting.device), rows.to(setting.device), 3, 7)).cpu()
+    of_device = torch.cat(make(images.to(setting.device), rows, 3, 7)).cpu()
     difference = (of_cpu - of_device).abs()
     others = float((difference > 1e-3).double().mean())
     return {

@@ -19,6 +19,7 @@ from medssl.nn import Encoder
 from medssl.train import optimisers
 from medssl.train.feed import copy_to_gpu
 from medssl.train.loop import Plan, fit
+from medssl.train.one_graph import compile_step
 
 _STORE_BYTES = 2**29  # of the images that are trained on
 _HEADS = {"hidden": 2048, "width": 256, "support_size": 4096}
@@ -34,14 +35,16 @@ def budget_of(setting: Setting) -> float:
 
 class Training:
     """A training without an end. `variant`: `method`, `feed` ("resident": the images lie on the device; 8 or 16: they are read from a store
-    of so many bits), `compile` (a mode of torch.compile, for the network), `compiled_views`, and settings of the method."""
+    of so many bits), `compile` (a mode of torch.compile for the network, or "step"), `compiled_views`, and settings of the method."""
 
     def __init__(self, network: Network, setting: Setting, folder: Path | None = None, **variant: Any) -> None:
         self.network, self.setting, self.batch = network, setting, network.batch
         feed, mode, compiled = (variant.pop(name, None) for name in ("feed", "compile", "compiled_views"))
         heads = _TINY_HEADS if setting.tiny else _HEADS
         self.method = build_method(variant.pop("method", "pnnclr"), network, setting, **{**heads, **variant})
-        for part in self.method.modules() if mode else ():
+        if mode == "step":
+            compile_step(self.method)
+        for part in self.method.modules() if mode not in {None, "step"} else ():
             if isinstance(part, Encoder):
                 part.backbone.compile(mode=mode)
         self.optimiser = optimisers.make("adamw", self.method, 1e-3, 0.05)

@@ -38,7 +38,7 @@ class Train(Frozen):
         ge=2,
         description="How many images pass through the encoder at once, to save memory; the loss is still that of the whole batch.",
     )
-    compile: bool = Field(default=False, description="Whether torch compiles the encoder.")
+    compile: bool = Field(default=False, description="Whether torch compiles the encoder, on one GPU the whole forward pass.")
     lr: float = Field(default=1e-3, gt=0, description="The highest learning rate; it is not scaled with the batch.")
     encoder_rate: float = Field(
         default=1.0,

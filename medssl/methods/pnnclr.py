@@ -27,7 +27,8 @@ to x (`stop_gradient`): without a target network both views are then drawn toget
 of x is left in pnn(x): with no noise, no delay and m 0 this is NNCLR.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,7 +51,9 @@ from medssl.nn import (
     update_target,
 )
 from medssl.nn.copies import to_device
+from medssl.nn.gather import devices
 from medssl.nn.randomness import generator
+from medssl.nn.support_set import Preview
 from medssl.types import Batch, LookUp, Rows, Step
 
 TITLE = "pNNCLR"
@@ -102,23 +105,46 @@ def share_at(progress: Float[Tensor, ""], config: Config) -> Float[Tensor, ""]:
     return (passed / config.ramp).clamp(0, 1) if config.ramp else (passed >= 0).to(progress.dtype)
 
 
+class Drawn(NamedTuple):
+    """The random numbers of one look-up: which of the `top_k` neighbours, the place of alpha in its range from 0 to 1, and the direction of
+    the noise. None where the configuration needs none."""
+
+    pick: Int[Tensor, "b 1"] | None
+    alpha: Float[Tensor, "b 1"] | None
+    direction: Float[Tensor, "b d"] | None
+
+
+def draw(config: Config, random: torch.Generator, shape: tuple[int, int], like: Tensor) -> tuple[Drawn, ...]:
+    """The numbers of all look-ups of a step, in their order, for embeddings of this shape, with the type and on the device of `like`."""
+    n, d = shape
+    low, high = alpha_range(config)
+
+    def one() -> Drawn:
+        pick = torch.randint(config.top_k, (n, 1), generator=random) if config.top_k > 1 else None
+        alpha = torch.rand(n, 1, generator=random, dtype=like.dtype) if high > low else None
+        direction = torch.randn(n, d, generator=random, dtype=like.dtype) if config.noise > 0 else None
+        return Drawn(*(None if x is None else to_device(x, like.device) for x in (pick, alpha, direction)))
+
+    return tuple(one() for _ in range(2 if config.terms == 1 else 4))
+
+
+def alpha_range(config: Config) -> tuple[float, float]:
+    """The range of alpha; both ends are the same where it is a number."""
+    return config.alpha if isinstance(config.alpha, tuple) else (config.alpha, config.alpha)
+
+
 def pseudo_neighbour(
-    x: Float[Tensor, "b d"], tags: Tags, Q: SupportSet, config: Config, random: torch.Generator, share: float | Tensor = 1.0
+    x: Float[Tensor, "b d"], tags: Tags, Q: SupportSet | Preview, config: Config, drawn: Drawn, share: float | Tensor = 1.0
 ) -> LookUp:
     """pnn(x): sampled on the way from x to its hard nearest neighbour in Q, and scattered around it. `tags`: of x; `share`: r."""
     index = Q.nearest(x, tags, config.top_k)
-    if config.top_k > 1:
-        pick = torch.randint(config.top_k, (len(x), 1), generator=random)
-        index = index.gather(1, to_device(pick, x.device))
-    index = index[:, 0]
+    index = (index if drawn.pick is None else index.gather(1, drawn.pick))[:, 0]
     nn_x = Q.rows[index]
-    low, high = config.alpha if isinstance(config.alpha, tuple) else (config.alpha, config.alpha)
-    drawn = to_device(torch.rand(len(x), 1, generator=random, dtype=x.dtype), x.device) if high > low else 0
-    alpha = low + (high - low) * drawn
+    low, high = alpha_range(config)
+    alpha = low + (high - low) * (0 if drawn.alpha is None else drawn.alpha)
     way = alpha * (nn_x - x)
-    if config.noise > 0:
-        e = to_device(torch.randn(x.shape, generator=random, dtype=x.dtype), x.device) / x.shape[1] ** 0.5
-        way = way + config.noise * e
+    if drawn.direction is not None:
+        way = way + config.noise * (drawn.direction / x.shape[1] ** 0.5)
     pnn = x + share * way
     pnn = l2_normalize(pnn) if config.renormalise else pnn
     return LookUp(x, nn_x, pnn, index, tags, Q.tags[index])
@@ -129,24 +155,24 @@ def pair_loss(
     a: Float[Tensor, "b d"],
     b: Float[Tensor, "b d"],
     tags: Tags,
-    Q: SupportSet,
+    Q: SupportSet | Preview,
     config: Config,
-    random: torch.Generator,
+    drawn: Sequence[Drawn],
     excluded: Bool[Tensor, "b b"] | None = None,
     share: float | Tensor = 1.0,
 ) -> tuple[Float[Tensor, ""], LookUp]:
     """L(a, b) of the module's head, and what stood for b: `a` are predictions of one view, `b` target projections of the other, both of
-    unit length; `excluded`: pairs that are no negatives."""
+    unit length; `drawn`: for the look-up of b, and with four terms of a; `excluded`: pairs that are no negatives."""
     tau = config.temperature
 
-    def pnn(x: Float[Tensor, "b d"]) -> tuple[Float[Tensor, "b d"], LookUp]:
-        found = pseudo_neighbour(x, tags, Q, config, random, share)
+    def pnn(x: Float[Tensor, "b d"], drawn: Drawn) -> tuple[Float[Tensor, "b d"], LookUp]:
+        found = pseudo_neighbour(x, tags, Q, config, drawn, share)
         return (found.pnn.detach() if config.stop_gradient else found.pnn), found
 
-    pnn_b, found = pnn(b)
+    pnn_b, found = pnn(b, drawn[0])
     if config.terms == 1:
         return info_nce(pnn_b, a, tau, excluded), found
-    pnn_a, _ = pnn(a)
+    pnn_a, _ = pnn(a, drawn[1])
     pairs = ((pnn_a, b), (b, pnn_a), (pnn_b, a), (a, pnn_b))
     return torch.stack([info_nce(u, v, tau, excluded) for u, v in pairs]).mean(), found
 
@@ -160,23 +186,23 @@ def pnnclr_loss(
     tags: Tags,
     Q: SupportSet,
     config: Config,
-    random: torch.Generator,
+    drawn: Sequence[Drawn],
     share: float | Tensor = 1.0,
 ) -> Step:
-    """L, the rows to be pushed, oldest first, and what was found for t2. All embeddings have unit length.
+    """L, the rows to be pushed, oldest first, and what was found for t2. All embeddings have unit length; `drawn`: as of `draw`.
 
     Where predictions are pushed, the second half of the loss already sees p1 in Q, as the authors' code does.
     """
     excluded = excluded_pairs(tags, t1, t2, mask_same_patient=config.mask_same_patient, cancel=config.cancel)
-    first, found = pair_loss(p1, t2, tags, Q, config, random, excluded, share)
-    push = Rows(t1.detach(), tags)
+    half = len(drawn) // 2
+    first, found = pair_loss(p1, t2, tags, Q, config, drawn[:half], excluded, share)
+    push, seen = Rows(t1.detach(), tags), Q
     if config.push == "predictions":
         # The authors' queue has a block's first row in front, and rows are pushed oldest first: each block is turned round.
         turned = [Rows(p.detach().flip(0), tags.flip(0)) for p in (p1, p2)]
-        Q = Q.copy()
-        Q.push(turned[0])
+        seen = Q.preview(turned[0])
         push = Rows(*(torch.cat(parts) for parts in ([r.values for r in turned], [r.tags for r in turned])))
-    second, _ = pair_loss(p2, t1, tags, Q, config, random, excluded, share)
+    second, _ = pair_loss(p2, t1, tags, seen, config, drawn[half:], excluded, share)
     return Step((first + second) / 2, embeddings=(p1.detach(), p2.detach()), push=push, lookup=found)
 
 
@@ -205,9 +231,14 @@ class PNNCLR(nn.Module):
         p1, p2 = map(gather, l2_normalize(self.predictor(z)).chunk(2))
         t = self.target(views) if self.momentum else z
         t1, t2 = map(gather, l2_normalize(t).chunk(2))
-        random = generator(batch.seed, batch.step, "pseudo neighbours")
+        drawn = self.draw(batch) if batch.drawn is None else batch.drawn
         share = share_at(self.progress, self.config)
-        return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, random, share)
+        return pnnclr_loss(p1, p2, t1, t2, tags_of(batch), self.support, self.config, drawn, share)
+
+    def draw(self, batch: Batch) -> tuple[Drawn, ...]:
+        """The random numbers of the batch of all devices: functions of its seed and step alone."""
+        random = generator(batch.seed, batch.step, "pseudo neighbours")
+        return draw(self.config, random, (devices() * len(batch.rows), self.config.width), self.support.rows)
 
     @torch.no_grad()
     def target(self, views: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Its rows, what is known of each (`tags`) and the number of rows ever pushed are 
 up before the batch is pushed, or each sample would find itself; the training loop sees to that by pushing after the update.
 """
 
-import copy
+from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -32,51 +32,19 @@ def fit_support_size(images: int, largest: int = _LARGEST) -> int:
 
 def tags_of(batch: Batch) -> Int[Tensor, "b 4"]:
     """Row, patient, label and step of each sample of the whole batch, that of all devices; a patient who is not known is the image."""
+    if batch.tags is not None:
+        return batch.tags
     patients = batch.rows if batch.patients is None else batch.patients
     labels = torch.full_like(batch.rows, -1) if batch.labels is None else batch.labels
     return gather(torch.stack([batch.rows, patients, labels, torch.full_like(batch.rows, batch.step)], dim=1))
 
 
-class SupportSet(nn.Module):
-    """`size` unit rows of `width` numbers, random at the start as NNCLR's are; new rows take the place of the oldest.
-
-    `neighbours` says which rows may be found: "any"; "other_images", not the image's own earlier embeddings, which a set larger than
-    the data holds; "other_patients"; "same_patient", another image of the same patient where the set has one (as MICLe's positives,
-    Azizi et al. 2021), any other image where not. `clusters`: with k > 0, new rows take the place of the oldest rows of the largest of
-    k clusters of Q (spherical k-means, one Lloyd step a push), so that rare kinds of images stay; 0 is first in, first out.
-    """
+class _Table:
+    """Rows in which neighbours are looked up; `neighbours` as in `SupportSet`."""
 
     rows: Tensor
     tags: Tensor
-    pushed: Tensor
-    centroids: Tensor
-
-    def __init__(self, size: int, width: int, neighbours: Neighbours = "any", clusters: int = 0) -> None:
-        super().__init__()
-        assert neighbours in get_args(Neighbours), neighbours
-        self.neighbours: Neighbours = neighbours
-        self.register_buffer("rows", l2_normalize(torch.randn(size, width)))
-        self.register_buffer("tags", torch.full((size, 4), -1))
-        self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("centroids", self.rows[: min(clusters, size)].clone())
-
-    def copy(self) -> "SupportSet":
-        """The same set with buffers of its own."""
-        other = copy.copy(self)
-        other._buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
-        return other
-
-    def push(self, new: Rows) -> None:
-        """Write `new`, oldest first, over the oldest rows; of more rows than fit, the last ones stay. Works for every number of rows.
-
-        A row that is not finite would be everybody's nearest neighbour: the training loop applies no step that has one. It is not asked
-        for here, where the answer would make the host wait for the device.
-        """
-        values = l2_normalize(new.values.detach())[-len(self.rows) :]
-        place = self._largest_clusters(len(values)) if len(self.centroids) else self._oldest(len(new.values))[-len(values) :]
-        self.rows[place] = values.to(self.rows.dtype)
-        self.tags[place] = new.tags[-len(values) :]
-        self.pushed += len(new.values)
+    neighbours: Neighbours
 
     @no_autocast
     def nearest(self, z: Float[Tensor, "b d"], tags: Int[Tensor, "b 4"], k: int = 1) -> Int[Tensor, "b k"]:
@@ -107,22 +75,80 @@ class SupportSet(nn.Module):
             return scores - 4 * (same_patient | same_image)
         return scores - 4 * same_image + (4 * (same_patient & ~same_image) if self.neighbours == "same_patient" else 0)
 
+
+@dataclass(frozen=True)
+class Preview(_Table):
+    """What a support set would hold after a push."""
+
+    rows: Tensor
+    tags: Tensor
+    neighbours: Neighbours
+
+
+class SupportSet(_Table, nn.Module):
+    """`size` unit rows of `width` numbers, random at the start as NNCLR's are; new rows take the place of the oldest.
+
+    `neighbours` says which rows may be found: "any"; "other_images", not the image's own earlier embeddings, which a set larger than
+    the data holds; "other_patients"; "same_patient", another image of the same patient where the set has one (as MICLe's positives,
+    Azizi et al. 2021), any other image where not. `clusters`: with k > 0, new rows take the place of the oldest rows of the largest of
+    k clusters of Q (spherical k-means, one Lloyd step a push), so that rare kinds of images stay; 0 is first in, first out.
+    """
+
+    pushed: Tensor
+    centroids: Tensor
+
+    def __init__(self, size: int, width: int, neighbours: Neighbours = "any", clusters: int = 0) -> None:
+        super().__init__()
+        assert neighbours in get_args(Neighbours), neighbours
+        self.neighbours = neighbours
+        self.register_buffer("rows", l2_normalize(torch.randn(size, width)))
+        self.register_buffer("tags", torch.full((size, 4), -1))
+        self.register_buffer("pushed", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("centroids", self.rows[: min(clusters, size)].clone())
+
+    def push(self, new: Rows) -> None:
+        """Write `new`, oldest first, over the oldest rows; of more rows than fit, the last ones stay. Works for every number of rows.
+
+        A row that is not finite would be everybody's nearest neighbour: the training loop applies no step that has one. It is not asked
+        for here, where the answer would make the host wait for the device.
+        """
+        values, tags, place, centroids = self._place(new)
+        self.rows[place], self.tags[place] = values, tags
+        if len(centroids):
+            self.centroids.copy_(centroids)
+        self.pushed += len(new.values)
+
+    def preview(self, new: Rows) -> Preview:
+        """The rows as `push` would leave them; this set stays as it is."""
+        values, tags, place, _ = self._place(new)
+        return Preview(self.rows.index_put((place,), values), self.tags.index_put((place,), tags), self.neighbours)
+
+    def _place(self, new: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of a push: the rows and tags to be written, their places, and the new centroids."""
+        values = l2_normalize(new.values.detach())[-len(self.rows) :].to(self.rows.dtype)
+        if len(self.centroids):
+            place, centroids = self._largest_clusters(len(values))
+        else:
+            place, centroids = self._oldest(len(new.values))[-len(values) :], self.centroids
+        return values, new.tags[-len(values) :], place, centroids
+
     def _oldest(self, number: int) -> Int[Tensor, " n"]:
         return (self.pushed + torch.arange(number, device=self.rows.device)) % len(self.rows)
 
-    def _largest_clusters(self, number: int) -> Int[Tensor, " n"]:
-        """The rows that have the most newer ones beside them in their cluster: taking those away levels the largest clusters."""
+    def _largest_clusters(self, number: int) -> tuple[Int[Tensor, " n"], Float[Tensor, "k d"]]:
+        """The rows that have the most newer ones beside them in their cluster: taking those away levels the largest clusters. And the new
+        centroids."""
         fit, cluster = (self.rows @ self.centroids.T).max(dim=1)
         # As torch.bincount, for whose result the host would wait to know how long it is.
         counts = cluster.new_zeros(len(self.centroids)).index_add_(0, cluster, torch.ones_like(cluster))
         means = l2_normalize(torch.zeros_like(self.centroids).index_add_(0, cluster, self.rows))
         distant = self.rows[fit.topk(len(means), largest=False).indices]  # an empty cluster begins anew at a row that fits nowhere
-        self.centroids.copy_(torch.where(counts[:, None] > 0, means, distant))
+        centroids = torch.where(counts[:, None] > 0, means, distant)
         order = torch.argsort(self.tags[:, STEP], descending=True, stable=True)  # newest first
         order = order[torch.argsort(cluster[order], stable=True)]  # cluster after cluster
         newer = torch.empty_like(order)
         newer[order] = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[cluster[order]]
-        return newer.topk(number).indices
+        return newer.topk(number).indices, centroids
 
 
 def match_tags(z_tags: Int[Tensor, "*m 4"], tags: Int[Tensor, "*n 4"], column: int) -> Bool[Tensor, "..."]:

@@ -13,14 +13,13 @@ from medssl import methods, plugins
 from medssl.config import Config, to_yaml
 from medssl.data.loader import Batches, Loader, workers_here
 from medssl.errors import UserError
-from medssl.nn import Encoder
 from medssl.nn.sync_norm import synchronise_norms
 from medssl.planes import Planes
 from medssl.pretraining.fit_to_data import fit_to_data, training_rows
 from medssl.pretraining.from_weights import initial_encoder
 from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.runs.resolve_config import settings_of_result
-from medssl.train import optimisers
+from medssl.train import one_graph, optimisers
 from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_device, choose_precision
 from medssl.train.processes import Team, device_of_process, tell_idle_gpus
@@ -64,6 +63,8 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
         _check_crops(method.encoder, feed.batch(start).views[2])
     if team.size > 1:
         method = synchronise_norms(method)
+    if config.train.compile:
+        one_graph.compile_method(method, device, team.size)
     train = config.train
     assert train.steps is not None
     warmup = round(train.steps * min(train.warmup_epochs / train.epochs, 0.5))
@@ -88,10 +89,6 @@ def _build_method(config: Config, dataset: PreparedDataset, rows: np.ndarray, de
                 "The method's parts do not fit into the memory: make its widths (method.hidden, method.width, method.prototypes) or "
                 "method.support_size smaller."
             ) from None
-    if config.train.compile:
-        for part in method.modules():
-            if isinstance(part, Encoder):
-                part.backbone.compile()
     return method
 
 

@@ -6,6 +6,7 @@ are made on the GPU, only the stored images are copied, once and in 8 or 16 bits
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import starmap
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from medssl.types import Batch
 
 _GPU_CACHE_SHARE = 0.4  # of the GPU's free memory; weights, activations and the optimiser need the rest
 
-# (images [b, c, h, w] or [b, c, d, h, w], rows [b], step, seed) -> views
+# (images [b, c, h, w] or [b, c, d, h, w], rows [b] on the host, step, seed) -> views
 MakeViews = Callable[[Shaped[Tensor, "b c *edges"], Int[Tensor, " b"], int, int], tuple[Tensor, ...]]
 
 
@@ -31,23 +32,26 @@ class Feed:
 
     def batch(self, step: int) -> Batch:
         """The batch of one step, made in this process."""
-        return self._with_views(self._loader.batch(step).to(self._device))
+        batch = self._loader.batch(step)
+        return self._with_views(batch.to(self._device), batch.rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self._with_views, self._prefetch() if self._device.type == "cuda" else iter(self._loader))
+        if self._device.type == "cuda":
+            return starmap(self._with_views, self._prefetch())
+        return (self._with_views(batch, batch.rows) for batch in self._loader)
 
-    def _prefetch(self) -> Iterator[Batch]:
-        """Yields each batch after the copy of the next one has started."""
+    def _prefetch(self) -> Iterator[tuple[Batch, Tensor]]:
+        """Yields each batch, and its rows on the host, after the copy of the next one has started."""
         stream, waiting = torch.cuda.Stream(self._device), None
         for batch in self._loader:
             with torch.cuda.stream(stream):
                 on_device, copied = batch.to(self._device), torch.cuda.Event()
                 copied.record(stream)
             if waiting is not None:
-                yield self._wait_for_copy(*waiting)
-            waiting = on_device, copied
+                yield self._wait_for_copy(*waiting[:2]), waiting[2]
+            waiting = on_device, copied, batch.rows
         if waiting is not None:
-            yield self._wait_for_copy(*waiting)
+            yield self._wait_for_copy(*waiting[:2]), waiting[2]
 
     def _wait_for_copy(self, batch: Batch, copied: torch.cuda.Event) -> Batch:
         """Make the current stream wait until the batch is copied. The memory of the batch stays reserved until that stream has used it."""
@@ -58,11 +62,12 @@ class Feed:
                 part.record_stream(current)
         return batch
 
-    def _with_views(self, batch: Batch) -> Batch:
+    def _with_views(self, batch: Batch, rows: Tensor) -> Batch:
+        """The batch with its views. `rows`: its rows on the host, where random numbers are drawn."""
         if self._make_views is None:
             return batch
         images = batch.views[0] if self._images is None else self._images[batch.rows]
-        return replace(batch, views=self._make_views(images, batch.rows, batch.step, batch.seed))
+        return replace(batch, views=self._make_views(images, rows, batch.step, batch.seed))
 
 
 def copy_to_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:

@@ -1,8 +1,10 @@
 """Crops, flips and rotations of a batch: any sequence of them is one bilinear sampling of the images.
 
-The positions of the view's pixels are mapped back through the operations, from the last to the first, to positions in the image. The
-centre of pixel i is at i, so an edge of n pixels reaches from -1/2 to n - 1/2. As in OpenCV, a crop shows no pixels outside its box, and a
-rotation fills up with black: `coverage` is the share of a sample that comes from inside the image.
+The positions of the view's pixels are mapped back through the operations, from the last to the first, to positions in the image. They are
+those of `torch.nn.functional.grid_sample`: an image reaches from -1 to 1 along both axes, and the centre of pixel i of n is at
+(2 i + 1) / n - 1. As in OpenCV, a crop shows no pixels outside its box, and a rotation fills up with black.
+
+What depends on random numbers alone is computed on the host (`places`), so that few kernels are launched for a batch (`sample`).
 
 Shrinking averages pixels like OpenCV's INTER_AREA, where image pixels are squares and a view pixel that is s of them wide is their mean. A
 bilinear sample is the mean over a square of one pixel, so the mean of s samples, one pixel apart, equals INTER_AREA. Here the mean of n
@@ -13,7 +15,8 @@ pyramid, this also holds for boxes that are turned or stretched. Where the store
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float32
@@ -25,6 +28,7 @@ from medssl.views.operations import HorizontalFlip, ResizedCrop, Rotation, Verti
 
 _TRIES = 10  # boxes that are drawn until one fits into the image, as in torchvision and albumentations
 NUMBERS = 2 * _TRIES + 2  # random numbers of an operation: a crop needs the most
+_FAR = 4.0  # outside of every image
 Frame = tuple[int, int]  # height and width in pixels
 
 
@@ -34,36 +38,79 @@ class Resize:
 
 
 Geometry = Resize | ResizedCrop | HorizontalFlip | VerticalFlip | Rotation
+Moves = Sequence[tuple[Geometry, Float32[Tensor, "b numbers"]]]
 
 
 @dataclass(frozen=True, slots=True)
-class _SamplePoints:
-    """Positions of samples in pixels: `x` and `y` broadcast to [b, rows, columns]. `along_x` and `along_y`: the offset of a sample from the
-    centre of its view pixel, in units of sqrt(s^2 - 1) image pixels. `coverage`: in [0, 1]. s and coverage are explained above."""
+class Places:
+    """Where the samples of views come from. `frame`: of the view; `n`: samples for each pixel and axis; `kinds`: of the mappings, from the
+    view back to the image. The first table has the positions of the samples' pixels, and for n > 1 their offsets (`along`), [1 or 2, 2,
+    longest edge * n]. Each mapping p -> q has another table, [b, 5, 2]. In all of them x comes before y.
 
-    x: Tensor
-    y: Tensor
-    along_x: Tensor
-    along_y: Tensor
-    coverage: Tensor | float = 1.0
+    "box":  p -> slope p + start + spread along, then at least `low` and at most `high`
+    "turn": p -> of_x p_x + of_y p_y, whose sample is inside the image to the share middle - half |p| along each axis, from 0 to
+            1; at most `limit` from the centre
+    """
+
+    frame: Frame
+    n: int
+    kinds: tuple[Literal["box", "turn"], ...]
 
 
-def sample(
-    images: Float32[Tensor, "b c h w"], operations: Sequence[tuple[Geometry, Float32[Tensor, "b numbers"]]], size: int
-) -> Float32[Tensor, "b c rows columns"]:
-    """The images after the operations. Each operation comes with its random numbers in [0, 1). Crops are resized to `size` pixels."""
-    if not operations:
-        return images
-    steps, frame = [], (images.shape[2], images.shape[3])
-    for operation, drawn in operations:
+def places(moves: Moves, frame: Frame, size: int) -> tuple[Places, list[Tensor]]:
+    """Those of images of size `frame` after the operations, each with its random numbers in [0, 1), and their tables. Crops are resized to
+    `size` pixels."""
+    steps = []
+    for operation, drawn in moves:
         steps.append((operation, drawn, frame))
         frame = (size, size) if isinstance(operation, Resize | ResizedCrop) else frame
-    n = max(math.ceil(_longest_edge(operation, frame) / size) for operation, _, frame in steps)
-    at = _sample_points(frame, n, images.device)
-    for operation, drawn, frame in reversed(steps):
-        at = _move_back(operation, at, drawn, frame, size)
-    pixels = _bilinear(images, at)
-    return F.avg_pool2d(pixels, n) if n > 1 else pixels
+    n = max(math.ceil(_longest_edge(operation, before) / size) for operation, _, before in steps)
+    mirror = torch.ones(len(moves[0][1]), 1, 2)  # -1 along the axes of a mirror image for which there is no mapping yet
+    kinds: list[Literal["box", "turn"]] = []
+    tables: list[Tensor] = []
+    for operation, drawn, before in reversed(steps):
+        if isinstance(operation, HorizontalFlip | VerticalFlip):
+            sign = _mirror(operation, drawn)
+            if kinds:
+                tables[-1] = _mirrored(kinds[-1], tables[-1], sign)
+            else:
+                mirror = mirror * sign
+        elif isinstance(operation, Rotation):
+            kinds.append("turn")
+            tables.append(_turn(operation, drawn, before, mirror))
+        else:
+            kinds.append("box")
+            tables.append(_box(operation, drawn, before, size, mirror))
+        mirror = torch.ones_like(mirror) if kinds else mirror
+    if not kinds:
+        kinds, tables = ["box"], [torch.cat([mirror, *(torch.full_like(mirror, number) for number in (0, 0, -_FAR, _FAR))], dim=1)]
+    return Places(frame, n, tuple(kinds)), [_pixels(frame, n), *tables]
+
+
+def sample(images: Float32[Tensor, "b c h w"], at: Places, tables: Sequence[Tensor]) -> Float32[Tensor, "b c rows columns"]:
+    """The views of the images at these places. `tables`: those that `places` returned with `at`, on the device of the images."""
+    (height, width), n = (edge * at.n for edge in at.frame), at.n
+    pixels, *along = tables[0][:, None]
+    grid, inside = None, None  # the positions are `pixels` of columns and rows, until a rotation makes them a grid
+    for number, (kind, table) in enumerate(zip(at.kinds, tables[1:], strict=True)):
+        x, y = _lines(pixels, height, width) if grid is None else grid.split(1, dim=-1)
+        if kind == "turn":
+            of_x, of_y, middle, half, limit = table[:, :, None, None].unbind(1)
+            grid = torch.addcmul(y * of_y, x, of_x)
+            shares = torch.addcmul(middle, grid.abs(), half, value=-1).clamp(0, 1).prod(-1)
+            inside = shares if inside is None else inside * shares
+            if number + 1 < len(at.kinds):  # grid_sample does it, too
+                grid = grid.clamp(-limit, limit)
+        elif grid is None:
+            pixels = _move(pixels, along, *table[..., None].unbind(1))
+        else:
+            offsets = [torch.cat(torch.broadcast_tensors(*_lines(each, height, width)), dim=-1) for each in along]
+            grid = _move(grid, offsets, *table[:, :, None, None].unbind(1))
+    if grid is None:
+        grid = torch.cat(torch.broadcast_tensors(*_lines(pixels, height, width)), dim=-1)
+    views = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    views = views if inside is None else views * inside[:, None]
+    return F.avg_pool2d(views, n) if n > 1 else views
 
 
 def crop_box(drawn: Float32[Tensor, "b numbers"], crop: ResizedCrop, frame: Frame) -> Float32[Tensor, "4 b"]:
@@ -92,58 +139,61 @@ def _longest_edge(operation: Geometry, frame: Frame) -> float:
             return 1
 
 
-def _sample_points(frame: Frame, n: int, device: torch.device) -> _SamplePoints:
-    """The positions of the samples of a view of size `frame`: n x n samples for each pixel."""
-    y, x = (torch.arange(edge, device=device).repeat_interleave(n).float() for edge in frame)
-    along = torch.linspace(-0.5, 0.5, n, device=device) * math.sqrt((n - 1) / (n + 1))
-    along_y, along_x = (along.repeat(edge) for edge in frame)
-    return _SamplePoints(x, y[:, None], along_x, along_y[:, None])
+def _pixels(frame: Frame, n: int) -> Float32[Tensor, "1_or_2 2 samples"]:
+    """For each axis the positions of the pixels of n samples, and the samples' offsets in units of sqrt(s^2 - 1) image pixels."""
+    index = torch.arange(max(frame) * n)
+    edges = torch.tensor(frame[::-1])[:, None]
+    p = (2 * (index // n) + 1) / edges - 1
+    along = ((index % n) - (n - 1) / 2) / max(n - 1, 1) * math.sqrt((n - 1) / (n + 1))
+    return torch.stack((p, along.expand_as(p))) if n > 1 else p[None]
 
 
-def _move_back(operation: Geometry, at: _SamplePoints, drawn: Tensor, frame: Frame, size: int) -> _SamplePoints:
-    """Maps the positions `at`, in the output of `operation`, back to positions in its input images, which have the size `frame`."""
+def _mirror(operation: HorizontalFlip | VerticalFlip, drawn: Tensor) -> Float32[Tensor, "b 1 2"]:
+    sign = torch.where(drawn[:, :1] < operation.p, -1.0, 1.0)
+    axes = (sign, torch.ones_like(sign)) if isinstance(operation, HorizontalFlip) else (torch.ones_like(sign), sign)
+    return torch.stack(axes, dim=-1)
+
+
+def _mirrored(kind: str, table: Tensor, sign: Tensor) -> Tensor:
+    """The table of a mapping and a mirror image after it."""
+    if kind == "turn":
+        return torch.cat((table[:, :2] * sign, table[:, 2:]), dim=1)
+    low, high = table[:, 3:4], table[:, 4:5]
+    return torch.cat((table[:, :2] * sign, table[:, 2:3], torch.where(sign < 0, -high, low), torch.where(sign < 0, -low, high)), dim=1)
+
+
+def _turn(operation: Rotation, drawn: Tensor, frame: Frame, mirror: Tensor) -> Float32[Tensor, "b 5 2"]:
+    """The table of a rotation about the centre of `frame`, counter-clockwise where the angle is positive, and a mirror image before it."""
+    (height, width), degrees = frame, operation.degrees
+    angle = torch.where(drawn[:, 0] < operation.p, between(drawn[:, 1], -math.radians(degrees), math.radians(degrees)), 0)
+    cos, sin = angle.cos(), angle.sin()
+    of_x, of_y = torch.stack((cos, sin * (width / height)), 1), torch.stack((-sin * (height / width), cos), 1)
+    edges = torch.tensor([width, height]).expand_as(of_x)
+    of_x, of_y = of_x * mirror[:, 0, :1], of_y * mirror[:, 0, 1:]
+    return torch.stack((of_x, of_y, (edges + 1) / 2, edges / 2, 1 - 1 / edges), dim=1)
+
+
+def _box(operation: Resize | ResizedCrop, drawn: Tensor, frame: Frame, size: int, mirror: Tensor) -> Float32[Tensor, "b 5 2"]:
+    """The table of a box that is resized to `size` pixels, and a mirror image before it."""
     height, width = frame
-    match operation:
-        case HorizontalFlip(p):
-            return replace(at, x=torch.where(drawn[:, :1, None] < p, width - 1 - at.x, at.x))
-        case VerticalFlip(p):
-            return replace(at, y=torch.where(drawn[:, :1, None] < p, height - 1 - at.y, at.y))
-        case Rotation(degrees, p):
-            applied, share = drawn[:, :2].T[..., None, None]
-            angle = between(share, -math.radians(degrees), math.radians(degrees))
-            return _rotate(at, torch.where(applied < p, angle, 0), frame)
-        case ResizedCrop():
-            left, top, wide, tall = crop_box(drawn, operation, frame)[..., None, None]
-        case Resize():
-            left, top, wide, tall = (at.x.new_full((), edge) for edge in (0, 0, width, height))
-    return replace(at, x=_crop_axis(at.x, at.along_x, left, wide, size), y=_crop_axis(at.y, at.along_y, top, tall, size))
+    if isinstance(operation, Resize):
+        box = torch.tensor([[0.0, 0.0, width, height]]).expand(len(mirror), -1)
+    else:
+        box = crop_box(drawn, operation, frame).T
+    start, side, edges = box[:, None, :2], box[:, None, 2:], torch.tensor([width, height])
+    spread = 2 / edges * ((side / size) ** 2 - 1).clamp(min=0).sqrt()
+    low, high = (2 * start + 1) / edges - 1, (2 * (start + side) - 1) / edges - 1
+    return torch.cat((side / edges * mirror, (2 * start + side) / edges - 1, spread, low, high), dim=1)
 
 
-def _crop_axis(at: Tensor, along: Tensor, start: Tensor, side: Tensor, size: int) -> Tensor:
-    """Maps positions along one axis of a view of `size` pixels to the image, where the crop's box begins at `start` and has `side`
-    pixels."""
-    scale = side / size
-    inside = (at + 0.5) * scale - 0.5 + along * (scale**2 - 1).clamp(min=0).sqrt()
-    return start + torch.minimum(inside.clamp(min=0), side - 1)
+def _move(p: Tensor, along: Sequence[Tensor], slope: Tensor, start: Tensor, spread: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The positions after a box; `along`: one tensor, or none for one sample a pixel."""
+    moved = torch.addcmul(start, slope, p)
+    for offsets in along:
+        moved = torch.addcmul(moved, spread, offsets)
+    return moved.clamp(low, high)
 
 
-def _rotate(at: _SamplePoints, angle: Tensor, frame: Frame) -> _SamplePoints:
-    """Maps positions back through a rotation about the centre of `frame` by `angle` in radians, counter-clockwise where positive."""
-    (height, width), cos, sin = frame, angle.cos(), angle.sin()
-    x, y = at.x - (width - 1) / 2, at.y - (height - 1) / 2
-    x, y = cos * x - sin * y + (width - 1) / 2, sin * x + cos * y + (height - 1) / 2
-    coverage = at.coverage * _share_inside(x, width) * _share_inside(y, height)
-    return replace(at, x=x.clamp(0, width - 1), y=y.clamp(0, height - 1), coverage=coverage)
-
-
-def _share_inside(at: Tensor, edge: int) -> Tensor:
-    """The share in [0, 1] of a sample at the position `at` that is inside an image of `edge` pixels. Outside is black."""
-    return torch.minimum(at + 1, edge - at).clamp(0, 1)
-
-
-def _bilinear(images: Tensor, at: _SamplePoints) -> Tensor:
-    height, width = images.shape[2:]
-    x, y = torch.broadcast_tensors((2 * at.x + 1) / width - 1, (2 * at.y + 1) / height - 1)
-    grid = torch.stack((x, y), dim=-1).expand(len(images), -1, -1, -1)
-    pixels = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return pixels * at.coverage[:, None] if isinstance(at.coverage, Tensor) else pixels
+def _lines(p: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Of positions [b, 2, samples] along both axes: those of columns [b, 1, w, 1] and of rows [b, h, 1, 1]."""
+    return p[:, 0, None, :width, None], p[:, 1, :height, None, None]

@@ -42,6 +42,11 @@ def uniform(keys: Int64[Tensor, "*b"], number: int) -> Float32[Tensor, "*b {numb
     return _unit_float(_draw_bits(keys, number), 40)
 
 
+def uniform_at(keys: Int64[Tensor, "*b"], index: Int64[Tensor, "*b"]) -> Float32[Tensor, "*b"]:
+    """For each key the number with this `index` among those of `uniform`."""
+    return _unit_float(fold_in(keys, index), 40)
+
+
 def normal(keys: Int64[Tensor, "*b"], number: int) -> Float32[Tensor, "*b {number}"]:
     """`number` independent standard normal numbers for each key, all within +-5.8. 64 random bits give two of them (Box and Muller
     1958)."""

@@ -15,7 +15,7 @@ from medssl.views.operations import AnyOperation, Operation, ResizedCrop
 from medssl.views.torch_executor import ViewMaker
 from medssl.views.torch_volumes import BatchViewMaker
 
-# (images, rows, step, seed) -> all views of a batch, each [B, C, edge, edge] or [B, C, D, H, W], on the device of the images.
+# (images, rows on the host, step, seed) -> all views of a batch, each [B, C, edge, edge] or [B, C, D, H, W], on the device of the images.
 BatchMaker = Callable[[Tensor, Tensor, int, int], tuple[Tensor, ...]]
 
 _STEP = 8  # the edge of a local view is a multiple of it, in pixels
@@ -45,7 +45,7 @@ def make_on_device(
     if not isinstance(size, int):
         _refuse_local(local)
         of_volumes = BatchViewMaker(executors.of_volumes(operations), size)
-        return lambda images, rows, step, seed: tuple(of_volumes.batch(images, rows, step, seed, view) for view in range(2)), 2
+        return lambda images, rows, step, seed: of_volumes.views(images, rows, step, seed, range(2)), 2
     groups = _view_groups(executors.of_images(operations), size, local)
     makers = [ViewMaker(group.operations, group.edge, compiled) for group in groups]
 
@@ -53,7 +53,7 @@ def make_on_device(
         made: list[Tensor] = []
         for group, maker in zip(groups, makers, strict=True):
             keys = torch.cat([keyed_random.keys(seed, step, rows, len(made) + view) for view in range(group.number)])
-            made += maker.views(images.repeat(group.number, 1, 1, 1), keys).chunk(group.number)
+            made += maker.views(images, keys).chunk(group.number)
         return tuple(made)
 
     return views, sum(group.number for group in groups)

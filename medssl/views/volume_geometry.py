@@ -20,6 +20,7 @@ from medssl.views.operations import AXES, AxialRotation, AxisFlip, BoxCrop, Volu
 _TRIES = 10  # places of both boxes that are drawn until they have enough in common
 _PAIR = 2**20  # more than there are views: the key of a pair of views is that of no view
 NUMBERS = 8 + 6 * _TRIES  # random numbers of an operation: a pair of crops needs the most
+_NOISE = 2**10  # more than these: the key of the noise is that of no other number
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The random numbers in [0, 1) of each operation of each view, those that both views of a pair share, and the operations' keys."""
+    """The random numbers in [0, 1) of each operation of each view, those that both views of a pair share, and the keys of the
+    operations' noise."""
 
     own: Float32[Tensor, "b operations numbers"]
     pair: Float32[Tensor, "b operations numbers"]
@@ -47,7 +49,8 @@ def draw_numbers(operations: int, rows: Int64[Tensor, " b"], step: int, seed: in
     index = torch.arange(operations, device=rows.device)
     of_view = keyed_random.fold_in(keyed_random.keys(seed, step, rows, view)[:, None], index)
     of_pair = keyed_random.fold_in(keyed_random.keys(seed, step, rows, _PAIR + view // 2)[:, None], index)
-    return Drawn(keyed_random.uniform(of_view, NUMBERS), keyed_random.uniform(of_pair, NUMBERS), of_view)
+    own, pair = keyed_random.uniform(of_view, NUMBERS), keyed_random.uniform(of_pair, NUMBERS)
+    return Drawn(own, pair, keyed_random.fold_in(of_view, _NOISE))
 
 
 def places(operations: Sequence[VolumeOperation], drawn: Drawn, shape: tuple[int, int, int], view: int) -> Places:
@@ -112,9 +115,13 @@ def sample_points(of: Places, axis: int, edge: int) -> Float32[Tensor, "b edge"]
     return start + (held if axis == 0 else torch.where(of.angle[:, None] == 0, held, inside))
 
 
-def turn(of: Places, y: Float32[Tensor, "b h"], x: Float32[Tensor, "b w"]) -> tuple[Tensor, Tensor]:
-    """The positions (y, x), each [b, h, w], after the rotation about the centre of the box in the axial plane."""
-    middle = of.start + (of.side - 1) / 2
-    down, right = y[:, :, None] - middle[:, 1, None, None], x[:, None, :] - middle[:, 2, None, None]
-    cos, sin = of.angle.cos()[:, None, None], of.angle.sin()[:, None, None]
-    return sin * right + cos * down + middle[:, 1, None, None], cos * right - sin * down + middle[:, 2, None, None]
+def slice_lines(of: Places, y: Float32[Tensor, "b h"], x: Float32[Tensor, "b w"], frame: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The positions after the rotation about the centre of the box in the axial plane, as `torch.nn.functional.grid_sample` counts them in
+    slices of size `frame`: the sums of one part for each row [b, h, 1, 2] and one for each column [b, 1, w, 2]."""
+    middle = of.start[:, 1:] + (of.side[:, 1:] - 1) / 2
+    down, right = y - middle[:, :1], x - middle[:, 1:]
+    cos, sin = of.angle.cos()[:, None], of.angle.sin()[:, None]
+    pixels = torch.tensor(frame[::-1]) / 2
+    rows = torch.stack((middle[:, 1:] - sin * down, middle[:, :1] + cos * down), dim=-1) + 0.5
+    columns = torch.stack((cos * right, sin * right), dim=-1)
+    return (rows / pixels - 1)[:, :, None], (columns / pixels)[:, None]

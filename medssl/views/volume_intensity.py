@@ -13,7 +13,6 @@ from medssl.views.keyed_random import between
 from medssl.views.operations import BiasField, Blur, BrightnessContrast, Gamma, Noise, ThickSlices, VolumeIntensity
 
 Volumes = Float32[Tensor, "b c d h w"]
-_NOISE = 2**10  # more than there are random numbers of an operation: the key of the noise is that of no other number
 _COEFFICIENTS = 64  # of a bias field: for degrees 0 to 3 along each axis
 
 
@@ -28,7 +27,7 @@ def apply(operation: VolumeIntensity, x: Volumes, drawn: Float32[Tensor, "b numb
         case Blur(sigma):
             return blur(x, between(drawn[:, 0], *sigma))
         case Noise(std):
-            noise = keyed_random.normal(keyed_random.fold_in(keys, _NOISE), x[0].numel()).reshape(x.shape)
+            noise = keyed_random.normal(keys, x[0].numel()).reshape(x.shape)
             return (x + between(first, *std) * noise).clamp(0, 1)
         case BiasField(strength):
             coefficients = between(drawn[:, :_COEFFICIENTS], -strength, strength)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fake_cuda import CUDA, pretended_gpu
-from launches_page import MOST_LAUNCHES, launches
+from launches_page import MOST_LAUNCHES, MOST_VIEWS, launches, launches_of_views
 from pretended_step import PretendedStep, encoder_of
 from small import CLASSES, noise_batch, shallow_encoder, small_method
 from torch import nn
@@ -77,6 +77,11 @@ def test_other_networks_and_parts_of_batches_wait_for_nothing(backbone):
 @pytest.mark.slow
 def test_a_step_launches_no_more_kernels_than_the_page_allows():
     assert sum(launches("pnnclr").values()) <= MOST_LAUNCHES
+
+
+@pytest.mark.parametrize("recipe", ["chest_xray", "natural"])
+def test_two_views_of_images_launch_few_kernels(recipe):
+    assert launches_of_views(recipe) <= MOST_VIEWS
 
 
 def test_an_index_of_the_host_for_a_table_of_the_device_is_caught(monkeypatch):

@@ -19,10 +19,7 @@ FAULTS = {
     "moving average reversed": (TARGET, "list(online.parameters()), 1 - m)", "list(online.parameters()), m)"),
     "temperature dropped": (LOSSES, "u @ v.T / tau", "u @ v.T"),
     "push forgotten": ("self.support.push(step.push)", "pass"),
-    "pushed before looked up": (
-        "    first, found = pair_loss(",
-        "    Q.push(Rows(t2, tags))\n    first, found = pair_loss(",
-    ),
+    "pushed before looked up": ("    first, found = pair_loss(", "    Q.push(Rows(t2, tags))\n    first, found = pair_loss("),
     "farthest row for the nearest": (SUPPORT, "scores.topk(k, dim=1)", "scores.topk(k, dim=1, largest=False)"),
     "pseudo neighbour not of unit length": ("l2_normalize(pnn) if config.renormalise else pnn", "pnn"),
     "gradient into the target": ("(found.pnn.detach() if config.stop_gradient else found.pnn)", "found.pnn"),
@@ -30,7 +27,7 @@ FAULTS = {
     "predictions pushed for targets": ("Rows(t1.detach(), tags)", "Rows(p1.detach(), tags)"),
     "ring that stands still": (SUPPORT, "(self.pushed + torch.arange", "(0 * self.pushed + torch.arange"),
     "one noise for every step": ("batch.seed, batch.step,", "batch.seed,"),
-    "one alpha for all rows": ("torch.rand(len(x), 1,", "torch.rand(1, 1,"),
+    "one alpha for all rows": ("torch.rand(n, 1,", "torch.rand(1, 1,"),
     "neighbours trusted at once": ("pnn = x + share * way", "pnn = x + way"),
     "delay forgotten": ("passed = progress - config.delay", "passed = progress"),
     "progress stands still": ("self.progress.fill_(progress)", "pass"),
@@ -58,8 +55,13 @@ def holding(Q: torch.Tensor) -> SupportSet:
     return support
 
 
+def drawn_for(x: torch.Tensor, config: pnnclr.Config) -> tuple[pnnclr.Drawn, ...]:
+    return pnnclr.draw(config, generator(0), (len(x), x.shape[1]), x)
+
+
 def pseudo(z: torch.Tensor, Q: torch.Tensor, **options) -> torch.Tensor:
-    return pnnclr.pseudo_neighbour(z, tags(len(z)), holding(Q), pnnclr.Config(**options), generator(0)).pnn
+    config = pnnclr.Config(**options)
+    return pnnclr.pseudo_neighbour(z, tags(len(z)), holding(Q), config, drawn_for(z, config)[0]).pnn
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +76,9 @@ def test_the_paper_preset_gives_the_authors_loss_gradients_queue_and_pseudo_neig
     p1, p2 = values["p1"].requires_grad_(), values["p2"].requires_grad_()
     support = holding(values["queue_before"].flip(0))  # the file has the newest row first
     size, of = len(support.rows), tags(len(p1))
-    step = pnnclr.pnnclr_loss(unit(p1), unit(p2), unit(values["t1"]), unit(values["t2"]), of, support, config, generator(0))
+    step = pnnclr.pnnclr_loss(unit(p1), unit(p2), unit(values["t1"]), unit(values["t2"]), of, support, config, drawn_for(p1, config))
     step.loss.backward()
-    between = pnnclr.pseudo_neighbour(unit(p1.detach()), of, support, config, generator(0)).pnn
+    between = pnnclr.pseudo_neighbour(unit(p1.detach()), of, support, config, drawn_for(p1, config)[0]).pnn
     assert step.push is not None
     support.push(step.push)
     newest_first = support.rows[(int(support.pushed) - 1 - torch.arange(size)) % size]
@@ -106,7 +108,7 @@ def test_the_default_loss_equals_the_sum_written_out_in_float64(agrees):
 
     expected = (one_side(p1.numpy(), t2.numpy(), Q.numpy()) + one_side(p2.numpy(), t1.numpy(), Q.numpy())) / 2
     config = pnnclr.Config(alpha=alpha, noise=0, temperature=tau)
-    step = pnnclr.pnnclr_loss(p1, p2, t1, t2, tags(5), holding(Q), config, generator(0))
+    step = pnnclr.pnnclr_loss(p1, p2, t1, t2, tags(5), holding(Q), config, drawn_for(p1, config))
     agrees(step.loss, torch.tensor(expected, dtype=torch.float64))
     assert step.push is not None
     assert torch.equal(step.push.values, t1), "the target projections of view 1 are pushed"
@@ -117,7 +119,7 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences(options):
     Q, config = holding(random_unit(10, 6, seed=3)), pnnclr.Config(temperature=0.3, **options)
 
     def loss(p1: torch.Tensor, p2: torch.Tensor, t1: torch.Tensor, t2: torch.Tensor) -> torch.Tensor:
-        return pnnclr.pnnclr_loss(unit(p1), unit(p2), unit(t1), unit(t2), tags(4), Q, config, generator(0), 0.4).loss
+        return pnnclr.pnnclr_loss(unit(p1), unit(p2), unit(t1), unit(t2), tags(4), Q, config, drawn_for(p1, config), 0.4).loss
 
     raw = [torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in (4, 5, 6, 7)]
     assert torch.autograd.gradcheck(loss, raw), "into predictions and, through pseudo neighbours, into projections"
@@ -137,7 +139,7 @@ def test_while_neighbours_are_delayed_the_other_view_itself_is_the_positive(agre
     p1, p2, t1, t2 = (random_unit(5, 8, seed=i) for i in range(4))
     config = pnnclr.Config(delay=0.25, ramp=0.5, temperature=0.2)
     share = pnnclr.share_at(torch.tensor(0.25), config)
-    step = pnnclr.pnnclr_loss(p1, p2, t1, t2, tags(5), holding(random_unit(20, 8, seed=9)), config, generator(0), share)
+    step = pnnclr.pnnclr_loss(p1, p2, t1, t2, tags(5), holding(random_unit(20, 8, seed=9)), config, drawn_for(p1, config), share)
     scores = [(t.numpy() @ p.numpy().T) / 0.2 for t, p in ((t2, p1), (t1, p2))]
     expected = np.mean([np.log(np.exp(s).sum(axis=1)) - np.diag(s) for s in scores])
     agrees(step.loss, torch.tensor(expected, dtype=torch.float64))
@@ -192,7 +194,7 @@ def test_gradient_flows_through_the_positives_unless_it_is_stopped_and_never_thr
     Q, config = holding(random_unit(10, 8)), pnnclr.Config(stop_gradient=stop, noise=0)
 
     def gradients(alpha: float) -> list[torch.Tensor | None]:
-        loss = pnnclr.pair_loss(p, t, tags(4), Q, config.model_copy(update={"alpha": alpha}), generator(0))[0]
+        loss = pnnclr.pair_loss(p, t, tags(4), Q, config.model_copy(update={"alpha": alpha}), drawn_for(p, config))[0]
         return list(torch.autograd.grad(loss, (t, p), allow_unused=True))
 
     of_t, of_p = gradients(0.5)
@@ -216,8 +218,7 @@ def test_a_forward_pass_changes_neither_support_set_nor_target():
     before = {key: value.clone() for key, value in m.state_dict().items() if "support" in key or "target" in key}
     m(noise_batch())
     after = m.state_dict()
-    parameters = {name for name, _ in m.named_parameters()}
-    assert all(torch.equal(after[key], before[key]) for key in before if key in parameters or "support" in key)
+    assert all(torch.equal(after[key], before[key]) for key in before if key in dict(m.named_parameters()) or "support" in key)
 
 
 def test_after_the_update_the_target_has_moved_towards_the_online_network_by_one_minus_m():
@@ -257,7 +258,7 @@ def test_a_patients_other_images_are_no_negatives_where_they_are_masked(agrees):
         for i in range(6):
             kept = [k for k in range(6) if k == i or k // 2 != i // 2]
             expected += (np.log(np.exp(scores[i, kept]).sum()) - scores[i, i]) / 12
-    step = pnnclr.pnnclr_loss(p1, p2, t1, t2, of, holding(Q), config, generator(0))
+    step = pnnclr.pnnclr_loss(p1, p2, t1, t2, of, holding(Q), config, drawn_for(p1, config))
     agrees(step.loss, torch.tensor(expected, dtype=torch.float64))
 
 

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from fake_cuda import pretended_gpu
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as torchvision
 
@@ -74,19 +75,24 @@ def test_seed_step_row_and_view_each_give_other_views() -> None:
 
 def test_nothing_waits_for_the_device_and_everything_lies_on_it() -> None:
     """On a pretended GPU, a value that is read back, a shape that depends on one and a tensor on another device are errors."""
-    with FakeTensorMode():
+    with pretended_gpu() as gpu:
         for dtype in (torch.uint8, torch.uint16):
             images = torch.empty(8, 3, 40, 36, dtype=dtype, device="cuda")
-            views = ViewMaker(EVERY, 24).batch(images, torch.empty(8, dtype=torch.int64, device="cuda"), 5, 1, 0)
+            views = ViewMaker(EVERY, 24).batch(images, torch.arange(8), 5, 1, 0)
             assert views.device.type == "cuda"
             assert views.shape == (8, 3, 24, 24)
+    assert gpu.waits == []
 
 
 @pytest.mark.slow
 def test_a_whole_batch_is_one_graph_for_torch_compile() -> None:
     make = ViewMaker(EVERY, 24)
-    compiled = torch.compile(make.batch, fullgraph=True, backend="eager", dynamic=False)
-    torch.testing.assert_close(compiled(IMAGES, ROWS, 5, 1, 0), make.batch(IMAGES, ROWS, 5, 1, 0), rtol=0, atol=1e-5)
+    plain = make.batch(IMAGES, ROWS, 5, 1, 0)
+    graphs = CompileCounterWithBackend("eager")
+    make._views = torch.compile(make._views, fullgraph=True, backend=graphs, dynamic=False)
+    torch.testing.assert_close(make.batch(IMAGES, ROWS, 5, 1, 0), plain, rtol=0, atol=1e-5)
+    make.batch(IMAGES, ROWS, 6, 1, 0)
+    assert graphs.frame_count == 1
 
 
 def test_a_caller_that_computes_in_bfloat16_gets_the_same_views() -> None:
@@ -104,6 +110,10 @@ def chest(height: int, width: int) -> torch.Tensor:
 def drawn(*numbers: float) -> torch.Tensor:
     """What an operation of one image chooses by."""
     return torch.tensor([[*numbers, *(0.5,) * (geometry.NUMBERS - len(numbers))]])
+
+
+def sampled(images: torch.Tensor, moves: geometry.Moves, size: int) -> torch.Tensor:
+    return geometry.sample(images, *geometry.places(moves, (images.shape[2], images.shape[3]), size))
 
 
 def numbers(*values: float) -> torch.Tensor:
@@ -127,7 +137,7 @@ def test_a_crop_has_the_pixels_that_OpenCV_gives_its_box(area: tuple[float, floa
     chosen = torch.rand(1, geometry.NUMBERS, generator=torch.Generator().manual_seed(seed))
     left, top, width, height = geometry.crop_box(chosen, crop, (64, 60))[:, 0].int().tolist()
     expected = cv2.resize(image[0, 0].numpy()[top : top + height, left : left + width], (size, size), interpolation=how)
-    found = geometry.sample(image, [(crop, chosen)], size)[0, 0].numpy()
+    found = sampled(image, [(crop, chosen)], size)[0, 0].numpy()
     assert np.abs(found - expected).mean() < apart
     assert np.abs(found - expected).max() < 10 * apart
 
@@ -137,7 +147,7 @@ def test_a_rotation_is_that_of_OpenCV_with_black_around(degrees: float) -> None:
     image = chest(48, 64)
     turn = cv2.getRotationMatrix2D((31.5, 23.5), degrees, 1)
     expected = cv2.warpAffine(image[0, 0].numpy(), turn, (64, 48))
-    found = geometry.sample(image, [(Rotation(abs(degrees), 1), drawn(0, float(degrees > 0)))], 64)[0, 0].numpy()
+    found = sampled(image, [(Rotation(abs(degrees), 1), drawn(0, float(degrees > 0)))], 64)[0, 0].numpy()
     assert np.abs(found - expected).mean() < 2e-3  # OpenCV rounds places to 1/32 of a pixel
     assert ((found == 0) == (expected == 0)).mean() > 0.99
 
@@ -154,8 +164,8 @@ def test_operations_that_follow_each_other_give_what_they_give_one_by_one() -> N
     for order in (moves, moves[::-1], [moves[1], moves[0], moves[2]], [moves[1], moves[1]]):
         expected = image
         for move in order:
-            expected = geometry.sample(expected, [move], 64)
-        difference = (geometry.sample(image, order, 64) - expected).abs()
+            expected = sampled(expected, [move], 64)
+        difference = (sampled(image, order, 64) - expected).abs()
         assert difference.median() < 1e-3
         assert (difference > 0.02).float().mean() < 0.02  # along the black border
 
@@ -165,9 +175,10 @@ def test_a_blur_is_that_of_OpenCV(sigma: float) -> None:
     image = chest(40, 30)
     edge = 2 * int(3.5 * sigma) + 1
     expected = cv2.GaussianBlur(image[0, 0].numpy(), (edge, edge), sigma, borderType=cv2.BORDER_REFLECT_101)
-    found = intensity.blur(image.expand(2, 3, -1, -1), numbers(sigma, 0.01), 3.0)
+    kernels = intensity.blur_kernels(torch.tensor([[sigma], [0.0]]), 3.0, (40, 30))
+    found = intensity.blur(image.expand(2, 3, -1, -1), kernels)
     torch.testing.assert_close(found[0], torch.from_numpy(expected).expand(3, -1, -1), rtol=0, atol=1e-5)
-    torch.testing.assert_close(found[1:], image.expand(1, 3, -1, -1), rtol=0, atol=1e-6)  # of another sigma: none
+    torch.testing.assert_close(found[1:], image.expand(1, 3, -1, -1), rtol=0, atol=0)  # of sigma 0: none
 
 
 COLOURS = torch.rand(1, 3, 20, 20, generator=torch.Generator().manual_seed(2))
@@ -184,9 +195,9 @@ def test_colour_jitter_is_that_of_torchvision_in_the_order_of_each_image(order: 
     expected = COLOURS
     for kind in order:
         expected = JITTER[kind](expected)
-    orders = torch.tensor([order, (0, 1, 3, 2)])[..., None, None]
-    factors = torch.tensor([[1.3, 0.6, 1.4], [1, 1, 1]])[..., None, None]
-    found = intensity.colour_jitter(COLOURS.expand(2, -1, -1, -1), factors, numbers(-0.1, 0), orders)
+    orders, factors = torch.tensor([order, (0, 1, 3, 2)]), torch.tensor([[1.3, 0.6, 1.4], [1, 1, 1]])
+    matrices = intensity.jitter_matrices(factors, orders, channels=3)
+    found = intensity.colour_jitter(COLOURS.expand(2, -1, -1, -1), matrices, numbers(-0.1, 0))
     torch.testing.assert_close(found[:1], expected, rtol=0, atol=1e-4)  # torchvision rounds the weight of red to 0.2989
     torch.testing.assert_close(found[1:], COLOURS, rtol=0, atol=1e-5)
 

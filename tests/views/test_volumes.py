@@ -203,7 +203,7 @@ def test_views_on_the_device_wait_for_nothing() -> None:
     module = plugins.find("views.recipes", "volume_mr")  # it has all operations
     with pretended_gpu() as gpu:
         make, number = multi_crop.make_on_device(module.build(module.Config()), (8, 12, 12), None)
-        views = make(torch.empty(4, 1, 8, 12, 12, dtype=torch.uint16, device=CUDA), torch.arange(4, device=CUDA), 3, 0)
+        views = make(torch.empty(4, 1, 8, 12, 12, dtype=torch.uint16, device=CUDA), torch.arange(4), 3, 0)
         assert number == len(views) == 2
         assert all(view.shape == (4, 1, 8, 12, 12) and view.device == CUDA for view in views)
     assert gpu.waits == []
