@@ -22,6 +22,11 @@ def edges(size: Size) -> tuple[int, ...]:
     return (size, size) if isinstance(size, int) else size
 
 
+def counted(size: Size) -> str:
+    """What images of that size are called where they are counted: "images" or "volumes"."""
+    return "images" if isinstance(size, int) else "volumes"
+
+
 def describe_size(size: Size) -> str:
     """The size in words, such as "224 pixels" or "64 x 64 x 64 voxels"."""
     return f"{size} pixels" if isinstance(size, int) else f"{' x '.join(map(str, size))} voxels"

@@ -49,7 +49,7 @@ from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
 from medssl.train.processes import device_of_process, join_team, wrap_distributed
 from medssl.train.stop import StopFlag, StopRequested, stop_flag
-from medssl.types import Batch, Reporter, Source
+from medssl.types import Batch, Reporter, Source, counted
 
 
 def pretrain(
@@ -255,4 +255,4 @@ def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence
     if team.size > 1:
         reporter.say(f"processes {team.size}, each with {config.train.batch_size // team.size} of the {config.train.batch_size} of a batch")
     steps = f"steps {job.start} to {plan.total_steps}" if job.start else f"{plan.total_steps} steps"
-    reporter.say(f"training  {steps}, {len(job.dataset.pretraining)} images; run folder {job.folder}")
+    reporter.say(f"training  {steps}, {len(job.dataset.pretraining)} {counted(config.data.size)}; run folder {job.folder}")

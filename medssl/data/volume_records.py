@@ -43,7 +43,7 @@ def as_volumes(source: Source, data: Data) -> Source:
     volumes = [_volume(slices) for slices in groups.values()]
     skipped = tuple((locator, "no_volume", "no slice of a volume") for locator in others)
     records = [volume for volume, _ in volumes]
-    notes = _notes(records, sum(map(len, groups.values())), sum(differs for _, differs in volumes))
+    notes = _notes(records, sum(map(len, groups.values())), sum(differs for _, differs in volumes), data)
     if data.sequences:
         joined = join_sequences(records, data.sequences)
         records, notes, skipped = joined.records, [*notes, *joined.notes], (*skipped, *joined.skipped)
@@ -66,8 +66,8 @@ def _volume(slices: Sequence[Record]) -> tuple[Record, bool]:
     return replace(volume, index=first.index // len(slices)), len(labels) < len(values)
 
 
-def _notes(volumes: Sequence[Record], slices: int, differing: int) -> list[str]:
-    notes = [f"{len(volumes)} whole volumes of {slices} slices: each is one sample"]
+def _notes(volumes: Sequence[Record], slices: int, differing: int, data: Data) -> list[str]:
+    notes = [f"{len(volumes)} whole volumes of {slices} slices" + ("" if data.sequences else ": each is one sample")]
     if differing:
         notes.append(f"the slices of {differing} volumes have different labels or only some have one: these volumes have none")
     return notes

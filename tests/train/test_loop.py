@@ -157,7 +157,7 @@ def test_whole_volumes_are_float32_on_a_cpu_and_their_gradients_are_right(monkey
     volumes, weight = torch.randn(4, 8, 2, 6, 6, generator=generator), torch.randn(8, 8, 3, 3, 3, generator=generator)
 
     def gradient(dtype):
-        own = weight.to(dtype).requires_grad_()
+        own = weight.to(dtype, copy=True).requires_grad_()
         torch.nn.functional.conv3d(volumes.to(dtype), own, padding=1).square().sum().backward()
         return own.grad
 
