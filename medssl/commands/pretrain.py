@@ -123,7 +123,9 @@ def _refuse_beside_resume(folder: Path, flags: Mapping[str, object]) -> None:
 def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
     config, source = resolve_config(reporter, data, preset, overrides)
     if len(source.records) == 1:
-        raise UserError(f"{data} has a single image, but pretraining compares images with each other. Name several images with --data.")
+        what = "volume" if source.whole else "image"
+        slices = " Or leave data.volumes=whole out: each slice is an image then." if source.whole else ""
+        raise UserError(f"{data} has a single {what}, but pretraining compares {what}s with each other. Name several {what}s with --data.{slices}")
     return follow_weights(reporter, config, overrides), source
 
 
