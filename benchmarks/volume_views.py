@@ -119,8 +119,8 @@ def views_of_medssl(folder: Path, edge: int) -> Iterator[object]:
 
 
 def measure_memory(views: Callable[[Path, int], Iterator[object]], folder: Path, edge: int, found: "multiprocessing.Queue[Any]") -> None:
-    """Puts what the views take in this process, in MiB: at the peak, and the most between two views without pages of mapped files, which the
-    system may drop at any time."""
+    """Puts what the views take in this process, in MiB: at the peak, and the most between two views without pages of mapped files. Those
+    the system may drop at any time."""
     torch.set_num_threads(1)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before, own = resident_mib("VmRSS"), resident_mib("RssAnon")

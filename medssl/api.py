@@ -137,8 +137,8 @@ def read(path: str | Path, index: int = 0, window: str = "header") -> Decoded:
 
 
 def prepare(path: str | Path | Sequence[str | Path], card: Mapping[str, Any], index: int = 0) -> Tensor:
-    """The image as the model of that card expects it: float32 [1, C, size, size] in [0, 1], or a whole volume [1, C, D, H, W], equal to what
-    the commands of medssl compute with. `path`: a file; for a model of several sequences (data.sequences) the file of each, in their order.
+    """The image as the model of that card expects it: float32 [1, C, size, size] in [0, 1], or a whole volume [1, C, D, H, W], equal to
+    what the commands of medssl compute with. `path`: a file; for a model of data.sequences the file of each, in their order.
     `card`: of an encoder or a classifier; `index`: as in `medssl.read`.
 
     Raises UserError for a file that is no image, another number of files, and a card whose preparation this version does not have;

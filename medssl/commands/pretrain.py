@@ -125,7 +125,9 @@ def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: 
     if len(source.records) == 1:
         what = "volume" if source.whole else "image"
         slices = " Or leave data.volumes=whole out: each slice is an image then." if source.whole else ""
-        raise UserError(f"{data} has a single {what}, but pretraining compares {what}s with each other. Name several {what}s with --data.{slices}")
+        raise UserError(
+            f"{data} has a single {what}, but pretraining compares {what}s with each other. Name several {what}s with --data.{slices}"
+        )
     return follow_weights(reporter, config, overrides), source
 
 

@@ -74,7 +74,7 @@ class Data(Frozen):
     sequences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(),
         max_length=4,
-        description="The sequences of an examination that are the channels of a whole volume, as in [T1, T2, FLAIR]; the number of channels "
+        description="The sequences of an examination that are the channels of a whole volume, as in [T1, T2, FLAIR]; data.channels "
         "follows. Examinations without one of them are left out.",
     )
     min_slices: int = Field(
@@ -154,7 +154,7 @@ class Data(Frozen):
         if self.volumes == "slices" and isinstance(self.spacing_mm, tuple):
             raise ValueError("spacing_mm: three numbers are the spacing of whole volumes; add data.volumes=whole")
         if self.volumes == "slices" and self.spacing_mm == "median":
-            raise ValueError("spacing_mm: median is the spacing of whole volumes; for images write a number of mm, or add data.volumes=whole")
+            raise ValueError("spacing_mm: median is the spacing of whole volumes; write a number of mm, or add data.volumes=whole")
         return self
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ class VolumeReader(Reader, Protocol):
     def spacing_mm(self, path: Path) -> tuple[float, ...] | None: ...
 
 
-class PartsReader(VolumeReader, Protocol):
+class PartsReader(Reader, Protocol):
     """A reader of volumes that many files make: the path of each slice's file, and its frame."""
 
     def read_parts(self, parts: Sequence[tuple[Path, int]]) -> Decoded: ...

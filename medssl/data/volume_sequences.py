@@ -14,7 +14,7 @@ from medssl.types import SPLITS, Record
 
 COLUMN = "sequence"  # the role of the table's column
 _SUFFIX = re.compile(r"\.(nii|img|hdr|dcm)(\.gz)?$", re.IGNORECASE)
-_OF_BIDS = re.compile(r"(?:^|_)((?:sub|ses)-[^_]+)")  # without further entities, such as acq-mprage, which one sequence has and another has not
+_OF_BIDS = re.compile(r"(?:^|_)((?:sub|ses)-[^_]+)")  # not the further entities, such as acq-mprage: another sequence lacks them
 FINDING = (
     "A sequence is found by the end of a file's name (sub-01_T1w.nii.gz), by a folder (T1/), or by a column of the table: "
     "--set data.source.columns.sequence=COLUMN"
@@ -30,7 +30,8 @@ class Joined(NamedTuple):
 
 
 def join_sequences(volumes: Sequence[Record], names: Sequence[str]) -> Joined:
-    """One record for each examination that has all sequences `names`, in their order. Of several volumes of one sequence the first is taken.
+    """One record for each examination that has all sequences `names`, in their order. Of several volumes of one sequence the first is
+    taken.
 
     The other volumes are skipped: incomplete, repeated_sequence, other_sequence. An examination has the labels on which its volumes agree.
     """
@@ -50,7 +51,8 @@ def join_sequences(volumes: Sequence[Record], names: Sequence[str]) -> Joined:
             skipped += [(volume.locator, "incomplete", f"without {', '.join(without)}") for volume in each.values()]
     notes = [f"{len(complete)} examinations with the channels {', '.join(names)}"]
     if left := len(found) - len(complete):
-        notes.append(f"{left} incomplete examinations left out: {', '.join(f'{number} without {name}' for name, number in missing.items())}")
+        lacking = ", ".join(f"{number} without {name}" for name, number in missing.items())
+        notes.append(f"{left} incomplete examinations left out: {lacking}")
     records = [_examination(each) for each in complete]
     if differing := sum(len(record.labels) < len({name for each in record.sequences for name in each.labels}) for record in records):
         notes.append(f"the sequences of {differing} examinations have different labels: these have none")

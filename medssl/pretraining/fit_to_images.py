@@ -16,8 +16,8 @@ from medssl.errors import UserError
 from medssl.nn import fit_support_size
 from medssl.pretraining.fit_to_data import training_rows
 from medssl.runs.dataset import PreparedDataset, split_dataset
-from medssl.types import counted
 from medssl.runs.to_label import has_labels
+from medssl.types import counted
 
 _FEWEST = 2  # images in a batch: batch normalisation needs two
 _FEWEST_SPREAD = 8  # images whose embeddings say whether they collapse

@@ -109,8 +109,8 @@ def choose_precision(name: str, device: torch.device, volumes: bool = False) -> 
     if volumes and device.type != "cuda":
         if name == "bf16":
             raise UserError(
-                "--set train.precision=bf16: convolutions of whole volumes have wrong gradients in bfloat16 on CPUs. Use train.precision=auto, "
-                "which is float32 here."
+                "--set train.precision=bf16: convolutions of whole volumes have wrong gradients in bfloat16 on CPUs. Use "
+                "train.precision=auto, which is float32 here."
             )
         return None
     if device.type != "cuda":

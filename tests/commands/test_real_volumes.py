@@ -16,7 +16,10 @@ from medssl.errors import UserError
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 KINDS = {  # of each file below shared/data/nifti: one volume, or two
-    "anatomy": ("avg152T1_LR_nifti.nii.gz", "ms_patient19/T1_brain_MNI.nii.gz", "nibabel/anatomical.nii", "nibabel/someones_anatomy.nii.gz"),
+    "anatomy": (
+        *("avg152T1_LR_nifti.nii.gz", "ms_patient19/T1_brain_MNI.nii.gz"),
+        *("nibabel/anatomical.nii", "nibabel/someones_anatomy.nii.gz"),
+    ),
     "function": ("dcm_qa/ax_asc_35sl_6.nii", "dcm_qa/cor_asc_35sl_16.nii", "nibabel/example4d.nii.gz", "nibabel/someones_epi.nii.gz"),
 }
 SETS = [

@@ -88,7 +88,7 @@ def test_the_median_of_dicom_and_nifti_is_that_of_the_canonical_axes(reporter, t
 def test_a_median_that_cannot_be_is_refused(reporter, tmp_path):
     np.savez(tmp_path / "a.npz", train_images=np.random.default_rng(0).integers(0, 9, (3, 9, 8, 8), np.uint8))
     sets = ["data.volumes=whole", "data.spacing_mm=median"]
-    with pytest.raises(UserError, match="no volume of .* states the size of its voxels"):
+    with pytest.raises(UserError, match=r"no volume of .* states the size of its voxels"):
         resolve_data_config(reporter(), str(tmp_path / "a.npz"), "volume_mr_cpu", parse_overrides(sets))
-    with pytest.raises(UserError, match=r"median is the spacing of whole volumes; for images write a number of mm, or add data\.volumes=whole"):
+    with pytest.raises(UserError, match=r"median is the spacing of whole volumes; write a number of mm, or add data\.volumes=whole"):
         resolve_data_config(reporter(), str(tmp_path / "a.npz"), "mr_cpu", parse_overrides(sets[1:]))

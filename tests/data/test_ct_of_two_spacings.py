@@ -61,7 +61,7 @@ def features(folder: Path, kind: str, body: int, **settings: object) -> dict[str
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nifti", "dicom"])
 def test_features_of_thin_and_thick_slices_of_one_body_are_alike(tmp_path: Path, kind: str) -> None:
-    """Features of a random encoder are alike in all bodies (0.99), so their mean is taken away first, which leaves what tells bodies apart."""
+    """Features of a random encoder are alike in all bodies (0.99). Without their mean, what tells bodies apart is left."""
     found = [features(tmp_path, kind, body, spacing_mm=SPACING_MM) for body in range(3)]
     thin, thick = (torch.stack([each[name] for each in found]) for name in SCANS)
     assert torch.cosine_similarity(thin, thick).min() > 0.9

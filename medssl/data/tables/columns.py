@@ -63,8 +63,8 @@ class TableConfig(PluginConfig):
 
     columns: Mapping[str, str] = Field(
         default={},
-        description="The column of a role (path, patient, study, site, split, label, sex, age, view, scanner, sequence) whose name does not "
-        "show it, as in {patient: case_number}.",
+        description="The column of a role (path, patient, study, site, split, label, sex, age, view, scanner, sequence) whose name does "
+        "not show it, as in {patient: case_number}.",
     )
     labels: tuple[str, ...] = Field(
         default=(),
