@@ -52,9 +52,9 @@ def _on_grid(volume: Decoded, first: Decoded) -> Float32[np.ndarray, "1 d h w"]:
     corners = np.array([(*corner, 1) for corner in product(*((0, length - 1) for length in shape))], float)
     if same_shape and np.abs(corners @ (to_own - np.eye(4)).T).max() < _SAME_GRID:
         return volume.pixels
-    moved = ndimage.affine_transform(
-        volume.pixels[0], to_own[:3, :3], to_own[:3, 3], shape, np.float32, order=1, mode="constant", cval=np.nan
-    )
+    to_own[:3, 3] += 1  # a rim of one voxel: a voxel shows what lies up to its edge, and the numbers of headers are rounded
+    rimmed = np.pad(volume.pixels[0], 1, "edge")
+    moved = ndimage.affine_transform(rimmed, to_own, 0, shape, np.float32, order=1, mode="constant", cval=np.nan)
     unknown = np.isnan(moved)
     if (shown := 1 - unknown.mean()) < _LEAST_SHOWN:
         raise ReadError(f"apart: a sequence shows {shown:.0%} of the first one")

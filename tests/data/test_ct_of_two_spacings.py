@@ -54,7 +54,7 @@ def features(folder: Path, kind: str, body: int, **settings: object) -> dict[str
         mean, std = image.mean().reshape(1), image.std().reshape(1)
         network = {"name": "monai", "model": "resnet10", "stem": "auto", "width": 16}
         with torch.inference_mode():
-            found[name] = build_encoder(network, 1, (SIZE,) * 3, mean, std, seed=0).eval()(image[None])[0]
+            found[name] = build_encoder(network, 1, (SIZE, SIZE, SIZE), mean, std, seed=0).eval()(image[None])[0]
     return found
 
 

@@ -129,6 +129,9 @@ def test_another_grid_is_sampled_at_the_voxels_of_the_first_one(tmp_path: Path) 
     np.testing.assert_allclose(found.pixels[1][inside], first.pixels[0][inside], atol=1e-5)
     assert found.spacing_mm == spacing and found.pixels.shape == (2, *shape)
     assert not found.pixels[1, :, -1].any(), "which the second volume does not show"
+    coarse = decoded((12, 20, 16), spacing, (-10, -20, 2.5))  # half a slice lower: the last slice is half outside
+    np.testing.assert_allclose(join_channels([first, coarse]).pixels[1][:-1], first.pixels[0][:-1], atol=1e-5)
+    assert join_channels([first, coarse]).pixels[1].min() > 0.4, "nothing is lost at the border"
     with pytest.raises(ReadError, match="apart: a sequence shows 0%"):
         join_channels([first, decoded(shape, spacing, (500, 0, 0))])
 
