@@ -108,12 +108,14 @@ def views_of_monai(folder: Path, edge: int) -> Iterator[object]:
     """One view of each file by MONAI's CacheDataset, which keeps the loaded volumes."""
     loading = [LoadImage(NumpyReader, image_only=True, ensure_channel_first=True), intensity.ScaleIntensityRange(0, 255, 0, 1)]
     transforms = Compose([*loading, *of_monai(RECIPE.Config(), edge).transforms])
-    yield from CacheDataset(sorted((folder / "files").iterdir()), transforms, progress=False)  # pyright: ignore[reportReturnType]
+    dataset = CacheDataset(sorted((folder / "files").iterdir()), transforms, progress=False)
+    for row in range(len(dataset)):
+        yield dataset[row]
 
 
 def views_of_medssl(folder: Path, edge: int) -> Iterator[object]:
     """One view of each volume of an array that is read through a memory map, as a store's is."""
-    make = executors.make("albumentations", RECIPE.build(RECIPE.Config()), (edge,) * 3)
+    make = executors.make("albumentations", RECIPE.build(RECIPE.Config()), (edge, edge, edge))
     for row, volume in enumerate(np.load(folder / "images.npy", mmap_mode="r")):
         yield make(volume, (0, 0, row, 0))
 
