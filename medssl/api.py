@@ -1,6 +1,6 @@
 """The Python interface: what `import medssl` offers. `medssl/__init__.py` imports this file when one of its names is used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from medssl.config import Data, resolve_part
 from medssl.data.contents import kind_of_file
 from medssl.data.decode import Reader, build_preparation, build_reader, preparation_version
 from medssl.data.store import SETTINGS
+from medssl.data.volume_channels import join_channels
 from medssl.encoder import artefact
 from medssl.errors import UserError
 from medssl.evaluate.models import Classifier, classifier_file
@@ -52,7 +53,7 @@ class LoadedEncoder(nn.Module):
         """As `medssl.read`, with the window and the other settings of the encoder's training."""
         return _decode(path, index, _settings(self.card))
 
-    def prepare(self, path: str | Path, index: int = 0) -> Tensor:
+    def prepare(self, path: str | Path | Sequence[str | Path], index: int = 0) -> Tensor:
         """As `medssl.prepare`, for this encoder."""
         return prepare(path, self.card, index)
 
@@ -79,10 +80,10 @@ class LoadedClassifier(nn.Module):
             features = torch.from_numpy(self.classifier.pool(features.cpu().numpy(), np.array([0]))).to(features.device)
         return self.classifier.probabilities(features)
 
-    def predict(self, image: str | Path | Tensor, index: int = 0) -> dict[str, float]:
-        """{class: its probability}, as `medssl predict` writes them. `image`: a file, of which `index` chooses the frame, page or slice, or
-        a prepared image [C, H, W] or [1, C, H, W], or a whole volume [C, D, H, W]; for a classifier of volumes of slices the prepared
-        slices [N, C, H, W] of one volume.
+    def predict(self, image: str | Path | Sequence[str | Path] | Tensor, index: int = 0) -> dict[str, float]:
+        """{class: its probability}, as `medssl predict` writes them. `image`: what `prepare` takes, or a prepared
+        image [C, H, W] or [1, C, H, W], or a whole volume [C, D, H, W]; for a classifier of volumes of slices the prepared slices
+        [N, C, H, W] of one volume.
 
         Raises UserError for a file that is no image, for several images at once, and for a file where slices of a volume are expected;
         ReadError for an image that cannot be used.
@@ -103,7 +104,7 @@ class LoadedClassifier(nn.Module):
         """As `medssl.read`, with the window and the other settings of the classifier's training."""
         return _decode(path, index, _settings(self.card))
 
-    def prepare(self, path: str | Path, index: int = 0) -> Tensor:
+    def prepare(self, path: str | Path | Sequence[str | Path], index: int = 0) -> Tensor:
         """As `medssl.prepare`, for this classifier."""
         return prepare(path, self.card, index)
 
@@ -135,15 +136,20 @@ def read(path: str | Path, index: int = 0, window: str = "header") -> Decoded:
     return _decode(path, index, resolve_part(Data, {"window": window}, "data"))
 
 
-def prepare(path: str | Path, card: Mapping[str, Any], index: int = 0) -> Tensor:
-    """The image as the model of that card expects it: float32 [1, C, size, size] in [0, 1], equal to what the commands of medssl compute
-    with. `card`: of an encoder or a classifier; `index`: as in `medssl.read`.
+def prepare(path: str | Path | Sequence[str | Path], card: Mapping[str, Any], index: int = 0) -> Tensor:
+    """The image as the model of that card expects it: float32 [1, C, size, size] in [0, 1], or a whole volume [1, C, D, H, W], equal to
+    what the commands of medssl compute with. `path`: a file; for a model of data.sequences the file of each, in their order.
+    `card`: of an encoder or a classifier; `index`: as in `medssl.read`.
 
-    Raises UserError for a file that is no image and for a card whose preparation this version does not have, ReadError for an image that
-    cannot be used.
+    Raises UserError for a file that is no image, another number of files, and a card whose preparation this version does not have;
+    ReadError for an image that cannot be used.
     """
-    data = _settings(card)
-    image = build_preparation(data)(_decode(path, index, data, card))
+    data, files = _settings(card), [path] if isinstance(path, str | Path) else list(path)
+    if len(files) != max(1, len(data.sequences)):
+        expected = f"a file for each of {', '.join(data.sequences)}, in this order" if data.sequences else "one file"
+        raise UserError(f"This model takes {expected}; {len(files)} were named.")
+    decoded = [_decode(file, index, data, card) for file in files]
+    image = build_preparation(data)(join_channels(decoded) if data.sequences else decoded[0])
     return torch.from_numpy(image.astype(np.float32))[None] / float(np.iinfo(image.dtype).max)
 
 

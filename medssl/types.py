@@ -22,6 +22,11 @@ def edges(size: Size) -> tuple[int, ...]:
     return (size, size) if isinstance(size, int) else size
 
 
+def counted(size: Size) -> str:
+    """What images of that size are called where they are counted: "images" or "volumes"."""
+    return "images" if isinstance(size, int) else "volumes"
+
+
 def describe_size(size: Size) -> str:
     """The size in words, such as "224 pixels" or "64 x 64 x 64 voxels"."""
     return f"{size} pixels" if isinstance(size, int) else f"{' x '.join(map(str, size))} voxels"
@@ -37,6 +42,7 @@ class Record:
     form of names states the patient, "names" where it is guessed from names of folders, "itself" where the file or volume stands for it.
     `stack`: the number of the volume in its series, where a series has several. A record of a whole volume has its number in the file as
     `index`; where many files make the volume, `parts` are their locators with the frame of each slice, and `locator` is the first of them.
+    `sequences`: where several volumes of one examination are its channels, the record of each.
     """
 
     locator: str
@@ -52,11 +58,13 @@ class Record:
     patient_from: str = "data"
     stack: int = 0
     parts: tuple[tuple[str, int], ...] = ()
+    sequences: tuple[Record, ...] = ()
 
     @property
     def place(self) -> Record:
         """Where the pixels are, and nothing else: what processes get that decode files of strangers."""
-        return Record(self.locator, self.reader, self.index, parts=self.parts)
+        sequences = tuple(record.place for record in self.sequences)
+        return Record(self.locator, self.reader, self.index, parts=self.parts, sequences=sequences)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +90,14 @@ class VolumeFacts:
     """What is known of a whole volume besides its voxels. `orientation`: where the axes of the source's array point to, such as "RAS"; ""
     where the source does not say it. `filled`: the slices that were missing in the source, and interpolated. `tilt_degrees`: the tilt of
     the gantry that was sheared back. `foreground`: for each axis the first voxel and the end of the part that is no air (CT) and not zero;
-    None where the whole volume is."""
+    None where the whole volume is. `to_lps`: float64 [4, 4], from (slice, row, column) to the patient's (x, y, z) in mm, as DICOM has
+    them; None where the source does not say where the volume lies."""
 
     orientation: str = ""
     filled: int = 0
     tilt_degrees: float = 0.0
     foreground: tuple[tuple[int, int], ...] | None = None
+    to_lps: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,17 @@ from medssl.encoder import artefact
 from medssl.errors import ReadError, UserError
 from medssl.evaluate.models import extract
 
+FILES = "str | pathlib.Path | collections.abc.Sequence[str | pathlib.Path]"  # of one image; of several where it has several sequences
 SIGNATURES = {  # who changes one breaks other people's programs
     medssl.load_classifier: "(path: str | pathlib.Path) -> medssl.api.LoadedClassifier",
     medssl.load_encoder: "(path: str | pathlib.Path) -> medssl.api.LoadedEncoder",
-    medssl.prepare: "(path: str | pathlib.Path, card: collections.abc.Mapping[str, typing.Any], index: int = 0) -> torch.Tensor",
+    medssl.prepare: f"(path: {FILES}, card: collections.abc.Mapping[str, typing.Any], index: int = 0) -> torch.Tensor",
     medssl.read: "(path: str | pathlib.Path, index: int = 0, window: str = 'header') -> medssl.types.Decoded",
     LoadedEncoder.read: "(self, path: str | pathlib.Path, index: int = 0) -> medssl.types.Decoded",
-    LoadedEncoder.prepare: "(self, path: str | pathlib.Path, index: int = 0) -> torch.Tensor",
-    LoadedClassifier.predict: "(self, image: str | pathlib.Path | torch.Tensor, index: int = 0) -> dict[str, float]",
+    LoadedEncoder.prepare: f"(self, path: {FILES}, index: int = 0) -> torch.Tensor",
+    LoadedClassifier.predict: f"(self, image: {FILES} | torch.Tensor, index: int = 0) -> dict[str, float]",
     LoadedClassifier.read: "(self, path: str | pathlib.Path, index: int = 0) -> medssl.types.Decoded",
-    LoadedClassifier.prepare: "(self, path: str | pathlib.Path, index: int = 0) -> torch.Tensor",
+    LoadedClassifier.prepare: f"(self, path: {FILES}, index: int = 0) -> torch.Tensor",
 }
 
 

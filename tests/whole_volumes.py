@@ -18,6 +18,13 @@ SHAPE = (10, 12, 14)
 CODES = ["".join(code) for order in permutations(("RL", "AP", "IS")) for code in product(*order)]  # all 48
 LEFT, FRONT, HEAD = (5, 6, 12), (5, 1, 7), (8, 6, 7)  # slice, row, column
 
+PHANTOM = ("--data", "phantom_volumes", "--preset", "volume_mr_cpu")
+SMALL = [  # a training on the phantom in seconds; the support set is no multiple of the batch
+    *("data.source={name: phantom_volumes, patients: 40, size: 16}", "data.size=16", "backbone.width=4", "train.batch_size=8"),
+    *("method.hidden=32", "method.width=16", "method.support_size=13", "train.save_every_steps=2", "monitor.log_every_steps=1"),
+    *("monitor.knn_every_epochs=100", "train.steps=12"),
+]
+
 
 def marked(dtype: type = np.int16) -> np.ndarray:
     """[10, 12, 14] in canonical axes: noise from 100 to 199, with one bright voxel at the patient's left, in front, and at the head."""

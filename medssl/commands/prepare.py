@@ -58,6 +58,7 @@ def report_audit(store: Store, reporter: Reporter) -> None:
         reporter.say(f"left out  named in {private_list(cache_folder(), store.card['fingerprint'])}, which must not leave the site")
     settings = store.card["settings"]
     colours = {1: "grey", 3: "colour"}.get(settings["channels"], f"{settings['channels']} channels")
+    colours = f"channels {', '.join(names)}" if (names := settings.get("sequences")) else colours
     size = " x ".join(map(str, edges(store.card["size"] if store.images.ndim == 4 else tuple(store.card["size"]))))
     unit = "pixels" if store.images.ndim == 4 else "voxels (slices, rows, columns)"
     reporter.say(f"stored as {size} {unit}, {colours}, window {settings['window']}")

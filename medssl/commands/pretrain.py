@@ -49,7 +49,7 @@ from medssl.train import checkpoint
 from medssl.train.loop import choose_device, fit
 from medssl.train.processes import device_of_process, join_team, wrap_distributed
 from medssl.train.stop import StopFlag, StopRequested, stop_flag
-from medssl.types import Batch, Reporter, Source
+from medssl.types import Batch, Reporter, Source, counted
 
 
 def pretrain(
@@ -123,7 +123,11 @@ def _refuse_beside_resume(folder: Path, flags: Mapping[str, object]) -> None:
 def _start(reporter: Reporter, data: str | None, preset: str | None, overrides: dict[str, Any]) -> tuple[Config, Source]:
     config, source = resolve_config(reporter, data, preset, overrides)
     if len(source.records) == 1:
-        raise UserError(f"{data} has a single image, but pretraining compares images with each other. Name several images with --data.")
+        what = "volume" if source.whole else "image"
+        slices = " Or leave data.volumes=whole out: each slice is an image then." if source.whole else ""
+        raise UserError(
+            f"{data} has a single {what}, but pretraining compares {what}s with each other. Name several {what}s with --data.{slices}"
+        )
     return follow_weights(reporter, config, overrides), source
 
 
@@ -255,4 +259,4 @@ def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence
     if team.size > 1:
         reporter.say(f"processes {team.size}, each with {config.train.batch_size // team.size} of the {config.train.batch_size} of a batch")
     steps = f"steps {job.start} to {plan.total_steps}" if job.start else f"{plan.total_steps} steps"
-    reporter.say(f"training  {steps}, {len(job.dataset.pretraining)} images; run folder {job.folder}")
+    reporter.say(f"training  {steps}, {len(job.dataset.pretraining)} {counted(config.data.size)}; run folder {job.folder}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from medssl.config.base import Frozen, SourceChoice
-from medssl.config.windows import Window
+from medssl.config.windows import Window, windows_hu
 
 _Voxels = Annotated[int, Field(ge=8, le=1024)]
 _Millimetres = Annotated[float, Field(gt=0)]
@@ -66,10 +66,16 @@ class Data(Frozen):
         description="Which DICOM images are used, by the modality in their header: all, or codes with commas between, such as CT or CR,DX.",
     )
     channels: int = Field(default=1, ge=1, le=4, description="The channels of the prepared images: 1 for grey, 3 for colour.")
-    spacing_mm: Spacing | None = Field(
+    spacing_mm: Spacing | Literal["median"] | None = Field(
         default=None,
         description="The edge of a prepared pixel in mm, the same for all images; without it each image is fitted. Of whole volumes: the "
-        "edge of a voxel, or three numbers: between slices, rows, columns.",
+        "edge of a voxel, or three numbers: between slices, rows, columns; or median, which becomes the three medians of the volumes.",
+    )
+    sequences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(),
+        max_length=4,
+        description="The sequences of an examination that are the channels of a whole volume, as in [T1, T2, FLAIR]; data.channels "
+        "follows. Examinations without one of them are left out.",
     )
     min_slices: int = Field(
         default=8, ge=2, description="A whole volume with fewer voxels than this along one of its three axes is left out."
@@ -133,8 +139,10 @@ class Data(Frozen):
         if not isinstance(values, Mapping) or values.get("volumes") != "whole":
             return values
         size, spacing = values.get("size", _VOLUME_SIZE), values.get("spacing_mm")
+        sequences = values.get("sequences")
         return {
             **values,
+            **({"channels": len(sequences)} if isinstance(sequences, list | tuple) and sequences else {}),
             "size": (size, size, size) if isinstance(size, int) else size,
             "spacing_mm": (spacing, spacing, spacing) if isinstance(spacing, int | float) else spacing,
         }
@@ -145,6 +153,18 @@ class Data(Frozen):
             raise ValueError("size: three numbers are the size of whole volumes; add data.volumes=whole")
         if self.volumes == "slices" and isinstance(self.spacing_mm, tuple):
             raise ValueError("spacing_mm: three numbers are the spacing of whole volumes; add data.volumes=whole")
+        if self.volumes == "slices" and self.spacing_mm == "median":
+            raise ValueError("spacing_mm: median is the spacing of whole volumes; write a number of mm, or add data.volumes=whole")
+        return self
+
+    @model_validator(mode="after")
+    def _sequences(self) -> Data:
+        if self.sequences and self.volumes != "whole":
+            raise ValueError("sequences: they are the channels of whole volumes; add data.volumes=whole")
+        if len({name.casefold() for name in self.sequences}) < len(self.sequences):
+            raise ValueError(f"sequences: {', '.join(self.sequences)} names one of them twice")
+        if self.sequences and len(windows_hu(self.window)) > 1:
+            raise ValueError("sequences: several windows in HU would be channels, too; name one window or none")
         return self
 
     @property

@@ -12,6 +12,7 @@ from medssl.config import Data, PluginConfig
 from medssl.data import preparation, volume_preparation
 from medssl.data.image_hash import dhash, pixel_hash
 from medssl.data.preparation import Preparation
+from medssl.data.volume_channels import join_channels
 from medssl.data.volume_preparation import VolumePreparation
 from medssl.types import Decoded, Record, VolumeFacts
 
@@ -27,10 +28,18 @@ class Reader(Protocol):
     def files(self, path: Path) -> tuple[Path, ...]: ...
 
 
+class VolumeReader(Reader, Protocol):
+    """What data/volume_readers have besides: the spacing of a file's volumes by its header alone."""
+
+    def spacing_mm(self, path: Path) -> tuple[float, ...] | None: ...
+
+
 class PartsReader(Reader, Protocol):
     """A reader of volumes that many files make: the path of each slice's file, and its frame."""
 
     def read_parts(self, parts: Sequence[tuple[Path, int]]) -> Decoded: ...
+
+    def spacing_of_parts(self, parts: Sequence[tuple[Path, int]]) -> tuple[float, ...] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,8 @@ class RecordReader:
 
     def __call__(self, record: Record) -> Decoded:
         """The record's image or volume. Raises ReadError."""
+        if record.sequences:
+            return join_channels([self(each) for each in record.sequences])
         if record.reader not in self._readers:
             self._readers[record.reader] = build_reader(record.reader, self._data)
         reader = self._readers[record.reader]

@@ -46,7 +46,7 @@ class Preparation:
     does not take its arguments."""
 
     def __init__(self, data: Data) -> None:
-        assert isinstance(data.size, int) and not isinstance(data.spacing_mm, tuple)
+        assert isinstance(data.size, int) and not isinstance(data.spacing_mm, tuple | str)
         self._size, self._channels, self._spacing_mm = data.size, data.channels, data.spacing_mm
         self._before = build_transforms(data)
 

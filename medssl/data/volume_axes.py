@@ -2,7 +2,7 @@
 left. That is the array [k, j, i] of an image in LPS order, as DICOM's axial pictures are."""
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 _ENDS = (("R", "L"), ("A", "P"), ("I", "S"))  # of each LPS axis
 
@@ -19,3 +19,11 @@ def in_lps(volume: Shaped[np.ndarray, "d h w"], lps: Int[np.ndarray, "3 2"]) -> 
     from nibabel.orientations import apply_orientation
 
     return apply_orientation(volume.transpose(2, 1, 0), lps).transpose(2, 1, 0)
+
+
+def affine_in_lps(affine: Float[np.ndarray, "4 4"], lps: Int[np.ndarray, "3 2"], shape: tuple[int, int, int]) -> Float[np.ndarray, "4 4"]:
+    """From (slice, row, column) of the volume that `in_lps` returns to mm. `affine`: from (column, row, slice) of the array as it was,
+    whose axes have the lengths `shape`."""
+    from nibabel.orientations import inv_ornt_aff
+
+    return (affine @ inv_ornt_aff(lps, shape))[:, [2, 1, 0, 3]]

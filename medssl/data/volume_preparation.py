@@ -35,7 +35,7 @@ class VolumePreparation:
     does not take its arguments."""
 
     def __init__(self, data: Data) -> None:
-        assert not isinstance(data.size, int) and not isinstance(data.spacing_mm, int | float)
+        assert not isinstance(data.size, int) and not isinstance(data.spacing_mm, int | float | str)  # median is a number by then
         self._size, self._channels, self._target_mm = data.size, data.channels, data.spacing_mm
         self._before = build_transforms(data)
 

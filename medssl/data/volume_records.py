@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from medssl import plugins
 from medssl.config import Data
+from medssl.data.volume_sequences import FINDING, join_sequences
 from medssl.errors import UserError
 from medssl.types import SPLITS, Record, Source
 
@@ -18,8 +19,9 @@ _SAID = "data.volumes=whole takes volumes: NIfTI files, DICOM series of CT, MR o
 def as_volumes(source: Source, data: Data) -> Source:
     """The source with one record for each volume. What is no slice of a volume is in `skipped`, with the reason no_volume.
 
-    A volume has the label that its slices have; none where they differ, and a note says so. A store stays as it is. Raises UserError where
-    there is no volume, and where the source was told to choose among slices.
+    A volume has the label that its slices have; none where they differ, and a note says so. With `data.sequences` there is one record for
+    each examination. A store stays as it is. Raises UserError where there is no volume or no complete examination, and where the source was
+    told to choose among slices.
     """
     if source.kind == "store" or source.whole:
         return source
@@ -40,14 +42,15 @@ def as_volumes(source: Source, data: Data) -> Source:
         raise UserError(f"{data.path} holds no volume. {_SAID}. For images, leave data.volumes=whole out.")
     volumes = [_volume(slices) for slices in groups.values()]
     skipped = tuple((locator, "no_volume", "no slice of a volume") for locator in others)
-    notes = _notes([volume for volume, _ in volumes], sum(map(len, groups.values())), sum(differs for _, differs in volumes))
-    return replace(
-        source,
-        records=tuple(volume for volume, _ in volumes),
-        notes=(*source.notes, *notes),
-        skipped=(*source.skipped, *skipped),
-        whole=True,
-    )
+    records = [volume for volume, _ in volumes]
+    notes = _notes(records, sum(map(len, groups.values())), sum(differs for _, differs in volumes), data)
+    if data.sequences:
+        joined = join_sequences(records, data.sequences)
+        records, notes, skipped = joined.records, [*notes, *joined.notes], (*skipped, *joined.skipped)
+        if not records:
+            raise UserError(f"{data.path} holds no examination with all of {', '.join(data.sequences)}: {'; '.join(notes[1:])}. {FINDING}")
+    notes, skipped = (*source.notes, *notes), (*source.skipped, *skipped)
+    return replace(source, records=tuple(records), notes=notes, skipped=skipped, whole=True)
 
 
 def _volume(slices: Sequence[Record]) -> tuple[Record, bool]:
@@ -63,8 +66,8 @@ def _volume(slices: Sequence[Record]) -> tuple[Record, bool]:
     return replace(volume, index=first.index // len(slices)), len(labels) < len(values)
 
 
-def _notes(volumes: Sequence[Record], slices: int, differing: int) -> list[str]:
-    notes = [f"{len(volumes)} whole volumes of {slices} slices: each is one sample"]
+def _notes(volumes: Sequence[Record], slices: int, differing: int, data: Data) -> list[str]:
+    notes = [f"{len(volumes)} whole volumes of {slices} slices" + ("" if data.sequences else ": each is one sample")]
     if differing:
         notes.append(f"the slices of {differing} volumes have different labels or only some have one: these volumes have none")
     return notes

@@ -17,6 +17,7 @@ from medssl.nn import fit_support_size
 from medssl.pretraining.fit_to_data import training_rows
 from medssl.runs.dataset import PreparedDataset, split_dataset
 from medssl.runs.to_label import has_labels
+from medssl.types import counted
 
 _FEWEST = 2  # images in a batch: batch normalisation needs two
 _FEWEST_SPREAD = 8  # images whose embeddings say whether they collapse
@@ -63,11 +64,12 @@ def fit_to_images(config: Config, dataset: PreparedDataset, given: Mapping[str, 
         sentences += filter(None, [sentence])
     if problems:
         raise UserError("\n  ".join(["This cannot be trained:", *problems]) if len(problems) > 1 else problems[0])
+    what = counted(config.data.size)
     if "train" in changes:
         by = f" for {processes} processes" if processes > 1 else ""
-        sentences.append(f"Batch size {changes['train']['batch_size']}: there are {images} training images{by}.")
+        sentences.append(f"Batch size {changes['train']['batch_size']}: there are {images} training {what}{by}.")
     if "monitor" in changes:
-        sentences.append(f"A collapse of the embeddings is only a warning: {images} images are too few to be sure of one.")
+        sentences.append(f"A collapse of the embeddings is only a warning: {images} {what} are too few to be sure of one.")
     return Fitted(resolve(merge(config.model_dump(), changes)), dataset, sentences)
 
 
@@ -208,7 +210,7 @@ def describe_fitted_length(before: Config, after: Config, images: int) -> Iterat
     if getattr(before.method, "support_size", None) == "auto":
         size = after.method.support_size
         share = "half" if size == fit_support_size(images, images) else "fewer than half"
-        yield f"Support set of {size} embeddings: {share} of the {images} training images."
+        yield f"Support set of {size} embeddings: {share} of the {images} training {counted(after.data.size)}."
 
 
 def is_given(given: Mapping[str, Any], section: str, name: str) -> bool:

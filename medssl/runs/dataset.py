@@ -179,7 +179,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter,
     reporter.say("split     " + ", ".join(counts) + by)
     if dataset.drawn_anew:
         reporter.say(f"          {dataset.drawn_anew}")
-    for sentence in (*dataset.cautions, *dataset.leaks.sentences()):
+    for sentence in (*dataset.cautions, *dataset.leaks.sentences(images)):
         reporter.warn(sentence)
     if out := int((dataset.roles == "").sum()):
         reporter.say(f"          {out} {images} of train and val are left out: they leak, or are flat copies of a test image")

@@ -16,6 +16,7 @@ from medssl.data.patients import PatientOrigin, without_shared_ids
 from medssl.data.peek import Peek, may_leave_bits_unused, peek
 from medssl.data.store import SETTINGS, Store
 from medssl.data.volume_records import as_volumes
+from medssl.data.volume_spacing import median_spacing
 from medssl.data.walk import following_links
 from medssl.errors import UserError
 from medssl.runs import presets
@@ -139,16 +140,28 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
         preset_values = presets.load(preset)
     if presets.gpu_preset(preset):
         reporter.say(f"          a small version of the GPU preset {presets.gpu_preset(preset)}")
-    if windows:
+    if windows and not data_config.sequences:
         origin["data"]["channels"] = windows
     if source.kind == "store":
         prepared = Store.open(source.root).card["settings"]
         origin["data"] |= {name: prepared[name] for name in SETTINGS if name in prepared}
     preset_values = _for_volumes(_fit_length(_drop_network_settings(preset_values, overrides), overrides), overrides)
     values = merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides)
-    if text := _describe_windows(_resolve_data(values["data"]).window):
+    resolved = _resolve_data(values["data"])
+    if text := _describe_windows(resolved.window):
         reporter.say(f"window    {text}" + ("" if windows else "; for another one: --set data.window=lung"))
+    if resolved.spacing_mm == "median":
+        values = merge(values, {"data": {"spacing_mm": _median_spacing(reporter, source, resolved)}})
     return values, source
+
+
+def _median_spacing(reporter: Reporter, source: Source, data: Data) -> list[float]:
+    """The numbers that stand for `data.spacing_mm=median` from here on: in the run folder, the cards, and for new images."""
+    if source.kind == "store":
+        return Store.open(source.root).card["settings"]["spacing_mm"]
+    spacing, volumes = median_spacing(source, data)
+    reporter.say(f"spacing   {' x '.join(f'{mm:g}' for mm in spacing)} mm (slices, rows, columns), the medians of {volumes} volumes")
+    return list(spacing)
 
 
 def _choose_preset(reporter: Reporter, source: Source, look: Peek, data: Data, device: str, *, modality_is_given: bool) -> tuple[str, str]:
@@ -159,7 +172,7 @@ def _choose_preset(reporter: Reporter, source: Source, look: Peek, data: Data, d
         look = replace(look, channels=1, modalities={"CT": 1})
     whole = _of_volumes(source, data)
     preset = presets.choose(look, device, whole)
-    kind = f"{windows} windows" if windows > 1 else "grey" if look.channels == 1 else "colour"
+    kind = f"{windows} windows" if windows > 1 else "grey" if look.channels == 1 or data.sequences else "colour"
     known = "".join(f"{name}, " for name in counts or look.modalities)
     reporter.say(f"preset    {preset} ({known}{kind} {'volumes' if whole else 'pictures'}, about {look.edge} pixels, on {device})")
     kinds = presets.by_kind(counts)

@@ -99,11 +99,19 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
+def choose_precision(name: str, device: torch.device, volumes: bool = False) -> torch.dtype | None:
     """The dtype of autocast, None for float32. "auto" is bfloat16 on GPUs and CPUs that compute in it: GPUs from compute capability 8.0
     (Ampere) on, CPUs with AMX tiles or AVX512_BF16, where it is nearly twice as fast. Other CPUs take 1.5 times as long in bfloat16
-    (ResNet-18 at 64 pixels, AVX-512), and older GPUs only imitate it. Raises UserError for "bf16" on these."""
+    (ResNet-18 at 64 pixels, AVX-512), and older GPUs only imitate it. `volumes` are float32 on CPUs, where gradients of convolutions in
+    three dimensions are wrong in bfloat16 (docs/decisions.md). Raises UserError for "bf16" on older GPUs, and for volumes on CPUs."""
     if name == "fp32":
+        return None
+    if volumes and device.type != "cuda":
+        if name == "bf16":
+            raise UserError(
+                "--set train.precision=bf16: convolutions of whole volumes have wrong gradients in bfloat16 on CPUs. Use "
+                "train.precision=auto, which is float32 here."
+            )
         return None
     if device.type != "cuda":
         fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -1,5 +1,8 @@
 """monai's networks for volumes: channels, sizes, stems, widths, and the layouts of MONAI's networks for segmentation."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from monai.networks.nets.flexible_unet import FlexibleUNet
@@ -7,6 +10,8 @@ from monai.networks.nets.segresnet_ds import SegResNetDS
 from torch import Tensor, nn
 
 from medssl.backbones import monai, timm
+from medssl.encoder import artefact
+from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.train import optimisers
 
@@ -59,6 +64,27 @@ def test_a_resnet_is_the_encoder_of_a_FlexibleUNet(model):
     unet.encoder.load_state_dict(network.state_dict(), strict=True)
     with torch.no_grad():
         torch.testing.assert_close(_last_level(unet.encoder, volumes()), network(volumes()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_example_of_the_docs_learns_a_lesion_mask(tmp_path, monkeypatch, capsys):
+    """Balls that are brighter than the noise around them, each at a place of its own."""
+    page = (Path(__file__).parents[2] / "docs/how_to/volumes.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    network = {"name": "monai", "model": "resnet10", "stem": "own", "width": 64}
+    encoder = build_encoder(network, 1, (32, 32, 32), torch.tensor([0.4]), torch.tensor([0.2]), seed=0)
+    (tmp_path / "runs/brains").mkdir(parents=True)
+    artefact.save(encoder, tmp_path / "runs/brains", backbone=network, channels=1, size=(32, 32, 32), card={})
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    places = torch.stack(torch.meshgrid(*(torch.arange(32.0),) * 3, indexing="ij"))
+    centres = torch.tensor([[10, 12, 20], [20, 18, 9]])
+    masks = torch.stack([((places - centre[:, None, None, None]).square().sum(0) < 36)[None] for centre in centres]).float()
+    images = (0.3 + 0.4 * masks + 0.1 * torch.randn_like(masks)).clip(0, 1)
+    exec(example, {"images": images, "masks": masks})  # noqa: S102 - our own page
+    losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(losses) == 20
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_segresnet_is_the_encoder_of_a_SegResNetDS():

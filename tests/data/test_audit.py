@@ -39,7 +39,7 @@ def test_the_lines_name_faults_leaks_and_the_remedy(make_source: MakeSource, tmp
     assert "images: 4 used of 6 found (folder)" in said
     assert ": 1 left out: truncated (a fault)" in said
     assert ": 1 left out: no_pixels" in said
-    assert any(line.startswith("leak: 1 images have the same pixels as an image of another split") for line in said)
+    assert any(line.startswith("leak: 1 images have the same pixels as one of another split") for line in said)
     assert any(line.startswith("leak: 1 patients are in more than one of") for line in said)
     assert any("data.leaks" in line for line in said)
 

@@ -23,6 +23,7 @@ from medssl.runs.run_dir import is_finished, load_config
 from medssl.train import memory
 from medssl.train.launch import Launch
 from medssl.train.processes import Team
+from medssl.types import counted
 
 # What is not tested here, made small: the network, the edge of the images, the length of the training
 TINY = [
@@ -67,7 +68,7 @@ def train(reporter, data: object, out: Path, *sets: str, preset: str | None = No
 def check_fitted(config: Config, images: int, said: str) -> None:
     assert 2 <= config.train.batch_size <= images
     assert config.method.support_size == max(1, images // 2)
-    assert f"Support set of {max(1, images // 2)} embeddings: half of the {images} training images." in said
+    assert f"Support set of {max(1, images // 2)} embeddings: half of the {images} training {counted(config.data.size)}." in said
     assert ("Batch size" in said) == (config.train.batch_size == images)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from surroundings import end_with_parent
+from whole_volumes import PHANTOM, SMALL
 
 from medssl.commands.pretrain import pretrain
 from medssl.errors import UserError
@@ -89,6 +90,17 @@ def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small,
     said = log.read_text()
     assert "processes 2, each with 4 of the 8 of a batch" in said
     assert said.count("training  6 steps") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_whole_volumes_as_one(reporter, tmp_path):
+    sets = [*SMALL, "train.warmup_epochs=5"]
+    pretrain(reporter(), data=PHANTOM[1], preset=PHANTOM[3], out=tmp_path / "one", sets=[*sets, *QUIET])
+    log = tmp_path / "log"
+    process = started(log, *PHANTOM, "--out", str(tmp_path / "two"), sets=sets)
+    ended(process, 120)
+    assert process.returncode == 0, log.read_text()
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
 
 
 @pytest.mark.slow

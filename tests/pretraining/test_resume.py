@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from whole_volumes import PHANTOM, SMALL
 
 from medssl.commands import pretrain as pretraining
 from medssl.commands.pretrain import pretrain
@@ -63,6 +64,19 @@ def test_killed_at_three_random_steps_and_resumed_with_other_workers_the_weights
     assert not kills.differing(kills.state(folder), uninterrupted), f"killed at {steps}"
     rows = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows == list(range(1, 41)), "each step is told once"
+
+
+@pytest.mark.slow
+@pytest.mark.fault("R1")
+def test_a_training_on_whole_volumes_is_killed_and_resumed_to_the_same_bits(kills, reporter, tmp_path):
+    torch.set_num_threads(1)
+    calm, folder, step = tmp_path / "calm", tmp_path / "run", random.SystemRandom().randint(3, 8)
+    pretrain(reporter(), data=PHANTOM[1], preset=PHANTOM[3], out=calm, sets=[*SMALL, *QUIET, "train.workers=0"])
+    code = kills.killed_after(step, folder, kills.command(*PHANTOM, "--out", str(folder), sets=[*SMALL, *QUIET, "train.workers=1"]))
+    assert code == -signal.SIGKILL and checkpoint.load(folder)[0]["step"] < 12, f"killed at {step}"
+    last = subprocess.run(kills.command("--resume", str(folder)), capture_output=True, env=kills.ONE_THREAD, timeout=120, check=False)
+    assert last.returncode == 0, last.stderr
+    assert not kills.differing(kills.state(folder), kills.state(calm)), f"killed at {step}"
 
 
 @pytest.mark.slow

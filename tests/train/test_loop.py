@@ -147,6 +147,25 @@ def test_bfloat16_is_chosen_on_gpus_from_ampere_on_and_refused_on_older_ones(cap
         assert choose_precision("bf16", cuda) == expected
 
 
+def test_whole_volumes_are_float32_on_a_cpu_and_their_gradients_are_right(monkeypatch):
+    """In bfloat16 oneDNN leaves parts of the gradient of a convolution in three axes unwritten where the volume has two slices."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    with pytest.raises(UserError, match="wrong gradients in bfloat16 on CPUs"):
+        choose_precision("bf16", CPU, volumes=True)
+    assert choose_precision("bf16", CPU) == torch.bfloat16
+    generator = torch.Generator().manual_seed(0)
+    volumes, weight = torch.randn(4, 8, 2, 6, 6, generator=generator), torch.randn(8, 8, 3, 3, 3, generator=generator)
+
+    def gradient(dtype):
+        own = weight.to(dtype, copy=True).requires_grad_()
+        return torch.autograd.grad(torch.nn.functional.conv3d(volumes.to(dtype), own, padding=1).square().sum(), own)[0]
+
+    precision = choose_precision("auto", CPU, volumes=True)
+    with torch.autocast("cpu", precision, enabled=precision is not None):
+        found = gradient(torch.float32)
+    assert torch.allclose(found.double(), gradient(torch.float64), rtol=1e-4, atol=1e-2)
+
+
 def test_fp32_is_float32_everywhere():
     assert choose_precision("fp32", torch.device("cuda")) is None
     assert choose_precision("fp32", CPU) is None

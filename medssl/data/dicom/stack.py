@@ -27,7 +27,8 @@ class Stack(NamedTuple):
     """`order`: the numbers of the slices along their normal. `places`: where each of them stands among the slices of the volume; the others
     are missing. `step_mm`: between neighbours. `shifts`: for each of the ordered slices the rows and columns by which the gantry's tilt has
     shifted it, 0 or more. `tilt_degrees`: 0 where there is none. `lps`: for the array [column, row, slice] its LPS axes and directions, as
-    in nibabel.orientations; None where the slices do not say how they lie."""
+    in nibabel.orientations; None where the slices do not say how they lie. `to_lps`: from (column, row, slice) to the patient's mm, after
+    the shifts; None where it is not known."""
 
     order: list[int]
     places: list[int]
@@ -35,6 +36,7 @@ class Stack(NamedTuple):
     shifts: Float[np.ndarray, "n 2"]
     tilt_degrees: float
     lps: Int[np.ndarray, "3 2"] | None
+    to_lps: Float[np.ndarray, "4 4"] | None = None
 
     @property
     def depth(self) -> int:
@@ -66,7 +68,12 @@ def arrange(planes: Sequence[Plane | None], pixel_mm: tuple[float, float] | None
     positions = positions[order]
     places, step_mm = _places(positions @ n)
     shifts, tilt = _shifts(positions, x, y, n, pixel_mm)
-    return Stack(order.tolist(), places, step_mm, shifts, tilt, _axes(x, y, n))
+    to_lps = None
+    if pixel_mm is not None:
+        row_mm, column_mm = pixel_mm
+        corner = positions[0] - shifts[0, 0] * row_mm * y - shifts[0, 1] * column_mm * x
+        to_lps = np.vstack([np.stack([column_mm * x, row_mm * y, step_mm * n, corner], axis=1), [0, 0, 0, 1]])
+    return Stack(order.tolist(), places, step_mm, shifts, tilt, _axes(x, y, n), to_lps)
 
 
 def _places(along: Float[np.ndarray, " n"]) -> tuple[list[int], float]:

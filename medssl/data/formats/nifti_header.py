@@ -18,7 +18,7 @@ import numpy as np
 
 from medssl.config import Limits
 from medssl.data.formats.open_file import open_regular_file, raise_if_of_the_machine
-from medssl.data.volume_axes import axis_codes
+from medssl.data.volume_axes import affine_in_lps, axis_codes
 from medssl.errors import ReadError
 
 Order = Literal["<", ">"]
@@ -42,7 +42,8 @@ _FIELDS = {
 class Header:
     """Everything that is needed to read the voxels. `data`: the file with the voxels; `offset`: its byte where they begin; `samples`: of a
     voxel, 1 or more for colours; `shape`: [x, y, z] as stored; `lps`: for each stored axis its LPS axis and 1 or -1 (flipped), as in
-    nibabel.orientations; `oriented`: whether the file states the orientation. If not, the axes count as left, anterior and superior."""
+    nibabel.orientations; `affine`: from [x, y, z] as stored to the patient's mm in RAS; None where the file does not state it, and then the
+    axes count as left, anterior and superior."""
 
     data: Path
     offset: int
@@ -53,7 +54,7 @@ class Header:
     slope: float
     intercept: float
     lps: np.ndarray
-    oriented: bool
+    affine: np.ndarray | None
     voxel_mm: tuple[float, float, float]
 
     @property
@@ -71,6 +72,16 @@ class Header:
         """The distance in mm between rows and between columns; None where the file does not state it."""
         spacing = self.voxel_mm[self._stored_axis(1)], self.voxel_mm[self._stored_axis(0)]
         return spacing if min(spacing) > 0 else None
+
+    @property
+    def oriented(self) -> bool:
+        """Whether the file states how its axes lie."""
+        return self.affine is not None
+
+    @property
+    def to_lps(self) -> np.ndarray | None:
+        """As in `types.VolumeFacts`."""
+        return None if self.affine is None else affine_in_lps(np.diag([-1.0, -1, 1, 1]) @ self.affine, self.lps, self.shape)
 
     @property
     def orientation(self) -> str:
@@ -141,9 +152,9 @@ def read(path: Path, limits: Limits) -> Header:
         raise ReadError("bad_header: the place of the voxels is no position in a file")
     offset, dtype = max(offset, int(*fields["offset"])), np.dtype(sample).newbyteorder(order)
     _check_size(data, offset, volumes, math.prod(shape) * samples * dtype.itemsize, limits)
-    lps, oriented = _orientation(first_bytes, number, order)
+    lps, affine = _orientation(first_bytes, number, order)
     voxel_mm = _voxel_mm(fields["pixdim"][1:4], *fields["units"])
-    header = Header(data, offset, dtype, samples, shape, volumes, *_scaling(*fields["scl"]), lps, oriented, voxel_mm)
+    header = Header(data, offset, dtype, samples, shape, volumes, *_scaling(*fields["scl"]), lps, affine, voxel_mm)
     if header.depth * volumes > limits.max_frames:
         raise ReadError(f"too_many_frames: {header.depth} slices in {volumes} volumes, the limit is {limits.max_frames}")
     if math.prod(header.plane) * samples > limits.max_pixels:
@@ -204,8 +215,8 @@ def _find_image_file(path: Path) -> Path:
     raise ReadError("missing_img: the voxels' file is not next to its header")
 
 
-def _orientation(first_bytes: bytes, number: int, order: Order) -> tuple[np.ndarray, bool]:
-    """`lps` and `oriented` of the Header: from the sform if its affine is usable, else from the qform, else nibabel's default, LAS."""
+def _orientation(first_bytes: bytes, number: int, order: Order) -> tuple[np.ndarray, np.ndarray | None]:
+    """`lps` and `affine` of the Header: from the sform if its affine is usable, else from the qform, else nibabel's default, LAS."""
     from nibabel.nifti1 import Nifti1Header  # takes a second to import, and is not needed to search for files
     from nibabel.nifti2 import Nifti2Header
     from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
@@ -216,7 +227,7 @@ def _orientation(first_bytes: bytes, number: int, order: Order) -> tuple[np.ndar
     header["pixdim"][:4] = (-1 if qfac == -1 else 1, *np.abs(edges))
     affine = next((matrix for matrix in (_usable_affine(header.get_sform), _usable_affine(header.get_qform)) if matrix is not None), None)
     stored = axcodes2ornt("LAS") if affine is None else io_orientation(affine)
-    return ornt_transform(stored, axcodes2ornt("LPS")).astype(int), affine is not None
+    return ornt_transform(stored, axcodes2ornt("LPS")).astype(int), affine
 
 
 def _usable_affine(form: Any) -> np.ndarray | None:

@@ -51,14 +51,14 @@ class Leaks:
         groups = {name: len(np.unique(getattr(self, name)[:, 1])) for name in ("patients", "studies")}
         return groups | {name: len(np.unique(getattr(self, name)[:, 0])) for name in ("pixels", "near", "contradictions")}
 
-    def sentences(self) -> list[str]:
-        """The leaks as sentences for a person: counts and the first pair of rows, without any name."""
+    def sentences(self, images: str = "images") -> list[str]:
+        """The leaks as sentences for a person: counts and the first pair of rows, without any name. `images`: what the rows are."""
         descriptions = {
             "patients": "patients are in more than one of train, val and test",
             "studies": "studies are in more than one of train, val and test, under several patients",
-            "pixels": "images have the same pixels as an image of another split",
-            "near": "images are near duplicates of an image of another split",
-            "contradictions": "images have the same pixels as an image with another label",
+            "pixels": f"{images} have the same pixels as one of another split",
+            "near": f"{images} are near duplicates of one of another split",
+            "contradictions": f"{images} have the same pixels as one with another label",
         }
         counts = self.counts()
         firsts = {name: getattr(self, name)[0] for name in descriptions if counts[name]}

@@ -34,6 +34,8 @@ class SourceHash:
 
     def of(self, record: Record) -> str:
         """32 hex characters for one record."""
+        if record.sequences:
+            return digest([self.of(each) for each in record.sequences])
         if record.parts:
             return self._of_parts(record)
         if record.locator != self._locator:  # the frames of a file are neighbours: its size and time are read once

@@ -22,6 +22,7 @@ EXPECTED_REASONS = (
     *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
     *("suspect", "missing_decoder", "mask", "overlay", "thumbnail", "icon"),
     *("no_volume", "few_slices", "colour", "mosaic", "gap", "tilt", "mixed_sizes", "mixed_directions", "duplicate_positions"),
+    *("incomplete", "repeated_sequence", "other_sequence", "other_grid", "apart"),
 )
 # Reasons that the machine decides and not the bytes of the file: at the next try the image may be there
 PASSING_REASONS = ("unreadable", "timed_out", "too_much_memory", "killed", "missing_decoder")

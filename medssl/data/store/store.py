@@ -25,6 +25,7 @@ SUSPECT = "suspect.csv"  # which of the used images have signs of damage, and wh
 SETTINGS = (
     "volumes",
     "min_slices",
+    "sequences",
     "size",
     "channels",
     "window",
@@ -33,7 +34,7 @@ SETTINGS = (
     "transforms",
     "used_bits",
 )  # the settings in `data` that decide the images
-_OF_VOLUMES = ("volumes", "min_slices")  # those that a card states for whole volumes only
+_OF_VOLUMES = ("volumes", "min_slices", "sequences")  # those that a card states for whole volumes only
 _CHECKED_ROWS, _CHECKED_BYTES = 64, 2**26
 
 

@@ -34,6 +34,7 @@ _NAMES = {
     "age": "age patientage ageyears ageapprox alter âge edad idade età",
     "view": "view viewposition projection frontallateral",
     "scanner": "scanner scannerid manufacturer",
+    "sequence": "",  # of an examination (data.sequences); a column that is only called so may number images
 }
 _ROLE_OF = {name: role for role, names in _NAMES.items() for name in names.split()}
 _OF_PATIENT = re.compile(r"(pat|patient|patienten|subject|participant|person)(id|nr|no|num|number|nummer|code|key|name|identifier)")
@@ -62,8 +63,8 @@ class TableConfig(PluginConfig):
 
     columns: Mapping[str, str] = Field(
         default={},
-        description="The column of a role (path, patient, study, site, split, label, sex, age, view, scanner) whose name does not show it, "
-        "as in {patient: case_number}.",
+        description="The column of a role (path, patient, study, site, split, label, sex, age, view, scanner, sequence) whose name does "
+        "not show it, as in {patient: case_number}.",
     )
     labels: tuple[str, ...] = Field(
         default=(),

@@ -18,7 +18,7 @@ from medssl.data.tables.reading import Table, refuse_control_characters
 from medssl.errors import UserError, suggest
 from medssl.types import Record
 
-_IDENTITY, _EXTRA = ("patient", "study", "site", "split"), ("sex", "age", "view", "scanner")
+_IDENTITY, _EXTRA = ("patient", "study", "site", "split"), ("sex", "age", "view", "scanner", "sequence")
 
 
 @dataclass

@@ -18,7 +18,7 @@ from medssl.config import Limits, PluginConfig, Window
 from medssl.data.dicom import STACKS, functional_groups, intensity, slice_order
 from medssl.data.dicom.stack import Stack, arrange
 from medssl.data.readers import dicom
-from medssl.data.volume_axes import axis_codes, in_lps
+from medssl.data.volume_axes import affine_in_lps, axis_codes, in_lps
 from medssl.data.volume_intensity import scale_volume
 from medssl.data.volume_limits import check_shape
 from medssl.errors import ReadError
@@ -54,7 +54,7 @@ class Reader:
         """The frames of one file as a volume. Raises ReadError as `read_parts` does, and no_such_volume for another index than 0."""
         if index:
             raise ReadError(f"no_such_volume: volume {index} of 1")
-        return self.read_parts([(path, frame) for frame in range(int(self._slices.header(path).get("NumberOfFrames") or 1))])
+        return self.read_parts(self._frames(path))
 
     def read_parts(self, parts: _Parts) -> Decoded:
         """The volume whose slices are these frames of files, in any order.
@@ -62,14 +62,8 @@ class Reader:
         Raises ReadError: what the reader of frames, `stack.arrange` and `volume_limits.check_shape` raise, no_volume (frames without places
         that are not of CT, MR or PET, such as those of a film), colour, mosaic, mixed_sizes, tilt (more than half of the slice's edge).
         """
-        headers = [self._slices.header(path, index) for path, index in parts]
-        _check_headers(headers)
+        headers, stack, pixel_mm = self._arranged(parts)
         first = headers[0]
-        pixel_mm = functional_groups.spacing_mm(first)
-        planes = [slice_order.plane(header, index) for header, (_, index) in zip(headers, parts, strict=True)]
-        if not all(planes) and intensity.modality(first) not in {*STACKS, intensity.WITHOUT_HU}:
-            raise ReadError(f"no_volume: frames of modality {intensity.modality(first)} that do not say where they lie")
-        stack = arrange(planes, pixel_mm, _stated_step(first))
         rows, columns = int(first.Rows), int(first.Columns)
         if stack.margin[0] > rows / 2 or stack.margin[1] > columns / 2:
             raise ReadError("tilt: the slices are shifted against each other by more than half of their edge")
@@ -82,6 +76,29 @@ class Reader:
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file itself; a volume has the files of its parts."""
         return (path,)
+
+    def spacing_mm(self, path: Path) -> tuple[float, ...] | None:
+        """That of the frames of one file, as `spacing_of_parts`."""
+        return self.spacing_of_parts(self._frames(path))
+
+    def spacing_of_parts(self, parts: _Parts) -> tuple[float, ...] | None:
+        """The spacing of that volume, from the headers alone. Raises ReadError where they are not those of a volume."""
+        _, stack, pixel_mm = self._arranged(parts)
+        return _spacing_mm(stack, pixel_mm)
+
+    def _frames(self, path: Path) -> _Parts:
+        return [(path, frame) for frame in range(int(self._slices.header(path).get("NumberOfFrames") or 1))]
+
+    def _arranged(self, parts: _Parts) -> tuple[list[Dataset], Stack, tuple[float, float] | None]:
+        """The header of each slice, how they lie, and the distance of rows and columns."""
+        headers = [self._slices.header(path, index) for path, index in parts]
+        _check_headers(headers)
+        first = headers[0]
+        pixel_mm = functional_groups.spacing_mm(first)
+        planes = [slice_order.plane(header, index) for header, (_, index) in zip(headers, parts, strict=True)]
+        if not all(planes) and intensity.modality(first) not in {*STACKS, intensity.WITHOUT_HU}:
+            raise ReadError(f"no_volume: frames of modality {intensity.modality(first)} that do not say where they lie")
+        return headers, arrange(planes, pixel_mm, _stated_step(first)), pixel_mm
 
     def _fill(
         self, parts: _Parts, stack: Stack, shape: tuple[int, int, int]
@@ -117,18 +134,20 @@ class Reader:
         suspect: str,
     ) -> Decoded:
         """`header`: of the slice in the middle."""
-        modality, code, spacing = intensity.modality(header), "", (stack.step_mm, *(pixel_mm or (None, None)))
+        modality, code, to_lps = intensity.modality(header), "", None
         if stack.lps is not None:
             code = axis_codes(stack.lps)
-            values, spacing = in_lps(values, stack.lps), tuple(spacing[2 - at] for at in np.argsort(stack.lps[:, 0])[::-1])
+            if stack.to_lps is not None:
+                depth, rows, columns = values.shape
+                to_lps = affine_in_lps(stack.to_lps, stack.lps, (columns, rows, depth))
+            values = in_lps(values, stack.lps)
         window = self._config.window
         pixels, box = scale_volume(values, window, modality == "CT", intensity.stated_window(header), stored)
         if str(header.PhotometricInterpretation).strip() == "MONOCHROME1" and not (modality == "CT" and window not in ("header", "none")):
             np.subtract(1, pixels, out=pixels)
-        facts = VolumeFacts(code, stack.depth - len(stack.order), round(stack.tilt_degrees, 2), box)
+        facts = VolumeFacts(code, stack.depth - len(stack.order), round(stack.tilt_degrees, 2), box, to_lps)
         bits = int(header.get("BitsStored") or header.BitsAllocated)
-        known = tuple(float(mm) for mm in spacing if mm)
-        return Decoded(pixels, bits, known if len(known) == 3 else None, modality, suspect=suspect, volume=facts)
+        return Decoded(pixels, bits, _spacing_mm(stack, pixel_mm), modality, suspect=suspect, volume=facts)
 
 
 def build(config: Config) -> Reader:
@@ -145,6 +164,15 @@ def _check_headers(headers: Sequence[Dataset]) -> None:
     sizes = {(int(header.Rows), int(header.Columns)) for header in headers}
     if len(sizes) > 1:
         raise ReadError(f"mixed_sizes: slices of {' and '.join(f'{rows} x {columns}' for rows, columns in sorted(sizes))} pixels")
+
+
+def _spacing_mm(stack: Stack, pixel_mm: tuple[float, float] | None) -> tuple[float, ...] | None:
+    """Between slices, rows and columns in canonical axes; None where one of them is not known."""
+    spacing = stack.step_mm, *(pixel_mm or (None, None))
+    if stack.lps is not None:
+        spacing = tuple(spacing[2 - at] for at in np.argsort(stack.lps[:, 0])[::-1])
+    known = tuple(float(mm) for mm in spacing if mm)
+    return known if len(known) == 3 else None
 
 
 def _stated_step(header: Dataset) -> float | None:

@@ -1,6 +1,7 @@
 """NIfTI-1 and NIfTI-2: reads one whole volume in canonical axes (slices from the feet to the head, rows from anterior to posterior, columns
 from the patient's right to the left), whichever way its file stores them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,13 +59,17 @@ class Reader:
             stream = self._streams.get(header.data, lambda stack: open_stream(header.data, self._config.limits, stack))
             return self._decoded(nifti_header.voxels(header, stream, index), header)
 
+    def spacing_mm(self, path: Path) -> tuple[float, ...] | None:
+        """That of all volumes of the file, from its header. Raises ReadError as `nifti_header.read` does."""
+        return nifti_header.read(path, self._config.limits).volume_mm
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file of the header, and that of the voxels where it is another one."""
         return nifti_header.files(path)
 
     def _decoded(self, voxels: np.ndarray, header: Header) -> Decoded:
         """`voxels`: stored values in LPS order, [x, y, z] or [x, y, z, samples]."""
-        facts, bits = VolumeFacts(header.orientation), stored_bits(header)
+        facts, bits = VolumeFacts(header.orientation, to_lps=header.to_lps), stored_bits(header)
         if header.samples > 1:  # the fourth sample is undefined, and programs write 0
             colours = np.ascontiguousarray(voxels[..., :3].transpose(3, 2, 1, 0), np.float32) / 255
             return Decoded(colours, bits, header.volume_mm, "unknown", volume=facts)
@@ -81,7 +86,7 @@ class Reader:
         is_ct = _is_ct(values)
         pixels, box = scale_volume(values, self._config.window, is_ct, stored=stored)
         modality = "CT" if is_ct else "MR"
-        return Decoded(pixels, bits, header.volume_mm, modality, volume=VolumeFacts(header.orientation, foreground=box))
+        return Decoded(pixels, bits, header.volume_mm, modality, volume=replace(facts, foreground=box))
 
 
 def build(config: Config) -> Reader:

@@ -42,6 +42,9 @@ class Reader:
             raise ReadError("constant: all voxels are equal")
         return self._slices.decoded(stored[None].astype(np.float32), stored, VolumeFacts())
 
+    def spacing_mm(self, path: Path) -> None:
+        """The archives do not say it."""
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """The archive."""
         return self._slices.files(path)

@@ -13,8 +13,8 @@ _ENTRIES = (
     *("preparation", "data", "stratum", "leaks", "advised_labels", "intended_use"),
 )
 _DATA = (  # settings of the data that another data set needs, too, to be prepared and split in the same way
-    *("size", "channels", "window", "spacing_mm", "non_finite", "transforms", "used_bits", "modality", "label", "leaks"),
-    *("split_seed", "test_fraction", "holdout_fraction"),
+    *("volumes", "min_slices", "sequences", "size", "channels", "window", "spacing_mm", "non_finite", "transforms", "used_bits"),
+    *("modality", "label", "leaks", "split_seed", "test_fraction", "holdout_fraction"),
 )
 _FACTS = ("loss", "embedding_std", "embedding_rank", "alignment", "uniformity", "rankme", "knn", "probe")
 _PROVENANCE = ("medssl", "torch", "finished")
