@@ -38,8 +38,8 @@ class Batches(Dataset[Batch]):
 
     `images`: of the store, uint8 or uint16 [n, C, H, W], or volumes of which a box is read for each step; None where the device holds them
     and batches only name their rows. `rows`: the training rows, int64. `make_views(image, key)` returns one view; None where the device
-    makes the views and batches hold stored images. `labels` and `patients`: a number for each row of the store, None where unknown. `share`: (rank, number of processes); this process
-    makes its part of each batch.
+    makes the views and batches hold stored images. `labels` and `patients`: a number for each row of the store, None where unknown.
+    `share`: (rank, number of processes); this process makes its part of each batch.
 
     Raises UserError for a batch size that is larger than the number of rows, or that the processes cannot divide evenly.
     """

@@ -43,8 +43,8 @@ class ImageInputs:
     """The images of a study, and its exported classifier, fitted with the amount `labels`.
 
     `images`: those of the store, or one picture for each volume of slices or windows; `planes`: how whole volumes are shown. `test`: the
-    rows of the test images in it [n], and their `sites`, "" where a site is not known. `pool`: the rows of labelled training images, in which
-    neighbours are searched, with their labels `pool_y`. `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits.
+    rows of the test images in it [n], and their `sites`, "" where a site is not known. `pool`: the rows of labelled training images, in
+    which neighbours are searched, with their labels `pool_y`. `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits.
     `prob`: its probabilities [n, k] of the test images.
     """
 
