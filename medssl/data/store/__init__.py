@@ -10,7 +10,7 @@ from medssl.data.store.plan import Chunk, Plan, make_plan
 from medssl.data.store.reuse import ReusableImages
 from medssl.data.store.skipped import EXPECTED_REASONS, PASSING_REASONS, damage_sentence, private_list, records_to_try
 from medssl.data.store.store import SETTINGS, STORE_FORMAT, Store, deciding_settings
-from medssl.data.store.stored_volumes import StoredVolumes, Windows
+from medssl.data.store.stored_volumes import StoredVolumes, Windows, cut_windows
 from medssl.data.store.writer import check_space, create_private, csv_text, write_private
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "contract",
     "create_private",
     "csv_text",
+    "cut_windows",
     "damage_sentence",
     "deciding_settings",
     "first_difference",
