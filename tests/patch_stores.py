@@ -18,9 +18,9 @@ from medssl.data.volume_records import as_volumes
 SPACING = (2.0, 1.0, 1.0)
 
 
-def prepared(folder: Path, volumes: dict[str, np.ndarray], **settings: object) -> Store:
-    """The store of these volumes, int16 [D, H, W] in canonical axes with voxels of SPACING."""
-    for name, volume in volumes.items():
+def prepared(folder: Path, arrays: dict[str, np.ndarray], **settings: object) -> Store:
+    """The store of these arrays, [D, H, W] in canonical axes with voxels of SPACING."""
+    for name, volume in arrays.items():
         write_nifti(folder / "data" / f"{name}.nii.gz", volume, spacing=SPACING)
     data = Data.model_validate({"volumes": "patches", "size": 16, "spacing_mm": list(SPACING), **settings})
     return prepare(as_volumes(nifti.build(nifti.Config(), str(folder / "data")), data), data, folder / "cache")
