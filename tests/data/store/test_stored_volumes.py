@@ -20,6 +20,18 @@ from medssl.errors import UserError
 PATCH = (16, 20, 10)
 SHAPES = ((16, 20, 10), (50, 61, 33), (17, 40, 100), (24, 20, 11))
 
+FILE = "data/store/stored_volumes.py"
+FAULTS = {
+    "a quarter of overlap": (FILE, "// (edge // 2)) + 1) * (edge // 2)", "// (edge * 3 // 4)) + 1) * (edge * 3 // 4)"),
+    "the same box in every step": (FILE, "(seed, step, row, _BOX_KEY)", "(seed, 0, row, _BOX_KEY)"),
+    "boxes of air are taken": (FILE, "for _ in range(_DRAWS)", "for _ in range(1)"),
+    "maps of the file stay open": (
+        FILE,
+        "mapped, volume = self._map(row)",
+        "mapped, volume = self.__dict__.setdefault(row, self._map(row))",
+    ),
+}
+
 
 def noise(shape: tuple[int, ...], dtype: type = np.uint16) -> np.ndarray:
     return np.random.default_rng(list(shape)).integers(0, np.iinfo(dtype).max, (1, *shape), dtype)
