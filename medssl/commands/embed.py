@@ -65,7 +65,7 @@ def embed(
         store = prepare_new_images(reporter, trained, settings, source)
         report_new_images(reporter, store, source)
         if pool == "volume" and whole_volumes(store):
-            raise UserError("--pool volume joins slices, but these images are whole volumes (data.volumes=whole). Leave it out.")
+            raise UserError(f"--pool volume joins slices, but these are whole volumes (data.volumes={settings.volumes}). Leave it out.")
         groups = volume_groups(store.table) if pool == "volume" else image_groups(store)
         parts, folder = make_parts(store, groups, card["weights_sha256"], chosen_device), out.with_name(f"{out.name}.parts")
         _compute_parts(reporter, parts, folder, lambda part, on_images: part.compute(network, store, chosen_device, on_images))

@@ -117,8 +117,9 @@ def _predict(
         described = extract(FeaturesWithThumbnail(classifier.encoder), store.inputs, rows, device)
         features = described[:, : classifier.encoder.num_features]
         if volumes is not None:
-            each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
-            loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
+            if not volumes.windowed:  # the table has no place for windows
+                each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
+                loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
             features, described = classifier.pool(features, starts), pool(described, starts, "mean")
         prob.append(classifier.probabilities(torch.from_numpy(features)).numpy())
         far.append(statistics.shares(described))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from medssl.data.image_hash import box_means
-from medssl.data.store import Store
+from medssl.data.store import Store, StoredVolumes
 
 _ROWS, _VOXELS, _LARGE = 512, 2**26, 2**24  # images that are judged, voxels of volumes, and of one volume
 _LEAST_SHARE, _LEAST_OF_SLICES = 0.01, 0.05  # a fault of fewer images is not said: the ends of a volume are dark in every data set
@@ -36,7 +36,7 @@ Picture = Float[np.ndarray, "*edges"]  # [H, W] or [D, H, W]
 def find_looks(store: Store) -> dict[str, Any]:
     """The number of images that were `checked`, and of those with each fault that any has; `window`: whether percentiles can be chosen by
     data.window; `slices`: whether the images may be slices of volumes; `volumes`: whether they are whole volumes."""
-    whole = store.images.ndim == 5
+    whole, in_patches = store.images.ndim == 5, isinstance(store.images, StoredVolumes)
     most = max(8, _VOXELS * len(store.images) // store.images.size) if whole else _ROWS
     rows = np.unique(np.linspace(0, len(store.images) - 1, min(most, _ROWS, len(store.images))).astype(int))
     pictures = [_grey(_thinned(np.asarray(store.images[int(row)]))) for row in rows]
@@ -44,7 +44,7 @@ def find_looks(store: Store) -> dict[str, Any]:
         "dark": sum(_brightest(picture) < _DARK for picture in pictures),
         "constant": sum(_is_constant(picture) for picture in pictures),
         "few_values": sum(len(np.unique(picture)) <= _FEW_VALUES and not _is_constant(picture) for picture in pictures),
-        "empty_views": sum(_has_empty_views(picture) for picture in pictures),
+        "empty_views": 0 if in_patches else sum(_has_empty_views(picture) for picture in pictures),
         "inverted": _count_inverted(pictures) if store.images.shape[1] == 1 else 0,
     }
     found = {name: int(number) for name, number in faults.items() if number}

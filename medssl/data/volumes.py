@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Int, Shaped
 
 from medssl.data.split.leaks import flat_rows
-from medssl.data.store import Store, StoredVolumes, Windows
+from medssl.data.store import Store, StoredVolumes
 from medssl.data.volume_slices import slice_rows
 from medssl.types import SPLITS
 
@@ -48,8 +48,9 @@ class Volumes:
     def of(cls, store: Store) -> "Volumes":
         """The volumes of the store."""
         table = store.table
-        if isinstance(inputs := store.inputs, Windows):
-            return cls(table, table["key"].to_numpy(str), np.arange(len(inputs)), inputs.starts, windowed=True)
+        if isinstance(store.images, StoredVolumes):
+            windows = store.images.windows
+            return cls(table, table["key"].to_numpy(str), np.arange(len(windows)), windows.starts, windowed=True)
         keys = np.where(slice_rows(store), table["series"].to_numpy(str), table["key"].to_numpy(str))
         number = pd.factorize(keys)[0]
         rows = np.argsort(number, kind="stable")

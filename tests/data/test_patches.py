@@ -1,5 +1,6 @@
 """Volumes that are stored in full for patches: their preparation, their store, and the settings."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from medssl.config import Data
-from medssl.data.audit import contact_sheet
+from medssl.data.audit import audit_lines, contact_sheet
 from medssl.data.sources import folder as pictures
 from medssl.data.store import Store, StoredVolumes, Windows
 from medssl.data.volume_records import as_volumes
@@ -92,6 +93,13 @@ def test_windows_take_the_place_of_slices(store: Store) -> None:
     rows, starts = volumes.slices(np.array([2, 0]))
     assert rows.tolist() == [*range(34, 42), *range(18)] and starts.tolist() == [0, 8]
     np.testing.assert_array_equal(store.inputs[33], store.images[1][:, 8:, 2:, 24:])
+
+
+def test_the_audit_says_how_many_windows_there_are_and_which_volumes_are_small(store: Store) -> None:
+    lines = dict(reversed(list(audit_lines(json.loads((store.path / "audit.json").read_text())))))
+    assert lines["volumes"].startswith("3 used of 3 found")
+    assert lines["patches"] == "42 windows of 16 x 16 x 16 voxels, up to 18 of a volume"
+    assert "1 volumes are no larger than a patch" in str(list(audit_lines(json.loads((store.path / "audit.json").read_text()))))
 
 
 def test_the_contact_sheet_shows_volumes_of_any_shape(store: Store) -> None:

@@ -78,6 +78,11 @@ class StoredVolumes:
         """The voxels of all volumes and channels."""
         return int(self._starts[-1])
 
+    @property
+    def largest_bytes(self) -> int:
+        """Of the largest volume."""
+        return int(np.diff(self._starts).max()) * self.dtype.itemsize
+
     @cached_property
     def windows(self) -> Windows:
         """The windows of all volumes, volume by volume."""

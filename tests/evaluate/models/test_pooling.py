@@ -44,7 +44,7 @@ def of_sizes(sizes: list[int]) -> tuple[np.ndarray, Volumes]:
     order = np.random.default_rng(1).permutation(len(series))  # the slices of a volume need not follow each other
     table = pd.DataFrame({"key": [str(n) for n in range(len(series))], "series": np.array(series)[order], "pixel_hash": series})
     images = np.random.default_rng(2).integers(0, 256, (len(series), 1, 6, 6), np.uint8)
-    return images, Volumes.of(SimpleNamespace(table=table, images=images, inputs=images, card={"versions": {"readers": {"nifti": "1"}}}))  # pyright: ignore
+    return images, Volumes.of(SimpleNamespace(table=table, images=images, card={"versions": {"readers": {"nifti": "1"}}}))  # pyright: ignore
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mean_max"])
