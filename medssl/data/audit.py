@@ -98,8 +98,7 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if spacing["known"]:
         unknown = f"{spacing['unknown']} {counted} do not say"
         yield "spacing", f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {unknown}"
-    yield from whole_volume_lines(found.get("whole_volumes", {}))
-    yield from patch_lines(found.get("patches", {}))
+    yield from (*whole_volume_lines(found.get("whole_volumes", {})), *patch_lines(found.get("patches", {})))
     of_images = {name: counts for name, counts in found["labels"].items() if name not in of_volumes}
     for line in (*label_lines(of_images, counted), *label_lines(of_volumes, "volumes")):
         yield "label", line
