@@ -15,11 +15,13 @@ public, and so is the key beside this script, which gives everyone the same test
 import argparse
 import json
 import os
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,18 @@ class Quiet:
     def say(self, text: str) -> None: ...
     def warn(self, text: str) -> None: ...
     def progress(self, task: str, done: int, total: int, facts: Any = None) -> None: ...
+
+
+def end_with_parent() -> None:
+    """Stops this process when the script has ended, even by a kill."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +262,8 @@ def main() -> None:
         wanted = jobs(study, options.only, max(1, cores // options.jobs))
         left = [job for job in wanted if not any(same(job, line) for line in lines)]
         print(f"{len(wanted) - len(left)} of {len(wanted)} runs are there", flush=True)
-        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=1, initializer=end_with_parent) as pool:
             try:
                 for future in as_completed([pool.submit(run, job) for job in left]):
                     lines.append(line := future.result())

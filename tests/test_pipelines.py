@@ -1,9 +1,11 @@
 """pipelines/: the settings that the studies name exist, and a comparison of ways of pretraining goes on where it was stopped."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,27 @@ def test_a_comparison_runs_each_variant_once_and_shows_differences_over_the_seed
     difference = sum(scores["pnnclr", seed] - scores["random", seed] for seed in (0, 1)) / 2
     (row,) = [line for line in said.splitlines() if line.startswith("| pnnclr | 2 |")]
     assert f"({difference:+.3f} [" in row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_comparison_that_is_killed_takes_its_trainings_with_it(tmp_path):
+    plan = STUDY.partition("variants:")[0].replace("train.steps=2,", "train.steps=100000,") + "variants: {{pnnclr: []}}"
+    (tmp_path / "study.yaml").write_text(plan.format(folder=tmp_path, seeds=1))
+    command = [sys.executable, str(PIPELINES / "compare_pretraining.py"), "study.yaml", "--jobs", "1"]
+    script = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL)
+    try:
+        while not list(tmp_path.glob("*/run/metrics.jsonl")):
+            assert script.poll() is None
+            time.sleep(0.1)
+        children = Path(f"/proc/{script.pid}/task/{script.pid}/children").read_text().split()
+    finally:
+        script.kill()
+        script.wait()
+    ends = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < ends
+        time.sleep(0.1)
 
 
 def runs(scores, resamples, settings=()):

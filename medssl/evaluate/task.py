@@ -102,22 +102,39 @@ def define_task(table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, 
     training or the test images lack, naming the count.
     """
     text = table[[_PREFIX + column for column in columns]].to_numpy(dtype=str)
-    patients, pixels = (table[name].to_numpy(dtype=str) for name in ("patient", "pixel_hash"))
-    labelled, tested, named = (text != "").any(axis=1), roles == "test", ", ".join(columns)
-    leaking = np.isin(pixels, pixels[tested]) | np.isin(patients, patients[tested])
+    labelled, named, leaking = (text != "").any(axis=1), ", ".join(columns), _leaking(table, roles)
     copy = labelled & np.isin(roles, ["train", ""]) & leaking
-    pool, test = np.flatnonzero(labelled & (roles == "train") & ~leaking), np.flatnonzero(labelled & tested)
+    pool, test = np.flatnonzero(labelled & (roles == "train") & ~leaking), np.flatnonzero(labelled & (roles == "test"))
     if not len(pool) or not len(test):
         raise UserError(
             f"Of {int(labelled.sum())} {counted} with a label in {named!r}, {len(pool)} are for training and {len(test)} for the test. "
             "Both need some: choose another column with --label NAME, or another --set data.test_fraction."
         )
-    for column, said in zip(columns, text.T, strict=True):
-        _refuse_missing(column, said[pool], said[test], counted.removesuffix("s"))
+    if missing := next(filter(None, (_missing(*each, counted) for each in zip(columns, text[pool].T, text[test].T, strict=True))), ""):
+        raise UserError(missing)
+    patients = table["patient"].to_numpy(dtype=str)
     multilabel = len(columns) > 1
     classes = tuple(columns) if multilabel else class_order(text[pool, 0].tolist())
     kind = "multilabel" if multilabel else "ordinal" if ordered and len(classes) > 2 else "multiclass"
     return Task(named, classes, label_numbers(table, named, classes, kind), patients, pool, test, int(copy.sum()), kind, counted)
+
+
+def without_unanswerable(
+    table: pd.DataFrame, columns: Sequence[str], roles: np.ndarray, counted: Counted = "images"
+) -> tuple[list[str], list[str]]:
+    """Of several findings those that can be learnt and tested, and a sentence for each other one: tables with many findings often have one
+    that is too rare. All of them, and no sentence, where none can be learnt: then `define_task` says why."""
+    learnt, tested = (roles == "train") & ~_leaking(table, roles), roles == "test"
+    said = {column: table[_PREFIX + column].to_numpy(dtype=str) for column in columns}
+    missing = {column: _missing(column, text[learnt], text[tested], counted) for column, text in said.items()}
+    kept = [column for column, sentence in missing.items() if not sentence]
+    return (kept, [sentence for sentence in missing.values() if sentence]) if kept else (list(columns), [])
+
+
+def _leaking(table: pd.DataFrame, roles: np.ndarray) -> np.ndarray:
+    """bool [n]: rows of test patients, and rows with the pixels of a test image."""
+    patients, pixels = (table[name].to_numpy(dtype=str) for name in ("patient", "pixel_hash"))
+    return np.isin(pixels, pixels[roles == "test"]) | np.isin(patients, patients[roles == "test"])
 
 
 def label_numbers(table: pd.DataFrame, column: str, classes: Sequence[str], kind: Kind) -> np.ndarray:
@@ -148,17 +165,18 @@ def few_test_patients(task: Task, units: str = "patients") -> str:
     )
 
 
-def _refuse_missing(column: str, pool: np.ndarray, test: np.ndarray, one: str) -> None:
-    """Each class must be among the labels of the training images and of the test images; "" is no label. `one`: "image" or "volume"."""
+def _missing(column: str, pool: np.ndarray, test: np.ndarray, counted: Counted) -> str:
+    """A sentence where a class is not among both the labels of the training and those of the test; "" is no label, and the answer where
+    nothing is missing."""
     known = set(pool.tolist()) - {""}
     if len(known) < 2:
         only = next(iter(known), "")
-        raise UserError(
-            f"All {int((pool != '').sum())} training labels in {column!r} are {only!r}. Two classes are needed; is it the right column?"
-        )
+        return f"All {int((pool != '').sum())} training labels in {column!r} are {only!r}. Two classes are needed; is it the right column?"
     for side, other, what in ((pool, test, "test"), (test, pool, "training")):
         for name in sorted(set(side.tolist()) - set(other.tolist()) - {""}):
-            raise UserError(
-                f"No {what} {one} has the class {name!r} of {column!r}, which {int((side == name).sum())} others have. Every class needs "
-                "training patients and test patients: combine it with another class, leave it out, or change --set data.test_fraction."
+            others = int((side == name).sum())
+            return (
+                f"No {what} {counted.removesuffix('s')} has the class {name!r} of {column!r}, which {others} others have. Every class "
+                "needs training and test patients: combine it with another class, leave it out, or change --set data.test_fraction."
             )
+    return ""

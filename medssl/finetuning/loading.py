@@ -56,6 +56,9 @@ def list_labelled(reporter: Reporter, config: Config, card: Mapping[str, Any], i
     if source.table_error:
         raise UserError(f"{source.table_error}\n{REMEDY}")
     columns = {name for record in source.records for name in record.labels}
+    if not columns:  # `label_columns` refuses them; the notes may say which column of the table could be the label
+        for note in source.notes:
+            reporter.say(f"data      {note}")
     if data != suggested and data.label not in columns and not {name.strip() for name in data.label.split(",")} <= columns:
         reporter.say(f"label     this data has no column {data.label!r}, which the pretraining had: its own label is used")
         return source, config.model_copy(update={"data": suggested})

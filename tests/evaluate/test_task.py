@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from medssl.errors import UserError
-from medssl.evaluate.task import class_order, define_task, few_test_patients, label_columns
+from medssl.evaluate.task import class_order, define_task, few_test_patients, label_columns, without_unanswerable
 
 
 def a_table(labels: list[str], patients: list[str] | None = None, pixels: list[str] | None = None) -> pd.DataFrame:
@@ -108,6 +108,19 @@ def test_a_column_that_says_more_than_0_and_1_cannot_stand_beside_others() -> No
 def test_a_label_that_is_never_present_in_the_test_is_refused_by_name() -> None:
     with pytest.raises(UserError, match="No test image has the class '1' of 'effusion', which 1 others have"):
         define_task(several_labels(mass="1010", effusion="0100"), ["mass", "effusion"], np.array(["train", "train", "test", "test"]))
+
+
+def test_of_several_findings_one_that_cannot_be_learnt_or_tested_is_left_out_with_the_reason() -> None:
+    table = several_labels(mass="100110", never="000000", rare="010000", masses="100110")
+    roles = np.array(["train"] * 3 + ["test"] * 3)
+    kept, sentences = without_unanswerable(table, ["mass", "never", "rare", "masses"], roles)
+    assert kept == ["mass", "masses"]
+    assert [sentence.split(",")[0] for sentence in sentences] == [
+        "All 3 training labels in 'never' are '0'. Two classes are needed; is it the right column?",
+        "No test image has the class '1' of 'rare'",
+    ]
+    assert define_task(table, kept, roles).classes == ("mass", "masses")
+    assert without_unanswerable(table, ["never", "rare"], roles) == (["never", "rare"], []), "define_task says why"
 
 
 @pytest.mark.parametrize(("patients", "said"), [(6, "only 6 patients (0 3, 1 3)"), (9, "only 9 patients (1 4)"), (10, ""), (40, "")])

@@ -113,3 +113,12 @@ def test_an_earlier_column_that_holds_numbers_here_is_no_reason_to_refuse(before
         assert fine_tuned(root, card, reporter, label)[0].stratum == "lesion"
     with pytest.raises(UserError, match="'code' holds 60 different numbers"):
         fine_tuned(root, card, reporter, label="code")
+
+
+def test_where_no_column_is_the_label_by_its_name_the_columns_that_could_be_are_said(reporter, tmp_path):
+    root, said = write_images(tmp_path / "images"), reporter()
+    rows = [f"{n:02}.png,{'ab'[n % 2]},{'xyz'[n % 3]}" for n in range(60)]
+    (root / "labels.csv").write_text("\n".join(["image,texture,outline", *rows]) + "\n")
+    source, _ = list_labelled(said, configured(root), {"stratum": ""}, is_chosen=False)
+    assert not any(record.labels for record in source.records)
+    assert any("2 columns could be: texture, outline. Choose it with" in line for line in said.said), said.said
