@@ -19,8 +19,8 @@ from medssl.types import Reporter, Source
 @dataclass(frozen=True)
 class Question:
     """`table`: a row for each image, or where there are `volumes` for each volume; the rows of `task` are its rows. `sentence`: what the
-    labels of volumes belong to, "" where the images are neither slices nor read in windows. `left_out`: why findings of the data are no part
-    of the task."""
+    labels of volumes belong to, "" where the images are neither slices nor read in windows. `left_out`: why findings of the data are no
+    part of the task."""
 
     task: Task
     table: pd.DataFrame
