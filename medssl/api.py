@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from medssl.config import Data, resolve_part
 from medssl.data.contents import kind_of_file
 from medssl.data.decode import Reader, build_preparation, build_reader, preparation_version
-from medssl.data.store import SETTINGS
+from medssl.data.store import SETTINGS, cut_windows
 from medssl.data.volume_channels import join_channels
 from medssl.encoder import artefact
 from medssl.errors import UserError
@@ -63,7 +63,8 @@ class LoadedClassifier(nn.Module):
     their names, in the order of the probabilities.
 
     Called with images [N, C, H, W] or whole volumes [N, C, D, H, W], uint8 or floating point in [0, 1], it gives calibrated probabilities
-    [N, K] in float64. A classifier of volumes of slices takes the slices of one volume and gives its probabilities, [1, K].
+    [N, K] in float64. A classifier of volumes of slices, or of patches, takes the slices or windows of one volume and gives its
+    probabilities, [1, K].
     """
 
     def __init__(self, classifier: Classifier, card: Mapping[str, Any]) -> None:
@@ -83,13 +84,13 @@ class LoadedClassifier(nn.Module):
     def predict(self, image: str | Path | Sequence[str | Path] | Tensor, index: int = 0) -> dict[str, float]:
         """{class: its probability}, as `medssl predict` writes them. `image`: what `prepare` takes, or a prepared
         image [C, H, W] or [1, C, H, W], or a whole volume [C, D, H, W]; for a classifier of volumes of slices the prepared slices
-        [N, C, H, W] of one volume.
+        [N, C, H, W] of one volume, for one of patches the windows of one.
 
         Raises UserError for a file that is no image, for several images at once, and for a file where slices of a volume are expected;
         ReadError for an image that cannot be used.
         """
         of_volumes = self.classifier.pooling != "none"
-        if of_volumes and not isinstance(image, Tensor):
+        if of_volumes and isinstance(self.card["size"], int) and not isinstance(image, Tensor):
             raise UserError(
                 "This classifier predicts volumes. Name the prepared slices of one volume, [N, C, H, W], or use medssl predict."
             )
@@ -138,8 +139,8 @@ def read(path: str | Path, index: int = 0, window: str = "header") -> Decoded:
 
 def prepare(path: str | Path | Sequence[str | Path], card: Mapping[str, Any], index: int = 0) -> Tensor:
     """The image as the model of that card expects it: float32 [1, C, size, size] in [0, 1], or a whole volume [1, C, D, H, W], equal to
-    what the commands of medssl compute with. `path`: a file; for a model of data.sequences the file of each, in their order.
-    `card`: of an encoder or a classifier; `index`: as in `medssl.read`.
+    what the commands of medssl compute with; for a model of patches all windows of the volume, [N, C, D, H, W]. `path`: a file; for a model
+    of data.sequences the file of each, in their order. `card`: of an encoder or a classifier; `index`: as in `medssl.read`.
 
     Raises UserError for a file that is no image, another number of files, and a card whose preparation this version does not have;
     ReadError for an image that cannot be used.
@@ -150,7 +151,8 @@ def prepare(path: str | Path | Sequence[str | Path], card: Mapping[str, Any], in
         raise UserError(f"This model takes {expected}; {len(files)} were named.")
     decoded = [_decode(file, index, data, card) for file in files]
     image = build_preparation(data)(join_channels(decoded) if data.sequences else decoded[0])
-    return torch.from_numpy(image.astype(np.float32))[None] / float(np.iinfo(image.dtype).max)
+    images = image[None] if data.volumes != "patches" else cut_windows(image, cast("tuple[int, int, int]", data.size))
+    return torch.from_numpy(images.astype(np.float32)) / float(np.iinfo(image.dtype).max)
 
 
 def _decode(path: str | Path, index: int, data: Data, card: Mapping[str, Any] | None = None) -> Decoded:

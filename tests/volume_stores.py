@@ -1,4 +1,4 @@
-"""A store of whole volumes, written as `prepare` leaves one, for tests of what comes after it."""
+"""Stores of volumes, written as `prepare` leaves them, for tests of what comes after it."""
 
 import hashlib
 import json
@@ -10,7 +10,17 @@ import numpy as np
 import pandas as pd
 
 from medssl.data.image_hash import dhash, pixel_hash
-from medssl.data.store import STORE_FORMAT, Store
+from medssl.data.store import STORE_FORMAT, Store, StoredVolumes
+
+
+def in_one_file(file: Path, volumes: Sequence[np.ndarray], patch: tuple[int, int, int]) -> StoredVolumes:
+    """Volumes [C, D, H, W] of any shapes in the flat file of a store, from which patches are read."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.save(file, np.concatenate([volume.ravel() for volume in volumes]))
+    bits = 8 * volumes[0].itemsize
+    hashes = np.array([pixel_hash(volume, bits) for volume in volumes])
+    shapes = np.array([volume.shape[1:] for volume in volumes])
+    return StoredVolumes.open(file, shapes, len(volumes[0]), patch, hashes, np.full(len(volumes), bits))
 
 
 def write_store(folder: Path, volumes: np.ndarray, labels: Sequence[str], columns: Mapping[str, Sequence[Any]] | None = None) -> Store:

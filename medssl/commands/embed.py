@@ -65,8 +65,8 @@ def embed(
         store = prepare_new_images(reporter, trained, settings, source)
         report_new_images(reporter, store, source)
         if pool == "volume" and whole_volumes(store):
-            raise UserError("--pool volume joins slices, but these images are whole volumes (data.volumes=whole). Leave it out.")
-        groups = volume_groups(store.table) if pool == "volume" else image_groups(store.table)
+            raise UserError(f"--pool volume joins slices, but these are whole volumes (data.volumes={settings.volumes}). Leave it out.")
+        groups = volume_groups(store.table) if pool == "volume" else image_groups(store)
         parts, folder = make_parts(store, groups, card["weights_sha256"], chosen_device), out.with_name(f"{out.name}.parts")
         _compute_parts(reporter, parts, folder, lambda part, on_images: part.compute(network, store, chosen_device, on_images))
         table = _table(store, groups, pool)
@@ -112,10 +112,11 @@ def _table(store: Store, groups: np.ndarray, pool: str) -> pd.DataFrame:
     """One row for each group: its key, patient and labels. For volumes also the number of their images; the key is that of the series, and
     a label is empty where the slices have different ones."""
     labels = [name for name in store.table.columns if str(name).startswith("label:")]
-    first = np.unique(groups, return_index=True)[1]
-    table = store.table[["key", "patient", *labels]].iloc[first].reset_index(drop=True)
+    table = pd.DataFrame(store.table[["key", "patient", *labels]])
     if pool == "none":
         return table
+    first = np.unique(groups, return_index=True)[1]
+    table = table.iloc[first].reset_index(drop=True)
     table["key"] = volume_keys(store.table)[first]
     table.insert(2, "images", np.bincount(groups).astype(np.int32))
     for name in labels:

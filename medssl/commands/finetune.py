@@ -96,7 +96,8 @@ def finetune(
             reporter.say(f"encoder   {origin}")
             question.report(reporter, dataset, source)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
-            pictures, site = question.task.counted if question.volumes is None else "slices", dataset.store.card["site"]
+            counted, site = question.task.counted, dataset.store.card["site"]
+            pictures = "slices" if counted == "volumes" else counted
             leaks = _check_leaks(reporter, card, test, config, dataset.origin, site, pictures)
             # the report may leave this machine, so it has the last parts of paths only
             command = command_line(
@@ -188,7 +189,7 @@ def _experiment(
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     batch_bytes = config.finetune.batch_size * math.prod(config.data.shape) * 4
     return Experiment(
-        images=dataset.store.images,
+        images=dataset.store.inputs,
         table=question.table,
         volumes=question.volumes,
         task=question.task,

@@ -107,10 +107,11 @@ def neighbours(
     store = _prepare(reporter, trained, data, overrides) if data else _find_store(card, origin, file)
     searched = _searched(store, file)
     asked = _prepare_query(reporter, trained, query, index, overrides, searched.volumes)
-    rows = np.arange(len(asked.store.images)) if asked.whole else np.array([asked.row])
-    vector = extract(network, asked.store.images, rows, chosen_device).mean(axis=0)
-    parts = [] if file else make_parts(store, image_groups(store.table), card["weights_sha256"], chosen_device)
-    on_images = _progress(reporter, len(store.images))
+    groups = image_groups(asked.store)
+    rows = np.arange(len(groups)) if asked.whole else np.flatnonzero(groups == asked.row)
+    vector = extract(network, asked.store.inputs, rows, chosen_device).mean(axis=0)
+    parts = [] if file else make_parts(store, image_groups(store), card["weights_sha256"], chosen_device)
+    on_images = _progress(reporter, len(store.inputs))
     computed = (part.compute(network, store, chosen_device, on_images) for part in parts)
     left_out = np.isin(np.arange(len(searched.rows)), searched.groups[searched.own(asked)])
     found = nearest(cosines(vector, file.blocks() if file else computed), searched.patients, left_out, k)
@@ -160,7 +161,7 @@ def _searched(store: Store, file: FeatureFile | None) -> _Searched:
     volumes = file is not None and file.facts["pool"] == "volume"
     table = store.table
     if file is None:
-        return _Searched(store, image_groups(table), np.arange(len(table)), volumes)
+        return _Searched(store, np.arange(len(table)), np.arange(len(table)), volumes)
     keys = volume_keys(table) if volumes else table["key"].to_numpy(str)
     number_of = {key: number for number, key in enumerate(file.table["key"])}
     groups = np.array([number_of.get(key, -1) for key in keys])

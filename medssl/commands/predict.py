@@ -11,7 +11,7 @@ import torch
 from medssl.config import parse_overrides
 from medssl.data.cache import cache_folder, site_key
 from medssl.data.store import NamedImage, Store, csv_text, list_named_images
-from medssl.data.volumes import Volumes
+from medssl.data.volumes import Volumes, pooled_volumes
 from medssl.errors import UserError, count_reasons
 from medssl.evaluate import FAR, RESULTS, table_cells, table_columns
 from medssl.evaluate.models import (
@@ -85,11 +85,14 @@ def predict(
     _say_model(reporter, origin, card)
     store = prepare_new_images(reporter, trained, settings, source)
     report_new_images(reporter, store, source)
-    volumes = Volumes.of(store) if card.counted == "volumes" else None
+    volumes = pooled_volumes(store, card.counted)
     found = _predict(reporter, classifier, statistics, store, volumes, chosen_device)
-    table = (_make_table if volumes is None else _make_volume_table)(card, store, source, found, abstain_below)
+    table = (_make_volume_table if card.counted == "volumes" else _make_table)(card, store, source, found, abstain_below)
     write_atomically(out, csv_text(table.rows).encode("utf-8", "surrogateescape"))
-    reporter.say(f"predicted {len(found.prob)} {card.counted}" + (f" of {len(store.table)} slices" if volumes is not None else ""))
+    reporter.say(
+        f"predicted {len(found.prob)} {card.counted}"
+        + (f" of {len(volumes.rows)} {'windows' if volumes.windowed else 'slices'}" if volumes is not None else "")
+    )
     if table.slices_left_out:
         reporter.say(f"          {table.slices_left_out} slices of these volumes could not be used, such as empty ones at their ends")
     reporter.say(f"          {table.abstained} without a prediction: their confidence is below {abstain_below:g}")
@@ -111,16 +114,17 @@ def _predict(
     prob, far, loudest, done = [], [], list[np.ndarray](), 0
     for chosen in _parts(store, volumes):
         rows, starts = (chosen, chosen) if volumes is None else volumes.slices(chosen)
-        described = extract(FeaturesWithThumbnail(classifier.encoder), store.images, rows, device)
+        described = extract(FeaturesWithThumbnail(classifier.encoder), store.inputs, rows, device)
         features = described[:, : classifier.encoder.num_features]
         if volumes is not None:
-            each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
-            loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
+            if not volumes.windowed:  # the table has no place for windows
+                each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
+                loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
             features, described = classifier.pool(features, starts), pool(described, starts, "mean")
         prob.append(classifier.probabilities(torch.from_numpy(features)).numpy())
         far.append(statistics.shares(described))
         done += len(rows)
-        reporter.progress("predict", done, len(store.images))
+        reporter.progress("predict", done, len(store.inputs))
     return Predicted(np.concatenate(prob), np.concatenate(far), volumes, loudest)
 
 

@@ -8,7 +8,7 @@ from medssl.data.audit import audit_lines
 from medssl.data.cache import cache_folder
 from medssl.data.prepare import Shard, prepare_shard
 from medssl.data.prepare import prepare as prepare_store
-from medssl.data.store import Store, private_list
+from medssl.data.store import Store, StoredVolumes, private_list
 from medssl.errors import Interrupted, UserError
 from medssl.runs.command_line import command_line, pretrain_after_prepare
 from medssl.runs.resolve_config import flags_and_sets, resolve_data_config
@@ -61,5 +61,6 @@ def report_audit(store: Store, reporter: Reporter) -> None:
     colours = f"channels {', '.join(names)}" if (names := settings.get("sequences")) else colours
     size = " x ".join(map(str, edges(store.card["size"] if store.images.ndim == 4 else tuple(store.card["size"]))))
     unit = "pixels" if store.images.ndim == 4 else "voxels (slices, rows, columns)"
-    reporter.say(f"stored as {size} {unit}, {colours}, window {settings['window']}")
+    stored = "stored in full, for patches of" if isinstance(store.images, StoredVolumes) else "stored as"
+    reporter.say(f"{stored} {size} {unit}, {colours}, window {settings['window']}")
     reporter.say(f"store     {store.path} (audit.json, contact_sheet.png)")

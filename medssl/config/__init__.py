@@ -6,7 +6,7 @@ or, for the defaults, `method: pnnclr`. Every field says in its description what
 
 from medssl.config.base import Frozen, PluginConfig
 from medssl.config.catalogue import Setting, full_names, list_settings
-from medssl.config.images import Data, Limits, Transform
+from medssl.config.images import VOLUMETRIC, Data, Limits, Transform
 from medssl.config.resolving import merge, parse_overrides, resolve, resolve_part, to_yaml
 from medssl.config.tree import MAX_BOOTSTRAPS, MAX_SEED, Config, Finetune, Labels, Monitor, Tracking
 from medssl.config.windows import Window, windows_hu
@@ -14,6 +14,7 @@ from medssl.config.windows import Window, windows_hu
 __all__ = [
     "MAX_BOOTSTRAPS",
     "MAX_SEED",
+    "VOLUMETRIC",
     "Config",
     "Data",
     "Finetune",

@@ -15,6 +15,7 @@ _Millimetres = Annotated[float, Field(gt=0)]
 Volume = tuple[_Voxels, _Voxels, _Voxels]
 Size = Annotated[int, Field(ge=16, le=1024)] | Volume
 Spacing = _Millimetres | tuple[_Millimetres, _Millimetres, _Millimetres]
+VOLUMETRIC = ("whole", "patches")  # values of data.volumes with which samples have three axes
 _VOLUME_SIZE = 64
 
 
@@ -29,6 +30,9 @@ class Limits(Frozen):
         default=32 * 2**30, gt=0, description="The most bytes that an array of an .npz archive may have when it is unpacked."
     )
     memory_bytes: int = Field(default=4 * 2**30, gt=0, description="The most bytes of memory that decoding one image may take.")
+    max_voxels: int = Field(
+        default=2**28, gt=0, description="The most voxels that one prepared volume may have where patches of it are read."
+    )
     seconds: float = Field(
         default=30, gt=0, description="The most seconds that decoding one image may take; a whole volume may take ten times as long."
     )
@@ -52,24 +56,26 @@ class Data(Frozen):
         default=False,
         description="Whether links that lead out of the data folder are followed, as in the caches of model hubs, in DVC and on clusters.",
     )
-    volumes: Literal["slices", "whole"] = Field(
+    volumes: Literal["slices", "whole", "patches"] = Field(
         default="slices",
-        description="Whether each slice of a CT or MR volume is an image (slices), or the volume is one sample with three axes (whole).",
+        description="Whether each slice of a CT or MR volume is an image (slices), the volume is one sample with three axes (whole), or "
+        "networks see patches of it at full resolution (patches).",
     )
     size: Size = Field(
         default=224,
         description="The edge of the prepared square images in pixels. Of whole volumes: the edge of a cube in voxels, 64 if not "
-        "given, or three numbers: slices, rows, columns.",
+        "given, or three numbers: slices, rows, columns. Of patches: the edges of a patch.",
     )
     modality: str = Field(
         default="all",
         description="Which DICOM images are used, by the modality in their header: all, or codes with commas between, such as CT or CR,DX.",
     )
     channels: int = Field(default=1, ge=1, le=4, description="The channels of the prepared images: 1 for grey, 3 for colour.")
-    spacing_mm: Spacing | Literal["median"] | None = Field(
+    spacing_mm: Spacing | Literal["median", "none"] | None = Field(
         default=None,
         description="The edge of a prepared pixel in mm, the same for all images; without it each image is fitted. Of whole volumes: the "
-        "edge of a voxel, or three numbers: between slices, rows, columns; or median, which becomes the three medians of the volumes.",
+        "edge of a voxel, or three numbers: between slices, rows, columns; or median, which becomes the three medians of the volumes. "
+        "Patches need it; with none volumes keep their own spacing.",
     )
     sequences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         default=(),
@@ -135,8 +141,12 @@ class Data(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _size_of_volumes(cls, values: Any) -> Any:
-        """A whole volume has three edges: one number is a cube."""
-        if not isinstance(values, Mapping) or values.get("volumes") != "whole":
+        """A volume or a patch has three edges: one number is a cube. Only patches differ between no spacing and the word none."""
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("spacing_mm") == "none" and values.get("volumes") != "patches":
+            values = {**values, "spacing_mm": None}
+        if values.get("volumes") not in VOLUMETRIC:
             return values
         size, spacing = values.get("size", _VOLUME_SIZE), values.get("spacing_mm")
         sequences = values.get("sequences")
@@ -155,11 +165,16 @@ class Data(Frozen):
             raise ValueError("spacing_mm: three numbers are the spacing of whole volumes; add data.volumes=whole")
         if self.volumes == "slices" and self.spacing_mm == "median":
             raise ValueError("spacing_mm: median is the spacing of whole volumes; write a number of mm, or add data.volumes=whole")
+        if self.volumes == "patches" and self.spacing_mm is None:
+            raise ValueError(
+                "spacing_mm: patches need the edge of a voxel in mm, as data.spacing_mm=1.5 or [3, 1, 1], so that they all have one scale; "
+                "data.spacing_mm=median takes that of the volumes, and data.spacing_mm=none leaves each volume as it is"
+            )
         return self
 
     @model_validator(mode="after")
     def _sequences(self) -> Data:
-        if self.sequences and self.volumes != "whole":
+        if self.sequences and not self.volumetric:
             raise ValueError("sequences: they are the channels of whole volumes; add data.volumes=whole")
         if len({name.casefold() for name in self.sequences}) < len(self.sequences):
             raise ValueError(f"sequences: {', '.join(self.sequences)} names one of them twice")
@@ -168,6 +183,11 @@ class Data(Frozen):
         return self
 
     @property
+    def volumetric(self) -> bool:
+        """Whether a sample has three axes: a whole volume, or a patch of one."""
+        return self.volumes in VOLUMETRIC
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """Of a prepared image: (channels, rows, columns), or (channels, slices, rows, columns) of a whole volume."""
+        """Of a prepared image: (channels, rows, columns), or (channels, slices, rows, columns) of a whole volume or of a patch."""
         return (self.channels, *((self.size, self.size) if isinstance(self.size, int) else self.size))

@@ -15,7 +15,7 @@ from medssl.data.looks import find_looks, look_lines
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
 from medssl.data.store import EXPECTED_REASONS, Store, create_private, damage_sentence, write_private
-from medssl.data.volume_audit import describe_whole_volumes, edges_columns, whole_volume_lines
+from medssl.data.volume_audit import describe_patches, describe_whole_volumes, edges_columns, patch_lines, whole_volume_lines
 from medssl.data.volume_slices import whole_volumes
 from medssl.data.volumes import Volumes
 from medssl.planes import Planes
@@ -55,6 +55,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
         },
         **_describe_volumes(store, labels),
         **describe_whole_volumes(table),
+        **describe_patches(store),
         **{name: _count_values(table[column]) for name, column in _extra_columns(table)},
         "size": _count_values(" x ".join(map(str, edges)) for edges in table[edges_columns(table)].to_numpy()),
         "spacing_mm": _describe_spacing(table),
@@ -97,7 +98,7 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if spacing["known"]:
         unknown = f"{spacing['unknown']} {counted} do not say"
         yield "spacing", f"{spacing['least']} to {spacing['most']} mm, median {spacing['median']}; {unknown}"
-    yield from whole_volume_lines(found.get("whole_volumes", {}))
+    yield from (*whole_volume_lines(found.get("whole_volumes", {})), *patch_lines(found.get("patches", {})))
     of_images = {name: counts for name, counts in found["labels"].items() if name not in of_volumes}
     for line in (*label_lines(of_images, counted), *label_lines(of_volumes, "volumes")):
         yield "label", line

@@ -44,7 +44,8 @@ class PartsReader(Reader, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """`image`: uint8 or uint16 [C, size, size], or [C, *size] of a whole volume. `bits`, `height`, `width`, `spacing_mm`: of the source's
+    """`image`: uint8 or uint16 [C, size, size], or [C, *size] of a whole volume, which has its own size where
+    patches of it are read. `bits`, `height`, `width`, `spacing_mm`: of the source's
     image before the preparation. The hashes are those of `image_hash`. `suspect`, `volume`: as in `Decoded`; `depth`: the slices of a
     volume, 0 for an image."""
 
@@ -112,14 +113,14 @@ def build_reader(name: str, data: Data) -> Reader:
 
 def build_preparation(data: Data) -> Callable[[Decoded], np.ndarray]:
     """The preparation of images, or of whole volumes. Raises UserError for transforms that are not allowed."""
-    return VolumePreparation(data) if data.volumes == "whole" else Preparation(data)
+    return VolumePreparation(data) if data.volumetric else Preparation(data)
 
 
 def preparation_version(data: Data) -> str:
     """Changes when the prepared pixels change."""
-    return volume_preparation.VERSION if data.volumes == "whole" else preparation.VERSION
+    return volume_preparation.VERSIONS[data.volumes] if data.volumetric else preparation.VERSION
 
 
 def _readers(data: Data) -> str:
     """The kind of plug-in that reads images, or whole volumes."""
-    return "data.volume_readers" if data.volumes == "whole" else "data.readers"
+    return "data.volume_readers" if data.volumetric else "data.readers"

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Shaped, UInt8, UInt16
 from PIL import Image
 
+_VOXELS = 2**24  # of a volume that are numbers of 64 bits at once
 Image8or16 = UInt8[np.ndarray, "c *edges"] | UInt16[np.ndarray, "c *edges"]
 
 
@@ -16,7 +17,7 @@ def pixel_hash(image: Image8or16, bits: int) -> str:
     the same hash in a store of 16 bits."""
     if image.dtype == np.uint16 and bits <= 8:
         image = (image // 257).astype(np.uint8)
-    return hashlib.sha256(image.tobytes()).hexdigest()[:32]
+    return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()[:32]
 
 
 def dhash(image: Image8or16) -> int:
@@ -38,17 +39,24 @@ def shrink(image: np.ndarray, width: int, height: int) -> UInt8[np.ndarray, "hei
 
 def shrink_volume(volume: np.ndarray, cells: tuple[int, int, int]) -> UInt8[np.ndarray, "d h w"]:
     """The volume [C, D, H, W] as so many cells along its three axes, of 256 grey levels. A cell is the mean of the channels and of the
-    voxels in it; voxels that a border cuts count by their parts."""
-    return np.rint(box_means(_grey(volume), cells)).astype(np.uint8)
+    voxels in it; voxels that a border cuts count by their parts. Of a large volume only a part is in memory as numbers of 64 bits."""
+    parts = np.array_split(volume, -(-volume.size // _VOXELS), axis=2)
+    through = np.concatenate([_sums(_grey(part), 0, cells[0]) for part in parts], axis=1)
+    sums = _sums(_sums(through, 1, cells[1]), 2, cells[2])
+    return np.rint(sums / (math.prod(volume.shape[1:]) / math.prod(cells))).astype(np.uint8)
 
 
 def box_means(values: Shaped[np.ndarray, "d h w"], cells: tuple[int, int, int]) -> Float64[np.ndarray, "cells_d cells_h cells_w"]:
     """The mean of the values in each of so many cells along the three axes. Values that a border cuts count by their parts."""
     each = math.prod(values.shape) / math.prod(cells)
-    sums = values.astype(np.float64)
     for axis, number in enumerate(cells):
-        sums = np.moveaxis(np.tensordot(_overlaps(sums.shape[axis], number), sums, axes=(1, axis)), 0, axis)
-    return sums / each  # divided once: sums of whole numbers are exact, so the order of adding changes no hash
+        values = _sums(values, axis, number)
+    return values / each  # divided once: sums of whole numbers are exact, so the order of adding changes no hash
+
+
+def _sums(values: Shaped[np.ndarray, "d h w"], axis: int, cells: int) -> Float64[np.ndarray, "new_d new_h new_w"]:
+    """The sums of the values in so many cells along an axis."""
+    return np.moveaxis(np.tensordot(_overlaps(values.shape[axis], cells), values.astype(np.float64), axes=(1, axis)), 0, axis)
 
 
 def _overlaps(length: int, cells: int) -> Float64[np.ndarray, "cells length"]:

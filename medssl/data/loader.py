@@ -21,6 +21,7 @@ from jaxtyping import Int
 from torch.utils.data import DataLoader, Dataset
 
 from medssl.data.store.images import CheckedImages
+from medssl.data.store.stored_volumes import StoredVolumes, Windows
 from medssl.data.workers import cores
 from medssl.errors import UserError
 from medssl.types import Batch
@@ -35,15 +36,15 @@ _ORDER_KEY = 2**31  # larger than any row: the key of an epoch's order never equ
 class Batches(Dataset[Batch]):
     """Item s is the batch of step s. A pickled copy, in a spawned worker, opens the store's file again instead of holding the images.
 
-    `images`: of the store, uint8 or uint16 [n, C, H, W]; None where the device holds them and batches only name their rows. `rows`: the
-    training rows, int64. `make_views(image, key)` returns one view; None where the device makes the views and batches hold stored images.
-    `labels` and `patients`: a number for each row of the store, None where unknown. `share`: (rank, number of processes); this process
-    makes its part of each batch.
+    `images`: of the store, uint8 or uint16 [n, C, H, W], or volumes of which a box is read for each step; None where the device holds them
+    and batches only name their rows. `rows`: the training rows, int64. `make_views(image, key)` returns one view; None where the device
+    makes the views and batches hold stored images. `labels` and `patients`: a number for each row of the store, None where unknown.
+    `share`: (rank, number of processes); this process makes its part of each batch.
 
     Raises UserError for a batch size that is larger than the number of rows, or that the processes cannot divide evenly.
     """
 
-    images: np.ndarray | None
+    images: np.ndarray | StoredVolumes | Windows | None
     rows: np.ndarray
     make_views: MakeView | None
     seed: int
@@ -78,7 +79,7 @@ class Batches(Dataset[Batch]):
     def _views(self, rows: Int[np.ndarray, " b"], step: int) -> tuple[torch.Tensor, ...]:
         if self.images is None:
             return ()
-        images = self.images[rows]
+        images = self.images.draw(rows, self.seed, step) if isinstance(self.images, StoredVolumes) else self.images[rows]
         if self.make_views is None:
             return (torch.from_numpy(images),)
         pairs = list(zip(rows.tolist(), images, strict=True))

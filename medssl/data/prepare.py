@@ -195,7 +195,7 @@ def _decode(plan: Plan, records: Iterable[Record]) -> Generator[PreparedImage | 
     """The prepared image of each record, or why it has none. The images of a file go to one worker."""
     arguments = plan.source.root, plan.data.model_copy(update={"path": "", "label": ""})
     places = (record.place for record in records)
-    if plan.data.volumes == "whole":
+    if plan.data.volumetric:
         limits = plan.data.limits.model_copy(update={"seconds": _TIMES_LONGER * plan.data.limits.seconds})
         return run_in_workers(ImagePreparer, arguments, places, limits, group_by=attrgetter("locator"), large=True)
     return run_in_workers(ImagePreparer, arguments, places, plan.data.limits, group_by=attrgetter("locator"))

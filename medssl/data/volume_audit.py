@@ -1,4 +1,4 @@
-"""What the audit says of whole volumes: their edges, orientations, slice distances, and what was mended in them."""
+"""What the audit says of whole volumes: their edges, orientations, slice distances, what was mended in them, and their patches."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from medssl.data.store import STORED_EDGES, Store, Windows
 
 _FILLED, _TILTED = "slices were missing and interpolated", "the gantry was tilted, which was sheared back"
 
@@ -31,6 +33,24 @@ def describe_whole_volumes(table: pd.DataFrame) -> dict[str, Any]:
     if len(known):
         facts["slice_mm"] = {name: round(float(of(known)), 3) for name, of in (("least", np.min), ("median", np.median), ("most", np.max))}
     return {"whole_volumes": facts}
+
+
+def describe_patches(store: Store) -> dict[str, Any]:
+    """{"patches": {...}} with the edges of a patch, the number of windows of all volumes and the most of one volume, and the number of
+    volumes that are no larger than a patch along an axis; nothing where volumes are not read in patches."""
+    if not isinstance(store.inputs, Windows):
+        return {}
+    edges, sizes = list(store.inputs.shape[2:]), store.inputs.sizes
+    small = (store.table[STORED_EDGES].to_numpy() == edges).any(axis=1)
+    return {"patches": {"size": edges, "windows": len(store.inputs), "most": int(sizes.max()), "small": int(small.sum())}}
+
+
+def patch_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The description of patches as (heading, sentence)."""
+    if facts:
+        yield "patches", f"{facts['windows']} windows of {' x '.join(map(str, facts['size']))} voxels, up to {facts['most']} of a volume"
+        if small := facts["small"]:
+            yield "patches", f"{small} volumes are no larger than a patch along an axis; where they are smaller, they got zeros"
 
 
 def whole_volume_lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,13 @@ volumes get one scale instead, and what does not fit is cut at the border. Resam
 within each slice, then along the slices. Where slices lie over three times farther apart than pixels and more of them are needed, the
 nearest slice is taken instead of a mixture of two (as in nnU-Net, Isensee et al., Nat Methods 18:203, 2021).
 
+Where patches of volumes are read (data.volumes=patches), nothing is fitted or cut: a volume keeps its own shape, with voxels of
+`data.spacing_mm`, and gets zeros at the border only where it is smaller than a patch.
+
 MONAI's `Spacing` and `Resize` were measured and are not used: docs/decisions.md, "Volumes are resampled by Pillow".
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,10 +27,14 @@ from medssl.data.preparation import build_transforms, in_bits, pad_or_crop, to_c
 from medssl.errors import ReadError
 from medssl.types import Decoded
 
-VERSION = "3"  # versions 1 and 2 are of images
-RESIZE = "cubic voxels, the foreground as large as size, bilinear, antialiased; through thick slices the nearest"
+VERSIONS = {"whole": "3", "patches": "4"}  # versions 1 and 2 are of images
+RESIZE = {
+    "whole": "cubic voxels, the foreground as large as size, bilinear, antialiased; through thick slices the nearest",
+    "patches": "voxels of spacing_mm, or as they are, all of the foreground, bilinear, antialiased; through thick slices the nearest",
+}
 PADDING = "zeros, on both sides of the shorter axes"
 _THICK = 3.0  # times the edge of a pixel
+_ANY_SIZE = (2**31,) * 3
 Volume = Float32[np.ndarray, "c d h w"]
 
 
@@ -35,27 +43,44 @@ class VolumePreparation:
     does not take its arguments."""
 
     def __init__(self, data: Data) -> None:
-        assert not isinstance(data.size, int) and not isinstance(data.spacing_mm, int | float | str)  # median is a number by then
-        self._size, self._channels, self._target_mm = data.size, data.channels, data.spacing_mm
+        spacing_mm = None if data.spacing_mm == "none" else data.spacing_mm
+        assert not isinstance(data.size, int) and not isinstance(spacing_mm, int | float | str)  # median is a number by then
+        self._size, self._channels, self._target_mm = data.size, data.channels, spacing_mm
+        self._in_patches, self._limits = data.volumes == "patches", data.limits
         self._before = build_transforms(data)
 
     def __call__(self, decoded: Decoded) -> np.ndarray:
-        """uint8 [channels, *size], or uint16 where the source stores more than 8 bits.
+        """uint8 [channels, *size], or uint16 where the source stores more than 8 bits; for patches [channels, D, H, W], at least `size`.
 
         An 8-bit volume that already has this shape, without a border of air or zeros, keeps its values. Raises ReadError no_spacing where
-        `data.spacing_mm` is set and the volume states no spacing, bad_channels, failed_transform.
+        `data.spacing_mm` is set and the volume states no spacing, bad_channels, failed_transform, too_big where a
+        volume for patches would have more voxels than `data.limits` allows.
         """
         box = decoded.volume.foreground if decoded.volume else None
         volume = decoded.pixels[:, *(slice(*ends) for ends in box)] if box else decoded.pixels
         if self._before:  # MONAI needs arrays whose axes run forwards
             volume = transformed(np.ascontiguousarray(volume), self._before)
         volume = to_channels(volume, self._channels)
+        if self._in_patches:
+            return self._in_full(volume, decoded)
         volume = fit_volume(volume, self._size, decoded.spacing_mm, self._target_mm)
         return in_bits(pad_or_crop(volume, self._size), decoded.bits)
 
+    def _in_full(self, volume: Volume, decoded: Decoded) -> np.ndarray:
+        """The volume with its own shape, or that of the spacing, and at least as large as a patch."""
+        old_mm = decoded.spacing_mm or (1.0, 1.0, 1.0)
+        shape = [length * old / new for length, old, new in zip(volume.shape[1:], old_mm, self._target_mm or old_mm, strict=True)]
+        if (voxels := len(volume) * math.prod(shape)) > self._limits.max_voxels:
+            raise ReadError(f"too_big: {voxels:.2g} voxels after the preparation, data.limits.max_voxels is {self._limits.max_voxels}")
+        if self._target_mm:
+            volume = fit_volume(volume, _ANY_SIZE, decoded.spacing_mm, self._target_mm)
+        deep, tall, wide = map(max, volume.shape[1:], self._size)
+        volume = pad_or_crop(volume, (deep, tall, wide))
+        return np.stack([in_bits(volume[:, number], decoded.bits) for number in range(volume.shape[1])], axis=1)  # needs no copy in float
+
 
 def fit_volume(
-    volume: Volume, size: tuple[int, ...], spacing_mm: Sequence[float] | None = None, target_mm: Sequence[float] | None = None
+    volume: Volume, size: Sequence[int], spacing_mm: Sequence[float] | None = None, target_mm: Sequence[float] | None = None
 ) -> Volume:
     """The volume with cubic voxels, scaled so that the whole volume is within `size`; or with voxels of `target_mm`, and then the part that
     is within `size` around the middle.

@@ -1,4 +1,4 @@
-"""One record for each whole volume, from the records of its slices: `data.volumes=whole`.
+"""One record for each whole volume, from the records of its slices: `data.volumes=whole` or `patches`.
 
 Sources list slices, and tables beside the images are joined to slices. So labels, patients and splits are found in one way for both.
 """
@@ -13,7 +13,7 @@ from medssl.errors import UserError
 from medssl.types import SPLITS, Record, Source
 
 _POLICIES = ("slices", "frames")  # options of sources that choose among slices
-_SAID = "data.volumes=whole takes volumes: NIfTI files, DICOM series of CT, MR or PET, and arrays [N, D, H, W] in .npz files"
+_SAID = "it takes volumes: NIfTI files, DICOM series of CT, MR or PET, and arrays [N, D, H, W] in .npz files"
 
 
 def as_volumes(source: Source, data: Data) -> Source:
@@ -28,7 +28,7 @@ def as_volumes(source: Source, data: Data) -> Source:
     for name in _POLICIES:
         if (chosen := getattr(data.source, name, "all")) != "all":
             raise UserError(
-                f"data.source.{name} = {chosen} chooses among the slices of a volume, but data.volumes=whole takes all of them."
+                f"data.source.{name} = {chosen} chooses among the slices of a volume, but data.volumes={data.volumes} takes all of them."
             )
     groups: dict[Hashable, list[Record]] = {}
     others: dict[str, None] = {}
@@ -39,7 +39,7 @@ def as_volumes(source: Source, data: Data) -> Source:
         else:
             others[record.locator] = None
     if not groups:
-        raise UserError(f"{data.path} holds no volume. {_SAID}. For images, leave data.volumes=whole out.")
+        raise UserError(f"{data.path} holds no volume for data.volumes={data.volumes}: {_SAID}. For images, leave that out.")
     volumes = [_volume(slices) for slices in groups.values()]
     skipped = tuple((locator, "no_volume", "no slice of a volume") for locator in others)
     records = [volume for volume, _ in volumes]

@@ -1,7 +1,7 @@
 """The features of a store, in parts of about a thousand images. A finished part is a file, so that a stopped command goes on after it.
 
-A group is what gets one row of features: an image, or a volume with the mean of its slices. A part holds whole groups, so that the memory
-depends on the size of a part, and not on the number of images.
+A group is what gets one row of features: an image, or a volume with the mean of its slices or windows. A part holds whole groups, so
+that the memory depends on the size of a part, and not on the number of images.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import nn
 
-from medssl.data.store import Store
+from medssl.data.store import Store, Windows
 from medssl.evaluate.models import extract
 from medssl.files import atomic_file
 
@@ -27,8 +27,8 @@ _IMAGES, _BATCH = 1024, 256  # images of a part, whose features are in memory at
 
 @dataclass(frozen=True)
 class Part:
-    """`rows`: the rows of the store, group by group. `starts`: where each group begins in `rows`. `name`: a hash of the encoder, of the
-    device's kind, of the images and of their groups."""
+    """`rows`: the rows of the store's inputs, group by group. `starts`: where each group begins in `rows`. `name`: a hash of the encoder,
+    of the device's kind, of the images and of their groups."""
 
     rows: Int[np.ndarray, " n"]
     starts: Int[np.ndarray, " g"]
@@ -39,7 +39,7 @@ class Part:
         features that are not finite."""
         batches = []
         for rows in np.array_split(self.rows, -(-len(self.rows) // _BATCH)):
-            batches.append(extract(encoder, store.images, rows, device))
+            batches.append(extract(encoder, store.inputs, rows, device))
             on_images(len(rows))
         features = np.concatenate(batches)
         sizes = np.diff(np.append(self.starts, len(self.rows)))
@@ -66,9 +66,10 @@ class Part:
         return True
 
 
-def image_groups(table: pd.DataFrame) -> Int[np.ndarray, " n"]:
-    """The number of each row's group: every image is one of its own."""
-    return np.arange(len(table))
+def image_groups(store: Store) -> Int[np.ndarray, " n"]:
+    """The number of each row's group: every image is one of its own, and so are all windows of a volume that is read in windows."""
+    inputs, images = store.inputs, np.arange(len(store.table))
+    return np.repeat(images, inputs.sizes) if isinstance(inputs, Windows) else images
 
 
 def volume_groups(table: pd.DataFrame) -> Int[np.ndarray, " n"]:
@@ -83,10 +84,12 @@ def volume_keys(table: pd.DataFrame) -> Shaped[np.ndarray, " n"]:
 
 
 def make_parts(store: Store, groups: Int[np.ndarray, " n"], weights_sha256: str, device: torch.device, images: int = _IMAGES) -> list[Part]:
-    """The parts, in the order of the groups, each of about so many `images`. `weights_sha256`: of the encoder."""
+    """The parts, in the order of the groups, each of about so many `images`. The group of a window is its volume. `weights_sha256`: of the
+    encoder."""
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     pixel_hashes = store.table["pixel_hash"].to_numpy(str)
+    pixel_hashes = pixel_hashes[groups] if isinstance(store.inputs, Windows) else pixel_hashes
     parts = []
     for number, (first, end) in enumerate(_ranges(starts, len(order), images)):
         rows, own = order[first:end], starts[slice(*np.searchsorted(starts, (first, end)))] - first

@@ -25,6 +25,7 @@ from medssl.evaluate.label_draws import Draw, plan_draws
 from medssl.evaluate.models import CellFit, Pixels, Pooling, extract, extract_pooled, pool, take_volumes
 from medssl.evaluate.models.attention_probe import fit_attention
 from medssl.evaluate.models.cache import CellCache, digest, weights_digest
+from medssl.evaluate.models.features import Images
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe
@@ -46,7 +47,7 @@ class Experiment:
     `settings`: mode, draws, bootstraps, and steps, batch size, rates of the full mode, which also needs `make_views`, made as `views` says.
     `cells`: where finished cells are kept. `description`: what results.json says besides the scores."""
 
-    images: np.ndarray
+    images: Images
     table: pd.DataFrame
     task: Task
     inits: Mapping[str, nn.Module]

@@ -19,7 +19,8 @@ from medssl.types import Reporter, Source
 @dataclass(frozen=True)
 class Question:
     """`table`: a row for each image, or where there are `volumes` for each volume; the rows of `task` are its rows. `sentence`: what the
-    labels of volumes belong to, "" where the images are no slices. `left_out`: why findings of the data are no part of the task."""
+    labels of volumes belong to, "" where the images are neither slices nor read in windows. `left_out`: why findings of the data are no
+    part of the task."""
 
     task: Task
     table: pd.DataFrame
@@ -29,7 +30,7 @@ class Question:
 
     def report(self, reporter: Reporter, dataset: PreparedDataset, source: Source) -> None:
         """Say what was found, and how many images or volumes have each label."""
-        report_dataset(dataset, source, reporter, self.volumes)
+        report_dataset(dataset, source, reporter, self.volumes if self.task.counted == "volumes" else None)
         if self.sentence:
             reporter.say(f"volumes   {self.sentence}")
         for line in label_lines(count_labels(self.table), self.task.counted):
@@ -48,7 +49,7 @@ def ask(dataset: PreparedDataset, columns: Sequence[str], config: Config) -> Que
     ordered = config.finetune.ordered or ordinal(config.data.path)
     counted: Counted = "whole volumes" if whole_volumes(dataset.store) else "images"
     table, roles = dataset.store.table, dataset.roles
-    if volumes is not None:
+    if volumes is not None and not volumes.windowed:
         table, roles, counted = volumes.table, volumes.roles(roles, table), "volumes"
     chosen = bool(config.data.label) or len(columns) == 1
     columns, left_out = (columns, []) if chosen else without_unanswerable(table, columns, roles, counted)

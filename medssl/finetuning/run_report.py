@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medssl.data.volumes import Volumes
+from medssl.data.volumes import pooled_volumes
 from medssl.errors import UserError
 from medssl.evaluate.experiment import PIXELS
 from medssl.evaluate.label_draws import headline_fraction
@@ -88,19 +88,19 @@ def _images(run: Path, document: ResultsDocument, predictions: Predictions, devi
     classifier, _, card = classifier_file.load(run)
     training, task = card.training, document.task
     store, classifier = open_store_of_run(run, document.data.fingerprint), classifier.to(device)
-    volumes = Volumes.of(store) if task.counted == "volumes" else None
+    volumes = pooled_volumes(store, task.counted)
     table, labels, draw = store.table if volumes is None else volumes.table, training.labels, training.draw
     drawn = json.loads((run / SPLITS).read_text("utf-8"))["draws"][labels][draw]
-    searched = max(1, _POOL * len(table) // len(store.table))
+    searched = _POOL if volumes is None else max(1, _POOL * len(volumes) // len(volumes.rows))
     test, pool = (_rows(table, keys) for keys in (predictions.keys, evenly_spaced(np.array(drawn), searched)))
     return ImageInputs(
         labels=labels,
-        images=store.images if volumes is None else LoudestSlices(classifier, store.images, volumes, device),
+        images=store.inputs if volumes is None else LoudestSlices(classifier, store.inputs, volumes, device),
         test=test,
         sites=table["site"].to_numpy(dtype=str)[test],
         pool=pool,
         pool_y=label_numbers(table.iloc[pool], task.column, [c.name for c in task.classes], task.kind),
-        encode=lambda rows: extract_pooled(classifier.encoder, store.images, volumes, rows, device, classifier.pool),
+        encode=lambda rows: extract_pooled(classifier.encoder, store.inputs, volumes, rows, device, classifier.pool),
         classifier=classifier,
         prob=predictions.draws[labels, training.mode, training.init][draw],
         planes=Planes.of(store.card, store.table),

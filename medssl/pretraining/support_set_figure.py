@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from medssl.data.store import StoredVolumes
 from medssl.files import atomic_file
 from medssl.nn.support_set import LABEL, PATIENT, ROW, STEP, SupportSet
 from medssl.planes import CUBES, Planes
@@ -81,7 +82,9 @@ def _member(z: Float[Tensor, " d"], of_z: Int[Tensor, " 4"], value: Float[Tensor
     return Member(int(tags[ROW]), cosine, int(tags[LABEL]), now - int(tags[STEP]), mark)
 
 
-def save_figure(path: Path, lines: Sequence[Line], images: np.ndarray, classes: Sequence[str], planes: Planes = CUBES) -> None:
+def save_figure(
+    path: Path, lines: Sequence[Line], images: np.ndarray | StoredVolumes, classes: Sequence[str], planes: Planes = CUBES
+) -> None:
     """Write the PNG file; a failure leaves no part of a file. `images`: the images of the store, or its volumes, of which `planes` are
     shown; `classes`: the names of the classes."""
     left = [MARGIN, 2 * MARGIN + TILE, 3 * MARGIN + 2 * TILE, 4 * MARGIN + 3 * TILE]

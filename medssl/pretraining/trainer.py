@@ -12,6 +12,7 @@ import torch
 from medssl import methods, plugins
 from medssl.config import Config, to_yaml
 from medssl.data.loader import Batches, Loader, workers_here
+from medssl.data.store import StoredVolumes
 from medssl.data.volume_slices import whole_volumes
 from medssl.errors import UserError
 from medssl.nn.sync_norm import synchronise_norms
@@ -109,13 +110,16 @@ def _build_feed(
     images, train, size = dataset.store.images, config.train, config.data.size
     recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     make_view, n_views = multi_crop.make(executor, recipe, size, local_views)
+    in_boxes = isinstance(images, StoredVolumes)
     if team.first and not (folder / "views.png").exists():
         planes = Planes.of(dataset.store.card, dataset.store.table)
-        grid.save_grid(folder / "views.png", images, make_view, rows[:6].tolist(), config.seed, planes)
+        shown = dict(zip(rows[:6].tolist(), images.draw(rows[:6], config.seed, 0), strict=True)) if in_boxes else images
+        grid.save_grid(folder / "views.png", shown, make_view, rows[:6].tolist(), config.seed, planes)
     make_on_device = multi_crop.make_on_device(recipe, size, local_views)[0] if executor == "torch" else None
-    gpu_images = copy_to_gpu(images, device) if make_on_device else None
+    gpu_images = None if in_boxes or not make_on_device else copy_to_gpu(images, device)
     share = train.batch_size // team.size
-    views_bytes = share * (images[0].nbytes if make_on_device else n_views * math.prod(config.data.shape) * 4)
+    stored_bytes = images.box_bytes if in_boxes else images[0].nbytes
+    views_bytes = share * (stored_bytes if make_on_device else n_views * math.prod(config.data.shape) * 4)
     workers, note = (0, "") if gpu_images is not None else workers_here(train.workers, views_bytes)
     batches = Batches(
         None if gpu_images is not None else images,

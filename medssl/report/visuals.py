@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medssl.evaluate.models import LoudestSlices
+    from medssl.evaluate.models.features import Images
 
 _MAX_CASES = 8
 _MAX_NAMES = 8  # colours of a map
@@ -41,14 +42,14 @@ class CurveInputs:
 class ImageInputs:
     """The images of a study, and its exported classifier, fitted with the amount `labels`.
 
-    `images`: those of the store, or one picture for each volume of slices; `planes`: how whole volumes are shown. `test`: the rows of the
-    test images in it [n], and their `sites`, "" where a site is not known. `pool`: the rows of labelled training images, in which
-    neighbours are searched, with their labels `pool_y`. `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits.
+    `images`: those of the store, or one picture for each volume of slices or windows; `planes`: how whole volumes are shown. `test`: the
+    rows of the test images in it [n], and their `sites`, "" where a site is not known. `pool`: the rows of labelled training images, in
+    which neighbours are searched, with their labels `pool_y`. `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits.
     `prob`: its probabilities [n, k] of the test images.
     """
 
     labels: str
-    images: "np.ndarray | LoudestSlices"
+    images: "Images | LoudestSlices"
     test: np.ndarray
     sites: np.ndarray
     pool: np.ndarray

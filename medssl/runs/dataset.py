@@ -17,7 +17,7 @@ from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.prepare import prepare
 from medssl.data.split import Leaks, Seen, describe_test, find_split, find_unseen_split, serves, unsearchable
-from medssl.data.store import Store, damage_sentence
+from medssl.data.store import Store, StoredVolumes, damage_sentence
 from medssl.data.volume_slices import whole_volumes
 from medssl.data.volumes import Volumes
 from medssl.data.workers import end_workers
@@ -158,6 +158,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter,
     skipped = card["counts"]["skipped"]
     people = dataset.origin.people(len(set(table["patient"])))
     images = "volumes" if whole_volumes(dataset.store) else "images"
+    shape = f"in patches of {shape}" if isinstance(dataset.store.images, StoredVolumes) else shape
     reporter.say(f"data      {len(table)} {images} {shape} {dataset.store.images.dtype} of {people} ({source.kind})")
     for note in source.notes:
         reporter.say(f"          {note}")
@@ -170,7 +171,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter,
         reporter.warn(f"look      {sentence}")
     roles, patient_of, counted = dataset.roles, dataset.patients, images
     if volumes is not None:
-        roles, patient_of, counted = volumes.roles(roles, table), patient_of[volumes.rows[volumes.starts]], "volumes"
+        roles, patient_of, counted = volumes.roles(roles, table), patient_of[volumes.first_rows], "volumes"
     patients = {role: patient_of[roles == role] for role in SPLITS}
     who = "" if dataset.origin.all_unknown else " / {} patients"
     counts = [f"{role} {len(found)} {counted}{who.format(len(set(found)))}" for role, found in patients.items() if len(found)]
@@ -197,9 +198,11 @@ def data_tags(config: Config, dataset: PreparedDataset) -> dict[str, str]:
 
 def channel_statistics(store: Store, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation [C] of the training images in [0, 1], over at most 2000 evenly spaced images; over fewer volumes, whose
-    voxels fit into the memory."""
+    voxels fit into the memory, or boxes of them."""
     most = max(_STATISTICS_VOXELS // math.prod(store.images.shape[1:]), 8) if whole_volumes(store) else _STATISTICS_ROWS
-    images = store.images[np.sort(evenly_spaced(rows, most))].astype(np.float64) / np.iinfo(store.images.dtype).max
+    rows = np.sort(evenly_spaced(rows, most))
+    stored = store.images.draw(rows, 0, 0) if isinstance(store.images, StoredVolumes) else store.images[rows]
+    images = stored.astype(np.float64) / np.iinfo(stored.dtype).max
     but_channels = (0, *range(2, images.ndim))
     return torch.from_numpy(images.mean(axis=but_channels)).float(), torch.from_numpy(images.std(axis=but_channels) + 1e-6).float()
 

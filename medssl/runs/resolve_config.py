@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medssl import plugins
-from medssl.config import Config, Data, Limits, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
+from medssl.config import VOLUMETRIC, Config, Data, Limits, Tracking, merge, parse_overrides, resolve, resolve_part, windows_hu
 from medssl.data.detect import detect
 from medssl.data.modality import format_counts, keep_modality
 from medssl.data.names import readable_source, with_one_spelling
@@ -42,7 +42,7 @@ def list_source(data: Data, stratum: str = "") -> Source:
     with following_links(data.follow_links) as links:
         try:
             source = plugins.find("data.sources", settings.name).build(settings, data.path)
-            source = as_volumes(source, data) if data.volumes == "whole" else source
+            source = as_volumes(source, data) if data.volumetric else source
         except UserError as error:
             raise UserError("\n".join([str(error), *links.notes()])) from None
     source = without_shared_ids(with_one_spelling(keep_modality(readable_source(source), data.modality)))
@@ -195,9 +195,9 @@ def _choose_preset(reporter: Reporter, source: Source, look: Peek, data: Data, d
 
 
 def _of_volumes(source: Source, data: Data) -> bool:
-    """Whether a sample is a whole volume: as the settings say, or the store, whose preparation is done."""
+    """Whether a sample has three axes: as the settings say, or the store, whose preparation is done."""
     card = Store.open(source.root).card["settings"] if source.kind == "store" else {}
-    return card.get("volumes", data.volumes) == "whole"
+    return card.get("volumes", data.volumes) in VOLUMETRIC
 
 
 def _describe_windows(window: str) -> str:
@@ -233,7 +233,7 @@ def _fit_length(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, 
 def _for_volumes(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """The preset; without the size of its images if the user asks for whole volumes and the preset is one of images."""
     of_preset, of_user = preset.get("data", {}), _plugin_mapping(overrides.get("data"))
-    if of_user.get("volumes") != "whole" or of_preset.get("volumes") == "whole":
+    if of_user.get("volumes") not in VOLUMETRIC or of_preset.get("volumes") in VOLUMETRIC:
         return preset
     return {**preset, "data": {name: value for name, value in of_preset.items() if name not in ("size", "spacing_mm")}}
 

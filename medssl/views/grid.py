@@ -1,6 +1,6 @@
 """views.png: a picture of images and their views, to be looked at before a long run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ PAPER = (245, 245, 245)
 INK = (40, 40, 40)
 
 
-def save_grid(path: Path, images: np.ndarray, make_views: ViewMaker, rows: Sequence[int], seed: int, planes: Planes = CUBES) -> None:
+def save_grid(
+    path: Path, images: np.ndarray | Mapping[int, np.ndarray], make_views: ViewMaker, rows: Sequence[int], seed: int, planes: Planes = CUBES
+) -> None:
     """Writes a PNG with one line for each of `rows` of `images` (uint8 or uint16 [N, C, H, W], or [N, C, D, H, W], of which `planes` are
-    shown): the stored image, then seven views of it, for step 0 and `seed`. The file is written atomically."""
+    shown; or the image of each row): the stored image, then seven views of it, for step 0 and `seed`. The file is written atomically."""
     width = 3 * MARGIN + (_VIEWS + 1) * TILE + (_VIEWS - 1) * GAP
     height = HEAD + len(rows) * (TILE + GAP) - GAP + MARGIN
     grid = Image.new("RGB", (width, height), PAPER)

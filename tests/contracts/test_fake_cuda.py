@@ -132,7 +132,7 @@ def test_features_wait_only_for_those_of_the_batch_at_the_end():
 
 def test_a_prediction_waits_once_for_each_part_of_the_images(monkeypatch, reporter):
     images = np.zeros((20, 1, 16, 16), np.uint8)
-    store: Any = SimpleNamespace(images=images, table=range(20))
+    store: Any = SimpleNamespace(images=images, inputs=images, table=range(20))
     classifier = Classifier(shallow_encoder(), 2)
     width = 64 + len(FeaturesWithThumbnail()(torch.zeros(1, 1, 16, 16))[0])
     statistics = Statistics(np.zeros(width), np.eye(width), np.zeros(1001))

@@ -7,9 +7,11 @@ import pytest
 import torch
 from pretended_step import PretendedStep
 from small import CLASSES, small_method
+from volume_stores import in_one_file
 
 from medssl import plugins
 from medssl.data.loader import Batches, Loader
+from medssl.data.store import StoredVolumes
 from medssl.encoder.artefact import build_encoder
 from medssl.errors import UserError
 from medssl.nn import Encoder
@@ -56,32 +58,45 @@ def test_every_method_makes_a_step_on_volumes_whose_gradient_reaches_the_first_l
     assert torch.isfinite(method(noise(1)).loss)
 
 
-def feed(executor: str, start: int = 0, workers: int = 0) -> Feed:
+Images = np.ndarray | StoredVolumes
+
+
+@pytest.fixture(params=["whole", "patches"])
+def images(request, tmp_path) -> Images:
+    """Whole volumes of one shape, or volumes of several shapes of which patches are read."""
+    if request.param == "whole":
+        return STORED
+    random = np.random.default_rng(0)
+    volumes = [random.integers(0, 65536, (1, 16 + row, 40 - row, 18 + row % 3), np.uint16) for row in range(len(STORED))]
+    return in_one_file(tmp_path / "images.npy", volumes, CUBE)
+
+
+def feed(executor: str, start: int = 0, workers: int = 0, images: Images = STORED) -> Feed:
     """The batches of six steps, as `trainer` makes them."""
     recipe = plugins.find("views.recipes", "volume_mr")
     operations = recipe.build(recipe.Config())
     make_view, number = multi_crop.make("auto", operations, CUBE, None)
     on_device = multi_crop.make_on_device(operations, CUBE, None)[0] if executor == "torch" else None
-    rows = np.arange(len(STORED))
-    batches = Batches(STORED, rows, None if on_device else make_view, 3, 8, labels=rows % CLASSES, patients=rows // 2, n_views=number)
+    rows = np.arange(len(images))
+    batches = Batches(images, rows, None if on_device else make_view, 3, 8, labels=rows % CLASSES, patients=rows // 2, n_views=number)
     return Feed(Loader(batches, 6, start, workers), CPU, on_device)
 
 
-def state_after(steps: int, start: int = 0, workers: int = 0, before: dict[str, Any] | None = None) -> dict[str, Any]:
+def state_after(images: Images, steps: int, start: int = 0, workers: int = 0, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """Weights and optimiser of a training that starts from the state `before` or from its beginning, after `steps` steps."""
     method = method_of_volumes("pnnclr")
     optimiser = optimisers.make("adamw", method, 1e-3, 0.05)
     if before is not None:
         method.load_state_dict(before["method"], strict=True)
         optimisers.restore(optimiser, before["optimiser"])
-    monitor = CollapseMonitor(method.encoder, feed("auto").batch(0).views[0])
+    monitor = CollapseMonitor(method.encoder, feed("auto", images=images).batch(0).views[0])
     spreads: list[float] = []
 
     def stop(done: int, step: Any, lr: float, applied: Any) -> bool:
         spreads.append(monitor(step, lr).embedding_std)
         return done == steps
 
-    fit(method, feed("auto", start, workers), optimiser, Plan(6, 1e-3, 1, CPU), start, stop)
+    fit(method, feed("auto", start, workers, images), optimiser, Plan(6, 1e-3, 1, CPU), start, stop)
     assert np.isfinite(spreads).all()
     return {"method": method.state_dict(), "optimiser": optimiser.state_dict()}
 
@@ -93,14 +108,14 @@ def assert_equal_bits(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_training_that_goes_on_from_its_third_step_has_the_bits_of_one_that_was_left_alone(workers, tmp_path):
-    torch.save(state_after(3), tmp_path / "state.pt")
+def test_a_training_that_goes_on_from_its_third_step_has_the_bits_of_one_that_was_left_alone(workers, images, tmp_path):
+    torch.save(state_after(images, 3), tmp_path / "state.pt")
     before = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert_equal_bits(state_after(6, start=3, workers=workers, before=before), state_after(6))
+    assert_equal_bits(state_after(images, 6, start=3, workers=workers, before=before), state_after(images, 6))
 
 
-def test_batches_of_both_executors_have_two_views_of_volumes_in_the_unit_range():
-    on_cpu, on_device = (feed(executor).batch(2) for executor in ("auto", "torch"))
+def test_batches_of_both_executors_have_two_views_of_volumes_in_the_unit_range(images):
+    on_cpu, on_device = (feed(executor, images=images).batch(2) for executor in ("auto", "torch"))
     assert torch.equal(on_cpu.rows, on_device.rows)
     for one, other in zip(on_cpu.views, on_device.views, strict=True):
         assert one.shape == other.shape == (8, 1, *CUBE)

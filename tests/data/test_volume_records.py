@@ -84,7 +84,7 @@ def test_images_beside_volumes_are_left_out_and_images_alone_are_an_error() -> N
     source = whole(Source("dicom", Path(), (*slices("", ""), film)))
     assert [record.locator for record in source.records] == ["0.dcm"]
     assert source.skipped == (("film.dcm", "no_volume", "no slice of a volume"),)
-    with pytest.raises(UserError, match=r"holds no volume.*leave data.volumes=whole out"):
+    with pytest.raises(UserError, match=r"holds no volume.*data.volumes=whole"):
         whole(Source("dicom", Path(), (film,)))
 
 

@@ -20,7 +20,7 @@ def store(count: int, series: list[str] | None = None) -> Any:
     images = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), np.uint8)
     table = pd.DataFrame({"key": [f"k{n}" for n in range(count)], "series": series or [""] * count})
     table["pixel_hash"] = [f"p{n}" for n in range(count)]
-    return SimpleNamespace(images=images, table=table)
+    return SimpleNamespace(images=images, inputs=images, table=table)
 
 
 def network() -> nn.Module:
@@ -58,7 +58,7 @@ def test_a_volume_has_the_mean_of_its_slices_wherever_they_stand_and_is_in_one_p
 
 @pytest.mark.parametrize("change", ["the encoder", "an image", "the volumes", "the device"])
 def test_a_part_has_another_name_where_its_features_would_be_others(change: str) -> None:
-    here, groups, digest, device = store(4), image_groups(store(4).table), "digest", CPU
+    here, groups, digest, device = store(4), image_groups(store(4)), "digest", CPU
     (before,) = make_parts(here, groups, digest, device)
     if change == "the encoder":
         digest = "other"

@@ -23,11 +23,11 @@ def found(pictures, reporter) -> PreparedDataset:
 def test_the_neighbours_and_the_probe_are_asked_for_held_out_patients_and_know_those_that_are_trained_on(found, monkeypatch):
     read = []
 
-    def noted(network, images, rows, device):
+    def noted(network, images, volumes, rows, device, pooling):
         read.append(set(rows.tolist()))
         return extract(network, images, rows, device)
 
-    monkeypatch.setattr(health, "extract", noted)
+    monkeypatch.setattr(health, "extract_pooled", noted)
     row = health.encoder_metrics(Pixels(), found, 5, CPU)
     assert row.keys() == {"rankme", "knn", "probe"}
     assert row["knn"] == row["probe"] == 1.0, "the class is a bright square"

@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Int, Shaped
 
 from medssl.data.split import near_duplicates
+from medssl.data.store import StoredVolumes
 from medssl.errors import UserError
 from medssl.types import SPLITS
 
@@ -68,7 +69,7 @@ class Leaks:
         return found
 
 
-def find_leaks(table: pd.DataFrame, images: np.ndarray, roles: Shaped[np.ndarray, " rows"]) -> Leaks:
+def find_leaks(table: pd.DataFrame, images: np.ndarray | StoredVolumes, roles: Shaped[np.ndarray, " rows"]) -> Leaks:
     """The leaks between the splits of the rows of a store's table. `roles`: for each row "train", "val", "test", or "" for no split.
 
     `images`: the images of the store, [N, C, H, W] or [N, C, D, H, W]. Only images whose perceptual hash is close to that of another image
@@ -125,7 +126,7 @@ def _pairs_across_splits(keys: Shaped[np.ndarray, " rows"], ranks: Int[np.ndarra
     return np.stack([rows, highest], axis=1)[ranks[rows] < ranks[highest]]
 
 
-def _near_duplicates(table: pd.DataFrame, images: np.ndarray, ranks: Int[np.ndarray, " rows"]) -> tuple[Pairs, int]:
+def _near_duplicates(table: pd.DataFrame, images: np.ndarray | StoredVolumes, ranks: Int[np.ndarray, " rows"]) -> tuple[Pairs, int]:
     """Pairs of near duplicates between splits, without equal pixels; and the number of rows of val and test that were not compared. Those
     rows are evenly spaced, and so many that at most _COMPARED pairs remain."""
     if "perceptual_hash" not in table:

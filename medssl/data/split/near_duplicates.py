@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from medssl.data.image_hash import shrink, shrink_volume
+from medssl.data.store import StoredVolumes
 
 LIMIT = 4  # bits
 CORRELATION = 0.98
@@ -49,7 +50,7 @@ def near_pairs(a: np.ndarray, b: np.ndarray, limit: int = LIMIT) -> Iterator[Int
 
 
 def confirm_pairs(
-    images: np.ndarray, blocks: Iterable[Int[np.ndarray, "pairs 2"]], correlation: float = CORRELATION
+    images: np.ndarray | StoredVolumes, blocks: Iterable[Int[np.ndarray, "pairs 2"]], correlation: float = CORRELATION
 ) -> Int[np.ndarray, "kept 2"]:
     """The pairs of rows of `images` [N, C, H, W] or [N, C, D, H, W] whose thumbnails have at least the `correlation`. Each image is read
     about once; at most 100 000 thumbnails of 1 kB are in memory."""

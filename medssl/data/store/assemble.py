@@ -21,7 +21,7 @@ from medssl.data.store.descriptions import site_without_identity, without_identi
 from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.plan import Chunk, Plan
 from medssl.data.store.skipped import Skipped, check_faults, skipped_by_source, skipped_record, write_private_list
-from medssl.data.store.store import SUSPECT, deciding_settings, store_format
+from medssl.data.store.store import STORED_EDGES, SUSPECT, deciding_settings, store_format
 from medssl.data.store.writer import ImageWriter, create_private, csv_text, write_private
 from medssl.errors import ReadError
 from medssl.types import Record
@@ -72,11 +72,15 @@ class _Assembly:
             [(name, pa.string()) for name in _TEXT]
             + [(name, pa.int32()) for name in _NUMBERS]
             + [(name, pa.float64()) for name in _LENGTHS]
-            + (list(_OF_VOLUMES.items()) if plan.data.volumes == "whole" else [])
+            + (list(_OF_VOLUMES.items()) if plan.data.volumetric else [])
+            + [(name, pa.int32()) for name in STORED_EDGES if plan.data.volumes == "patches"]
             + [(name, pa.string()) for name in (*(f"label:{n}" for n in self._labels), *(f"extra:{n}" for n in self._extra))]
         )
         self._content = ContentHash()
-        self._images = ImageWriter(folder / "images.npy", len(records), plan.data.shape)
+        expected, shape = len(records), plan.data.shape
+        if plan.data.volumes == "patches":  # volumes of any shapes: one row of voxels, of one byte or two
+            expected, shape = sum(chunk.file.stat().st_size for chunk in plan.chunks), ()
+        self._images = ImageWriter(folder / "images.npy", expected, shape)
         self._file = create_private(folder / "table.parquet")
         self._table = parquet.ParquetWriter(self._file, self._schema)
 
@@ -144,7 +148,9 @@ class _Assembly:
 
     def _card(self, table_digest: str) -> dict[str, Any]:
         plan, data = self._plan, self._plan.data
-        whole = data.volumes == "whole"
+        resize, padding = "square pixels, longer side to size, bilinear, antialiased", "black, on both sides of the shorter side"
+        if data.volumetric:
+            resize, padding = volume_preparation.RESIZE[data.volumes], volume_preparation.PADDING
         return {
             "format": store_format(data),
             "content": str(self._content),
@@ -157,8 +163,8 @@ class _Assembly:
             "settings": deciding_settings(data.model_dump(mode="json")),
             "preparation": {
                 "version": preparation_version(data),
-                "resize": volume_preparation.RESIZE if whole else "square pixels, longer side to size, bilinear, antialiased",
-                "padding": volume_preparation.PADDING if whole else "black, on both sides of the shorter side",
+                "resize": resize,
+                "padding": padding,
             },
             "counts": {
                 "records": len(plan.source.records),

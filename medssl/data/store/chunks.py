@@ -18,6 +18,7 @@ import pyarrow as pa
 from medssl.config import Data
 from medssl.data.decode import PreparedImage
 from medssl.data.image_hash import pixel_hash
+from medssl.data.store.store import STORED_EDGES
 from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
 from medssl.files import removed_on_error
@@ -42,6 +43,7 @@ _SCHEMA = pa.schema(
         ("orientation", pa.string()),
         ("filled", pa.int32()),
         ("tilt_degrees", pa.float64()),
+        *((name, pa.int32()) for name in STORED_EDGES),
         ("image", pa.large_binary()),
     ]
 )
@@ -56,10 +58,10 @@ class DamagedChunk(Exception):
 
 
 def chunk_slices(records: int, data: Data) -> Iterator[slice]:
-    """The slice of each chunk in a list of `records` records: 128 records, or fewer if the images are large. The slices are the same on
-    every machine."""
-    least = 1 if data.volumes == "whole" else _MIN_RECORDS
-    rows = min(_MAX_RECORDS, max(least, _IMAGE_BYTES // (2 * math.prod(data.shape))))
+    """The slice of each chunk in a list of `records` records: 128 records, or fewer if the images are large; one where volumes
+    have any size. The slices are the same on every machine."""
+    least = 1 if data.volumetric else _MIN_RECORDS
+    rows = 1 if data.volumes == "patches" else min(_MAX_RECORDS, max(least, _IMAGE_BYTES // (2 * math.prod(data.shape))))
     for start in range(0, records, rows):
         yield slice(start, start + rows)
 
@@ -127,7 +129,8 @@ def volume_columns(image: PreparedImage) -> dict[str, Any]:
     if image.volume is None:
         return {}
     slice_mm = image.spacing_mm[0] if image.spacing_mm else None
-    return {"depth": image.depth, "slice_mm": slice_mm, **{name: getattr(image.volume, name) for name in _OF_VOLUMES}}
+    edges = dict(zip(STORED_EDGES, image.image.shape[1:], strict=True))
+    return {"depth": image.depth, "slice_mm": slice_mm, **{name: getattr(image.volume, name) for name in _OF_VOLUMES}, **edges}
 
 
 def volume_facts(row: Mapping[str, Any]) -> VolumeFacts:
@@ -138,7 +141,8 @@ def volume_facts(row: Mapping[str, Any]) -> VolumeFacts:
 def _outcome(row: dict[str, Any], data: Data) -> Outcome:
     if row["fault"] is not None:
         return ReadError(row["fault"])
-    image = np.frombuffer(row["image"], np.uint16 if row["bits"] > 8 else np.uint8).reshape(data.shape)
+    image = np.frombuffer(row["image"], np.uint16 if row["bits"] > 8 else np.uint8)
+    image = image.reshape((data.channels, *(row[name] for name in STORED_EDGES)) if data.volumes == "patches" else data.shape)
     if pixel_hash(image, row["bits"]) != row["pixel_hash"]:
         raise ValueError("the pixels are not those that were written")
     whole = volume_facts(row) if row.get("depth") else None

@@ -25,6 +25,7 @@ class SourceHash:
             data.channels,
             data.spacing_mm,
             [step.model_dump() for step in data.transforms],
+            *([data.limits.max_voxels] if data.volumes == "patches" else []),
         ]
         self._settings = {
             name: [*preparation_settings, name, version, _options(name, data)] for name, version in reader_versions(source, data).items()
@@ -78,11 +79,11 @@ class ContentHash:
 
 
 def _options(reader: str, data: Data) -> dict[str, Any]:
-    """The options of a reader that decide the pixels. `used_bits` is among them only where it changes the images, and the limit of frames
-    never is, so that stores of earlier versions keep their fingerprints."""
+    """The options of a reader that decide the pixels. `used_bits` is among them only where it changes the images, and the limits of frames
+    and of prepared voxels never are, so that stores of earlier versions keep their fingerprints."""
     options = reader_config(reader, data).model_dump(mode="json")
     if "limits" in options:
-        options["limits"].pop("max_frames", None)
+        options["limits"] = {name: value for name, value in options["limits"].items() if name not in ("max_frames", "max_voxels")}
     return {name: value for name, value in options.items() if (name, value) != ("used_bits", None)}
 
 

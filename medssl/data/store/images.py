@@ -41,6 +41,10 @@ class CheckedImages(np.memmap):
                 self._seen[row] = True
         return plain[index]
 
+    def check(self, row: int) -> None:
+        """Reads a row. Raises UserError as reading does."""
+        self[row]
+
     def __repr__(self) -> str:
         return repr(self.view(np.ndarray))
 

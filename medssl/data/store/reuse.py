@@ -8,7 +8,7 @@ import numpy as np
 
 from medssl.data.decode import PreparedImage
 from medssl.data.store.chunks import volume_facts
-from medssl.data.store.store import STORE_FORMAT, SUSPECT, VOLUME_FORMAT, Store
+from medssl.data.store.store import PATCH_FORMAT, STORE_FORMAT, SUSPECT, VOLUME_FORMAT, Store
 from medssl.errors import UserError
 
 _FACTS = ["bits", "height", "width", "pixel_hash", "perceptual_hash"]
@@ -33,7 +33,7 @@ class ReusableImages:
             return False
         number, row = self._rows[made]
         try:
-            self._stores[number].images[row]
+            self._stores[number].images.check(row)
         except UserError:  # its pixels are damaged
             del self._rows[made]
             return False
@@ -67,7 +67,7 @@ def _signs(file: Path) -> dict[str, str]:
 def _open_store(card: Path, place: str, site: str) -> Store | None:
     try:
         found = json.loads(card.read_text("utf-8"))
-        if found["format"] in (STORE_FORMAT, VOLUME_FORMAT) and (found["place"], found["site"]) == (place, site):
+        if found["format"] in (STORE_FORMAT, VOLUME_FORMAT, PATCH_FORMAT) and (found["place"], found["site"]) == (place, site):
             return Store.open(card.parent)
     except (OSError, ValueError, KeyError, UserError):  # a damaged store is not used
         pass

@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from medssl.config import Data
+from medssl.config import VOLUMETRIC, Data
 from medssl.data.store.images import CheckedImages
+from medssl.data.store.stored_volumes import StoredVolumes, Windows
 from medssl.errors import UserError
 
-STORE_FORMAT, VOLUME_FORMAT = "medssl-store-2", "medssl-store-3"  # of images, and of whole volumes
+STORE_FORMAT, VOLUME_FORMAT, PATCH_FORMAT = "medssl-store-2", "medssl-store-3", "medssl-store-4"  # of images, whole volumes, patches
+STORED_EDGES = ["stored_slices", "stored_rows", "stored_columns"]  # of prepared volumes that differ in their shapes
 SUSPECT = "suspect.csv"  # which of the used images have signs of damage, and which
 SETTINGS = (
     "volumes",
@@ -34,19 +36,19 @@ SETTINGS = (
     "transforms",
     "used_bits",
 )  # the settings in `data` that decide the images
-_OF_VOLUMES = ("volumes", "min_slices", "sequences")  # those that a card states for whole volumes only
+_OF_VOLUMES = ("volumes", "min_slices", "sequences")  # those that a card states for samples of three axes only
 _CHECKED_ROWS, _CHECKED_BYTES = 64, 2**26
 
 
 def store_format(data: Data) -> str:
     """The format of a store with those settings."""
-    return VOLUME_FORMAT if data.volumes == "whole" else STORE_FORMAT
+    return {"slices": STORE_FORMAT, "whole": VOLUME_FORMAT, "patches": PATCH_FORMAT}[data.volumes]
 
 
 def deciding_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """Of the settings in `data` those that decide the images, as a store's card states them."""
-    whole = data.get("volumes") == "whole"  # earlier versions had no such setting
-    return {name: data[name] for name in SETTINGS if name in data and (whole or name not in _OF_VOLUMES)}
+    volumetric = data.get("volumes") in VOLUMETRIC  # earlier versions had no such setting
+    return {name: data[name] for name in SETTINGS if name in data and (volumetric or name not in _OF_VOLUMES)}
 
 
 @dataclass(frozen=True)
@@ -57,23 +59,31 @@ class Store:
     the source's image), `label:<column>` and `extra:<name>`; text is str, "" where it is missing. `card`: the store's description.
 
     Whole volumes also have the columns depth, slice_mm, orientation (where the axes of the source's array point to, such as RAS; "" where
-    it is unknown), filled (the missing slices that were interpolated) and tilt_degrees (of the gantry)."""
+    it is unknown), filled (the missing slices that were interpolated) and tilt_degrees (of the gantry).
+
+    Where patches are read (data.volumes=patches), `images` are `StoredVolumes`, and the table has the edges of each prepared volume
+    (`STORED_EDGES`)."""
 
     path: Path
-    images: CheckedImages
+    images: CheckedImages | StoredVolumes
     table: pd.DataFrame
     card: dict[str, Any]
+
+    @property
+    def inputs(self) -> CheckedImages | Windows:
+        """What networks describe: the images, or the windows of volumes of which patches are read."""
+        return self.images.windows if isinstance(self.images, StoredVolumes) else self.images
 
     @classmethod
     def open(cls, path: Path) -> Store:
         """The store in that folder. Raises UserError where there is none or where it is damaged: the table's digest, the shapes, and the
         pixel hashes of 64 evenly spaced rows (of large volumes: fewer) are checked. `images` checks the others as they are first read, and
-        raises UserError, too."""
+        raises UserError, too; but not where only patches of them are read."""
         try:
             card = json.loads((path / "card.json").read_text("utf-8"))
             table = pd.read_parquet(path / "table.parquet", use_threads=False)  # threads would keep 40 MB of memory for 100 000 rows
             pa.default_memory_pool().release_unused()
-            images = CheckedImages.open(path / "images.npy", table["pixel_hash"].to_numpy(), table["bits"].to_numpy())
+            images = _open_images(path / "images.npy", table, card)
             if not (fault := _fault(path, images, table, card)):
                 return cls(path, images, table, card)
         except UserError as error:
@@ -83,15 +93,26 @@ class Store:
         raise UserError(f"{path} is no store that this version can read ({fault}). Prepare the data again.")
 
 
-def _fault(path: Path, images: np.ndarray, table: pd.DataFrame, card: dict[str, Any]) -> str:
+def _open_images(file: Path, table: pd.DataFrame, card: Mapping[str, Any]) -> CheckedImages | StoredVolumes:
+    hashes, bits = table["pixel_hash"].to_numpy(), table["bits"].to_numpy()
+    if card["format"] != PATCH_FORMAT:
+        return CheckedImages.open(file, hashes, bits)
+    deep, tall, wide = card["size"]
+    return StoredVolumes.open(file, table[STORED_EDGES].to_numpy(np.int64), card["channels"], (deep, tall, wide), hashes, bits)
+
+
+def _fault(path: Path, images: CheckedImages | StoredVolumes, table: pd.DataFrame, card: dict[str, Any]) -> str:
     """The fault of a damaged store as a sentence, "" where there is none. Raises UserError where the checked rows are damaged."""
-    if card["format"] not in (STORE_FORMAT, VOLUME_FORMAT):
+    if card["format"] not in (STORE_FORMAT, VOLUME_FORMAT, PATCH_FORMAT):
         return f"format {card['format']}"
     if list(images.shape) != card["shape"] or str(images.dtype) != card["dtype"]:
         return "images.npy does not fit card.json"
     if len(table) != len(images) or hashlib.sha256((path / "table.parquet").read_bytes()).hexdigest() != card["table_sha256"]:
         return "table.parquet does not fit card.json"
-    rows = _CHECKED_ROWS if images.ndim == 4 else max(2, min(_CHECKED_ROWS, _CHECKED_BYTES // images[0].nbytes))  # volumes are large
+    each = images.size * images.dtype.itemsize // len(images)
+    rows = _CHECKED_ROWS if images.ndim == 4 else min(_CHECKED_ROWS, max(2, _CHECKED_BYTES // each))  # volumes are large
+    if isinstance(images, StoredVolumes) and images.largest_bytes > _CHECKED_BYTES:
+        rows = 0  # one volume may have as many bytes as the memory
     for row in np.unique(np.linspace(0, len(images) - 1, rows).astype(int)):
-        images[row]
+        images.check(int(row))
     return ""

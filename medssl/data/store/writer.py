@@ -3,6 +3,7 @@ is known, and whether all have 8 bits."""
 
 import csv
 import io
+import math
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from medssl.errors import UserError
 from medssl.files import removed_on_error
 
 WIDEN = 257  # 255 * 257 = 65535: the factor for 8-bit images in a store of 16 bits
+_BLOCK = 2**24
 
 
 def create_private(path: Path) -> BinaryIO:
@@ -51,9 +53,10 @@ def check_space(folder: Path, needed_bytes: int) -> None:
 
 class ImageWriter:
     """Writes an .npy file [N, C, H, W] image by image. The type is uint8 until the first image of 16 bits is added; all images are then
-    rewritten as uint16. `shape`: [C, H, W], or [C, D, H, W] of volumes.
+    rewritten as uint16. `shape`: [C, H, W], or [C, D, H, W] of volumes. Where images differ in their shapes it is empty, and the file
+    is one row of pixels.
 
-    Raises UserError where the disk has too little space for all `expected` images.
+    Raises UserError where the disk has too little space for all `expected` images, or pixels of a row.
     """
 
     def __init__(self, path: Path, expected: int, shape: tuple[int, ...]) -> None:
@@ -70,7 +73,7 @@ class ImageWriter:
         elif image.dtype.itemsize < self.dtype.itemsize:
             image = image.astype(self.dtype) * WIDEN
         self._file.write(image.tobytes())
-        self._rows += 1
+        self._rows += image.size // math.prod(self._shape)
 
     def finish(self) -> None:
         """Writes the final number of images into the header, and waits until the file is on the disk."""
@@ -85,7 +88,7 @@ class ImageWriter:
         self._file.close()
 
     def _open(self, dtype: np.dtype) -> None:
-        check_space(self._path.parent, self._expected * int(np.prod(self._shape)) * dtype.itemsize)
+        check_space(self._path.parent, self._expected * math.prod(self._shape) * dtype.itemsize)
         self.dtype = dtype
         self._file = create_private(self._path)
         self._write_header(self._expected)
@@ -98,9 +101,9 @@ class ImageWriter:
         """Replaces the uint8 file by a uint16 file with the same images."""
         narrow = self._file
         self._path.unlink()  # the open file stays readable until it is closed
-        length = int(np.prod(self._shape))
+        length = math.prod(self._shape)
         narrow.seek(-self._rows * length, 2)
         self._open(np.dtype(np.uint16))
-        for _ in range(self._rows):
-            self._file.write((np.frombuffer(narrow.read(length), np.uint8).astype(np.uint16) * WIDEN).tobytes())
+        while block := narrow.read(_BLOCK):
+            self._file.write((np.frombuffer(block, np.uint8).astype(np.uint16) * WIDEN).tobytes())
         narrow.close()

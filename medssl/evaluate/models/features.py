@@ -9,11 +9,13 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medssl.data.store import Windows
 from medssl.errors import UserError
 from medssl.nn.copies import Arriving, to_device
 from medssl.nn.precision import full_float32
 
 PIXELS_EDGE, VOXELS_EDGE = 28, 8
+Images = Shaped[np.ndarray, "n c *edges"] | Windows
 _VOXELS = 2**22  # of a batch of volumes: 16 of 64 x 64 x 64, whose features at the first layers of a network fill some 500 MB
 
 
@@ -32,7 +34,7 @@ class Pixels(nn.Module):
 @full_float32()
 def extract(
     network: nn.Module,
-    images: Shaped[np.ndarray, "n c *edges"],
+    images: Images,
     rows: Int[np.ndarray, " m"],
     device: torch.device,
     batch_size: int = 256,

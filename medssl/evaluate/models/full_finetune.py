@@ -27,7 +27,7 @@ from medssl.data.split import LabelFraction, draw_by_class, draw_multilabel
 from medssl.data.volumes import Volumes
 from medssl.errors import UserError
 from medssl.evaluate.models.classifier import Classifier
-from medssl.evaluate.models.features import extract
+from medssl.evaluate.models.features import Images, extract
 from medssl.evaluate.models.pooling import extract_pooled
 from medssl.evaluate.stats.calibration import fit_temperature, negative_log_likelihood
 from medssl.train import optimisers
@@ -80,7 +80,7 @@ class FullTraining:
     """What all draws of a study have in common, and how this one is trained. `labels` [n] or [n, classes], `patients` [n]: of each of the
     `images`, or of each of the `volumes`."""
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     patients: np.ndarray
     classes: int
@@ -187,7 +187,7 @@ def class_weights(y: Int[np.ndarray, "m ..."], classes: int) -> Float32[Tensor, 
 
 def predict(
     classifier: Classifier,
-    images: Shaped[np.ndarray, "n c *edges"],
+    images: Images,
     rows: Int[np.ndarray, " m"],
     device: torch.device,
     volumes: Volumes | None = None,

@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 
 from medssl.data.volumes import Volumes
 from medssl.evaluate.models.classifier import Classifier
-from medssl.evaluate.models.features import extract
+from medssl.evaluate.models.features import Images, extract
 
 
 def loudest_slices(classifier: Classifier, features: Float[np.ndarray, "s d"]) -> Int[np.ndarray, " decisions"]:
@@ -33,14 +33,14 @@ def _logits(classifier: Classifier, pooled: np.ndarray) -> np.ndarray:
 
 
 class LoudestSlices:
-    """Pictures of volumes: item v is the slice of volume v that speaks loudest, of several labels for the most probable one. `images`: of
-    the store, whose type of numbers the pictures have."""
+    """Pictures of volumes: item v is the slice or window of volume v that speaks loudest, of several labels for the most probable one.
+    `images`: the inputs of the store, whose type of numbers the pictures have."""
 
-    def __init__(self, classifier: Classifier, images: Shaped[np.ndarray, "n c h w"], volumes: Volumes, device: torch.device) -> None:
+    def __init__(self, classifier: Classifier, images: Images, volumes: Volumes, device: torch.device) -> None:
         self._classifier, self._images, self._volumes, self._device = classifier, images, volumes, device
         self.dtype = images.dtype
 
-    def __getitem__(self, volume: int) -> Shaped[np.ndarray, "c h w"]:
+    def __getitem__(self, volume: int) -> Shaped[np.ndarray, "c ..."]:
         rows = self._volumes.slices(np.array([volume])).rows
         features = extract(self._classifier.encoder, self._images, rows, self._device)
         places = loudest_slices(self._classifier, features)

@@ -1,4 +1,4 @@
-"""The features of a volume, pooled from those of its slices.
+"""The features of a volume, pooled from those of its slices or windows.
 
 "mean_max" joins the mean and the maximum of each feature over the slices: the mean says what most slices show, the maximum what one of them
 shows. "mean" is the mean alone; for a linear classifier it is the same as the mean of the slices' logits. "attention" is a mean whose
@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from medssl.data.volumes import Volumes
-from medssl.evaluate.models.features import extract
+from medssl.evaluate.models.features import Images, extract
 
 Pooling = Literal["none", "mean", "mean_max", "attention"]
 Fixed = Literal["none", "mean", "mean_max"]  # nothing is learned
@@ -61,7 +61,7 @@ def take_volumes(
 
 def extract_pooled(
     network: nn.Module,
-    images: Shaped[np.ndarray, "n c *edges"],
+    images: Images,
     volumes: Volumes | None,
     chosen: Int[np.ndarray, " m"],
     device: torch.device,
