@@ -38,7 +38,7 @@ def request(store: Store, model: str, size: int, labels: str) -> Experiment:
     encoder = build_encoder({"name": "timm", "model": model}, channels, size, mean, std, seed=0)
     fractions, settings = parse_labels(labels), Finetune(labels=labels)
     return Experiment(
-        store.images, store.table, define_task(store.table, column, found.roles), {"pretrained": encoder}, fractions, settings, 0, CPU
+        store.inputs, store.table, define_task(store.table, column, found.roles), {"pretrained": encoder}, fractions, settings, 0, CPU
     )
 
 

@@ -88,7 +88,7 @@ def collect(folder: Path, roots: list[Requirement], locked: dict[str, str], give
     wheels: dict[str, Path] = {}
     asked: set[tuple[str, str]] = set()
     while roots:
-        names = sorted({canonicalize_name(root.name) for root in roots} - set(wheels))
+        names = sorted({str(canonicalize_name(root.name)) for root in roots} - set(wheels))
         if lost := [name for name in names if name not in locked]:
             sys.exit(f"The lock has no {', '.join(lost)}.")
         fetch(folder, [locked[name] for name in names if name not in given])
@@ -96,7 +96,7 @@ def collect(folder: Path, roots: list[Requirement], locked: dict[str, str], give
             if name in given:
                 shutil.copy(given[name], folder)
             wheels[name] = wheel_of(folder, name, locked[name], given)
-        extras = {(canonicalize_name(root.name), extra) for root in roots for extra in ("", *root.extras)} - asked
+        extras = {(str(canonicalize_name(root.name)), extra) for root in roots for extra in ("", *root.extras)} - asked
         asked |= extras
         roots = [need for name, extra in sorted(extras) for need in needs(wheels[name], extra)]
     return wheels

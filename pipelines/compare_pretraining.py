@@ -144,7 +144,7 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
     for mode in job["modes"]:
         settings = Finetune(mode=mode, draws=job["draws"], bootstraps=100)
         request = Experiment(
-            found.store.images, table, question, {"pretrained": network}, parse_labels(job["labels"]), settings, 0, torch.device("cpu")
+            found.store.inputs, table, question, {"pretrained": network}, parse_labels(job["labels"]), settings, 0, torch.device("cpu")
         )
         cells: dict[str, list[Any]] = {}
         for cell in run_experiment(request).cells:

@@ -55,7 +55,7 @@ def test_the_encoder_gives_the_features_that_the_commands_compute(encoder_run: P
     assert encoder.card["size"] == 16
     files = sorted(pictures.rglob("*.png"))
     store = Store.open(cache_folder() / "stores" / encoder.card["data"]["fingerprint"])
-    expected = extract(artefact.load(encoder_run)[0], store.images, np.arange(3), torch.device("cpu"))
+    expected = extract(artefact.load(encoder_run)[0], store.inputs, np.arange(3), torch.device("cpu"))
     with torch.inference_mode():
         features = torch.cat([encoder(encoder.prepare(file)) for file in files[:3]])
         together = encoder(torch.cat([medssl.prepare(str(file), encoder.card) for file in files[:3]]))

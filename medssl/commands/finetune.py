@@ -20,7 +20,6 @@ from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import parse_labels, seen_counts, unsearchable
-from medssl.data.volume_slices import whole_volumes
 from medssl.errors import Interrupted
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
@@ -201,7 +200,7 @@ def _experiment(
         device=device,
         make_views=executors.make(config.views.executor, recipe, config.data.size),
         views=config.views.model_dump_json(),
-        precision=choose_precision(config.train.precision, device, whole_volumes(dataset.store)),
+        precision=choose_precision(config.train.precision, device, config.data.size),
         workers=workers_here(config.train.workers, batch_bytes)[0],
         cells=cells,
         description=description,

@@ -52,8 +52,8 @@ class Train(Frozen):
     weight_decay: float = Field(default=0.05, ge=0, description="The weight decay.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto",
-        description="The precision of the arithmetic; auto is bf16 where the device is fast in it, but fp32 for whole volumes on CPUs; "
-        "fp32 is not TF32.",
+        description="The precision of the arithmetic; auto is bf16 where the device is fast in it, but fp32 on CPUs for volumes and for "
+        "images of at most 16 pixels; fp32 is not TF32.",
     )
     save_every_steps: int = Field(default=200, ge=1, description="The steps between two checkpoints.")
     keep_optimiser: bool = Field(

@@ -13,7 +13,6 @@ from medssl import methods, plugins
 from medssl.config import Config, to_yaml
 from medssl.data.loader import Batches, Loader, workers_here
 from medssl.data.store import StoredVolumes
-from medssl.data.volume_slices import whole_volumes
 from medssl.errors import UserError
 from medssl.nn.sync_norm import synchronise_norms
 from medssl.planes import Planes
@@ -70,7 +69,7 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     train = config.train
     assert train.steps is not None
     warmup = round(train.steps * min(train.warmup_epochs / train.epochs, 0.5))
-    precision = choose_precision(train.precision, device, whole_volumes(dataset.store))
+    precision = choose_precision(train.precision, device, multi_crop.smallest_view(config.data.size, local_views))
     plan = Plan(train.steps, train.lr, warmup, device, precision, train.max_bad_steps)
     groups = optimisers.encoder_rate_groups(method, train.weight_decay, train.encoder_rate)
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay, groups)

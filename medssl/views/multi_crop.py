@@ -59,6 +59,15 @@ def make_on_device(
     return views, sum(group.number for group in groups)
 
 
+def smallest_view(size: Size, local: LocalViews | None) -> Size:
+    """The size of the smallest view: of a local one where there are such, else that of the images."""
+    return size if local is None or not isinstance(size, int) or local.number == 0 else _local_edge(size, local)
+
+
+def _local_edge(size: int, local: LocalViews) -> int:
+    return max(_STEP, round(local.edge * size / _STEP) * _STEP)
+
+
 def _refuse_local(local: LocalViews | None) -> None:
     if local is not None and local.number:
         raise UserError(
@@ -78,10 +87,9 @@ class _ViewGroup:
 def _view_groups(operations: Sequence[Operation], size: int, local: LocalViews | None) -> list[_ViewGroup]:
     if local is None or local.number == 0:
         return [_ViewGroup(operations, size, 2)]
-    edge = max(_STEP, round(local.edge * size / _STEP) * _STEP)
     return [
         _ViewGroup(_with_crop_area(operations, local.whole_area), size, 2),
-        _ViewGroup(_with_crop_area(operations, local.area), edge, local.number),
+        _ViewGroup(_with_crop_area(operations, local.area), _local_edge(size, local), local.number),
     ]
 
 

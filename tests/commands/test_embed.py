@@ -41,7 +41,7 @@ def test_the_features_are_those_that_finetune_computes_of_the_same_images(comman
     found, features = features_of("f.parquet")
     encoder, card = artefact.load(encoder_run)
     store = Store.open(cache_folder() / "stores" / card["data"]["fingerprint"])
-    np.testing.assert_allclose(features, extract(encoder, store.images, np.arange(60), CPU), atol=1e-6)
+    np.testing.assert_allclose(features, extract(encoder, store.inputs, np.arange(60), CPU), atol=1e-6)
     assert list(found) == ["key", "patient", "label:label"]
     for name in found:
         assert found[name].tolist() == store.table[name].tolist()

@@ -27,7 +27,7 @@ def expected(encoder_run: Path, query: int, k: int) -> list[tuple[str, str, str]
     """(cosine, patient, key) of the most similar images of the pretraining's images, by scikit-learn and a loop."""
     encoder, card = artefact.load(encoder_run)
     store = Store.open(cache_folder() / "stores" / card["data"]["fingerprint"])
-    features = extract(encoder, store.images, np.arange(len(store.images)), next(encoder.parameters()).device).astype(np.float64)
+    features = extract(encoder, store.inputs, np.arange(len(store.images)), next(encoder.parameters()).device).astype(np.float64)
     cosine = cosine_similarity(features[[query]], features)[0]
     found: dict[str, tuple[str, str, str]] = {}
     for row in np.argsort(-cosine):

@@ -141,7 +141,7 @@ def test_the_auroc_is_that_of_one_prediction_for_each_volume(linear):
 
 def test_the_probabilities_equal_pooling_by_hand(linear, encoder):
     store, (network, _) = store_of(linear.folder, linear.results), artefact.load(encoder)
-    each = extract(network, store.images, np.arange(len(store.images)), CPU).astype(np.float64)
+    each = extract(network, store.inputs, np.arange(len(store.images)), CPU).astype(np.float64)
     series = store.table["series"].to_numpy(str)
     parts = load_file(linear.folder / "classifier.safetensors")
     assert json.loads((linear.folder / "classifier.json").read_text())["pooling"] == "mean_max"

@@ -11,7 +11,8 @@ from medssl.errors import UserError
 from medssl.train.bad_steps import Applied
 from medssl.train.loop import Plan, choose_device, choose_precision, fit
 from medssl.train.optimisers import make
-from medssl.types import Batch, Step
+from medssl.types import Batch, LocalViews, Step
+from medssl.views.multi_crop import smallest_view
 
 CPU = torch.device("cpu")
 
@@ -150,8 +151,8 @@ def test_bfloat16_is_chosen_on_gpus_from_ampere_on_and_refused_on_older_ones(cap
 def test_whole_volumes_are_float32_on_a_cpu_and_their_gradients_are_right(monkeypatch):
     """In bfloat16 oneDNN leaves parts of the gradient of a convolution in three axes unwritten where the volume has two slices."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    with pytest.raises(UserError, match="wrong gradients in bfloat16 on CPUs"):
-        choose_precision("bf16", CPU, volumes=True)
+    with pytest.raises(UserError, match=r"on CPUs convolutions of volumes, .* wrong gradients in bfloat16"):
+        choose_precision("bf16", CPU, view=(32, 32, 32))
     assert choose_precision("bf16", CPU) == torch.bfloat16
     generator = torch.Generator().manual_seed(0)
     volumes, weight = torch.randn(4, 8, 2, 6, 6, generator=generator), torch.randn(8, 8, 3, 3, 3, generator=generator)
@@ -160,10 +161,20 @@ def test_whole_volumes_are_float32_on_a_cpu_and_their_gradients_are_right(monkey
         own = weight.to(dtype, copy=True).requires_grad_()
         return torch.autograd.grad(torch.nn.functional.conv3d(volumes.to(dtype), own, padding=1).square().sum(), own)[0]
 
-    precision = choose_precision("auto", CPU, volumes=True)
+    precision = choose_precision("auto", CPU, view=(32, 32, 32))
     with torch.autocast("cpu", precision, enabled=precision is not None):
         found = gradient(torch.float32)
     assert torch.allclose(found.double(), gradient(torch.float64), rtol=1e-4, atol=1e-2)
+
+
+def test_images_of_at_most_16_pixels_are_float32_on_a_cpu(monkeypatch):
+    """There the last level of a ResNet has one pixel, and oneDNN leaves the outer parts of a kernel's gradient unwritten."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert choose_precision("auto", CPU, view=16) is None
+    assert choose_precision("auto", CPU, view=24) == torch.bfloat16
+    local = LocalViews(4, 0.43, (0.05, 0.4), (0.4, 1))
+    assert (smallest_view(28, None), smallest_view(28, local), smallest_view(64, local)) == (28, 16, 24)
+    assert smallest_view((32, 32, 32), local) == (32, 32, 32)
 
 
 def test_fp32_is_float32_everywhere():

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped
@@ -93,7 +94,13 @@ class StoredVolumes:
         """Where each volume begins in the file, in voxels; and the end."""
         return np.concatenate([[0], np.cumsum(self.channels * self.shapes.astype(np.int64).prod(axis=1))])
 
-    def __getitem__(self, row: int) -> Shaped[np.ndarray, "c d h w"]:
+    @property
+    def nbytes(self) -> int:
+        """Of all volumes."""
+        return self.size * self.dtype.itemsize
+
+    def __getitem__(self, row: Any) -> Shaped[np.ndarray, "c d h w"]:
+        """The volume of a row, which is an integer."""
         return self._map(row)[1]
 
     def _map(self, row: int) -> tuple[mmap.mmap, Shaped[np.ndarray, "c d h w"]]:

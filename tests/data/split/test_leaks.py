@@ -104,7 +104,7 @@ def stored(file: Path, cache: Path) -> tuple[pd.DataFrame, np.ndarray]:
     from medssl.data.sources import medmnist
 
     store = prepare(medmnist.build(medmnist.Config(), str(file)), Data(size=28), cache)
-    return store.table, store.images
+    return store.table, np.asarray(store.images)
 
 
 @pytest.mark.slow
