@@ -14,8 +14,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from scipy import stats
+from small import noise_batch, shallow_encoder
 
 from medssl.config import merge, parse_overrides, resolve
+from medssl.methods import pnnclr, simclr
+from medssl.nn import l2_normalize
 from medssl.runs import presets
 
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
@@ -113,6 +116,26 @@ def test_a_comparison_that_is_killed_takes_its_trainings_with_it(tmp_path):
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < ends
         time.sleep(0.1)
+
+
+def test_other_rules_for_neighbours_meet_pnnclr_and_simclr_at_their_limits(script):
+    rules = script("pipelines/neighbour_rules.py")
+    sizes = {"hidden": 16, "width": 8, "support_size": 20, "momentum": 0.0, "delay": 0.0, "ramp": 0.0}
+
+    def made(module, **settings):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return module.build(module.Config(**{**sizes, **settings}), shallow_encoder())
+
+    batch = noise_batch()
+    assert torch.equal(made(rules)(batch).loss, made(pnnclr)(batch).loss)
+    as_simclr = made(rules, delay=1.0, layers=2, predictor=False, negatives="both_views")
+    z1, z2 = l2_normalize(as_simclr.projector(as_simclr.encoder(torch.cat(batch.views)))).chunk(2)
+    assert torch.allclose(as_simclr(batch).loss, simclr.nt_xent(z1, z2, 0.1), rtol=1e-6)
+    others = [made(rules, rule=rule)(batch).loss for rule in ("nearest", "mutual", "several", "agreement")]
+    assert len({loss.item() for loss in others}) == 4
+    near, asked = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    assert rules.is_mutual(near, asked).tolist() == [[True], [False]], "the first is closer to the neighbour of both"
 
 
 def runs(scores, resamples, settings=()):

@@ -1,0 +1,104 @@
+"""pNNCLR with other rules for its neighbours, other negatives and another projector: what docs/pnnclr.md tried and did not keep.
+
+    cp pipelines/neighbour_rules.py medssl/methods/
+    python pipelines/compare_pretraining.py pipelines/neighbour_rules.yaml
+
+Plug-ins are files of medssl, so this one is a method only while it lies there. Symbols as in medssl/methods/pnnclr.py.
+
+    rule       the positive of t
+    nearest    pnn(t), as in pnnclr
+    mutual     pnn(t) where no other image of the batch is closer to nn(t) than t is; elsewhere t itself (r = 0)
+    several    on the way from t to the mean of its 4 nearest rows of Q
+    agreement  pnn(t) with r times the cosine of the neighbours of both views, at least 0: neighbours count where both views find alike ones
+
+With negatives of both views, no predictor, a projector of two layers and no neighbours, this is SimCLR.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from medssl.methods import pnnclr
+from medssl.methods.pnnclr import Drawn, alpha_range
+from medssl.nn import Encoder, info_nce, l2_normalize, mlp, no_autocast
+from medssl.nn.support_set import tags_of
+from medssl.types import Batch, LookUp, Rows, Step
+
+TITLE = "pNNCLR with other rules"
+USES_LABELS = False
+_SEVERAL = 4
+
+
+class Config(pnnclr.Config):
+    """pNNCLR's settings, and what is tried."""
+
+    name: str = "neighbour_rules"
+    rule: Literal["nearest", "mutual", "several", "agreement"] = Field(default="nearest", description="The rule for neighbours.")
+    predictor: bool = Field(default=True, description="Whether there is a predictor.")
+    layers: Literal[2, 3] = Field(default=3, description="The layers of the projector.")
+    negatives: Literal["other_view", "both_views"] = Field(default="other_view", description="The views whose images are negatives.")
+
+
+fit_to = pnnclr.fit_to
+
+
+@no_autocast
+def nt_xent(a: Tensor, other: Tensor, same: Tensor, tau: float) -> Tensor:
+    """InfoNCE of rows `a` with their positives in `other`; negatives are all other rows of `other` and of `same`, the view of `a`."""
+    itself = torch.eye(len(a), dtype=torch.bool, device=a.device)
+    logits = torch.cat([a @ other.T, (a @ same.T).masked_fill(itself, -torch.inf)], dim=1) / tau
+    return F.cross_entropy(logits, torch.arange(len(a), device=a.device))
+
+
+@no_autocast
+def is_mutual(near: Tensor, asked: Tensor) -> Tensor:
+    """[b, 1]: whether each row of `asked` is the closest of all to its own row of `near`."""
+    return ((near @ asked.T).argmax(dim=1) == torch.arange(len(near), device=near.device))[:, None]
+
+
+class NeighbourRules(pnnclr.PNNCLR):
+    """pNNCLR with the rules above, on one device and without a target network."""
+
+    config: Config
+
+    def __init__(self, config: Config, encoder: Encoder) -> None:
+        super().__init__(config, encoder)
+        assert not self.momentum
+        if config.layers == 2:
+            self.projector = mlp([encoder.num_features, config.hidden, config.width], last_norm=True)
+
+    def forward(self, batch: Batch) -> Step:
+        config, Q, tags, share = self.config, self.support, tags_of(batch), pnnclr.share_at(self.progress, self.config)
+        z = self.projector(self.encoder(torch.cat(batch.views)))
+        p1, p2 = l2_normalize(self.predictor(z) if config.predictor else z).chunk(2)
+        t1, t2 = l2_normalize(z).chunk(2)
+        found = [Q.nearest(t, tags, _SEVERAL if config.rule == "several" else 1) for t in (t2, t1)]
+        near = [Q.rows[index].mean(dim=1) for index in found]
+        r = [share.expand(len(t1), 1)] * 2
+        if config.rule == "mutual":
+            r = [share * is_mutual(n, t.detach()) for n, t in zip(near, (t2, t1), strict=True)]
+        if config.rule == "agreement":
+            r = [share * F.cosine_similarity(near[0], near[1]).clamp(min=0)[:, None]] * 2
+        pnn2, pnn1 = (self._pnn(*each) for each in zip((t2, t1), near, r, self.draw(batch), strict=True))
+        if config.negatives == "both_views":
+            loss = (nt_xent(pnn2, p1, p2, config.temperature) + nt_xent(pnn1, p2, p1, config.temperature)) / 2
+        else:
+            loss = (info_nce(pnn2, p1, config.temperature) + info_nce(pnn1, p2, config.temperature)) / 2
+        index = found[0][:, 0]
+        lookup = LookUp(t2.detach(), Q.rows[index], pnn2.detach(), index, tags, Q.tags[index])
+        return Step(loss, embeddings=(p1.detach(), p2.detach()), push=Rows(t1.detach(), tags), lookup=lookup)
+
+    def _pnn(self, t: Tensor, near: Tensor, r: Tensor, drawn: Drawn) -> Tensor:
+        low, high = alpha_range(self.config)
+        assert drawn.alpha is not None
+        assert drawn.direction is not None
+        way = (low + (high - low) * drawn.alpha) * (near - t) + self.config.noise * drawn.direction / t.shape[1] ** 0.5
+        return l2_normalize(t + r * way)
+
+
+def build(config: Config, encoder: Encoder) -> NeighbourRules:
+    """The method around an encoder."""
+    return NeighbourRules(config, encoder)
