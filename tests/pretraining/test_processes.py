@@ -94,7 +94,7 @@ def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small,
 
 @pytest.mark.slow
 def test_two_processes_train_on_whole_volumes_as_one(reporter, tmp_path):
-    sets = [*SMALL, "train.warmup_epochs=5"]
+    sets = [*SMALL, "train.warmup_epochs=5", "train.steps=6"]  # in more steps float32's last digits become large
     pretrain(reporter(), data=PHANTOM[1], preset=PHANTOM[3], out=tmp_path / "one", sets=[*sets, *QUIET])
     log = tmp_path / "log"
     process = started(log, *PHANTOM, "--out", str(tmp_path / "two"), sets=sets)
