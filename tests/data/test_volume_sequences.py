@@ -93,6 +93,8 @@ def test_a_store_has_the_sequences_as_channels_each_with_its_own_scale_and_a_cha
     for channel, volume in enumerate((first, second)):
         low, high = np.percentile(volume, (0.5, 99.5))
         np.testing.assert_allclose(made.images[0, channel] / 65535, np.clip((volume - low) / (high - low), 0, 1), atol=1e-4)
+    patches = store(volumes="patches", size=16)
+    assert patches.images[0].shape[0] == 2, "and so has a store of volumes in full"
     assert store(sequences=NAMES[::-1]).path != made.path == store().path
     write_nifti(tmp_path / "data/1_FLAIR.nii.gz", first, "LAS")
     assert store().path != made.path
