@@ -142,23 +142,21 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
         reporter.say(f"          a small version of the GPU preset {presets.gpu_preset(preset)}")
     if windows and not data_config.sequences:
         origin["data"]["channels"] = windows
-    if source.kind == "store":
-        prepared = Store.open(source.root).card["settings"]
-        origin["data"] |= {name: prepared[name] for name in SETTINGS if name in prepared}
+    prepared = Store.open(source.root).card["settings"] if source.kind == "store" else {}
+    origin["data"] |= {name: prepared[name] for name in SETTINGS if name in prepared}
     preset_values = _for_volumes(_fit_length(_drop_network_settings(preset_values, overrides), overrides), overrides)
     values = merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides)
     resolved = _resolve_data(values["data"])
     if text := _describe_windows(resolved.window):
         reporter.say(f"window    {text}" + ("" if windows else "; for another one: --set data.window=lung"))
     if resolved.spacing_mm == "median":
-        values = merge(values, {"data": {"spacing_mm": _median_spacing(reporter, source, resolved)}})
+        spacing = prepared["spacing_mm"] if prepared else _median_spacing(reporter, source, resolved)
+        values = merge(values, {"data": {"spacing_mm": spacing}})
     return values, source
 
 
 def _median_spacing(reporter: Reporter, source: Source, data: Data) -> list[float]:
     """The numbers that stand for `data.spacing_mm=median` from here on: in the run folder, the cards, and for new images."""
-    if source.kind == "store":
-        return Store.open(source.root).card["settings"]["spacing_mm"]
     spacing, volumes = median_spacing(source, data)
     reporter.say(f"spacing   {' x '.join(f'{mm:g}' for mm in spacing)} mm (slices, rows, columns), the medians of {volumes} volumes")
     return list(spacing)

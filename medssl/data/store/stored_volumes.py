@@ -94,11 +94,6 @@ class StoredVolumes:
         """Where each volume begins in the file, in voxels; and the end."""
         return np.concatenate([[0], np.cumsum(self.channels * self.shapes.astype(np.int64).prod(axis=1))])
 
-    @property
-    def nbytes(self) -> int:
-        """Of all volumes."""
-        return self.size * self.dtype.itemsize
-
     def __getitem__(self, row: Any) -> Shaped[np.ndarray, "c d h w"]:
         """The volume of a row, which is an integer."""
         return self._map(row)[1]
