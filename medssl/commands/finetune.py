@@ -45,7 +45,8 @@ from medssl.runs.run_dir import CONFIG, RUNS, START, describe_run, load_config, 
 from medssl.runs.start import method_of
 from medssl.runs.to_label import name_unseen
 from medssl.tracking.tracker import Tracker
-from medssl.train.loop import choose_device, choose_precision
+from medssl.train.loop import choose_device
+from medssl.train.precision import choose_precision
 from medssl.types import Reporter
 from medssl.views import executors
 

@@ -22,7 +22,8 @@ from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.runs.resolve_config import settings_of_result
 from medssl.train import one_graph, optimisers
 from medssl.train.feed import Feed, copy_to_gpu
-from medssl.train.loop import Plan, choose_device, choose_precision
+from medssl.train.loop import Plan, choose_device
+from medssl.train.precision import choose_precision
 from medssl.train.processes import Team, device_of_process, tell_idle_gpus
 from medssl.views import executors, grid, multi_crop
 
@@ -69,7 +70,8 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     train = config.train
     assert train.steps is not None
     warmup = round(train.steps * min(train.warmup_epochs / train.epochs, 0.5))
-    precision = choose_precision(train.precision, device, multi_crop.smallest_view(config.data.size, local_views))
+    chosen = choose_precision(train.precision, device, multi_crop.smallest_view(config.data.size, local_views))
+    precision = team.broadcast_from_first(chosen)  # on CPUs measured
     plan = Plan(train.steps, train.lr, warmup, device, precision, train.max_bad_steps)
     groups = optimisers.encoder_rate_groups(method, train.weight_decay, train.encoder_rate)
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay, groups)

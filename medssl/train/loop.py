@@ -11,7 +11,7 @@ from medssl.errors import UserError
 from medssl.nn.precision import full_float32
 from medssl.train.bad_steps import Applied, BadSteps, guard_for
 from medssl.train.optimisers import lr_at
-from medssl.types import Batch, Size, Step
+from medssl.types import Batch, Step
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,6 @@ class Plan:
     precision: torch.dtype | None = None
     max_bad_steps: int = 10
 
-
-_BFLOAT16_SINCE = (8, 0)  # compute capability
-_ONE_PIXEL_MAPS = 16  # pixels of an image of which the last level of a network, a 32nd, sees one pixel before its stride
 
 OnStep = Callable[[int, Step, float, Applied], bool]
 
@@ -98,28 +95,3 @@ def choose_device(name: str) -> torch.device:
             raise UserError(f"--device {name}: the number of GPUs that torch sees here is {count}. Use {numbers}, or cuda for the first.")
         torch.cuda.set_device(device)
     return device
-
-
-def choose_precision(name: str, device: torch.device, view: Size = 224) -> torch.dtype | None:
-    """The dtype of autocast, None for float32. "auto" is bfloat16 on GPUs and CPUs that compute in it: GPUs from compute capability 8.0
-    (Ampere) on, CPUs with AMX tiles or AVX512_BF16, where it is nearly twice as fast. Other CPUs take 1.5 times as long in bfloat16
-    (ResNet-18 at 64 pixels, AVX-512), and older GPUs only imitate it. `view`: the size of the smallest one. Whole volumes and images of at
-    most 16 pixels are float32 on CPUs, where gradients of convolutions in three dimensions, and of maps of one pixel, are wrong in bfloat16
-    (docs/decisions.md). Raises UserError for "bf16" on older GPUs, and for such views on CPUs."""
-    if name == "fp32":
-        return None
-    if device.type != "cuda" and (not isinstance(view, int) or view <= _ONE_PIXEL_MAPS):
-        if name == "bf16":
-            raise UserError(
-                "--set train.precision=bf16: on CPUs convolutions of volumes, and of images of at most 16 pixels, have wrong gradients in "
-                "bfloat16. Use train.precision=auto, which is float32 here."
-            )
-        return None
-    if device.type != "cuda":
-        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    elif not (fast := (capability := torch.cuda.get_device_capability(device)) >= _BFLOAT16_SINCE) and name == "bf16":
-        raise UserError(
-            "--set train.precision=bf16: this GPU does not compute in bfloat16. Its compute capability is "
-            f"{capability[0]}.{capability[1]}, and 8.0 is needed. Use train.precision=auto, which is float32 here."
-        )
-    return torch.bfloat16 if fast or name == "bf16" else None

@@ -1,4 +1,4 @@
-"""The loop: what a bad step must not touch, when it ends, and which device and precision it chooses."""
+"""The loop: what a bad step must not touch, when it ends, and which device is chosen."""
 
 from dataclasses import replace
 
@@ -9,10 +9,9 @@ from torch import nn
 
 from medssl.errors import UserError
 from medssl.train.bad_steps import Applied
-from medssl.train.loop import Plan, choose_device, choose_precision, fit
+from medssl.train.loop import Plan, choose_device, fit
 from medssl.train.optimisers import make
-from medssl.types import Batch, LocalViews, Step
-from medssl.views.multi_crop import smallest_view
+from medssl.types import Batch, Step
 
 CPU = torch.device("cpu")
 
@@ -127,59 +126,6 @@ def test_cuda_without_a_device_is_the_users_error():
     with pytest.raises(UserError, match="no device"):
         choose_device("gpu")
     assert choose_device("auto") == CPU
-
-
-@pytest.mark.parametrize(("amx", "avx512_bf16"), [(True, True), (True, False), (False, True), (False, False)])
-def test_bfloat16_is_chosen_on_a_cpu_that_computes_in_it(amx, avx512_bf16, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    assert choose_precision("auto", CPU) == (torch.bfloat16 if amx or avx512_bf16 else None)
-
-
-@pytest.mark.parametrize(("capability", "expected"), [((9, 0), torch.bfloat16), ((8, 0), torch.bfloat16), ((7, 5), None), ((7, 0), None)])
-def test_bfloat16_is_chosen_on_gpus_from_ampere_on_and_refused_on_older_ones(capability, expected, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    cuda = torch.device("cuda")
-    assert choose_precision("auto", cuda) == expected
-    if expected is None:
-        with pytest.raises(UserError, match=rf"compute capability is {capability[0]}\.{capability[1]}.*train\.precision=auto"):
-            choose_precision("bf16", cuda)
-    else:
-        assert choose_precision("bf16", cuda) == expected
-
-
-def test_whole_volumes_are_float32_on_a_cpu_and_their_gradients_are_right(monkeypatch):
-    """In bfloat16 oneDNN leaves parts of the gradient of a convolution in three axes unwritten where the volume has two slices."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    with pytest.raises(UserError, match=r"on CPUs convolutions of volumes, .* wrong gradients in bfloat16"):
-        choose_precision("bf16", CPU, view=(32, 32, 32))
-    assert choose_precision("bf16", CPU) == torch.bfloat16
-    generator = torch.Generator().manual_seed(0)
-    volumes, weight = torch.randn(4, 8, 2, 6, 6, generator=generator), torch.randn(8, 8, 3, 3, 3, generator=generator)
-
-    def gradient(dtype):
-        own = weight.to(dtype, copy=True).requires_grad_()
-        return torch.autograd.grad(torch.nn.functional.conv3d(volumes.to(dtype), own, padding=1).square().sum(), own)[0]
-
-    precision = choose_precision("auto", CPU, view=(32, 32, 32))
-    with torch.autocast("cpu", precision, enabled=precision is not None):
-        found = gradient(torch.float32)
-    assert torch.allclose(found.double(), gradient(torch.float64), rtol=1e-4, atol=1e-2)
-
-
-def test_images_of_at_most_16_pixels_are_float32_on_a_cpu(monkeypatch):
-    """There the last level of a ResNet has one pixel, and oneDNN leaves the outer parts of a kernel's gradient unwritten."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert choose_precision("auto", CPU, view=16) is None
-    assert choose_precision("auto", CPU, view=24) == torch.bfloat16
-    local = LocalViews(4, 0.43, (0.05, 0.4), (0.4, 1))
-    assert (smallest_view(28, None), smallest_view(28, local), smallest_view(64, local)) == (28, 16, 24)
-    assert smallest_view((32, 32, 32), local) == (32, 32, 32)
-
-
-def test_fp32_is_float32_everywhere():
-    assert choose_precision("fp32", torch.device("cuda")) is None
-    assert choose_precision("fp32", CPU) is None
 
 
 def test_a_gpu_that_is_not_there_is_refused_with_the_number_of_those_that_are_and_another_becomes_the_current_one(monkeypatch):
