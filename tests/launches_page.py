@@ -17,7 +17,8 @@ from medssl.views import multi_crop
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/reference/launches.md"
 MOST_LAUNCHES = 700  # of a step of pnnclr; the page has the number
-MOST_VIEWS = 60  # launches of two views of images, with the settings of a recipe as they are
+# launches of two views, with the settings of a recipe as they are
+MOST_VIEWS = {"chest_xray": 60, "natural": 60, "volume_ct": 60, "volume_mr": 66}
 PARTS = ("views", "forward", "backward", "optimiser", "after the update", "other")
 _HEAD = """# Launches of a training step
 

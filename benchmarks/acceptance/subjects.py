@@ -15,7 +15,7 @@ from medssl.data.loader import Batches, Loader
 from medssl.encoder.artefact import build_encoder
 from medssl.nn import Encoder, precision
 from medssl.train.feed import Feed
-from medssl.train.loop import choose_precision
+from medssl.train.precision import choose_precision
 from medssl.types import Batch
 from medssl.views import multi_crop
 

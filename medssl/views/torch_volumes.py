@@ -1,6 +1,7 @@
 """The executor for volumes on a GPU: torch, in batches. It needs no OpenCV, which a machine for GPUs may not have."""
 
 from collections.abc import Sequence
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -41,20 +42,21 @@ class BatchViewMaker:
     ) -> tuple[Float32[Tensor, "b c dd hh ww"], ...]:
         """Those of several views, in one pass."""
         shape = (images.shape[2], images.shape[3], images.shape[4])
+        tables = [self._tables(rows, step, seed, view, shape) for view in views]
+        keys, numbers, *positions = (torch.cat(parts) for parts in zip(*tables, strict=True))
         changes = [(number, of) for number, of in enumerate(self.operations) if not isinstance(of, VolumeGeometry)]
-        tables = [torch.cat(parts) for parts in zip(*(self._tables(rows, step, seed, view, shape) for view in views), strict=True)]
-        keys, own, *positions = to_device(tables, images.device)
+        of_changes = [volume_intensity.tables(of, numbers[:, number], self.size) for number, of in changes]
+        keys, *rest = to_device([keys.T, *positions, *chain.from_iterable(of_changes)], images.device)
+        parts = iter(rest)
         with torch.autocast(images.device.type, enabled=False):  # a caller's bfloat16 has fewer bits than a voxel
             x = images.to(torch.float32) / LARGEST_VALUE[str(images.dtype).removeprefix("torch.")]
-            x = _sample(x.expand(len(views), *x.shape).flatten(0, 1), *positions)
-            for number, operation in changes:
-                numbers = own[:, number]
-                changed = volume_intensity.apply(operation, x, numbers[:, 1:], keys[:, number])
-                x = torch.where((numbers[:, 0] < operation.p)[:, None, None, None, None], changed, x)
+            x = _sample(x.expand(len(views), *x.shape).flatten(0, 1), *islice(parts, len(positions)))
+            for (number, operation), of in zip(changes, of_changes, strict=True):
+                x = volume_intensity.apply(operation, x, [*islice(parts, len(of))], keys[number])
             return x.chunk(len(views))
 
     def _tables(self, rows: Tensor, step: int, seed: int, view: int, shape: Shape) -> tuple[Tensor, ...]:
-        """What the device needs of one view: keys and random numbers of all operations, and positions."""
+        """Of one view: keys and random numbers of all operations, and positions."""
         drawn = volume_geometry.draw_numbers(len(self.operations), rows, step, seed, view)
         return drawn.keys, drawn.own, *_positions(volume_geometry.places(self.operations, drawn, shape, view), shape, self.size)
 

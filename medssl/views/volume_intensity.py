@@ -1,12 +1,16 @@
 """Changes of the values of volumes: functions of float32 volumes [b, c, d, h, w] in [0, 1], for both executors.
 
-A blur and thick slices are linear along each axis, so each is a product with a small matrix. Lengths are shares of the volume's edge along
-each axis.
+The host makes the numbers of an operation (`tables`), and the device applies them (`apply`), so few kernels are launched. A blur and thick
+slices are linear along each axis, so each is a product with a small matrix. Lengths are shares of the volume's edge along each axis.
 """
 
+from collections.abc import Sequence
+from functools import cache
+
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int32, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from medssl.views import keyed_random
 from medssl.views.keyed_random import between
@@ -16,24 +20,47 @@ Volumes = Float32[Tensor, "b c d h w"]
 _COEFFICIENTS = 64  # of a bias field: for degrees 0 to 3 along each axis
 
 
-def apply(operation: VolumeIntensity, x: Volumes, drawn: Float32[Tensor, "b numbers"], keys: Int64[Tensor, " b"]) -> Volumes:
-    """The volumes after `operation`. `drawn`: random numbers in [0, 1) for its parameters in their ranges; `keys`: those of the noise."""
-    first, second = drawn[:, :2].T[..., None, None, None, None]
+def tables(operation: VolumeIntensity, drawn: Float32[Tensor, "b numbers"], shape: tuple[int, int, int]) -> list[Tensor]:
+    """What `apply` needs on the device for volumes of this `shape`. `drawn`: random numbers in [0, 1); by the first one the operation is
+    applied with its probability, and otherwise its numbers are those that change nothing."""
+    applied, first, second = drawn[:, :3].split(1, dim=1)
+    applied = applied < operation.p
     match operation:
         case BrightnessContrast(brightness, contrast):
-            return (x * between(second, 1 - contrast, 1 + contrast) + between(first, -brightness, brightness)).clamp(0, 1)
+            offset, gain = between(first, -brightness, brightness), between(second, 1 - contrast, 1 + contrast)
+            return [torch.where(applied, offset, 0), torch.where(applied, gain, 1)]
         case Gamma(exponent):
-            return x ** between(first, *exponent)
+            return [torch.where(applied, between(first, *exponent), 1)]
         case Blur(sigma):
-            return blur(x, between(drawn[:, 0], *sigma))
+            share = torch.where(applied, between(first, *sigma), 0)
+            return [table for edge in sorted(set(shape)) for table in (_gaussian(share * edge, edge), _mirrored(edge))]
         case Noise(std):
-            noise = keyed_random.normal(keys, x[0].numel()).reshape(x.shape)
-            return (x + between(first, *std) * noise).clamp(0, 1)
+            return [torch.where(applied, between(first, *std), 0)]
         case BiasField(strength):
-            coefficients = between(drawn[:, :_COEFFICIENTS], -strength, strength)
-            return (x * bias_field(coefficients, (x.shape[2], x.shape[3], x.shape[4]))).clamp(0, 1)
+            coefficients = between(drawn[:, 1 : 1 + _COEFFICIENTS], -strength, strength)
+            return [torch.where(applied, coefficients, 0) * _used_degrees(), *(_legendre(edge) for edge in shape)]
         case ThickSlices(factor):
-            return along(x, thick_slices(x.shape[2], factor, x.device)[None], 2)
+            return [applied[..., None].float(), torch.eye(shape[0])[None], thick_slices(shape[0], factor)[None]]
+
+
+def apply(operation: VolumeIntensity, x: Volumes, of: Sequence[Tensor], keys: Int64[Tensor, " b"]) -> Volumes:
+    """The volumes after `operation`. `of`: its `tables`, on the device of the volumes; `keys`: those of its noise."""
+    match operation:
+        case BrightnessContrast():
+            offset, gain = (table[..., None, None, None] for table in of)
+            return torch.addcmul(offset, x, gain).clamp_(0, 1)
+        case Gamma():
+            return x ** of[0][..., None, None, None]
+        case Blur():
+            return _blur(x, of)
+        case Noise():
+            noise = keyed_random.normal(keys, x[0].numel()).reshape(x.shape)
+            return torch.addcmul(x, noise, of[0][..., None, None, None]).clamp_(0, 1)
+        case BiasField():
+            return (x * _bias_field(*of)).clamp_(0, 1)
+        case ThickSlices():
+            applied, same, thick = of
+            return along(x, same.lerp(thick, applied), 2)
 
 
 def along(x: Volumes, matrices: Float32[Tensor, "b new old"], axis: int) -> Volumes:
@@ -53,48 +80,59 @@ def hat(positions: Float32[Tensor, "b new"], edge: int) -> Float32[Tensor, "b ne
     return (1 - distance.abs()).clamp(min=0)
 
 
-def blur(x: Volumes, share: Float32[Tensor, " b"]) -> Volumes:
-    """Gaussian blur with standard deviations of `share` of each edge. The volume is mirrored at its border."""
+def _blur(x: Volumes, of: Sequence[Tensor]) -> Volumes:
+    """Gaussian blur. `of`: kernel and places (`_gaussian`, `_mirrored`) for each length of an edge, the shortest one first."""
+    matrices = {}
+    for edge, kernel, places in zip(sorted(set(x.shape[2:])), of[::2], of[1::2], strict=True):
+        whole = kernel.index_select(1, places).unflatten(1, (3, edge, edge)).sum(1)
+        matrices[edge] = whole / whole.sum(-1, keepdim=True)
     for axis in (2, 3, 4):
-        x = along(x, _gaussian(share * x.shape[axis], x.shape[axis]), axis)
+        x = along(x, matrices[x.shape[axis]], axis)
     return x
 
 
-def _gaussian(sigma: Float32[Tensor, " b"], edge: int) -> Float32[Tensor, "b edge edge"]:
-    """The matrices of a blur along an edge. The kernel ends at 3.5 standard deviations, as in `intensity.blur`; what it has beyond the
-    border is added to the mirrored voxels."""
-    index, sigma = torch.arange(edge, device=sigma.device), sigma[:, None, None]
+def _gaussian(sigma: Float32[Tensor, "b 1"], edge: int) -> Float32[Tensor, "b distances"]:
+    """The kernel at the distances 0 to 2 * `edge` - 2 in voxels, and a zero behind them. It ends at 3.5 standard deviations, as in
+    `intensity.blur`; with a standard deviation of 0 it is 1 at the distance 0."""
+    distance = torch.arange(2 * edge - 1) / sigma.clamp(min=1e-6)
+    return F.pad(torch.exp(-0.5 * distance**2) * (distance <= 3.5), (0, 1))
+
+
+@cache
+def _mirrored(edge: int) -> Int32[Tensor, " places"]:
+    """Where the kernel has the weight of each voxel of a line (columns) in each voxel of the blurred line (rows), [3, edge, edge]: of the
+    voxel itself, and of its mirror images before and behind the line. The voxels of the border have no image there, and the zero."""
+    index, nothing = torch.arange(edge), 2 * edge - 1
     to, at = index[:, None], index[None, :]
-
-    def kernel(distance: Tensor) -> Tensor:
-        return torch.exp(-0.5 * (distance / sigma) ** 2) * (distance.abs() <= 3.5 * sigma)
-
-    before, after = kernel(to + at) * (at > 0), kernel(2 * (edge - 1) - to - at) * (at < edge - 1)
-    whole = kernel(to - at) + before + after
-    return whole / whole.sum(-1, keepdim=True)
+    before, behind = torch.where(at > 0, to + at, nothing), torch.where(at < edge - 1, 2 * (edge - 1) - to - at, nothing)
+    return torch.stack(((to - at).abs(), before, behind)).flatten().int()
 
 
-def bias_field(coefficients: Float32[Tensor, "b 64"], shape: tuple[int, int, int]) -> Float32[Tensor, "b 1 d h w"]:
-    """exp of the polynomial with these coefficients, in the order of the degrees along the three axes. Of all products of the three axes'
-    polynomials, those of degree 1 to 3 count."""
-    bases = [_legendre(edge, coefficients.device) for edge in shape]
-    degree = torch.arange(4, device=coefficients.device)
-    degree = degree[:, None, None] + degree[:, None] + degree
-    used = coefficients.unflatten(1, (4, 4, 4)) * ((degree >= 1) & (degree <= 3))
-    field = torch.einsum("bijk,xk->bijx", used, bases[2])
-    field = torch.einsum("bijx,yj->biyx", field, bases[1])
-    return (bases[0] @ field.flatten(2)).unflatten(2, shape[1:]).exp()[:, None]
+def _bias_field(
+    coefficients: Float32[Tensor, "b 64"], deep: Float32[Tensor, "d 4"], tall: Float32[Tensor, "h 4"], wide: Float32[Tensor, "w 4"]
+) -> Float32[Tensor, "b 1 d h w"]:
+    """exp of the polynomial with these coefficients, in the order of the degrees along the three axes, and with these polynomials along
+    each axis."""
+    field = tall @ (coefficients.unflatten(1, (4, 4, 4)) @ wide.T)
+    return (deep @ field.flatten(2)).unflatten(2, field.shape[2:]).exp()[:, None]
 
 
-def _legendre(edge: int, device: torch.device) -> Float32[Tensor, "edge 4"]:
+def _used_degrees() -> Float32[Tensor, " 64"]:
+    """1 for the products of the three axes' polynomials that have degree 1 to 3."""
+    one = torch.arange(4)
+    degree = one[:, None, None] + one[:, None] + one
+    return ((degree >= 1) & (degree <= 3)).float().flatten()
+
+
+def _legendre(edge: int) -> Float32[Tensor, "edge 4"]:
     """Legendre's polynomials of degree 0 to 3 on `edge` voxels from -1 to 1."""
-    x = torch.linspace(-1, 1, edge, device=device)
+    x = torch.linspace(-1, 1, edge)
     return torch.stack((torch.ones_like(x), x, (3 * x**2 - 1) / 2, (5 * x**3 - 3 * x) / 2), dim=1)
 
 
-def thick_slices(depth: int, factor: int, device: torch.device) -> Float32[Tensor, "depth depth"]:
+def thick_slices(depth: int, factor: int) -> Float32[Tensor, "depth depth"]:
     """The matrix that takes the mean of each `factor` slices (of the last slices, of those that are there), and interpolates back."""
-    index, thick = torch.arange(depth, device=device), -(-depth // factor)
-    means = (index // factor == torch.arange(thick, device=device)[:, None]).float()
+    index, thick = torch.arange(depth), -(-depth // factor)
+    means = (index // factor == torch.arange(thick)[:, None]).float()
     back = hat((((index + 0.5) / factor) - 0.5).clamp(0, thick - 1)[None], thick)[0]
     return back @ (means / means.sum(1, keepdim=True))

@@ -38,7 +38,7 @@ class ViewMaker:
         for number, operation in enumerate(self.operations):
             own = drawn.own[:, number]
             if not isinstance(operation, VolumeGeometry) and own[0, 0] < operation.p:
-                x = volume_intensity.apply(operation, x, own[:, 1:], drawn.keys[:, number])
+                x = volume_intensity.apply(operation, x, volume_intensity.tables(operation, own, self.size), drawn.keys[:, number])
         return x[0].numpy()
 
 

@@ -23,6 +23,7 @@ from medssl.views.operations import (
     Gamma,
     Noise,
     ThickSlices,
+    VolumeIntensity,
     VolumeOperation,
 )
 from medssl.views.torch_volumes import BatchViewMaker
@@ -163,9 +164,35 @@ def test_a_rotation_turns_every_axial_slice_as_OpenCV_does() -> None:
     assert np.abs(found - np.stack(expected)).max() < 0.01
 
 
+def changed(operation: VolumeIntensity, x: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """The volumes after the operation with these random numbers."""
+    of = volume_intensity.tables(operation, drawn, (x.shape[2], x.shape[3], x.shape[4]))
+    return volume_intensity.apply(operation, x, of, torch.arange(len(x)))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        BrightnessContrast(0.3, 0.3, p=0.5),
+        Gamma((0.5, 2), p=0.5),
+        Blur((0.02, 0.1), p=0.5),
+        Noise((0.05, 0.1), p=0.5),
+        BiasField(0.3, p=0.5),
+        ThickSlices(3, p=0.5),
+    ],
+)
+def test_an_operation_that_is_not_applied_to_a_volume_of_a_batch_leaves_its_bits(operation) -> None:
+    x = torch.rand(2, 1, 8, 10, 12, generator=torch.Generator().manual_seed(0))
+    drawn = torch.rand(2, 65, generator=torch.Generator().manual_seed(1))
+    drawn[:, 0] = torch.tensor([0.4, 0.6])
+    found = changed(operation, x, drawn)
+    assert torch.equal(found[1], x[1])
+    assert (found[0] - x[0]).abs().mean() > 0.001
+
+
 def test_a_blur_is_that_of_scipy_along_every_axis() -> None:
     x = torch.rand(2, 1, 20, 24, 28, generator=torch.Generator().manual_seed(0))
-    found = volume_intensity.blur(x, torch.tensor([0.04, 0.08]))
+    found = changed(Blur((0.04, 0.12), p=1), x, torch.tensor([[0, 0, 0], [0, 0.5, 0]]))
     for i, share in enumerate((0.04, 0.08)):
         expected = x[i, 0].numpy()
         for axis, edge in enumerate((20, 24, 28)):
@@ -175,14 +202,15 @@ def test_a_blur_is_that_of_scipy_along_every_axis() -> None:
 
 def test_thick_slices_are_means_of_three_and_interpolated_back() -> None:
     """Slices 0 to 6 with the values 0, 3, 9, 12, 12, 18, 30: means 4, 14 and, of the last one alone, 30, at slices 1, 4 and 7."""
-    matrix = volume_intensity.thick_slices(7, 3, torch.device("cpu"))
+    matrix = volume_intensity.thick_slices(7, 3)
     found = matrix @ torch.tensor([0.0, 3, 9, 12, 12, 18, 30])
     torch.testing.assert_close(found, torch.tensor([4, 4, 4 + 10 / 3, 4 + 20 / 3, 14, 14 + 16 / 3, 14 + 32 / 3]))
 
 
 def test_a_bias_field_is_smooth_and_that_of_numpys_legendre_polynomials() -> None:
-    coefficients = torch.rand(1, 64, generator=torch.Generator().manual_seed(0)) - 0.5
-    found = volume_intensity.bias_field(coefficients, (8, 10, 12))[0, 0].numpy()
+    drawn = torch.rand(1, 65, generator=torch.Generator().manual_seed(0))
+    found = changed(BiasField(0.5, p=1), torch.full((1, 1, 8, 10, 12), 1 / 64), drawn)[0, 0].numpy() * 64
+    coefficients = drawn[:, 1:] - 0.5
     z, y, x = (np.linspace(-1, 1, edge) for edge in (8, 10, 12))
     used = coefficients.reshape(4, 4, 4).numpy() * np.array([1 <= sum(degrees) <= 3 for degrees in np.ndindex(4, 4, 4)]).reshape(4, 4, 4)
     expected = np.exp(np.polynomial.legendre.leggrid3d(z, y, x, used))
