@@ -36,7 +36,7 @@ _FITTING = (
     ),
     "stats/calibration",
 )
-_LIBRARIES = ("numpy", "scikit-learn", "timm", "torch")
+_LIBRARIES = ("monai", "numpy", "scikit-learn", "timm", "torch")
 
 
 @dataclass(frozen=True)
