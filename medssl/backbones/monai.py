@@ -16,6 +16,7 @@ level and after each of its four, so its features are 16 times as wide; where an
 `width` channels in all 12 layers. The heads of both are MONAI's, so their width is a multiple of 12.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from monai.networks.nets.densenet import DenseNet
@@ -23,7 +24,7 @@ from monai.networks.nets.resnet import ResNet, get_medicalnet_pretrained_resnet_
 from monai.networks.nets.segresnet_ds import SegResEncoder
 from monai.networks.nets.swin_unetr import SwinTransformer
 from monai.networks.nets.vit import ViT
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -58,13 +59,19 @@ class Config(PluginConfig):
         default=64,
         ge=4,
         le=1536,
-        description="The channels of the first level; each level has twice as many. For swin and vit a multiple of 12: 48 and 768 are usual.",
+        description="The channels of the first level; each level has twice as many. swin, vit: a multiple of 12, 48 and 768 if not given.",
     )
     patch: int = Field(default=_PATCH, ge=2, le=128, description="The edge in voxels of the cubes that vit makes its tokens of.")
     init: str = Field(
         default="", description="Weights that pretraining starts from (--init): a file, a folder of a model hub or a run; empty is random."
     )
     init_sha256: str = Field(default="", description="The SHA-256 of these weights, which medssl writes: other weights are refused.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_the_usual_width(cls, values: Any) -> Any:
+        usual = _USUAL_WIDTH.get(str(values.get("model"))) if isinstance(values, Mapping) else None
+        return values if usual is None else {"width": usual, **values}
 
 
 def build(config: Config, channels: int, size: Size) -> nn.Module:
@@ -192,7 +199,7 @@ class _ViT(ViT):
         for name, parameter in self.named_parameters():  # which MONAI builds and does not use
             parameter.requires_grad_(".norm_cross_attn." not in name)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - not the blocks' tokens
         """Features [B, D] of volumes [B, C, D, H, W]."""
         return super().forward(x)[0].mean(1)
 

@@ -36,6 +36,11 @@ def test_every_transformer_turns_volumes_of_n_channels_into_features(backbone, c
     assert all(parameter.grad is not None for parameter in network.parameters() if parameter.requires_grad)
 
 
+def test_the_width_that_is_not_given_is_the_usual_one():
+    assert [monai.Config(model=model).width for model in ("swin", "vit", "resnet18")] == [48, 768, 64]
+    assert monai.Config(model="swin", width=24).width == 24
+
+
 def _last_level_of_swin(network: nn.Module, images: Tensor) -> Tensor:
     return network(images, normalize=True)[-1].mean((2, 3, 4))
 

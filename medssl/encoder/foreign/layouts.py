@@ -24,8 +24,9 @@ _LAYOUTS = {  # the beginning of the backbone's names, and who writes it, in the
     "momentum_encoder.": "the momentum encoder of MoCo v3",
     "_feature_blocks.": "VISSL",
 }
+SWIN = "SwinUNETR's self-supervised pretraining"
 _LAYOUTS_OF_VOLUMES = {
-    "swin_vit.": "SwinUNETR's self-supervised pretraining",
+    "swin_vit.": SWIN,
     "swinViT.": "a SwinUNETR",
     "vit.": "a UNETR",
 }
@@ -89,7 +90,7 @@ def find_backbone(content: Mapping[str, Any], volumes: bool = False) -> Backbone
         tensors = _unwrap({name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, left_out)
     renamed = {_SWIN_LAYER.sub(r"\1linear", name): value for name, value in tensors.items()}
     if renamed.keys() != tensors.keys():
-        layout = layout or _LAYOUTS_OF_VOLUMES["swin_vit."]
+        layout = layout or SWIN
     return Backbone(layout, renamed, left_out)
 
 

@@ -16,13 +16,16 @@ from medssl.encoder import artefact
 from medssl.encoder.foreign.architecture import find_architecture, refuse_unnamed, standardisation
 from medssl.encoder.foreign.files import digest_of, find_file, read
 from medssl.encoder.foreign.fitting import Fit, fit
-from medssl.encoder.foreign.layouts import Backbone, find_backbone
+from medssl.encoder.foreign.layouts import SWIN, Backbone, find_backbone
 from medssl.errors import UserError
 from medssl.nn import Encoder
 from medssl.types import Size, describe_size, edges
 
 _OURS = "an encoder of medssl"
-_NETWORK = {"timm": ("model", "stem", "arguments"), "monai": ("model", "stem", "width", "patch")}  # what says which network of a family it is
+_NETWORK = {  # what says which network of a family it is
+    "timm": ("model", "stem", "arguments"),
+    "monai": ("model", "stem", "width", "patch"),
+}
 _DEPTH = re.compile(r"resnet_?(\d+)")
 _OF_VOLUMES = (0.3, 0.25)  # mean and standard deviation of a usual volume in [0, 1]: MedicalNet makes each volume's 0 and 1
 _PATCH = 16  # backbone.patch where it has no meaning
@@ -114,8 +117,12 @@ def _load_volumes(
     network, fitted = _fit(found.tensors, backbone, channels, size)
     if fitted.misfits:
         raise UserError(f"{path.name} does not fit MONAI's {backbone['model']}: {fitted.explain()}. {_NAME_THE_NETWORK}")
-    mean, std = (torch.full((channels,), value) for value in _OF_VOLUMES)
-    by = f"a usual volume ({_OF_VOLUMES[0]} and {_OF_VOLUMES[1]}), as the weights expect mean 0 and standard deviation 1"
+    if found.layout == SWIN:
+        values, by = (0.0, 1.0), "none, as the weights were trained on volumes in [0, 1]"
+    else:
+        values = _OF_VOLUMES
+        by = f"a usual volume ({values[0]} and {values[1]}), as the weights expect mean 0 and standard deviation 1"
+    mean, std = (torch.full((channels,), value) for value in values)
     facts = _facts(path.name, digest_of(file), found.layout or "names of MONAI or MedicalNet", fitted, found.left_out, by)
     return ForeignEncoder(_encoder(path.name, network, fitted, mean, std, size), backbone, facts)
 

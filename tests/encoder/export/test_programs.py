@@ -63,9 +63,12 @@ def test_a_program_of_torch_export_has_no_notes_of_the_machine_and_takes_one_ima
 
 
 @pytest.mark.parametrize("name", ["torch-export", "onnx", "medssl"])
-def test_an_encoder_of_volumes_has_its_features_as_a_program_by_the_lines_that_are_said(name, tmp_path):
+@pytest.mark.parametrize(
+    "network", [{"model": "resnet10", "width": 4}, {"model": "swin", "width": 12}, {"model": "vit", "width": 12, "patch": 4}]
+)
+def test_an_encoder_of_volumes_has_its_features_as_a_program_by_the_lines_that_are_said(name, network, tmp_path):
     size = (8, 16, 12)
-    encoder, card = make_encoder(tmp_path, {"name": "monai", "model": "resnet10", "width": 4}, 2, size)
+    encoder, card = make_encoder(tmp_path, {"name": "monai", **network}, 2, size)
     done = export(encoder, card, name, tmp_path / f"ct{FORMATS[name].SUFFIX}", Options())
     assert "[N, 2, 8, 16, 12]" in done.usage
     images = torch.rand(3, 2, *size)
