@@ -1,4 +1,4 @@
-"""The networks of MONAI for whole volumes, for 1 to n channels, without their classifiers.
+"""The networks of MONAI for whole volumes, for 1 to n channels, without their classifiers; and that of nnU-Net, `resenc` (`_resenc.py`).
 
 The ResNets are those of MedicalNet (Chen et al. 2019, "Med3D") and of the encoder of MONAI's `FlexibleUNet`: tensors with the same names
 and shapes, if `stem` is "own" and `width` 64. `segresnet` is the encoder of MONAI's `SegResNetDS`, `swin` that of `SwinUNETR`
@@ -8,8 +8,8 @@ normalisation of `SwinUNETR`. `vit` has no class token, as in `UNETR`: its featu
 2022, arXiv 2205.01580).
 
 `stem`: small volumes lose everything in a stem that divides the edge by four. "small" divides the edge by two: its first convolution is
-3 x 3 x 3, and the pooling is dropped. "auto" takes "small" up to 32 voxels, and what MONAI built above. `segresnet` keeps the whole
-resolution in its first level, and has its own stem only. So do the transformers.
+3 x 3 x 3, and the pooling is dropped. "auto" takes "small" up to 32 voxels, and what MONAI built above. `segresnet` and `resenc` keep the
+whole resolution in their first level, and have their own stem only, as the transformers have.
 
 `width`: the channels of the first level; each level has twice as many as the one before. `swin` divides the edge by two before its first
 level and after each of its four, so its features are 16 times as wide; where an edge is odd, MONAI adds zeros. The tokens of `vit` have
@@ -28,13 +28,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medssl.backbones import _resenc
 from medssl.config import PluginConfig
 from medssl.errors import UserError
 from medssl.types import Size, describe_size, edges
 
 _SMALL_EDGE = 32
-_OWN_STEM = ("segresnet", "swin", "vit")
-_USUAL_WIDTH = {"swin": 48, "vit": 768}  # of the transformers: that of published weights, and that of UNETR
+_OWN_STEM = ("segresnet", "swin", "vit", "resenc")
+_USUAL_WIDTH = {"swin": 48, "vit": 768, "resenc": 32}  # that of published weights, that of UNETR, and that of nnU-Net
 _MAX_WIDTH = 512  # of all but vit, whose width does not grow with its layers
 _PATCH = 16
 _RESNETS: dict[str, tuple[str, list[int]]] = {  # the kind of block, and how many of them each level has
@@ -47,8 +48,8 @@ _RESNETS: dict[str, tuple[str, list[int]]] = {  # the kind of block, and how man
 
 class Config(PluginConfig):
     name: str = "monai"
-    model: Literal["resnet10", "resnet18", "resnet34", "resnet50", "densenet121", "segresnet", "swin", "vit"] = Field(
-        default="resnet18", description="The name of the network in MONAI."
+    model: Literal["resnet10", "resnet18", "resnet34", "resnet50", "densenet121", "segresnet", "swin", "vit", "resenc"] = Field(
+        default="resnet18", description="The name of the network in MONAI, or resenc, nnU-Net's residual encoder."
     )
     stem: Literal["auto", "small", "own"] = Field(
         default="auto",
@@ -59,7 +60,8 @@ class Config(PluginConfig):
         default=64,
         ge=4,
         le=1536,
-        description="The channels of the first level; each level has twice as many. swin, vit: a multiple of 12, 48 and 768 if not given.",
+        description="The channels of the first level; each level has twice as many. If not given, swin has 48, vit 768 and resenc 32; swin "
+        "and vit take multiples of 12.",
     )
     patch: int = Field(default=_PATCH, ge=2, le=128, description="The edge in voxels of the cubes that vit makes its tokens of.")
     init: str = Field(
@@ -77,7 +79,7 @@ class Config(PluginConfig):
 def build(config: Config, channels: int, size: Size) -> nn.Module:
     """A network from volumes [B, `channels`, slices, rows, columns] to features [B, D], D = `num_features`.
 
-    Raises UserError for images, for a stem or a width that the network does not have, and for a size that `patch` does not divide.
+    Raises UserError for images, for a stem, a width or a size that the network cannot have, and where the package of resenc is missing.
     """
     if isinstance(size, int):
         raise UserError("backbone: the networks of monai are for whole volumes (--set data.volumes=whole). For images: --set backbone=timm")
@@ -86,6 +88,8 @@ def build(config: Config, channels: int, size: Size) -> nn.Module:
         return _SegResNet(channels, config.width)
     if config.model == "swin":
         return _Swin(channels, config.width)
+    if config.model == "resenc":
+        return _resenc.ResEnc(channels, config.width)
     if config.model == "vit":
         return _ViT(channels, config.width, config.patch, size)
     small = resolve_stem(config.model, config.stem, size) == "small"
@@ -102,7 +106,7 @@ def resolve_stem(model: str, stem: str, size: Size) -> str:
 def _refuse_unsuitable(config: Config, size: tuple[int, int, int]) -> None:
     if config.model in _OWN_STEM and config.stem == "small":
         raise UserError(f"backbone.stem: {config.model} has its own stem only. Use backbone.stem=own.")
-    if config.model in _USUAL_WIDTH and config.width % 12:
+    if config.model in ("swin", "vit") and config.width % 12:
         usual = _USUAL_WIDTH[config.model]
         raise UserError(f"backbone.width: {config.model} takes multiples of 12, and {config.width} is none. Use backbone.width={usual}.")
     if config.model != "vit" and config.width > _MAX_WIDTH:
@@ -111,6 +115,11 @@ def _refuse_unsuitable(config: Config, size: tuple[int, int, int]) -> None:
         raise UserError(
             f"backbone.patch: {describe_size(size)} cannot be cut into cubes of {config.patch} voxels. Use another backbone.patch, or "
             f"multiples of {config.patch} for data.size."
+        )
+    if config.model == "resenc" and any(edge % _resenc.DIVISOR or edge < 2 * _resenc.DIVISOR for edge in size):
+        raise UserError(
+            f"data.size: {describe_size(size)} do not fit resenc, which divides each edge by {_resenc.DIVISOR} and needs two voxels then. "
+            f"Use multiples of {_resenc.DIVISOR} from {2 * _resenc.DIVISOR} on."
         )
     if config.model != "vit" and config.patch != _PATCH:
         raise UserError(f"backbone.patch is for vit, and {config.model} has no patches. Leave it out.")
