@@ -75,7 +75,7 @@ class ResEnc(nn.Module):
 
 
 def nnunet_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a `ResEnc` by all names that they have in nnU-Net."""
-    own = network.state_dict()
+    """The tensors of a `ResEnc` by all names that they have in nnU-Net. Two names of a tensor share its memory, also in a file."""
+    own = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     second = {name.replace("all_modules.0.", "conv.").replace("all_modules.1.", "norm."): tensor for name, tensor in own.items()}
     return own | second

@@ -56,6 +56,9 @@ def test_a_stored_encoder_becomes_a_checkpoint_from_which_nnunets_network_has_it
     data = {"size": list(SIZE), "spacing_mm": [2.0, 1.0, 1.0], "volumes": "whole"}
     encoder, card = make_encoder(tmp_path, RESENC, 2, SIZE, config={"data": data})
     done = export(encoder, card, "nnunet", tmp_path / "ct.pth", Options())
+    assert (tmp_path / "ct.pth").stat().st_size < 1.1 * (tmp_path / "encoder.safetensors").stat().st_size, (
+        "tensors with two names are there once"
+    )
     file = torch.load(tmp_path / "ct.pth", weights_only=True)
     plan = file["nnssl_adaptation_plan"]
     assert plan["pretrain_plan"]["configurations"] == {"medssl": {"spacing": [2.0, 1.0, 1.0], "patch_size": list(SIZE)}}

@@ -31,10 +31,9 @@ def refusal(encoder: Encoder, card: Mapping[str, Any]) -> str | None:  # noqa: A
 
 def write(encoder: Encoder, card: Mapping[str, Any], path: Path, options: Options) -> None:  # noqa: ARG001
     """Writes the checkpoint, which holds tensors, numbers and text."""
-    weights = {name: tensor.contiguous() for name, tensor in nnunet_tensors(encoder.backbone).items()}
-    content = {"network_weights": weights, "nnssl_adaptation_plan": _plan(card), "citations": [], "card": json.dumps(card)}
+    weights, plan = nnunet_tensors(encoder.backbone), _plan(card)
     with path.open("wb") as file:
-        torch.save(content, file)
+        torch.save({"network_weights": weights, "nnssl_adaptation_plan": plan, "citations": [], "card": json.dumps(card)}, file)
 
 
 def check(path: Path, encoder: Encoder, card: Mapping[str, Any], options: Options) -> float:  # noqa: ARG001
