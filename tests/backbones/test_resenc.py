@@ -37,6 +37,7 @@ def test_only_the_encoder_of_nnunet_becomes_its_checkpoint(tmp_path):
         export(encoder, card, "nnunet", tmp_path / "ct.pth", Options())
 
 
+@pytest.mark.slow
 def test_layers_learn_the_slower_the_earlier_they_are_and_every_weight_learns():
     pytest.importorskip("dynamic_network_architectures")
     network = monai.build(monai.Config(**RESENC), 1, SIZE)
@@ -50,6 +51,7 @@ def test_layers_learn_the_slower_the_earlier_they_are_and_every_weight_learns():
     assert (scale[last], scale["encoder.stem.convs.0.all_modules.0.weight"]) == (0.5, 0.5**27)
 
 
+@pytest.mark.slow
 def test_a_stored_encoder_becomes_a_checkpoint_from_which_nnunets_network_has_its_features(tmp_path):
     """The names of stem and encoder are taken from the network, as nnU-Net does."""
     pytest.importorskip("dynamic_network_architectures")

@@ -32,7 +32,7 @@ _LAYOUTS_OF_VOLUMES = {
 }
 _WRAPPERS = ("encoder.", "model.", "network.", "net.")  # where all names begin so
 _SIMSIAM = "SimSiam"
-_SWIN_LAYER = re.compile(r"^(layers[1-4]\.0\.blocks\.\d+\.mlp\.)fc(?=[12]\.)")  # MONAI has called it linear since then
+_SWIN_LAYER = re.compile(r"^(layers[1-4]\.0\.blocks\.\d+\.mlp\.)fc(?=[12]\.)")  # in the published file; MONAI calls it linear today
 _BESIDE = frozenset(  # first parts of names
     (
         *("projector", "predictor", "classifier", "prototypes", "queue", "queue_ptr", "queue_y"),  # solo-learn, MoCo
