@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/reference/export.md"
 _EDGE = 64  # of the images here, or smaller: no network depends on the size of larger images
 _VOLUME_EDGE = 40  # of whole volumes: just more than has a smaller stem
-_NAMES = [name for name in FORMATS if name not in ("hf", "mlflow")]  # hf is timm; mlflow has its own page
+_NAMES = [name for name in FORMATS if name not in ("hf", "mlflow", "nnunet")]  # hf is timm; mlflow has its own page; no preset has resenc
 _HEAD = """# Exported encoders
 
 `medssl export` ([guide](../how_to/use_the_encoder.md)) loads what it has written as a user of the other program does, and compares the
@@ -39,6 +39,7 @@ _TAIL = """
 | `torchvision` | a file .safetensors with the names of torchvision's tensors; the card is in its metadata | torchvision, safetensors |
 | `monai` | the same, for MONAI's ResNets with the arguments that are said | MONAI, safetensors |
 | `bundle` | a folder: `configs/`, `models/model.pt`, `docs/`, `card.json` | MONAI and medssl |
+| `nnunet` | a file .pth as nnssl writes it, for `backbone.model=resenc` alone; the card is in it | nnU-Net |
 | `onnx` | a file of opset 20; the card is in its metadata | onnxruntime |
 | `torch-export` | a file .pt2; the card is in it as `card.json` | torch |
 | `medssl` | a folder: `encoder.safetensors`, `card.json`, `MODEL_CARD.md` | medssl |

@@ -81,7 +81,8 @@ def neighbours(
 @app.command()
 def export(
     name: Annotated[
-        str, typer.Option("--format", metavar="NAME", help="timm, hf, torchvision, monai, bundle, onnx, torch-export, mlflow or medssl.")
+        str,
+        typer.Option("--format", metavar="NAME", help="timm, hf, torchvision, monai, bundle, nnunet, onnx, torch-export, mlflow, medssl."),
     ],
     out: Annotated[Path, typer.Option(metavar="PATH", help="The file or folder to write.")],
     encoder: Encoder = None,

@@ -38,7 +38,7 @@ def relative_difference(found: list[Tensor], expected: list[Tensor]) -> float:
 
 def standardised(network: Callable[[Tensor], Tensor], card: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     """A network without the standardisation, with the standardisation of the card in front."""
-    mean, std = (torch.tensor(card[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(card[name]).view(-1, *(1 for _ in edges(card["size"]))) for name in ("mean", "std"))
     return lambda images: network((images - mean) / std)
 
 
@@ -48,7 +48,7 @@ def features_lines(card: Mapping[str, Any]) -> list[str]:
     if len(mean) == 1:
         return [f"features = network.eval()((images - {mean[0]}) / {std[0]})  {image_line(card)}"]
     return [
-        f"mean, std = (torch.tensor(values).view(-1, 1, 1) for values in ({mean}, {std}))",
+        f"mean, std = (torch.tensor(values).view(-1{', 1' * len(edges(card['size']))}) for values in ({mean}, {std}))",
         f"features = network.eval()((images - mean) / std)  {image_line(card)}",
     ]
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from medssl.encoder import artefact, model_card, signature
-from medssl.encoder.export import bundle, medssl_folder, mlflow, monai, onnx, timm_folder, torch_export, torchvision
+from medssl.encoder.export import bundle, medssl_folder, mlflow, monai, nnunet, onnx, timm_folder, torch_export, torchvision
 from medssl.encoder.export.options import Exported, Options
 from medssl.encoder.export.private_text import find_private_text
 from medssl.encoder.export.public import public_card
@@ -26,6 +26,7 @@ FORMATS: dict[str, ModuleType] = {
     "torchvision": torchvision,
     "monai": monai,
     "bundle": bundle,
+    "nnunet": nnunet,
     "onnx": onnx,
     "torch-export": torch_export,
     "mlflow": mlflow,

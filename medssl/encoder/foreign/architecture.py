@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from torch import Tensor, tensor
+from torch import Tensor, nn, tensor
 
 from medssl.errors import UserError, suggest
 
@@ -56,9 +56,11 @@ def heads_of(model: str) -> tuple[str, ...]:
     return tuple(f"{name}." for name in dict.fromkeys((*names, "fc", "head", "classifier")))
 
 
-def first_convolution(model: str) -> str:
-    """The name of the weights of a network's first convolution; "" where timm names none or several."""
-    first = getattr(timm.models.get_pretrained_cfg(model), "first_conv", None)
+def first_convolution(model: str, network: nn.Module) -> str:
+    """The name of the weights of a network's first convolution: in a network of volumes the first one, else the one that timm names; ""
+    where timm names none or several."""
+    of_volumes = (name for name, part in network.named_modules() if isinstance(part, nn.Conv3d))
+    first = next(of_volumes, None) or getattr(timm.models.get_pretrained_cfg(model), "first_conv", None)
     return f"{first}.weight" if isinstance(first, str) else ""
 
 

@@ -12,10 +12,12 @@ from typing import Any
 from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from medssl.encoder.foreign.architecture import first_convolution, heads_of
 
 _MASKED = ("mask_token", "masked_embed")  # of pretrainings that hide patches
+_POSITIONS_OF_VOLUMES = "patch_embedding.position_embeddings"
 _COUNTER = ".num_batches_tracked"
 _KERAS_BIAS = re.compile(r"layer1\.0\.conv\d\.bias")
 _SHOWN = 3
@@ -57,8 +59,9 @@ def fit(given: dict[str, Tensor], network: nn.Module, model: str, channels: int)
     expected = network.state_dict()
     result = Fit(_by_name(given, network))
     _leave_out(result, expected, heads_of(model))
-    _adapt_channels(result, expected, first_convolution(model), channels)
+    _adapt_channels(result, expected, first_convolution(model, network), channels)
     _adapt_positions(result, expected, network)
+    _adapt_positions_of_volumes(result, expected, network)
     counters = [name for name in expected.keys() - result.tensors.keys() if name.endswith(_COUNTER)]
     result.counters, result.matched = len(counters), len(result.tensors.keys() & expected.keys())
     result.tensors |= {name: expected[name] for name in counters}
@@ -112,6 +115,18 @@ def _adapt_positions(result: Fit, expected: dict[str, Any], network: Any) -> Non
         return
     with suppress(RuntimeError):  # position embeddings of no square: refused by their shape
         result.tensors[name] = resample_abs_pos_embed(given, network.patch_embed.grid_size, num_prefix_tokens=network.num_prefix_tokens)
+        result.adapted.append(f"{name}: {given.shape[1]} to {result.tensors[name].shape[1]} positions, interpolated")
+
+
+def _adapt_positions_of_volumes(result: Fit, expected: dict[str, Any], network: Any) -> None:
+    """Those of cubes: of another number of positions the edges are not known, and they are refused by their shape."""
+    given, name = result.tensors.get(_POSITIONS_OF_VOLUMES), _POSITIONS_OF_VOLUMES
+    if given is None or name not in expected or given.shape == expected[name].shape or given.ndim != 3:
+        return
+    edge = round(given.shape[1] ** (1 / 3))
+    if edge**3 == given.shape[1]:
+        cube = given.mT.unflatten(2, (edge, edge, edge))
+        result.tensors[name] = F.interpolate(cube, network.grid, mode="trilinear").flatten(2).mT
         result.adapted.append(f"{name}: {given.shape[1]} to {result.tensors[name].shape[1]} positions, interpolated")
 
 

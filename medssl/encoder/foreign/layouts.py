@@ -5,6 +5,7 @@ A file is understood in three steps: the mapping with the tensors (a checkpoint 
 What stands beside the backbone has a name of the list below, or the file is refused.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,8 +24,15 @@ _LAYOUTS = {  # the beginning of the backbone's names, and who writes it, in the
     "momentum_encoder.": "the momentum encoder of MoCo v3",
     "_feature_blocks.": "VISSL",
 }
+SWIN = "SwinUNETR's self-supervised pretraining"
+_LAYOUTS_OF_VOLUMES = {
+    "swin_vit.": SWIN,
+    "swinViT.": "a SwinUNETR",
+    "vit.": "a UNETR",
+}
 _WRAPPERS = ("encoder.", "model.", "network.", "net.")  # where all names begin so
 _SIMSIAM = "SimSiam"
+_SWIN_LAYER = re.compile(r"^(layers[1-4]\.0\.blocks\.\d+\.mlp\.)fc(?=[12]\.)")  # in the published file; MONAI calls it linear today
 _BESIDE = frozenset(  # first parts of names
     (
         *("projector", "predictor", "classifier", "prototypes", "queue", "queue_ptr", "queue_y"),  # solo-learn, MoCo
@@ -35,6 +43,13 @@ _BESIDE = frozenset(  # first parts of names
         *("projection_head", "prediction_head", "backbone_momentum", "projection_head_momentum", "prediction_head_momentum"),  # lightly
         *("student_backbone", "student_head", "teacher_head", "memory_bank", "criterion", "online_classifier"),  # lightly
         *("dino_head", "ibot_head"),  # DINOv2
+    )
+)
+_BESIDE_IN_VOLUMES = frozenset(
+    (
+        *("rotation_head", "contrastive_head", "conv"),  # SwinUNETR's self-supervised pretraining
+        *("encoder1", "encoder2", "encoder3", "encoder4", "encoder10", "out"),  # SwinUNETR, UNETR
+        *("decoder1", "decoder2", "decoder3", "decoder4", "decoder5"),
     )
 )
 
@@ -62,17 +77,21 @@ def find_backbone(content: Mapping[str, Any], volumes: bool = False) -> Backbone
         )
     if volumes and not of_volumes:
         raise UserError("The weights are of a network of images, and the samples are whole volumes. Name weights with 3-D convolutions.")
-    while prefix := _prefix_of(tensors):
-        layout = layout or _LAYOUTS.get(prefix, "" if prefix != "encoder." else _SIMSIAM)
+    layouts, known = _LAYOUTS | (_LAYOUTS_OF_VOLUMES if volumes else {}), _BESIDE | (_BESIDE_IN_VOLUMES if volumes else set())
+    while prefix := _prefix_of(tensors, layouts):
+        layout = layout or layouts.get(prefix, "" if prefix != "encoder." else _SIMSIAM)
         beside = [name for name in tensors if not name.startswith(prefix)]
-        if unknown := [name for name in beside if name.partition(".")[0] not in _BESIDE]:
+        if unknown := [name for name in beside if name.partition(".")[0] not in known]:
             raise UserError(
                 f"The file has a backbone ({prefix}...) and beside it {len(unknown)} tensors that no known layout has, as {unknown[0]!r}. "
                 "Save the backbone alone: torch.save(model.backbone.state_dict(), 'weights.pth')."
             )
         _count(beside, left_out)
         tensors = _unwrap({name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}, left_out)
-    return Backbone(layout, tensors, left_out)
+    renamed = {_SWIN_LAYER.sub(r"\1linear", name): value for name, value in tensors.items()}
+    if renamed.keys() != tensors.keys():
+        layout = layout or SWIN
+    return Backbone(layout, renamed, left_out)
 
 
 def _open(content: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], dict[str, int]]:
@@ -109,10 +128,10 @@ def _unwrap(tensors: dict[str, Tensor], left_out: dict[str, int]) -> dict[str, T
     return tensors
 
 
-def _prefix_of(tensors: Iterable[str]) -> str:
-    """The beginning of the backbone's names; "" where they have none."""
+def _prefix_of(tensors: Iterable[str], layouts: Iterable[str]) -> str:
+    """The beginning of the backbone's names, one of `layouts` or a wrapper's; "" where they have none."""
     names = list(tensors)
-    for prefix in _LAYOUTS:
+    for prefix in layouts:
         if any(name.startswith(prefix) for name in names):
             return prefix
     if any(name.startswith("encoder.") for name in names) and any(name.startswith("predictor.") for name in names):

@@ -16,15 +16,19 @@ from medssl.encoder import artefact
 from medssl.encoder.foreign.architecture import find_architecture, refuse_unnamed, standardisation
 from medssl.encoder.foreign.files import digest_of, find_file, read
 from medssl.encoder.foreign.fitting import Fit, fit
-from medssl.encoder.foreign.layouts import Backbone, find_backbone
+from medssl.encoder.foreign.layouts import SWIN, Backbone, find_backbone
 from medssl.errors import UserError
 from medssl.nn import Encoder
 from medssl.types import Size, describe_size, edges
 
 _OURS = "an encoder of medssl"
-_NETWORK = {"timm": ("model", "stem", "arguments"), "monai": ("model", "stem", "width")}  # what says which network of a family it is
+_NETWORK = {  # what says which network of a family it is
+    "timm": ("model", "stem", "arguments"),
+    "monai": ("model", "stem", "width", "patch"),
+}
 _DEPTH = re.compile(r"resnet_?(\d+)")
 _OF_VOLUMES = (0.3, 0.25)  # mean and standard deviation of a usual volume in [0, 1]: MedicalNet makes each volume's 0 and 1
+_PATCH = 16  # backbone.patch where it has no meaning
 _NAME_THE_NETWORK = "Is it the right network? Name it with --set backbone.model=NAME."
 
 
@@ -98,25 +102,39 @@ def load_foreign(
 def _load_volumes(
     path: Path, file: Path, found: Backbone, channels: int, size: Size, configured: Mapping[str, Any], given: Mapping[str, Any]
 ) -> ForeignEncoder:
-    """The encoder of volumes with the weights of MedicalNet, or of any network of MONAI. Depth and width are those of the weights, the
-    depth as the file's name says it (resnet_18_23dataset.pth), or else the configured one."""
+    """The encoder of volumes with the weights of MedicalNet, or of any network of MONAI. Model and width are those of the weights, as far
+    as these say them, the depth as the file's name says it (resnet_18_23dataset.pth), or else the configured ones."""
     first = next((tensor for tensor in found.tensors.values() if tensor.ndim == 5), None)
-    depth = _DEPTH.match(path.name)
+    model = given.get("model") or _model_of_volumes(path.name, found.tensors) or configured.get("model", "resnet18")
+    small = first is not None and first.shape[-1] == 3 and model.startswith(("resnet", "densenet"))
     backbone = {
         "name": "monai",
-        "model": given.get("model", f"resnet{depth[1]}" if depth else configured.get("model", "resnet18")),
-        "stem": given.get("stem", "small" if first is not None and first.shape[-1] == 3 else "own"),
+        "model": model,
+        "stem": given.get("stem", "small" if small else "own"),
         "width": given.get("width", 64 if first is None else len(first)),
+        "patch": given.get("patch", first.shape[-1] if first is not None and model == "vit" else _PATCH),
     }
-    if backbone["model"] == "segresnet":
-        backbone["stem"] = "own"
     network, fitted = _fit(found.tensors, backbone, channels, size)
     if fitted.misfits:
         raise UserError(f"{path.name} does not fit MONAI's {backbone['model']}: {fitted.explain()}. {_NAME_THE_NETWORK}")
-    mean, std = (torch.full((channels,), value) for value in _OF_VOLUMES)
-    by = f"a usual volume ({_OF_VOLUMES[0]} and {_OF_VOLUMES[1]}), as the weights expect mean 0 and standard deviation 1"
+    if found.layout == SWIN:
+        values, by = (0.0, 1.0), "none, as the weights were trained on volumes in [0, 1]"
+    else:
+        values = _OF_VOLUMES
+        by = f"a usual volume ({values[0]} and {values[1]}), as the weights expect mean 0 and standard deviation 1"
+    mean, std = (torch.full((channels,), value) for value in values)
     facts = _facts(path.name, digest_of(file), found.layout or "names of MONAI or MedicalNet", fitted, found.left_out, by)
     return ForeignEncoder(_encoder(path.name, network, fitted, mean, std, size), backbone, facts)
+
+
+def _model_of_volumes(name: str, tensors: Mapping[str, Tensor]) -> str:
+    """The model that the tensors or the file's name tell; "" where they tell none."""
+    if "patch_embedding.position_embeddings" in tensors:
+        return "vit"
+    if any(tensor.startswith("layers1.0.blocks.") for tensor in tensors):
+        return "swin"
+    depth = _DEPTH.match(name)
+    return f"resnet{depth[1]}" if depth else ""
 
 
 def _load_ours(path: Path, channels: int, size: Size, family: str, given: Mapping[str, Any]) -> ForeignEncoder:
@@ -135,7 +153,8 @@ def _load_ours(path: Path, channels: int, size: Size, family: str, given: Mappin
     else:
         kernel = getattr(getattr(encoder.backbone, "conv1", None), "kernel_size", None)
         theirs["stem"] = resolve_stem(theirs["stem"], card["size"]) if kernel == (3, 3) else "own"
-    backbone = {"name": theirs["name"], **{name: theirs.get(name, {}) for name in _NETWORK[family]}}
+    theirs = plugins.find("backbones", family).Config(**theirs).model_dump(mode="json")  # with the settings that were added since
+    backbone = {name: theirs[name] for name in ("name", *_NETWORK[family])}
     for name in given:
         if given[name] not in (backbone[name], "auto"):
             raise UserError(
