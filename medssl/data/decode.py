@@ -46,8 +46,8 @@ class PartsReader(Reader, Protocol):
 class PreparedImage:
     """`image`: uint8 or uint16 [C, size, size], or [C, *size] of a whole volume, which has its own size where
     patches of it are read. `bits`, `height`, `width`, `spacing_mm`: of the source's
-    image before the preparation. The hashes are those of `image_hash`. `suspect`, `volume`: as in `Decoded`; `depth`: the slices of a
-    volume, 0 for an image."""
+    image before the preparation. The hashes are those of `image_hash`. `suspect`, `volume`: as in `Decoded`, but its `to_lps` leads from
+    the voxels of `image`, where patches are read, and is None elsewhere; `depth`: the slices of a volume, 0 for an image."""
 
     image: np.ndarray
     bits: int
@@ -95,7 +95,8 @@ class ImagePreparer:
         *depth, height, width = decoded.pixels.shape[1:]
         hashes = pixel_hash(image, decoded.bits), f"{dhash(image):016x}"
         slices = depth[0] if depth else 0
-        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, decoded.suspect, slices, decoded.volume)
+        facts = self._prepare.facts(decoded, image.shape[1:]) if isinstance(self._prepare, VolumePreparation) else None
+        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, decoded.suspect, slices, facts)
 
 
 def reader_config(name: str, data: Data) -> PluginConfig:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,6 +128,7 @@ def test_a_network_is_trained_on_windows_and_predicts_volumes(runs, few, reporte
 def test_the_report_shows_the_window_that_speaks_loudest(runs):
     page = (runs.folder / "report.html").read_text()
     assert "Grad-CAM for" in page and "could not be used" not in page
+    assert "one window is shown" in page and re.search(r"\); window around slice \d+ of 32, row \d+ of 32, column \d+ of 32<", page)
     assert {"neighbours.png", "grad_cam.png"} <= {file.name for file in (runs.folder / "figures").iterdir()}
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from medssl.config import Data
 from medssl.data.decode import PreparedImage
 from medssl.data.image_hash import pixel_hash
-from medssl.data.store.store import STORED_EDGES
+from medssl.data.store.store import STORED_EDGES, TO_LPS
 from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
 from medssl.files import removed_on_error
@@ -44,6 +44,7 @@ _SCHEMA = pa.schema(
         ("filled", pa.int32()),
         ("tilt_degrees", pa.float64()),
         *((name, pa.int32()) for name in STORED_EDGES),
+        (TO_LPS, pa.list_(pa.float64())),
         ("image", pa.large_binary()),
     ]
 )
@@ -130,12 +131,15 @@ def volume_columns(image: PreparedImage) -> dict[str, Any]:
         return {}
     slice_mm = image.spacing_mm[0] if image.spacing_mm else None
     edges = dict(zip(STORED_EDGES, image.image.shape[1:], strict=True))
-    return {"depth": image.depth, "slice_mm": slice_mm, **{name: getattr(image.volume, name) for name in _OF_VOLUMES}, **edges}
+    facts = {name: getattr(image.volume, name) for name in _OF_VOLUMES}
+    to_lps = None if image.volume.to_lps is None else image.volume.to_lps[:3].ravel().tolist()
+    return {"depth": image.depth, "slice_mm": slice_mm, **facts, **edges, TO_LPS: to_lps}
 
 
 def volume_facts(row: Mapping[str, Any]) -> VolumeFacts:
     """The facts of a volume from a row of the table or of a chunk."""
-    return VolumeFacts(row["orientation"], int(row["filled"]), float(row["tilt_degrees"]))
+    to_lps = None if row.get(TO_LPS) is None else np.vstack([np.reshape(row[TO_LPS], (3, 4)), (0, 0, 0, 1)])
+    return VolumeFacts(row["orientation"], int(row["filled"]), float(row["tilt_degrees"]), to_lps=to_lps)
 
 
 def _outcome(row: dict[str, Any], data: Data) -> Outcome:

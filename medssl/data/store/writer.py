@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from medssl.files import removed_on_error
 
 WIDEN = 257  # 255 * 257 = 65535: the factor for 8-bit images in a store of 16 bits
 _BLOCK = 2**24
+_FORMULA = re.compile(r"[=+@\t\r]|-(?!\d+(\.\d+)?\Z)")
 
 
 def create_private(path: Path) -> BinaryIO:
@@ -26,9 +28,9 @@ def create_private(path: Path) -> BinaryIO:
 
 
 def csv_text(rows: Iterable[Sequence[str]]) -> str:
-    """The rows as CSV. Cells that a spreadsheet would run as a formula begin with an apostrophe."""
+    """The rows as CSV. Cells that a spreadsheet would run as a formula begin with an apostrophe; numbers below zero do not."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows)
+    csv.writer(text).writerows([f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in rows)
     return text.getvalue()
 
 
