@@ -3,6 +3,7 @@
 import copy
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from pages import SCRIPT, a_document, to_results
 
 from medssl.report import figure_files, page, write_report
-from medssl.report.figures import WIDE, figure_svg
+from medssl.report.figures import WIDE, _label_efficiency, figure_svg
 
 
 def render(document: dict[str, Any]) -> str:
@@ -271,3 +272,20 @@ def test_the_figure_is_a_png_for_the_tracker_and_follows_the_page_as_svg(fractio
     assert "var(--series-0)" in svg and "var(--series-1)" in svg
     assert not re.search(r"#[0-9a-f]{6}", svg)  # no colour is left that would not follow light and dark
     assert ">pretrained</text>" in svg and "initialisation</text>" in svg
+
+
+@pytest.mark.parametrize("fractions", [("10pct", "100pct"), ("100pct",)])
+def test_where_all_scores_are_perfect_the_axis_of_scores_ends_at_1_and_all_names_are_within_it(fractions: tuple[str, ...]) -> None:
+    perfect = a_document(fractions)
+    for row in perfect["summary"]:
+        row["auroc"] = {"mean": 1.0, "low": 1.0, "high": 1.0}
+    figure = _label_efficiency(to_results(perfect).summary, WIDE)
+    (axes,) = figure.axes
+    low, high = axes.get_ylim() if len(fractions) > 1 else axes.get_xlim()
+    ticks = (axes.yaxis if len(fractions) > 1 else axes.xaxis).get_ticklocs()
+    assert 0.9 < low < 1 <= high <= 1.02 and round(ticks.max(), 9) == 1
+    if len(fractions) > 1:
+        figure.canvas.draw()
+        names = [text.get_window_extent() for text in axes.texts if text.get_text() != "chance"]
+        assert len(names) == 2 and max(box.y1 for box in names) <= axes.bbox.y1 + 1
+        assert all(above.y0 >= below.y1 - 2 for below, above in pairwise(sorted(names, key=lambda box: box.y0)))
