@@ -97,9 +97,8 @@ def predict(
     if table.slices_left_out:
         reporter.say(f"          {table.slices_left_out} slices of these volumes could not be used, such as empty ones at their ends")
     reporter.say(f"          {table.abstained} without a prediction: their confidence is below {abstain_below:g}")
-    reporter.say(
-        f"          {int((found.far > FAR).sum())} out of distribution, farther away than {FAR:.0%} of the training {card.counted}"
-    )
+    farther = f"farther away than {FAR:.0%} of the training {card.counted.removeprefix('whole ')}"
+    reporter.say(f"          {int((found.far > FAR).sum())} out of distribution, {farther}")
     if table.left_out:
         reporter.warn(
             f"{len(table.left_out)} could not be used and have no prediction ({count_reasons(table.left_out)}); the table names them"

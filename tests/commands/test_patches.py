@@ -95,6 +95,14 @@ def test_counts_are_whole_volumes_and_their_windows_are_said(runs):
     assert f"{PATIENTS} volumes are described in {PATIENTS * WINDOWS} windows" in runs.said
 
 
+def test_reports_and_progress_speak_of_volumes(runs):
+    seen = len(json.loads((runs.encoder / "card.json").read_text())["pretraining"]["pixels"]["hashes"])
+    for folder in (runs.encoder, runs.folder):
+        assert f"on {seen} different volumes of" in (folder / "report.html").read_text()
+    assert f"Seen in training: {seen} different volumes" in (runs.encoder / "MODEL_CARD.md").read_text()
+    assert "test volumes, of" in runs.said and "test whole volumes" not in runs.said
+
+
 def test_the_first_pictures_of_views_are_the_boxes_of_the_first_step(runs):
     from medssl.planes import Planes
     from medssl.views.grid import tile
@@ -177,7 +185,7 @@ def test_a_pretraining_on_patches_starts_from_weights_of_volumes_of_another_size
     given = [setting for setting in PRETRAINING if not setting.startswith("backbone")]
     if start == "MedicalNet":
         weights = weights_of_medicalnet(tmp_path / "resnet_10_23dataset.pth")
-        before = load_foreign(weights, 1, (PATCH,) * 3, configured=monai.Config(width=8).model_dump(mode="json")).encoder
+        before = load_foreign(weights, 1, (PATCH, PATCH, PATCH), configured=monai.Config(width=8).model_dump(mode="json")).encoder
     else:
         sets = [*PRETRAINING, "data.volumes=whole", "data.size=24", "data.spacing_mm=null"]
         weights = pretrain(reporter(), data="phantom_volumes", preset="volume_mr_cpu", out=tmp_path / "a", sets=sets)

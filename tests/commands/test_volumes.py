@@ -109,6 +109,7 @@ def test_every_count_is_one_of_volumes_and_says_so(linear):
     assert "12 volumes" in page
     assert "mean and the maximum of each feature over its slices" in page
     assert "on the test volumes" in page
+    assert "60 different slices of 10 volumes of 5 patients" in page
     assert "on the test images" not in page
 
 

@@ -112,6 +112,16 @@ def test_the_page_says_of_a_supervised_encoder_that_it_was_trained_with_labels()
     assert "without looking at a label" not in shown
 
 
+@pytest.mark.parametrize("samples", ["volumes", "slices of 24 volumes"])
+def test_the_page_calls_volumes_volumes_and_slices_slices(samples: str) -> None:
+    document = a_document()
+    document["encoder"]["samples"] = samples
+    assert f"was pretrained with pNNCLR on 1,549 different {samples} of 368 patients" in Page(render(document)).shown
+    document["encoder"]["method"] = {"name": "supervised", "title": "Supervised", "uses_labels": True}
+    expected = f"with the labels of all its training {samples.split()[0]}: 1,549 different {samples} of 368 patients."
+    assert expected in Page(render(document)).shown
+
+
 def test_nothing_is_said_of_labels_where_the_card_does_not_say_whether_the_encoder_saw_any() -> None:
     document = a_document()
     document["encoder"]["method"] = {"name": "pnnclr"}
@@ -279,13 +289,11 @@ def test_where_all_scores_are_perfect_the_axis_of_scores_ends_at_1_and_all_names
     perfect = a_document(fractions)
     for row in perfect["summary"]:
         row["auroc"] = {"mean": 1.0, "low": 1.0, "high": 1.0}
-    figure = _label_efficiency(to_results(perfect).summary, WIDE)
-    (axes,) = figure.axes
-    low, high = axes.get_ylim() if len(fractions) > 1 else axes.get_xlim()
-    ticks = (axes.yaxis if len(fractions) > 1 else axes.xaxis).get_ticklocs()
-    assert 0.9 < low < 1 <= high <= 1.02 and round(ticks.max(), 9) == 1
+    (axes,) = (figure := _label_efficiency(to_results(perfect).summary, WIDE)).axes
+    axis = axes.yaxis if len(fractions) > 1 else axes.xaxis
+    assert 0.9 < axis.get_view_interval()[0] < 1 <= axis.get_view_interval()[1] <= 1.02 and round(axis.get_ticklocs().max(), 9) == 1
+    figure.canvas.draw()
     if len(fractions) > 1:
-        figure.canvas.draw()
         names = [text.get_window_extent() for text in axes.texts if text.get_text() != "chance"]
         assert len(names) == 2 and max(box.y1 for box in names) <= axes.bbox.y1 + 1
         assert all(above.y0 >= below.y1 - 2 for below, above in pairwise(sorted(names, key=lambda box: box.y0)))
