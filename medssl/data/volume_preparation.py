@@ -26,7 +26,7 @@ from PIL import Image
 from medssl.config import Data
 from medssl.data.preparation import build_transforms, in_bits, pad_or_crop, to_channels, transformed
 from medssl.errors import ReadError
-from medssl.types import Decoded, VolumeFacts
+from medssl.types import Decoded, VolumeFacts, VolumeGrid
 
 VERSIONS = {"whole": "3", "patches": "4"}  # versions 1 and 2 are of images
 RESIZE = {
@@ -98,6 +98,19 @@ class VolumePreparation:
         """Before and after the preparation for patches; equal where each volume keeps its own."""
         old_mm = decoded.spacing_mm or (1.0, 1.0, 1.0)
         return old_mm, self._target_mm or old_mm
+
+
+def voxels_in_full(grid: VolumeGrid, data: Data) -> int:
+    """The voxels of a volume that is prepared for patches, of all channels, if nothing is cut off as air or zeros: 0 for one that is left
+    out, as it has no spacing or is too big."""
+    assert not isinstance(data.size, int) and not isinstance(data.spacing_mm, int | float)
+    target_mm = None if isinstance(data.spacing_mm, str) else data.spacing_mm
+    if target_mm and not grid.spacing_mm:
+        return 0
+    old_mm = grid.spacing_mm or (1.0, 1.0, 1.0)
+    lengths = [_new_length(*each) for each in zip(grid.shape, old_mm, target_mm or old_mm, strict=True)]
+    voxels = data.channels * math.prod(map(max, lengths, data.size))
+    return voxels if voxels <= data.limits.max_voxels else 0
 
 
 def fit_volume(

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from whole_volumes import write_nifti
 
 from medssl.config import Data
+from medssl.data import prepare as prepare_module
 from medssl.data.audit import audit_lines, contact_sheet
 from medssl.data.sources import folder as pictures
-from medssl.data.store import Store, StoredVolumes, Windows
+from medssl.data.store import Store, StoredVolumes, Windows, writer
 from medssl.data.volume_preparation import VolumePreparation
 from medssl.data.volume_records import as_volumes
 from medssl.data.volumes import Volumes, find_volumes
@@ -96,6 +97,29 @@ def test_where_a_transform_may_have_moved_voxels_nothing_is_said_of_their_place(
     for transforms, known in (([], True), ([{"name": "monai.transforms.Flip", "spatial_axis": 0}], False)):
         facts = VolumePreparation(Data.model_validate({**settings, "transforms": transforms})).facts(decoded, (20, 20, 20))
         assert facts is not None and (facts.to_lps is not None) == known
+
+
+@pytest.mark.parametrize("spacing", [list(SPACING), [1.0, 2.0, 0.5], "none"])
+def test_the_space_is_that_of_the_prepared_volumes_as_headers_say_and_told_before_the_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spacing: object
+) -> None:
+    volumes = {name: np.random.default_rng(0).integers(50, 200, shape).astype(np.int16) for name, shape in SHAPES.items()}
+    voxels = prepared(tmp_path / "enough", volumes, spacing_mm=spacing).images.size
+    decoded, plain = [], prepare_module.write_chunk
+    monkeypatch.setattr(prepare_module, "write_chunk", lambda *chunk: decoded.append(plain(*chunk)))
+
+    def with_free(space: float) -> Store:
+        decoded.clear()
+        monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": space}))
+        return prepared(tmp_path / str(space), volumes, spacing_mm=spacing)
+
+    with pytest.raises(UserError, match=r"The prepared volumes need 0\.\d GB and 0\.\d GB are free .* data\.spacing_mm"):
+        with_free(2 * voxels - 10)  # of one byte, in chunks and in the store; the mean is rounded
+    assert len(decoded) == 0
+    with pytest.raises(UserError, match="larger voxels"):
+        with_free(10 * voxels // 3 - 20)  # of two bytes, once the first volume has shown it: two more in chunks, three in the store
+    assert len(decoded) == 1
+    assert len(with_free(10 * voxels // 3 + 20).table) == 3
 
 
 def test_a_changed_volume_alone_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from medssl.data import volume_preparation
 from medssl.data.decode import PreparedImage, preparation_version
 from medssl.data.patients import PatientOrigin
 from medssl.data.pseudonyms import pixel_key, pseudonymize
-from medssl.data.store.chunks import count_suspect, read_chunk, spacing_columns, volume_columns
+from medssl.data.store.chunks import count_suspect, count_voxels, read_chunk, spacing_columns, volume_columns
 from medssl.data.store.descriptions import site_without_identity, without_identity
 from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.plan import Chunk, Plan
@@ -79,7 +79,7 @@ class _Assembly:
         self._content = ContentHash()
         expected, shape = len(records), plan.data.shape
         if plan.data.volumes == "patches":  # volumes of any shapes: one row of voxels, of one byte or two
-            expected, shape = sum(chunk.file.stat().st_size for chunk in plan.chunks), ()
+            expected, shape = plan.data.channels * sum(count_voxels(chunk.file) for chunk in plan.chunks), ()
         self._images = ImageWriter(folder / "images.npy", expected, shape)
         self._file = create_private(folder / "table.parquet")
         self._table = parquet.ParquetWriter(self._file, self._schema)

@@ -102,14 +102,22 @@ def rows_to_try(path: Path, passing: Collection[str]) -> Sequence[int] | None:
 def count_suspect(path: Path) -> int:
     """The number of images in a chunk's file that have a sign of damage. Raises OSError where the file cannot be read, DamagedChunk for
     other content."""
+    return sum(bool(row.get("suspect")) for row in _columns(path, ("suspect",)))  # chunks of an earlier version have no such column
+
+
+def count_voxels(path: Path) -> int:
+    """The voxels of the volumes in a chunk's file, of one channel. Raises as `count_suspect` does."""
+    return sum(math.prod(row.values()) for row in _columns(path, STORED_EDGES) if None not in row.values())
+
+
+def _columns(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Those of the columns `names` that a chunk's file has, row by row, without its images."""
     with pa.memory_map(str(path)) as file:
         try:
             found = pa.ipc.open_file(file).read_all()
         except (pa.ArrowException, ValueError) as error:
             raise DamagedChunk(path) from error
-        if "suspect" not in found.column_names:  # of an earlier version
-            return 0
-        return sum(map(bool, found["suspect"].to_pylist()))
+        return found.select([name for name in names if name in found.column_names]).to_pylist()
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
