@@ -99,7 +99,7 @@ def finish_label_axes(axes: "Axes", rows: Rows) -> None:
     axes.minorticks_off()
     label_axes(axes, "AUROC on the test set", "share of the labels, number of labels")
     axes.grid(axis="y", color=LINE, linewidth=0.8)
-    _end_at_one(axes.yaxis, axes.set_ylim)
+    end_at_one(axes.yaxis, axes.set_ylim)
     if axes.get_ylim()[0] < 0.5:
         axes.axhline(0.5, **REFERENCE_LINE)
         axes.annotate(
@@ -107,7 +107,7 @@ def finish_label_axes(axes: "Axes", rows: Rows) -> None:
         )
 
 
-def _end_at_one(axis: "Axis", set_limits: Callable[[float, float], object]) -> None:
+def end_at_one(axis: "Axis", set_limits: Callable[[float, float], object]) -> None:
     """An axis of scores, from 0 to 1, has no ticks beyond these and ends there."""
     low, high = axis.get_view_interval()
     low, high = max(low, 1 - _TOP), min(high, _TOP)
@@ -151,7 +151,7 @@ def _dots(axes: "Axes", summary: Rows) -> None:
     axes.set_ylim(0.4 - len(summary), 0.7)
     axes.set_xlabel(f"AUROC on the test set, {label_amounts(summary[0].labels)}", color=MUTED)
     axes.grid(axis="x", color=LINE, linewidth=0.8)
-    _end_at_one(axes.xaxis, axes.set_xlim)
+    end_at_one(axes.xaxis, axes.set_xlim)
     if axes.get_xlim()[0] < 0.5:
         axes.axvline(0.5, **REFERENCE_LINE)
 
@@ -204,7 +204,7 @@ def _subgroups(groups: Sequence[SubgroupRow], summary: Rows, width: float) -> "F
     axes.set_ylim(len(rows) - 0.4, -0.6)
     label_axes(axes, "", "AUROC")
     axes.grid(axis="x", color=LINE, linewidth=0.8)
-    _end_at_one(axes.xaxis, axes.set_xlim)
+    end_at_one(axes.xaxis, axes.set_xlim)
     return figure
 
 

@@ -16,6 +16,7 @@ from medssl.data.volume_slices import samples_of
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError
 from medssl.files import write_atomically
+from medssl.report.figures import end_at_one
 from medssl.report.page import audit_counts, audit_sentences, flat_facts
 from medssl.report.rendering import render_template
 from medssl.report.theme import INK, LINE, SERIES, Chart, figure_style, label_axes, new_figure
@@ -121,6 +122,8 @@ def draw_curves(rows: Rows, units: str) -> dict[str, Chart]:
                 axes.plot(x, y, color=SERIES[number], linewidth=1.6, marker="o" if len(x) < 20 else "", markersize=3.5, label=label)
             if len(points) > 1:
                 axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+            if name == "quality":
+                end_at_one(axes.yaxis, axes.set_ylim)
             label_axes(axes, title.format(units=units), "step")
             figure.set_layout_engine(None)  # the margins are the same in all of them, so that no layout has to be found
             figure.subplots_adjust(left=0.15, right=0.97, top=0.89, bottom=0.2)
