@@ -107,7 +107,7 @@ def volume_grids(source: Source, records: Sequence[Record], data: Data) -> Itera
     for record in (each.sequences[0] if each.sequences else each for each in records):
         reader = readers.setdefault(record.reader, build_reader(record.reader, data))
         files = [(source.root / locator, index) for locator, index in record.parts]
-        with contextlib.suppress(ReadError):
+        with contextlib.suppress(ReadError, OSError, ValueError):
             yield reader.grid_of_parts(files) if files else reader.grid(source.root / record.locator)
 
 

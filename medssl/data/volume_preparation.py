@@ -105,9 +105,9 @@ def voxels_in_full(grid: VolumeGrid, data: Data) -> int:
     out, as it has no spacing or is too big."""
     assert not isinstance(data.size, int) and not isinstance(data.spacing_mm, int | float)
     target_mm = None if isinstance(data.spacing_mm, str) else data.spacing_mm
-    if target_mm and not grid.spacing_mm:
-        return 0
     old_mm = grid.spacing_mm or (1.0, 1.0, 1.0)
+    if (target_mm and not grid.spacing_mm) or not all(0 < mm < math.inf for mm in old_mm):
+        return 0
     lengths = [_new_length(*each) for each in zip(grid.shape, old_mm, target_mm or old_mm, strict=True)]
     voxels = data.channels * math.prod(map(max, lengths, data.size))
     return voxels if voxels <= data.limits.max_voxels else 0
