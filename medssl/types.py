@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +98,14 @@ class VolumeFacts:
     tilt_degrees: float = 0.0
     foreground: tuple[tuple[int, int], ...] | None = None
     to_lps: np.ndarray | None = field(default=None, compare=False)
+
+
+class VolumeGrid(NamedTuple):
+    """What headers say of a volume in canonical axes: the numbers of slices, rows and columns, and the distances between them, None where
+    one of these is not known."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from medssl.data.loader import workers_here
 from medssl.data.names import readable
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import parse_labels, seen_counts, unsearchable
+from medssl.data.volume_slices import samples_of
 from medssl.errors import Interrupted
 from medssl.evaluate.experiment import Experiment, run_experiment
 from medssl.evaluate.label_draws import plan_draws
@@ -97,7 +98,7 @@ def finetune(
             question.report(reporter, dataset, source)
             test = dataset.store.table.iloc[np.flatnonzero(dataset.roles == "test")]
             counted, site = question.task.counted, dataset.store.card["site"]
-            pictures = "slices" if counted == "volumes" else counted
+            pictures = "slices" if counted == "volumes" else counted.removeprefix("whole ")
             leaks = _check_leaks(reporter, card, test, config, dataset.origin, site, pictures)
             # the report may leave this machine, so it has the last parts of paths only
             command = command_line(
@@ -229,6 +230,7 @@ def _describe(
             facts=card["facts"],
             provenance=card["provenance"],
             pretraining=seen_counts(card),
+            samples=samples_of(card),
             patients=card["data"].get("patients", {}),
             **({START: card[START]} if START in card else {}),
         ),

@@ -10,7 +10,7 @@ import torch
 
 from medssl.config import parse_overrides
 from medssl.data.cache import cache_folder, site_key
-from medssl.data.store import NamedImage, Store, csv_text, list_named_images
+from medssl.data.store import TO_LPS, NamedImage, Store, Windows, csv_text, list_named_images
 from medssl.data.volumes import Volumes, pooled_volumes
 from medssl.errors import UserError, count_reasons
 from medssl.evaluate import FAR, RESULTS, table_cells, table_columns
@@ -33,6 +33,7 @@ from medssl.train.loop import choose_device
 from medssl.types import Reporter, Source
 
 _BATCH_SIZE = 1024  # images whose features are in memory at once
+_PLACE = ("slice", "row", "column", "x_mm", "y_mm", "z_mm")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Table:
 @dataclass(frozen=True)
 class Predicted:
     """Of each image, or of each of the `volumes`: calibrated probabilities [n, k], and the share of training images, or volumes, that are
-    less unusual [n]. `loudest`: of each volume for each decision the row of the slice that spoke loudest."""
+    less unusual [n]. `loudest`: of each volume for each decision the row of the slice, or the number of the window, that spoke loudest."""
 
     prob: np.ndarray
     far: np.ndarray
@@ -96,9 +97,8 @@ def predict(
     if table.slices_left_out:
         reporter.say(f"          {table.slices_left_out} slices of these volumes could not be used, such as empty ones at their ends")
     reporter.say(f"          {table.abstained} without a prediction: their confidence is below {abstain_below:g}")
-    reporter.say(
-        f"          {int((found.far > FAR).sum())} out of distribution, farther away than {FAR:.0%} of the training {card.counted}"
-    )
+    farther = f"farther away than {FAR:.0%} of the training {card.counted.removeprefix('whole ')}"
+    reporter.say(f"          {int((found.far > FAR).sum())} out of distribution, {farther}")
     if table.left_out:
         reporter.warn(
             f"{len(table.left_out)} could not be used and have no prediction ({count_reasons(table.left_out)}); the table names them"
@@ -117,9 +117,8 @@ def _predict(
         described = extract(FeaturesWithThumbnail(classifier.encoder), store.inputs, rows, device)
         features = described[:, : classifier.encoder.num_features]
         if volumes is not None:
-            if not volumes.windowed:  # the table has no place for windows
-                each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
-                loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
+            each = zip(np.split(rows, starts[1:]), np.split(features, starts[1:]), strict=True)
+            loudest += [of_volume[loudest_slices(classifier, own)] for of_volume, own in each]
             features, described = classifier.pool(features, starts), pool(described, starts, "mean")
         prob.append(classifier.probabilities(torch.from_numpy(features)).numpy())
         far.append(statistics.shares(described))
@@ -136,8 +135,8 @@ def _parts(store: Store, volumes: Volumes | None) -> Iterator[np.ndarray]:
 
 
 def _make_table(card: ClassifierCard, store: Store, source: Source, found: Predicted, abstain_below: float) -> Table:
-    """A row for each image."""
-    names = table_columns(card.kind, card.classes)
+    """A row for each image; of a volume that is described in windows with the place of the window that spoke loudest."""
+    names = table_columns(card.kind, card.classes) + (_loudest_columns(card, _PLACE) if found.loudest else [])
     rows, abstained, left_out = [["file", "index", "patient", *names, "left_out"]], 0, []
     for image in list_named_images(store, source, site_key(cache_folder())):
         cells = [""] * len(names)
@@ -145,16 +144,32 @@ def _make_table(card: ClassifierCard, store: Store, source: Source, found: Predi
             left_out.append(image.left_out)
         else:
             cells, is_open = table_cells(card.kind, card.classes, found.prob[image.row], found.far[image.row], abstain_below)
+            windows = found.loudest[image.row].tolist() if found.loudest else []
+            cells = cells + [cell for window in windows for cell in _place_cells(store, image.row, window)]
             abstained += is_open
         rows.append([image.file, str(image.index), image.patient, *cells, image.left_out])
     return Table(rows, abstained, left_out)
 
 
+def _loudest_columns(card: ClassifierCard, what: Sequence[str]) -> list[str]:
+    """Of several labels each has its own columns."""
+    ends = [f"_{name}" for name in card.classes] if card.kind == "multilabel" else [""]
+    return [f"loudest_{name}{end}" for end in ends for name in what]
+
+
+def _place_cells(store: Store, row: int, window: int) -> list[str]:
+    """Where the middle of a window of a row's volume is: the slice, row and column of the prepared volume, and the place in the patient."""
+    assert isinstance(store.inputs, Windows)
+    centre = store.inputs.centre(window)
+    to_lps = store.table[TO_LPS].iat[row] if TO_LPS in store.table else None  # stores of earlier versions have none
+    place_mm = [""] * 3 if to_lps is None else [f"{mm:.1f}" for mm in np.reshape(to_lps, (3, 4)) @ (*centre, 1)]
+    return [*map(str, centre), *place_mm]
+
+
 def _make_volume_table(card: ClassifierCard, store: Store, source: Source, found: Predicted, abstain_below: float) -> Table:
     """A row for each volume, with the place of its first slice and of the slice that spoke loudest."""
     assert found.volumes is not None
-    ends = [f"_{name}" for name in card.classes] if card.kind == "multilabel" else [""]
-    names = table_columns(card.kind, card.classes) + [f"loudest_{what}{end}" for end in ends for what in ("file", "index")]
+    names = table_columns(card.kind, card.classes) + _loudest_columns(card, ("file", "index"))
     header = ["volume", "file", "index", "patient", "slices", "slices_left_out", *names, "left_out"]
     rows, abstained, left_out, slices_left_out = [header], 0, [], 0
     for images in _by_volume(store, source, found.volumes):

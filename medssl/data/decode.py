@@ -1,6 +1,7 @@
 """Decoding a record's pixels, and preparing them for the store."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,8 @@ from medssl.data.image_hash import dhash, pixel_hash
 from medssl.data.preparation import Preparation
 from medssl.data.volume_channels import join_channels
 from medssl.data.volume_preparation import VolumePreparation
-from medssl.types import Decoded, Record, VolumeFacts
+from medssl.errors import ReadError
+from medssl.types import Decoded, Record, Source, VolumeFacts, VolumeGrid
 
 
 class Reader(Protocol):
@@ -29,9 +31,9 @@ class Reader(Protocol):
 
 
 class VolumeReader(Reader, Protocol):
-    """What data/volume_readers have besides: the spacing of a file's volumes by its header alone."""
+    """What data/volume_readers have besides: the grid of a file's volumes by its header alone."""
 
-    def spacing_mm(self, path: Path) -> tuple[float, ...] | None: ...
+    def grid(self, path: Path) -> VolumeGrid: ...
 
 
 class PartsReader(Reader, Protocol):
@@ -39,15 +41,15 @@ class PartsReader(Reader, Protocol):
 
     def read_parts(self, parts: Sequence[tuple[Path, int]]) -> Decoded: ...
 
-    def spacing_of_parts(self, parts: Sequence[tuple[Path, int]]) -> tuple[float, ...] | None: ...
+    def grid_of_parts(self, parts: Sequence[tuple[Path, int]]) -> VolumeGrid: ...
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
     """`image`: uint8 or uint16 [C, size, size], or [C, *size] of a whole volume, which has its own size where
     patches of it are read. `bits`, `height`, `width`, `spacing_mm`: of the source's
-    image before the preparation. The hashes are those of `image_hash`. `suspect`, `volume`: as in `Decoded`; `depth`: the slices of a
-    volume, 0 for an image."""
+    image before the preparation. The hashes are those of `image_hash`. `suspect`, `volume`: as in `Decoded`, but its `to_lps` leads from
+    the voxels of `image`, where patches are read, and is None elsewhere; `depth`: the slices of a volume, 0 for an image."""
 
     image: np.ndarray
     bits: int
@@ -95,7 +97,18 @@ class ImagePreparer:
         *depth, height, width = decoded.pixels.shape[1:]
         hashes = pixel_hash(image, decoded.bits), f"{dhash(image):016x}"
         slices = depth[0] if depth else 0
-        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, decoded.suspect, slices, decoded.volume)
+        facts = self._prepare.facts(decoded, image.shape[1:]) if isinstance(self._prepare, VolumePreparation) else None
+        return PreparedImage(image, decoded.bits, height, width, decoded.spacing_mm, *hashes, decoded.suspect, slices, facts)
+
+
+def volume_grids(source: Source, records: Sequence[Record], data: Data) -> Iterator[VolumeGrid]:
+    """The grid of each volume, from the headers; of an examination that of its first sequence. Volumes that cannot be read are left out."""
+    readers: dict[str, Any] = {}
+    for record in (each.sequences[0] if each.sequences else each for each in records):
+        reader = readers.setdefault(record.reader, build_reader(record.reader, data))
+        files = [(source.root / locator, index) for locator, index in record.parts]
+        with contextlib.suppress(ReadError, OSError, ValueError):
+            yield reader.grid_of_parts(files) if files else reader.grid(source.root / record.locator)
 
 
 def reader_config(name: str, data: Data) -> PluginConfig:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from medssl.config import Data
 from medssl.data.audit import write_audit
 from medssl.data.cache import private_folder
-from medssl.data.decode import ImagePreparer, PreparedImage
+from medssl.data.decode import ImagePreparer, PreparedImage, volume_grids
 from medssl.data.patients import PatientOrigin
 from medssl.data.preparation import check_transforms
 from medssl.data.store import (
@@ -42,12 +42,14 @@ from medssl.data.store import (
     write_chunk,
     write_store,
 )
+from medssl.data.volume_preparation import voxels_in_full
 from medssl.data.workers import run_in_workers
 from medssl.errors import ReadError, UserError, count_reasons
 from medssl.types import Record, Source
 
 _DAY_SECONDS = 86400
 _CHUNKS_DAYS = 30
+_HEADERS = 32  # of volumes, by which the space for all is estimated: a series of DICOM may have hundreds of files
 _TIMES_LONGER = 10  # than an image a whole volume may take, which has hundreds of slices
 OnProgress = Callable[[int, int], None]
 
@@ -145,7 +147,8 @@ def decode_chunks(plan: Plan, chunks: Sequence[Chunk], on_progress: OnProgress) 
     if not missing:
         return total
     check_transforms(plan.data)
-    _check_space(plan, remaining, 1)
+    wide, pixels = False, _pixels_each(plan)
+    _check_space(plan, remaining, pixels)
     reusable = ReusableImages(plan.path.parent, plan.place, plan.site)
     to_decode = [[n for n in _rows(chunk, rows[chunk.file]) if chunk.made[n] not in reusable] for chunk in missing]
     images = _decode(plan, (chunk.records[n] for chunk, numbers in zip(missing, to_decode, strict=True) for n in numbers))
@@ -158,8 +161,9 @@ def decode_chunks(plan: Plan, chunks: Sequence[Chunk], on_progress: OnProgress) 
                 on_progress(done := done + 1, total)
             write_chunk(chunk.file, outcomes)
             remaining -= len(chunk.records)
-            if any(isinstance(outcome, PreparedImage) and outcome.bits > 8 for outcome in outcomes):
-                _check_space(plan, remaining, 2)
+            if not wide and any(isinstance(outcome, PreparedImage) and outcome.bits > 8 for outcome in outcomes):
+                wide = True
+                _check_space(plan, remaining, 2 * pixels)
     return total
 
 
@@ -212,11 +216,19 @@ def _rows(chunk: Chunk, found: Sequence[int] | None) -> Sequence[int]:
     return range(len(chunk.records)) if found is None else found
 
 
+def _pixels_each(plan: Plan) -> int:
+    """The pixels of a prepared image, of all channels. Where volumes have any size, the mean of those of some volumes, by their headers."""
+    if plan.data.volumes != "patches":
+        return math.prod(plan.data.shape)
+    records = plan.source.records[:: -(-len(plan.source.records) // _HEADERS)]
+    voxels = [voxels_in_full(grid, plan.data) for grid in volume_grids(plan.source, records, plan.data)]
+    return round(sum(voxels) / len(records))
+
+
 def _check_space(plan: Plan, remaining: int, bytes_each: int) -> None:
     """Raises UserError where the disk has too little space for the chunks of `remaining` records and for the store, with so many bytes for
-    each pixel and channel."""
-    pixels = math.prod(plan.data.shape)
-    check_space(plan.path.parent, (remaining + len(plan.source.records)) * pixels * bytes_each)
+    each image."""
+    check_space(plan.path.parent, (remaining + len(plan.source.records)) * bytes_each, in_full=plan.data.volumes == "patches")
 
 
 def _check_settings(store: Store, data: Data) -> Store:

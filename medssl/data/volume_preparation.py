@@ -16,6 +16,7 @@ MONAI's `Spacing` and `Resize` were measured and are not used: docs/decisions.md
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from PIL import Image
 from medssl.config import Data
 from medssl.data.preparation import build_transforms, in_bits, pad_or_crop, to_channels, transformed
 from medssl.errors import ReadError
-from medssl.types import Decoded
+from medssl.types import Decoded, VolumeFacts, VolumeGrid
 
 VERSIONS = {"whole": "3", "patches": "4"}  # versions 1 and 2 are of images
 RESIZE = {
@@ -68,8 +69,7 @@ class VolumePreparation:
 
     def _in_full(self, volume: Volume, decoded: Decoded) -> np.ndarray:
         """The volume with its own shape, or that of the spacing, and at least as large as a patch."""
-        old_mm = decoded.spacing_mm or (1.0, 1.0, 1.0)
-        shape = [length * old / new for length, old, new in zip(volume.shape[1:], old_mm, self._target_mm or old_mm, strict=True)]
+        shape = [length * old / new for length, old, new in zip(volume.shape[1:], *self._spacings(decoded), strict=True)]
         if (voxels := len(volume) * math.prod(shape)) > self._limits.max_voxels:
             raise ReadError(f"too_big: {voxels:.2g} voxels after the preparation, data.limits.max_voxels is {self._limits.max_voxels}")
         if self._target_mm:
@@ -77,6 +77,40 @@ class VolumePreparation:
         deep, tall, wide = map(max, volume.shape[1:], self._size)
         volume = pad_or_crop(volume, (deep, tall, wide))
         return np.stack([in_bits(volume[:, number], decoded.bits) for number in range(volume.shape[1])], axis=1)  # needs no copy in float
+
+    def facts(self, decoded: Decoded, shape: Sequence[int]) -> VolumeFacts | None:
+        """The facts of a volume that was prepared to this `shape`. `to_lps` leads from its prepared voxels; it is None where the source
+        does not say it, where `data.transforms` may have moved voxels, and where no patches are read."""
+        facts = decoded.volume
+        if facts is None or facts.to_lps is None:
+            return facts
+        if self._before or not self._in_patches:
+            return replace(facts, to_lps=None)
+        ends = np.array(facts.foreground or [(0, length) for length in decoded.pixels.shape[1:]])
+        lengths = np.diff(ends)[:, 0]
+        new = [_new_length(*each) for each in zip(lengths, *self._spacings(decoded), strict=True)]
+        scale, padded = lengths / new, (np.array(shape) - new) // 2
+        to_source = np.diag([*scale, 1.0])
+        to_source[:3, 3] = ends[:, 0] + (0.5 - padded) * scale - 0.5
+        return replace(facts, to_lps=facts.to_lps @ to_source)
+
+    def _spacings(self, decoded: Decoded) -> tuple[Sequence[float], Sequence[float]]:
+        """Before and after the preparation for patches; equal where each volume keeps its own."""
+        old_mm = decoded.spacing_mm or (1.0, 1.0, 1.0)
+        return old_mm, self._target_mm or old_mm
+
+
+def voxels_in_full(grid: VolumeGrid, data: Data) -> int:
+    """The voxels of a volume that is prepared for patches, of all channels, if nothing is cut off as air or zeros: 0 for one that is left
+    out, as it has no spacing or is too big."""
+    assert not isinstance(data.size, int) and not isinstance(data.spacing_mm, int | float)
+    target_mm = None if isinstance(data.spacing_mm, str) else data.spacing_mm
+    old_mm = grid.spacing_mm or (1.0, 1.0, 1.0)
+    if (target_mm and not grid.spacing_mm) or not all(0 < mm < math.inf for mm in old_mm):
+        return 0
+    lengths = [_new_length(*each) for each in zip(grid.shape, old_mm, target_mm or old_mm, strict=True)]
+    voxels = data.channels * math.prod(map(max, lengths, data.size))
+    return voxels if voxels <= data.limits.max_voxels else 0
 
 
 def fit_volume(
@@ -110,11 +144,16 @@ class _Axis(NamedTuple):
 
 def _axis(old: int, most: int, old_mm: float, new_mm: float) -> _Axis:
     """The axis of `old` voxels of `old_mm` as voxels of `new_mm`, at most `most` of them, around the middle."""
-    length = max(1, round(old * old_mm / new_mm))
+    length = _new_length(old, old_mm, new_mm)
     if length <= most:
         return _Axis(length, (0.0, float(old)))
     half = min(old, most * new_mm / old_mm) / 2
     return _Axis(most, (old / 2 - half, old / 2 + half))
+
+
+def _new_length(old: int, old_mm: float, new_mm: float) -> int:
+    """The voxels of `new_mm` that an axis of `old` voxels of `old_mm` becomes."""
+    return max(1, round(old * old_mm / new_mm))
 
 
 def _resample(channel: Float32[np.ndarray, "d h w"], axes: Sequence[_Axis]) -> Float32[np.ndarray, "new_d new_h new_w"]:

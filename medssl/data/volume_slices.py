@@ -1,10 +1,12 @@
 """Which images are slices of volumes, and which are whole volumes."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
+from medssl.config import VOLUMETRIC
 from medssl.data.dicom import STACKS
 from medssl.data.store import Store
 from medssl.types import Source
@@ -25,6 +27,19 @@ def slice_rows(store: Store) -> Bool[np.ndarray, " n"]:
     modality = table["extra:modality"].to_numpy(str) if "extra:modality" in table else np.zeros(len(table), str)
     states_none = (modality == "") & (not _OF_VOLUMES.isdisjoint(read))
     return in_series & (np.isin(modality, sorted(STACKS)) | states_none) & (not whole_volumes(store))
+
+
+def samples_in_words(store: Store, rows: Int[np.ndarray, " m"]) -> str:
+    """What these rows of the store are: "images", "volumes", or "slices of 24 volumes"."""
+    if whole_volumes(store):
+        return "volumes"
+    return f"slices of {store.table['series'].iloc[rows].nunique():,} volumes" if slice_rows(store)[rows].all() else "images"
+
+
+def samples_of(card: Mapping[str, Any]) -> str:
+    """What an encoder was trained on, in these words, as its card says. Those of earlier versions do not say it of slices."""
+    stated = card.get("data", {}).get("samples")
+    return stated or ("volumes" if card.get("preparation", {}).get("settings", {}).get("volumes") in VOLUMETRIC else "images")
 
 
 def store_has_slices(store: Store) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medssl.data.split import seen_counts
+from medssl.data.volume_slices import samples_of
 from medssl.types import edges
 
 NAME = "MODEL_CARD.md"
@@ -59,7 +60,8 @@ def _training(card: Mapping[str, Any]) -> list[str]:
         sentences.append(f"Method: {method['title']}, {labels}.")
     if "pretraining" in card:
         counts = seen_counts(card)
-        sentences.append(f"Training images: {counts['pixels']} different ones, of {counts['patients']} patients or what counts as one.")
+        seen = f"{counts['pixels']} different {samples_of(card)}"
+        sentences.append(f"Seen in training: {seen}, of {counts['patients']} patients or what counts as one.")
     measured = {name: card.get("facts", {})[name] for name in _FACTS if name in card.get("facts", {})}
     made = ", ".join(f"{name} {value}" for name, value in card.get("provenance", {}).items() if name != "run")
     return [" ".join(sentences), _bullets({name: f"{value:.4g}" for name, value in measured.items()}), f"Made with {made}." if made else ""]

@@ -204,7 +204,7 @@ class DataFacts(_Facts):
 
 
 class EncoderFacts(_Facts):
-    """As its card says. `pretraining`: numbers of "patients" and "pixels" seen; `patients`: their origin; `start`: weights before it."""
+    """As its card says. `pretraining`: "patients" and "pixels" seen, of `samples`; `patients`: their origin; `start`: weights before it."""
 
     method: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
@@ -212,6 +212,7 @@ class EncoderFacts(_Facts):
     facts: dict[str, Any] = {}
     provenance: dict[str, str] = {}
     pretraining: dict[str, int] = {}
+    samples: str = "images"
     patients: dict[str, Any] = {}
     start: dict[str, Any] = {}
 
@@ -282,8 +283,7 @@ def read_results(run: Path) -> ResultsDocument:
         values = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}). Fine-tune again, or leave that run out.") from None
-    written = values.get("format") if isinstance(values, dict) else None
-    if written != FORMAT:
+    if (written := values.get("format") if isinstance(values, dict) else None) != FORMAT:
         raise UserError(f"{path} has format {written!r}, and this medssl reads {FORMAT}. Fine-tune again, or leave that run out.")
     try:
         document = ResultsDocument.model_validate(values)

@@ -93,9 +93,10 @@ def _images(run: Path, document: ResultsDocument, predictions: Predictions, devi
     drawn = json.loads((run / SPLITS).read_text("utf-8"))["draws"][labels][draw]
     searched = _POOL if volumes is None else max(1, _POOL * len(volumes) // len(volumes.rows))
     test, pool = (_rows(table, keys) for keys in (predictions.keys, evenly_spaced(np.array(drawn), searched)))
+    loudest = LoudestSlices(classifier, store.inputs, volumes, device) if volumes is not None else None
     return ImageInputs(
         labels=labels,
-        images=store.inputs if volumes is None else LoudestSlices(classifier, store.inputs, volumes, device),
+        images=store.inputs if loudest is None else loudest,
         test=test,
         sites=table["site"].to_numpy(dtype=str)[test],
         pool=pool,
@@ -104,6 +105,7 @@ def _images(run: Path, document: ResultsDocument, predictions: Predictions, devi
         classifier=classifier,
         prob=predictions.draws[labels, training.mode, training.init][draw],
         planes=Planes.of(store.card, store.table),
+        **({"part": loudest.part, "where": loudest.where} if loudest is not None else {}),
     )
 
 

@@ -84,6 +84,8 @@ class TrainingMonitor:
             with self._time_left.measure("checkpoint"):
                 self._save(training_state(job, done))
         shown = {name: self.last[name] for name in _PROGRESS_VALUES if name in self.last}
+        if self._job.config.data.volumetric and (speed := shown.pop("images_per_second", None)) is not None:
+            shown["volumes_per_second"] = speed
         self._reporter.progress("pretrain", done, total, {"epoch": done // per_epoch, **shown, **self._time_left.facts(done)})
 
     def _step_row(self, done: int, step: Step, lr: float, applied: Applied) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The figures of results.json: the label-efficiency curve, and the score in each subgroup of patients with its interval."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from medssl.evaluate import ResultsDocument, Score, SubgroupRow, SummaryRow, headline_fraction
@@ -26,6 +26,7 @@ from medssl.report.theme import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 WIDE, NARROW = (7.6, 4.0), (3.9, 4.0)  # inches
@@ -98,12 +99,20 @@ def finish_label_axes(axes: "Axes", rows: Rows) -> None:
     axes.minorticks_off()
     label_axes(axes, "AUROC on the test set", "share of the labels, number of labels")
     axes.grid(axis="y", color=LINE, linewidth=0.8)
-    axes.set_ylim(top=min(_TOP, axes.get_ylim()[1]))
+    end_at_one(axes.yaxis, axes.set_ylim)
     if axes.get_ylim()[0] < 0.5:
         axes.axhline(0.5, **REFERENCE_LINE)
         axes.annotate(
             "chance", (0.26, 0.5), (0, 3), ("axes fraction", "data"), textcoords="offset points", ha="center", color=MUTED, fontsize=8
         )
+
+
+def end_at_one(axis: "Axis", set_limits: Callable[[float, float], object]) -> None:
+    """An axis of scores, from 0 to 1, has no ticks beyond these and ends there."""
+    low, high = axis.get_view_interval()
+    low, high = max(low, 1 - _TOP), min(high, _TOP)
+    axis.set_ticks([tick for tick in axis.get_ticklocs() if low <= tick <= high and 0 <= round(tick, 9) <= 1])
+    set_limits(low, high)
 
 
 def _label_efficiency(summary: Rows, size: tuple[float, float]) -> "Figure":
@@ -142,23 +151,30 @@ def _dots(axes: "Axes", summary: Rows) -> None:
     axes.set_ylim(0.4 - len(summary), 0.7)
     axes.set_xlabel(f"AUROC on the test set, {label_amounts(summary[0].labels)}", color=MUTED)
     axes.grid(axis="x", color=LINE, linewidth=0.8)
+    end_at_one(axes.xaxis, axes.set_xlim)
     if axes.get_xlim()[0] < 0.5:
         axes.axvline(0.5, **REFERENCE_LINE)
 
 
 def _name_lines(axes: "Axes", ends: Sequence[tuple[float, str, int]]) -> None:
-    """The names to the right of the lines' ends, moved apart where they would touch."""
+    """The names to the right of the lines' ends, moved apart where they would touch, and down where they would not fit below the top."""
     low, high = axes.get_ylim()
-    free = -float("inf")
-    for y, name, i in sorted(ends):
-        rows = textwrap.wrap(name, _NAME_WIDTH, break_long_words=False)
-        half = 0.035 * len(rows) * (high - low)
-        at = max(y, free + half)
+    ends = sorted(ends, key=lambda end: (end[0], -end[2]))
+    named = [(y, textwrap.wrap(name, _NAME_WIDTH, break_long_words=False), i) for y, name, i in ends]
+    halves = [0.035 * len(rows) * (high - low) for _, rows, _ in named]
+    free, places = -float("inf"), []
+    for (y, _, _), half in zip(named, halves, strict=True):
+        places.append(max(y, free + half))
+        free = places[-1] + half
+    free = high
+    for place, half in reversed([*enumerate(halves)]):
+        places[place] = min(places[place], free - half)
+        free = places[place] - half
+    for at, (_, rows, i) in zip(places, named, strict=True):
         axes.annotate(
             "\n".join(rows), (1, at), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
             color=INK, weight="bold" if i == 0 else "normal", annotation_clip=False,
         )  # fmt: skip
-        free = at + half
 
 
 def _subgroups(groups: Sequence[SubgroupRow], summary: Rows, width: float) -> "Figure":
@@ -188,6 +204,7 @@ def _subgroups(groups: Sequence[SubgroupRow], summary: Rows, width: float) -> "F
     axes.set_ylim(len(rows) - 0.4, -0.6)
     label_axes(axes, "", "AUROC")
     axes.grid(axis="x", color=LINE, linewidth=0.8)
+    end_at_one(axes.xaxis, axes.set_xlim)
     return figure
 
 

@@ -166,12 +166,13 @@ def _pretraining_sentence(encoder: EncoderFacts) -> str:
     network = f"An encoder ({backbone.get('model', backbone['name'])})" if backbone else "An encoder"
     data = {name: count - encoder.start.get("seen_before", {}).get(name, 0) for name, count in data.items()}
     people = PatientOrigin.by({"patients": encoder.patients}).people(data["patients"]) if data else ""
-    images = f"{data['pixels']:,} different images of {people}" if data else ""
+    images = f"{data['pixels']:,} different {encoder.samples} of {people}" if data else ""
     if encoder.start and not method.get("name"):
         return f"{network} has the weights of {encoder.start['file']}, which medssl has not trained."
     before = f", starting from the weights of {encoder.start['file']}" if encoder.start else ""
     if method.get("uses_labels"):
-        return f"{network} was trained with the labels of all its training images{f': {images}' if images else ''}{before}."
+        every = f"the labels of all its training {encoder.samples.split()[0]}"
+        return f"{network} was trained with {every}{f': {images}' if images else ''}{before}."
     how = f" with {method.get('title', method['name'])}" if method else ""
     without = ", without looking at a label" if "uses_labels" in method else ""
     return f"{network} was pretrained{how}{f' on {images}' if images else ''}{without}{before}."

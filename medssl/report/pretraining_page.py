@@ -12,9 +12,11 @@ from typing import Any
 
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import seen_counts
+from medssl.data.volume_slices import samples_of
 from medssl.encoder.artefact import CARD
 from medssl.errors import UserError
 from medssl.files import write_atomically
+from medssl.report.figures import end_at_one
 from medssl.report.page import audit_counts, audit_sentences, flat_facts
 from medssl.report.rendering import render_template
 from medssl.report.theme import INK, LINE, SERIES, Chart, figure_style, label_axes, new_figure
@@ -33,7 +35,7 @@ SECTIONS = {
 }
 CURVES: dict[str, tuple[str, Mapping[str, str]]] = {
     "loss": ("Training loss", {"loss": "loss"}),
-    "quality": ("AUROC of held-out images", {"knn": "kNN", "probe": "linear probe"}),
+    "quality": ("AUROC of held-out {units}", {"knn": "kNN", "probe": "linear probe"}),
     "spread": ("Spread of the embeddings", {"embedding_std": "spread"}),
     "rank": ("RankMe of the features", {"rankme": "RankMe"}),
     "agreement": ("Neighbours with the same label", {"nn_label_agreement": "neighbours", "nn_label_chance": "chance"}),
@@ -65,7 +67,9 @@ def write_pretraining_page(run: Path, path: Path, next_command: str) -> None:
 
 def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None, pictures: Mapping[str, str], command: str) -> str:
     """The page as text. `rows`: those of metrics.jsonl. `pictures`: data URIs of views and neighbours, where they are there."""
-    charts, last = draw_curves(rows), _last_values(rows)
+    samples = samples_of(card)
+    units = samples.split()[0]  # "images", "volumes" or "slices"
+    charts, last = draw_curves(rows, units), _last_values(rows)
     absent = {"curves": not charts, "audit": not audit, **{name: name not in pictures for name in ("views", "neighbours")}}
     method, start, seen = card["method"], card.get("start", {}), _seen_here(card)
     return render_template(
@@ -73,17 +77,22 @@ def render(card: Mapping[str, Any], rows: Rows, audit: Mapping[str, Any] | None,
         method=method,
         network=card["backbone"].get("model", card["backbone"]["name"]),
         start=start.get("file", ""),
-        images=seen["pixels"],
+        number=seen["pixels"],
+        samples=samples,
+        units=units,
+        unit=units.removesuffix("s"),
+        a_unit=f"{'an' if units == 'images' else 'a'} {units.removesuffix('s')}",
+        patches=card.get("preparation", {}).get("settings", {}).get("volumes") == "patches",
         people=PatientOrigin.by(card.get("data", {})).people(seen["patients"]),
         steps=int(last.get("step", 0)),
         batch_size=card["config"]["train"]["batch_size"],
         sections={id: title for id, title in SECTIONS.items() if not absent.get(id)},
-        numbers=_numbers(last),
+        numbers=_numbers(last, units),
         charts=charts,
         pictures=pictures,
         audit=audit_sentences(audit) if audit else [],
         counts=audit_counts(audit) if audit else {},
-        cost=_cost(rows, card),
+        cost=_cost(rows, card, units),
         command=command,
         provenance={
             part: list(flat_facts(card[part])) for part in ("data", "preparation", "start", "provenance", "config") if part in card
@@ -97,8 +106,8 @@ def _seen_here(card: Mapping[str, Any]) -> dict[str, int]:
     return {name: count - before.get(name, 0) for name, count in seen_counts(card).items()}
 
 
-def draw_curves(rows: Rows) -> dict[str, Chart]:
-    """The curves of the metrics that the run has, by name, over the steps."""
+def draw_curves(rows: Rows, units: str) -> dict[str, Chart]:
+    """The curves of the metrics that the run has, by name, over the steps. `units`: what was trained on, as "images"."""
     charts = {}
     with figure_style():
         for name, (title, series) in CURVES.items():
@@ -113,7 +122,9 @@ def draw_curves(rows: Rows) -> dict[str, Chart]:
                 axes.plot(x, y, color=SERIES[number], linewidth=1.6, marker="o" if len(x) < 20 else "", markersize=3.5, label=label)
             if len(points) > 1:
                 axes.legend(frameon=False, labelcolor=INK, fontsize=8)
-            label_axes(axes, title, "step")
+            if name == "quality":
+                end_at_one(axes.yaxis, axes.set_ylim)
+            label_axes(axes, title.format(units=units), "step")
             figure.set_layout_engine(None)  # the margins are the same in all of them, so that no layout has to be found
             figure.subplots_adjust(left=0.15, right=0.97, top=0.89, bottom=0.2)
             charts[name] = Chart(figure, f"pretraining-{name}")
@@ -125,18 +136,18 @@ def _last_values(rows: Rows) -> dict[str, float]:
     return {name: value for row in rows for name, value in row.items() if value is not None}
 
 
-def _numbers(last: Mapping[str, float]) -> list[tuple[str, str, str]]:
+def _numbers(last: Mapping[str, float], units: str) -> list[tuple[str, str, str]]:
     """The headline figures as (figure, name, meaning)."""
     known = {
-        "knn": ("AUROC of kNN", "on training images that were held out; chance is 0.5", ".3f"),
-        "probe": ("AUROC of a linear probe", "on the same images", ".3f"),
+        "knn": ("AUROC of kNN", f"on training {units} that were held out; chance is 0.5", ".3f"),
+        "probe": ("AUROC of a linear probe", f"on the same {units}", ".3f"),
         "rankme": ("RankMe", "how many dimensions of the features are in use", ".1f"),
         "embedding_std": ("spread of the embeddings", "1 is a sphere, 0 is a point", ".2f"),
     }
     return [(format(last[key], form), name, meaning) for key, (name, meaning, form) in known.items() if key in last]
 
 
-def _cost(rows: Rows, card: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _cost(rows: Rows, card: Mapping[str, Any], units: str) -> list[tuple[str, str]]:
     """Time of the training steps, without preparation, evaluations and pauses, from the measured speeds."""
     batch_size, seconds, before = card["config"]["train"]["batch_size"], 0.0, 0
     for row in rows:
@@ -147,8 +158,11 @@ def _cost(rows: Rows, card: Mapping[str, Any]) -> list[tuple[str, str]]:
         return []
     return [
         ("training steps", format_duration(seconds)),
-        ("speed", f"{before * batch_size / seconds:,.0f} images per second on average, each seen in two views or more"),
-        ("images seen", f"{before * batch_size:,} (each image {before * batch_size / _seen_here(card)['pixels']:,.1f} times)"),
+        ("speed", f"{before * batch_size / seconds:,.0f} {units} per second on average, each seen in two views or more"),
+        (
+            f"{units} seen",
+            f"{before * batch_size:,} (each {units.removesuffix('s')} {before * batch_size / _seen_here(card)['pixels']:,.1f} times)",
+        ),
         ("device", str(card["config"]["device"])),
     ]
 

@@ -45,7 +45,8 @@ class ImageInputs:
     `images`: those of the store, or one picture for each volume of slices or windows; `planes`: how whole volumes are shown. `test`: the
     rows of the test images in it [n], and their `sites`, "" where a site is not known. `pool`: the rows of labelled training images, in
     which neighbours are searched, with their labels `pool_y`. `encode`: rows to features [m, d]. `classifier`: images in [0, 1] to logits.
-    `prob`: its probabilities [n, k] of the test images.
+    `prob`: its probabilities [n, k] of the test images. `part`: what is shown of a volume, "slice" or "window", "" for all; `where`: where
+    that lies in the volume of a row.
     """
 
     labels: str
@@ -58,13 +59,15 @@ class ImageInputs:
     classifier: "nn.Module"
     prob: np.ndarray
     planes: Planes = CUBES
+    part: str = ""
+    where: Callable[[Any], str] = lambda _: ""
 
 
 @dataclass(frozen=True)
 class Pictures:
     """What the page shows. `labels`: the fraction of the curves. `charts`: by name. `neighbours`: rows of a test image and its neighbours.
     `gradcam`: pairs of image and overlay. `fitted`: with how many labels the classifier of map, neighbours and Grad-CAM was fitted, ""
-    where there are none of them. `note`: why there are none, or why there is no Grad-CAM."""
+    where there are none of them. `note`: why there are none, or why there is no Grad-CAM. `part`: as in ImageInputs."""
 
     labels: str
     charts: Mapping[str, Chart]
@@ -72,6 +75,7 @@ class Pictures:
     gradcam: Sequence[Sequence[Thumbnail]] = ()
     fitted: str = ""
     note: str = ""
+    part: str = ""
 
     def files(self) -> dict[str, bytes]:
         """The same pictures for a tracker: PNG by file name."""
@@ -98,8 +102,8 @@ def draw_pictures(curves: CurveInputs, inputs: ImageInputs, seed: int) -> Pictur
     shown = performance_charts.select_points(len(inputs.test), seed)
     shown_groups = {by: (labels, index[shown]) for by, (labels, index) in groupings.items()}
     maps = performance_charts.embedding(inputs.encode(inputs.test[shown]), shown_groups, seed)
-    pictures, (gradcam_pairs, note) = draw_curves(curves), _gradcam(curves, inputs)
-    return Pictures(curves.labels, {**pictures.charts, **maps}, _neighbours(curves, inputs, groups), gradcam_pairs, inputs.labels, note)
+    charts, (gradcam_pairs, note) = {**draw_curves(curves).charts, **maps}, _gradcam(curves, inputs)
+    return Pictures(curves.labels, charts, _neighbours(curves, inputs, groups), gradcam_pairs, inputs.labels, note, inputs.part)
 
 
 def _class_groups(curves: CurveInputs) -> tuple[tuple[str, ...], np.ndarray]:
@@ -164,7 +168,9 @@ def _gradcam(curves: CurveInputs, inputs: ImageInputs) -> tuple[list[list[Thumbn
         shown = inputs.planes.without_letters().picture(strength[None], at)[0]
         truth = curves.classes[case.truth] if case.truth >= 0 else f"not {predicted}"
         note = f"{case.probability:.0%}" + ("" if strength.any() else ", empty map")
-        pairs.append([Thumbnail(picture, truth), Thumbnail(gradcam.overlay(picture, shown), predicted, case.correct, note)])
+        pairs.append(
+            [Thumbnail(picture, truth, note=inputs.where(row)), Thumbnail(gradcam.overlay(picture, shown), predicted, case.correct, note)]
+        )
     return pairs, ""
 
 

@@ -12,7 +12,7 @@ from medssl import __version__, methods
 from medssl.config import Config
 from medssl.data.split import list_seen, seen_counts
 from medssl.data.store import contract
-from medssl.data.volume_slices import store_has_slices
+from medssl.data.volume_slices import samples_in_words, samples_of, store_has_slices
 from medssl.encoder import artefact, model_card
 from medssl.evaluate import EncoderFacts, Kind
 from medssl.evaluate.models import Classifier, ClassifierCard, Statistics, TrainingFacts, classifier_file
@@ -49,6 +49,7 @@ def export_encoder(folder: Path, config: Config, dataset: PreparedDataset, encod
         "data": {
             **{key: dataset.store.card[key] for key in ("fingerprint", "content", "counts")},
             "patients": dataset.origin.to_dict(),
+            "samples": samples_in_words(dataset.store, dataset.pretraining),
         },
         "stratum": dataset.stratum,
         "leaks": {"policy": config.data.leaks, **dataset.leaks.counts()},
@@ -105,6 +106,7 @@ def export_classifier(folder: Path, config: Config, dataset: PreparedDataset, or
             method=method_of(origin),
             **{key: origin[key] for key in ("weights_sha256", "facts", "provenance")},
             pretraining=seen_counts(origin),
+            samples=samples_of(origin),
         ),
         provenance={
             "medssl": __version__,

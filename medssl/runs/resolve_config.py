@@ -147,7 +147,7 @@ def _merge_values(reporter: Reporter, data: str | None, preset: str | None, over
     preset_values = _for_volumes(_fit_length(_drop_network_settings(preset_values, overrides), overrides), overrides)
     values = merge(merge(merge(preset_values, _keep_sizes(preset_values, overrides)), origin), overrides)
     resolved = _resolve_data(values["data"])
-    if text := _describe_windows(resolved.window):
+    if text := _describe_windows(resolved):
         reporter.say(f"window    {text}" + ("" if windows else "; for another one: --set data.window=lung"))
     if resolved.spacing_mm == "median":
         spacing = prepared["spacing_mm"] if prepared else _median_spacing(reporter, source, resolved)
@@ -198,10 +198,11 @@ def _of_volumes(source: Source, data: Data) -> bool:
     return card.get("volumes", data.volumes) in VOLUMETRIC
 
 
-def _describe_windows(window: str) -> str:
+def _describe_windows(data: Data) -> str:
     """The windows in HU with their numbers; "" where there are none."""
+    window, samples = data.window, "volumes" if data.volumetric else "images"
     each = [f"centre {centre:g} HU, width {width:g} HU" for centre, width in windows_hu(window)]
-    return f"{window} ({'; '.join(each)}), the same for all images" if each else ""
+    return f"{window} ({'; '.join(each)}), the same for all {samples}" if each else ""
 
 
 def _keep_sizes(preset: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,16 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from monai.networks.nets.resnet import resnet10
 from PIL import Image
 from whole_volumes import write_nifti
 
 import medssl
+from medssl.backbones import monai
 from medssl.commands.embed import embed
 from medssl.commands.finetune import finetune
 from medssl.commands.neighbours import neighbours
 from medssl.commands.predict import predict
 from medssl.commands.pretrain import pretrain
 from medssl.data.store import StoredVolumes
+from medssl.encoder.foreign import load_foreign
 from medssl.runs.dataset import open_store_of_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -91,6 +95,14 @@ def test_counts_are_whole_volumes_and_their_windows_are_said(runs):
     assert f"{PATIENTS} volumes are described in {PATIENTS * WINDOWS} windows" in runs.said
 
 
+def test_reports_and_progress_speak_of_volumes(runs):
+    seen = len(json.loads((runs.encoder / "card.json").read_text())["pretraining"]["pixels"]["hashes"])
+    for folder in (runs.encoder, runs.folder):
+        assert f"on {seen} different volumes of" in (folder / "report.html").read_text()
+    assert f"Seen in training: {seen} different volumes" in (runs.encoder / "MODEL_CARD.md").read_text()
+    assert "test volumes, of" in runs.said and "test whole volumes" not in runs.said
+
+
 def test_the_first_pictures_of_views_are_the_boxes_of_the_first_step(runs):
     from medssl.planes import Planes
     from medssl.views.grid import tile
@@ -127,6 +139,7 @@ def test_a_network_is_trained_on_windows_and_predicts_volumes(runs, few, reporte
 def test_the_report_shows_the_window_that_speaks_loudest(runs):
     page = (runs.folder / "report.html").read_text()
     assert "Grad-CAM for" in page and "could not be used" not in page
+    assert "one window is shown" in page and re.search(r"\); window around slice \d+ of 32, row \d+ of 32, column \d+ of 32<", page)
     assert {"neighbours.png", "grad_cam.png"} <= {file.name for file in (runs.folder / "figures").iterdir()}
 
 
@@ -150,3 +163,44 @@ def test_neighbours_are_found_by_the_mean_of_all_windows(runs, few, reporter, tm
     best = cosines.topk(3)
     assert [row for row, _ in found] == best.indices.tolist()
     assert [cosine for _, cosine in found] == pytest.approx(best.values.tolist(), abs=1e-4)
+
+
+def weights_of_medicalnet(file: Path) -> Path:
+    """A file with the names of MedicalNet's tensors."""
+    torch.manual_seed(0)
+    network = resnet10(
+        n_input_channels=1,
+        conv1_t_stride=2,
+        shortcut_type="B",
+        bias_downsample=False,
+        feed_forward=False,
+        widen_factor=0.125,
+    )
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in network.state_dict().items()}}, file)
+    return file
+
+
+@pytest.mark.parametrize("start", ["whole volumes", "MedicalNet"])
+def test_a_pretraining_on_patches_starts_from_weights_of_volumes_of_another_size(start, reporter, tmp_path):
+    given = [setting for setting in PRETRAINING if not setting.startswith("backbone")]
+    if start == "MedicalNet":
+        weights = weights_of_medicalnet(tmp_path / "resnet_10_23dataset.pth")
+        before = load_foreign(weights, 1, (PATCH, PATCH, PATCH), configured=monai.Config(width=8).model_dump(mode="json")).encoder
+    else:
+        sets = [*PRETRAINING, "data.volumes=whole", "data.size=24", "data.spacing_mm=null"]
+        weights = pretrain(reporter(), data="phantom_volumes", preset="volume_mr_cpu", out=tmp_path / "a", sets=sets)
+        before = medssl.load_encoder(weights).encoder
+    sets = [*given, "train.lr=1e-12"]  # so that the weights stay what they were
+    encoder = pretrain(reporter(), data="phantom_volumes", preset="volume_mr_cpu", init=weights, out=tmp_path / "b", sets=sets)
+    after = medssl.load_encoder(encoder)
+    assert (
+        tuple(after.card["size"]) == (PATCH,) * 3 and after.card["start"]["file"] == weights.name and after.card["start"]["matched"] == 72
+    )
+    for (name, ours), theirs in zip(after.encoder.named_parameters(), before.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6, msg=name)
+    assert torch.equal(after.encoder.mean, before.mean) and torch.equal(after.encoder.std, before.std)
+    folder = finetune(reporter(), labels="all", encoder=str(encoder), out=tmp_path / "c", sets=FINETUNING)
+    results = json.loads((folder / "results.json").read_text())
+    assert {row["init"] for row in results["summary"]} == {"pretrained", "random", "start", "pixels"}
+    assert results["task"]["counted"] == "whole volumes"
+    assert f"starting from the weights of {weights.name}" in (folder / "report.html").read_text()

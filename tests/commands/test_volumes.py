@@ -1,6 +1,7 @@
 """Volumes from finetune to predict: labels, counts, scores and predictions are those of volumes, with the slice that spoke loudest."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -108,6 +109,7 @@ def test_every_count_is_one_of_volumes_and_says_so(linear):
     assert "12 volumes" in page
     assert "mean and the maximum of each feature over its slices" in page
     assert "on the test volumes" in page
+    assert "60 different slices of 10 volumes of 5 patients" in page
     assert "on the test images" not in page
 
 
@@ -232,7 +234,7 @@ def test_the_report_shows_a_slice_of_each_volume_and_says_which(linear, tmp_path
     missing = write_run_report(linear.folder, read_results(linear.folder), CPU, tmp_path / "page.html")
     assert missing == ""
     page = (tmp_path / "page.html").read_text()
-    assert "the one that spoke loudest" in page
+    assert "Of a volume one slice is shown: the one that spoke loudest" in page and re.search(r"\); slice [1-6] of 6<", page)
     assert "Grad-CAM" in page
 
 

@@ -8,14 +8,18 @@ import pytest
 from patch_stores import SPACING, prepared
 from PIL import Image
 from pydantic import ValidationError
+from whole_volumes import write_nifti
 
 from medssl.config import Data
+from medssl.data import prepare as prepare_module
 from medssl.data.audit import audit_lines, contact_sheet
 from medssl.data.sources import folder as pictures
-from medssl.data.store import Store, StoredVolumes, Windows
+from medssl.data.store import Store, StoredVolumes, Windows, writer
+from medssl.data.volume_preparation import VolumePreparation
 from medssl.data.volume_records import as_volumes
 from medssl.data.volumes import Volumes, find_volumes
 from medssl.errors import UserError
+from medssl.types import Decoded, VolumeFacts
 
 SHAPES = {"a": (20, 31, 26), "b": (24, 18, 40), "small": (9, 40, 20)}
 
@@ -71,6 +75,53 @@ def test_a_volume_with_more_voxels_than_the_limit_is_left_out(tmp_path: Path) ->
     assert store.card["counts"]["skipped"] == {"too_big": 1} and len(store.table) == 2
 
 
+@pytest.mark.parametrize("code", ["RAS", "LPS", "SAR"])
+def test_the_table_says_where_each_prepared_voxel_lies_in_the_patient(tmp_path: Path, code: str) -> None:
+    volume = np.zeros((20, 31, 26), np.int16)  # a bright cube in a border of zeros, and noise on two sides, which the foreground keeps
+    volume[4:, 3:, 5:] = np.random.default_rng(0).integers(50, 60, (16, 28, 21))
+    volume[10:14, 8:14, 12:18] = 900
+    middle = np.array([11.5, 10.5, 14.5]) * SPACING  # of the cube: slice, row, column
+    expected = np.array([-40 + middle[2], -50 + middle[1], -60 + middle[0]])  # as write_nifti places the volume
+    for target, size in ((SPACING, 16), ([3.0, 1.5, 0.8], 8), ("none", [24, 40, 16])):
+        folder = tmp_path / str(size)
+        write_nifti(folder / "data" / "a.nii.gz", volume, code, SPACING)
+        store = prepared(folder, {}, spacing_mm=target, size=size)
+        found = np.argwhere(store.images[0][0] > 0.6 * 65535).mean(axis=0)
+        np.testing.assert_allclose(np.reshape(store.table["to_lps"][0], (3, 4)) @ [*found, 1], expected, atol=0.35)
+
+
+@pytest.mark.slow
+def test_where_a_transform_may_have_moved_voxels_nothing_is_said_of_their_place() -> None:
+    settings = {"volumes": "patches", "size": [16, 16, 16], "spacing_mm": list(SPACING)}
+    decoded = Decoded(np.ones((1, 20, 20, 20), np.float32), 8, SPACING, volume=VolumeFacts("RAS", to_lps=np.eye(4)))
+    for transforms, known in (([], True), ([{"name": "monai.transforms.Flip", "spatial_axis": 0}], False)):
+        facts = VolumePreparation(Data.model_validate({**settings, "transforms": transforms})).facts(decoded, (20, 20, 20))
+        assert facts is not None and (facts.to_lps is not None) == known
+
+
+@pytest.mark.parametrize("spacing", [list(SPACING), [1.0, 2.0, 0.5], "none"])
+def test_the_space_is_that_of_the_prepared_volumes_as_headers_say_and_told_before_the_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spacing: object
+) -> None:
+    volumes = {name: np.random.default_rng(0).integers(50, 200, shape).astype(np.int16) for name, shape in SHAPES.items()}
+    voxels = prepared(tmp_path / "enough", volumes, spacing_mm=spacing).images.size
+    decoded, plain = [], prepare_module.write_chunk
+    monkeypatch.setattr(prepare_module, "write_chunk", lambda *chunk: decoded.append(plain(*chunk)))
+
+    def with_free(space: float) -> Store:
+        decoded.clear()
+        monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": space}))
+        return prepared(tmp_path / str(space), volumes, spacing_mm=spacing)
+
+    with pytest.raises(UserError, match=r"The prepared volumes need 0\.\d GB and 0\.\d GB are free .* data\.spacing_mm"):
+        with_free(2 * voxels - 10)  # of one byte, in chunks and in the store; the mean is rounded
+    assert len(decoded) == 0
+    with pytest.raises(UserError, match="larger voxels"):
+        with_free(10 * voxels // 3 - 20)  # of two bytes, once the first volume has shown it: two more in chunks, three in the store
+    assert len(decoded) == 1
+    assert len(with_free(10 * voxels // 3 + 20).table) == 3
+
+
 def test_a_changed_volume_alone_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from medssl.data import prepare as module
 
@@ -80,6 +131,7 @@ def test_a_changed_volume_alone_is_read_again(tmp_path: Path, monkeypatch: pytes
     assert [record.locator for record in decoded] == ["b.nii.gz"]
     np.testing.assert_array_equal(second.images[0], first.images[0])
     np.testing.assert_array_equal(second.images[1], first.images[1][:, ::-1])
+    np.testing.assert_array_equal(np.stack(second.table["to_lps"].tolist()), np.stack(first.table["to_lps"].tolist()))
 
 
 def test_windows_take_the_place_of_slices(store: Store) -> None:

@@ -27,7 +27,7 @@ def test_the_hub_reads_head_and_text(tmp_path):
     assert read.data.license == "cc-by-4.0"
     assert read.data.pipeline_tag == "image-feature-extraction"
     assert "pnnclr" in read.data.tags
-    for sentence in ("# resnet18, pretrained with pNNCLR", "Research only.", "3 different ones, of 2 patients", "knn: 0.75", "[N, 16]"):
+    for sentence in ("# resnet18, pretrained with pNNCLR", "Research only.", "3 different images, of 2 patients", "knn: 0.75", "[N, 16]"):
         assert sentence in read.text
     assert "images_per_second" not in read.text, "the speed of a machine is no fact about the encoder"
 

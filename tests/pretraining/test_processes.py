@@ -21,6 +21,7 @@ from medssl.train import checkpoint
 from medssl.train.processes import join_team
 
 QUIET = ["tracking.mlflow=false", "train.workers=0"]
+PATCHES = ["data.source={name: phantom_volumes, patients: 40, size: 24}", "data.volumes=patches", "data.spacing_mm=2"]
 SECONDS = 60
 
 
@@ -93,14 +94,16 @@ def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small,
 
 
 @pytest.mark.slow
-def test_two_processes_train_on_whole_volumes_as_one(reporter, tmp_path):
-    sets = [*SMALL, "train.warmup_epochs=5", "train.steps=6"]  # in more steps float32's last digits become large
+@pytest.mark.parametrize("volumes", [[], PATCHES], ids=["whole", "patches"])
+def test_two_processes_train_on_volumes_as_one(volumes, reporter, tmp_path):
+    sets = [*SMALL, *volumes, "train.warmup_epochs=5", "train.steps=6"]  # in more steps float32's last digits become large
     pretrain(reporter(), data=PHANTOM[1], preset=PHANTOM[3], out=tmp_path / "one", sets=[*sets, *QUIET])
     log = tmp_path / "log"
     process = started(log, *PHANTOM, "--out", str(tmp_path / "two"), sets=sets)
     ended(process, 120)
     assert process.returncode == 0, log.read_text()
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+    assert ("40 volumes in patches of 1x16x16x16" in log.read_text()) == bool(volumes)
 
 
 @pytest.mark.slow

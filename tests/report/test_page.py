@@ -3,6 +3,7 @@
 import copy
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from pages import SCRIPT, a_document, to_results
 
 from medssl.report import figure_files, page, write_report
-from medssl.report.figures import WIDE, figure_svg
+from medssl.report.figures import WIDE, _label_efficiency, figure_svg
 
 
 def render(document: dict[str, Any]) -> str:
@@ -109,6 +110,16 @@ def test_the_page_says_of_a_supervised_encoder_that_it_was_trained_with_labels()
     shown = Page(render(document)).shown
     assert "An encoder (resnet18) was trained with the labels of all its training images: 1,549 different images of 368 patients." in shown
     assert "without looking at a label" not in shown
+
+
+@pytest.mark.parametrize("samples", ["volumes", "slices of 24 volumes"])
+def test_the_page_calls_volumes_volumes_and_slices_slices(samples: str) -> None:
+    document = a_document()
+    document["encoder"]["samples"] = samples
+    assert f"was pretrained with pNNCLR on 1,549 different {samples} of 368 patients" in Page(render(document)).shown
+    document["encoder"]["method"] = {"name": "supervised", "title": "Supervised", "uses_labels": True}
+    expected = f"with the labels of all its training {samples.split()[0]}: 1,549 different {samples} of 368 patients."
+    assert expected in Page(render(document)).shown
 
 
 def test_nothing_is_said_of_labels_where_the_card_does_not_say_whether_the_encoder_saw_any() -> None:
@@ -271,3 +282,18 @@ def test_the_figure_is_a_png_for_the_tracker_and_follows_the_page_as_svg(fractio
     assert "var(--series-0)" in svg and "var(--series-1)" in svg
     assert not re.search(r"#[0-9a-f]{6}", svg)  # no colour is left that would not follow light and dark
     assert ">pretrained</text>" in svg and "initialisation</text>" in svg
+
+
+@pytest.mark.parametrize("fractions", [("10pct", "100pct"), ("100pct",)])
+def test_where_all_scores_are_perfect_the_axis_of_scores_ends_at_1_and_all_names_are_within_it(fractions: tuple[str, ...]) -> None:
+    perfect = a_document(fractions)
+    for row in perfect["summary"]:
+        row["auroc"] = {"mean": 1.0, "low": 1.0, "high": 1.0}
+    (axes,) = (figure := _label_efficiency(to_results(perfect).summary, WIDE)).axes
+    axis = axes.yaxis if len(fractions) > 1 else axes.xaxis
+    assert 0.9 < axis.get_view_interval()[0] < 1 <= axis.get_view_interval()[1] <= 1.02 and round(axis.get_ticklocs().max(), 9) == 1
+    figure.canvas.draw()
+    if len(fractions) > 1:
+        names = [text.get_window_extent() for text in axes.texts if text.get_text() != "chance"]
+        assert len(names) == 2 and max(box.y1 for box in names) <= axes.bbox.y1 + 1
+        assert all(above.y0 >= below.y1 - 2 for below, above in pairwise(sorted(names, key=lambda box: box.y0)))

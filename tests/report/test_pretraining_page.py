@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def test_the_page_says_what_was_done_with_the_last_value_of_each_metric(tmp_path
         assert figure in page
     assert page.count("<figcaption>") == 5, "loss, quality, spread, rank, learning rate: no neighbours were measured"
     assert page.count("data:image/png;base64,") == 2 and "images of patients" in page
+
+
+def test_the_page_of_volumes_speaks_of_volumes_and_of_no_images(tmp_path: Path) -> None:
+    patches = {"preparation": {"settings": {"volumes": "patches"}}}
+    page = page_of(a_run(tmp_path, {**CARD, **patches}))
+    assert "pretrained on 4 different volumes of 2 patients" in page and "8 volumes in each" in page
+    assert "On the left a part of a volume" in page and "AUROC of held-out volumes" in page and "volumes per second" in page
+    text = re.sub(r"<[^>]*>", "", page[page.index("<main") :])
+    assert re.findall(r"\w+ images?\b(?! of patients)", text) == []
+    slices = {"data": {**CARD["data"], "samples": "slices of 2 volumes"}}
+    page = page_of(a_run(tmp_path, {**CARD, **slices}))
+    assert "4 different slices of 2 volumes of 2 patients" in page and "8 slices in each" in page
 
 
 def test_the_page_names_the_weights_that_the_training_started_from_and_counts_its_own_images(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from medssl.data.store.pixel_keys import with_pixel_keys
 from medssl.data.store.plan import Chunk, Plan, make_plan
 from medssl.data.store.reuse import ReusableImages
 from medssl.data.store.skipped import EXPECTED_REASONS, PASSING_REASONS, damage_sentence, private_list, records_to_try
-from medssl.data.store.store import SETTINGS, STORE_FORMAT, STORED_EDGES, Store, deciding_settings
+from medssl.data.store.store import SETTINGS, STORE_FORMAT, STORED_EDGES, TO_LPS, Store, deciding_settings
 from medssl.data.store.stored_volumes import StoredVolumes, Windows, cut_windows
 from medssl.data.store.writer import check_space, create_private, csv_text, write_private
 
@@ -19,6 +19,7 @@ __all__ = [
     "SETTINGS",
     "STORED_EDGES",
     "STORE_FORMAT",
+    "TO_LPS",
     "Chunk",
     "DamagedChunk",
     "NamedImage",

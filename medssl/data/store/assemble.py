@@ -16,12 +16,12 @@ from medssl.data import volume_preparation
 from medssl.data.decode import PreparedImage, preparation_version
 from medssl.data.patients import PatientOrigin
 from medssl.data.pseudonyms import pixel_key, pseudonymize
-from medssl.data.store.chunks import count_suspect, read_chunk, spacing_columns, volume_columns
+from medssl.data.store.chunks import count_suspect, count_voxels, read_chunk, spacing_columns, volume_columns
 from medssl.data.store.descriptions import site_without_identity, without_identity
 from medssl.data.store.fingerprint import ContentHash, reader_versions
 from medssl.data.store.plan import Chunk, Plan
 from medssl.data.store.skipped import Skipped, check_faults, skipped_by_source, skipped_record, write_private_list
-from medssl.data.store.store import STORED_EDGES, SUSPECT, deciding_settings, store_format
+from medssl.data.store.store import STORED_EDGES, SUSPECT, TO_LPS, deciding_settings, store_format
 from medssl.data.store.writer import ImageWriter, create_private, csv_text, write_private
 from medssl.errors import ReadError
 from medssl.types import Record
@@ -73,13 +73,13 @@ class _Assembly:
             + [(name, pa.int32()) for name in _NUMBERS]
             + [(name, pa.float64()) for name in _LENGTHS]
             + (list(_OF_VOLUMES.items()) if plan.data.volumetric else [])
-            + [(name, pa.int32()) for name in STORED_EDGES if plan.data.volumes == "patches"]
+            + ([*((name, pa.int32()) for name in STORED_EDGES), (TO_LPS, pa.list_(pa.float64()))] if plan.data.volumes == "patches" else [])
             + [(name, pa.string()) for name in (*(f"label:{n}" for n in self._labels), *(f"extra:{n}" for n in self._extra))]
         )
         self._content = ContentHash()
         expected, shape = len(records), plan.data.shape
         if plan.data.volumes == "patches":  # volumes of any shapes: one row of voxels, of one byte or two
-            expected, shape = sum(chunk.file.stat().st_size for chunk in plan.chunks), ()
+            expected, shape = plan.data.channels * sum(count_voxels(chunk.file) for chunk in plan.chunks), ()
         self._images = ImageWriter(folder / "images.npy", expected, shape)
         self._file = create_private(folder / "table.parquet")
         self._table = parquet.ParquetWriter(self._file, self._schema)

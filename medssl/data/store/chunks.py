@@ -18,7 +18,7 @@ import pyarrow as pa
 from medssl.config import Data
 from medssl.data.decode import PreparedImage
 from medssl.data.image_hash import pixel_hash
-from medssl.data.store.store import STORED_EDGES
+from medssl.data.store.store import STORED_EDGES, TO_LPS
 from medssl.data.store.writer import create_private
 from medssl.errors import ReadError
 from medssl.files import removed_on_error
@@ -44,6 +44,7 @@ _SCHEMA = pa.schema(
         ("filled", pa.int32()),
         ("tilt_degrees", pa.float64()),
         *((name, pa.int32()) for name in STORED_EDGES),
+        (TO_LPS, pa.list_(pa.float64())),
         ("image", pa.large_binary()),
     ]
 )
@@ -101,14 +102,22 @@ def rows_to_try(path: Path, passing: Collection[str]) -> Sequence[int] | None:
 def count_suspect(path: Path) -> int:
     """The number of images in a chunk's file that have a sign of damage. Raises OSError where the file cannot be read, DamagedChunk for
     other content."""
+    return sum(bool(row.get("suspect")) for row in _columns(path, ("suspect",)))  # chunks of an earlier version have no such column
+
+
+def count_voxels(path: Path) -> int:
+    """The voxels of the volumes in a chunk's file, of one channel. Raises as `count_suspect` does."""
+    return sum(math.prod(row.values()) for row in _columns(path, STORED_EDGES) if None not in row.values())
+
+
+def _columns(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Those of the columns `names` that a chunk's file has, row by row, without its images."""
     with pa.memory_map(str(path)) as file:
         try:
             found = pa.ipc.open_file(file).read_all()
         except (pa.ArrowException, ValueError) as error:
             raise DamagedChunk(path) from error
-        if "suspect" not in found.column_names:  # of an earlier version
-            return 0
-        return sum(map(bool, found["suspect"].to_pylist()))
+        return found.select([name for name in names if name in found.column_names]).to_pylist()
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -130,12 +139,15 @@ def volume_columns(image: PreparedImage) -> dict[str, Any]:
         return {}
     slice_mm = image.spacing_mm[0] if image.spacing_mm else None
     edges = dict(zip(STORED_EDGES, image.image.shape[1:], strict=True))
-    return {"depth": image.depth, "slice_mm": slice_mm, **{name: getattr(image.volume, name) for name in _OF_VOLUMES}, **edges}
+    facts = {name: getattr(image.volume, name) for name in _OF_VOLUMES}
+    to_lps = None if image.volume.to_lps is None else image.volume.to_lps[:3].ravel().tolist()
+    return {"depth": image.depth, "slice_mm": slice_mm, **facts, **edges, TO_LPS: to_lps}
 
 
 def volume_facts(row: Mapping[str, Any]) -> VolumeFacts:
     """The facts of a volume from a row of the table or of a chunk."""
-    return VolumeFacts(row["orientation"], int(row["filled"]), float(row["tilt_degrees"]))
+    to_lps = None if row.get(TO_LPS) is None else np.vstack([np.reshape(row[TO_LPS], (3, 4)), (0, 0, 0, 1)])
+    return VolumeFacts(row["orientation"], int(row["filled"]), float(row["tilt_degrees"]), to_lps=to_lps)
 
 
 def _outcome(row: dict[str, Any], data: Data) -> Outcome:

@@ -23,6 +23,7 @@ from medssl.errors import UserError
 
 STORE_FORMAT, VOLUME_FORMAT, PATCH_FORMAT = "medssl-store-2", "medssl-store-3", "medssl-store-4"  # of images, whole volumes, patches
 STORED_EDGES = ["stored_slices", "stored_rows", "stored_columns"]  # of prepared volumes that differ in their shapes
+TO_LPS = "to_lps"  # where the prepared voxels of such a volume lie in the patient
 SUSPECT = "suspect.csv"  # which of the used images have signs of damage, and which
 SETTINGS = (
     "volumes",
@@ -62,7 +63,8 @@ class Store:
     it is unknown), filled (the missing slices that were interpolated) and tilt_degrees (of the gantry).
 
     Where patches are read (data.volumes=patches), `images` are `StoredVolumes`, and the table has the edges of each prepared volume
-    (`STORED_EDGES`)."""
+    (`STORED_EDGES`) and to_lps: 12 numbers, the rows of the matrix [3, 4] from (slice, row, column, 1) of the prepared voxels to the
+    patient's (x, y, z) in mm, as DICOM has them. It is None where that is not known; stores of earlier versions lack the column."""
 
     path: Path
     images: CheckedImages | StoredVolumes

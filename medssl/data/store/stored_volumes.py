@@ -184,7 +184,7 @@ class Windows:
     ndim = 5
 
     def __init__(self, volumes: StoredVolumes) -> None:
-        self._volumes, self.dtype = volumes, volumes.dtype
+        self.volumes, self.dtype = volumes, volumes.dtype
         self.sizes = np.array([math.prod(map(len, window_starts(shape, volumes.patch))) for shape in volumes.shapes.tolist()])
         self.starts = np.cumsum(self.sizes) - self.sizes
 
@@ -193,16 +193,20 @@ class Windows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self), *self._volumes.shape[1:])
+        return (len(self), *self.volumes.shape[1:])
 
     def place(self, window: int) -> tuple[int, Int[np.ndarray, " 3"]]:
         """The volume of a window, and its first voxel there."""
         row = int(np.searchsorted(self.starts, window, "right")) - 1
-        starts = window_starts(self._volumes.shapes[row].tolist(), self._volumes.patch)
+        starts = window_starts(self.volumes.shapes[row].tolist(), self.volumes.patch)
         numbers = np.unravel_index(window - self.starts[row], [len(along) for along in starts])
         return row, np.array([along[number] for along, number in zip(starts, numbers, strict=True)])
 
+    def centre(self, window: int) -> Int[np.ndarray, " 3"]:
+        """The voxel of the volume that is the middle of the window."""
+        return self.place(window)[1] + np.array(self.volumes.patch) // 2
+
     def __getitem__(self, windows: int | Int[np.ndarray, " b"]) -> Shaped[np.ndarray, "*b c d h w"]:
         if np.ndim(windows) == 0:
-            return self._volumes.part(*self.place(int(windows)), self._volumes.patch)  # pyright: ignore[reportArgumentType]
+            return self.volumes.part(*self.place(int(windows)), self.volumes.patch)  # pyright: ignore[reportArgumentType]
         return np.stack([self[int(window)] for window in windows])  # pyright: ignore[reportGeneralTypeIssues]

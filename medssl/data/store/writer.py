@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from medssl.files import removed_on_error
 
 WIDEN = 257  # 255 * 257 = 65535: the factor for 8-bit images in a store of 16 bits
 _BLOCK = 2**24
+_SMALLER = "prepare smaller images (--set data.size=...)"
+_FORMULA = re.compile(r"[=+@\t\r]|-(?!\d+(\.\d+)?\Z)")
 
 
 def create_private(path: Path) -> BinaryIO:
@@ -26,9 +29,9 @@ def create_private(path: Path) -> BinaryIO:
 
 
 def csv_text(rows: Iterable[Sequence[str]]) -> str:
-    """The rows as CSV. Cells that a spreadsheet would run as a formula begin with an apostrophe."""
+    """The rows as CSV. Cells that a spreadsheet would run as a formula begin with an apostrophe; numbers below zero do not."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in row] for row in rows)
+    csv.writer(text).writerows([f"'{cell}" if _FORMULA.match(cell) else cell for cell in row] for row in rows)
     return text.getvalue()
 
 
@@ -41,13 +44,14 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def check_space(folder: Path, needed_bytes: int) -> None:
-    """Raises UserError where the disk of `folder` has less free space than that."""
+def check_space(folder: Path, needed_bytes: int, in_full: bool = False) -> None:
+    """Raises UserError where the disk of `folder` has less free space than that. `in_full`: for volumes that keep their shapes."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
+        images, smaller = ("volumes", "take larger voxels (--set data.spacing_mm=...)") if in_full else ("images", _SMALLER)
         raise UserError(
-            f"The prepared images need {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free below {folder}. "
-            "Make space, name another disk with MEDSSL_CACHE, or prepare smaller images (--set data.size=...)."
+            f"The prepared {images} need {needed_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free below {folder}. "
+            f"Make space, name another disk with MEDSSL_CACHE, or {smaller}."
         )
 
 
@@ -88,7 +92,7 @@ class ImageWriter:
         self._file.close()
 
     def _open(self, dtype: np.dtype) -> None:
-        check_space(self._path.parent, self._expected * math.prod(self._shape) * dtype.itemsize)
+        check_space(self._path.parent, self._expected * math.prod(self._shape) * dtype.itemsize, in_full=not self._shape)
         self.dtype = dtype
         self._file = create_private(self._path)
         self._write_header(self._expected)

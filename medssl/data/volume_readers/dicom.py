@@ -7,7 +7,7 @@ right to the left. The whole volume has one grey scale, in the modality's units:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -22,7 +22,7 @@ from medssl.data.volume_axes import affine_in_lps, axis_codes, in_lps
 from medssl.data.volume_intensity import scale_volume
 from medssl.data.volume_limits import check_shape
 from medssl.errors import ReadError
-from medssl.types import Decoded, VolumeFacts
+from medssl.types import Decoded, VolumeFacts, VolumeGrid
 
 _Parts = Sequence[tuple[Path, int]]
 
@@ -77,14 +77,17 @@ class Reader:
         """The file itself; a volume has the files of its parts."""
         return (path,)
 
-    def spacing_mm(self, path: Path) -> tuple[float, ...] | None:
-        """That of the frames of one file, as `spacing_of_parts`."""
-        return self.spacing_of_parts(self._frames(path))
+    def grid(self, path: Path) -> VolumeGrid:
+        """That of the frames of one file, as `grid_of_parts`."""
+        return self.grid_of_parts(self._frames(path))
 
-    def spacing_of_parts(self, parts: _Parts) -> tuple[float, ...] | None:
-        """The spacing of that volume, from the headers alone. Raises ReadError where they are not those of a volume."""
-        _, stack, pixel_mm = self._arranged(parts)
-        return _spacing_mm(stack, pixel_mm)
+    def grid_of_parts(self, parts: _Parts) -> VolumeGrid:
+        """The grid of that volume, from the headers alone. Raises ReadError where they are not those of a volume."""
+        headers, stack, pixel_mm = self._arranged(parts)
+        down, across = stack.margin
+        lengths = stack.depth, int(headers[0].Rows) + down, int(headers[0].Columns) + across
+        slices, rows, columns = _in_canonical_axes(lengths, stack)
+        return VolumeGrid((slices, rows, columns), _spacing_mm(stack, pixel_mm))
 
     def _frames(self, path: Path) -> _Parts:
         return [(path, frame) for frame in range(int(self._slices.header(path).get("NumberOfFrames") or 1))]
@@ -168,11 +171,16 @@ def _check_headers(headers: Sequence[Dataset]) -> None:
 
 def _spacing_mm(stack: Stack, pixel_mm: tuple[float, float] | None) -> tuple[float, ...] | None:
     """Between slices, rows and columns in canonical axes; None where one of them is not known."""
-    spacing = stack.step_mm, *(pixel_mm or (None, None))
-    if stack.lps is not None:
-        spacing = tuple(spacing[2 - at] for at in np.argsort(stack.lps[:, 0])[::-1])
+    spacing = _in_canonical_axes((stack.step_mm, *(pixel_mm or (None, None))), stack)
     known = tuple(float(mm) for mm in spacing if mm)
     return known if len(known) == 3 else None
+
+
+def _in_canonical_axes(of_stack: tuple[Any, ...], stack: Stack) -> tuple[Any, ...]:
+    """What is known of the slices, rows and columns of a stack, in the order of canonical axes."""
+    if stack.lps is None:
+        return of_stack
+    return tuple(of_stack[2 - at] for at in np.argsort(stack.lps[:, 0])[::-1])
 
 
 def _stated_step(header: Dataset) -> float | None:

@@ -15,7 +15,7 @@ from medssl.data.readers.nifti import LEAST_OF_CT, named_faults, open_stream, re
 from medssl.data.volume_intensity import scale_volume
 from medssl.data.volume_limits import check_shape
 from medssl.errors import ReadError
-from medssl.types import Decoded, VolumeFacts
+from medssl.types import Decoded, VolumeFacts, VolumeGrid
 
 _PERCENTILE = 0.5  # by which CT is told from other volumes
 _SAMPLE = 2**22
@@ -59,9 +59,10 @@ class Reader:
             stream = self._streams.get(header.data, lambda stack: open_stream(header.data, self._config.limits, stack))
             return self._decoded(nifti_header.voxels(header, stream, index), header)
 
-    def spacing_mm(self, path: Path) -> tuple[float, ...] | None:
+    def grid(self, path: Path) -> VolumeGrid:
         """That of all volumes of the file, from its header. Raises ReadError as `nifti_header.read` does."""
-        return nifti_header.read(path, self._config.limits).volume_mm
+        header = nifti_header.read(path, self._config.limits)
+        return VolumeGrid((header.depth, *header.plane), header.volume_mm)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The file of the header, and that of the voxels where it is another one."""

@@ -11,7 +11,7 @@ from medssl.config import Limits, PluginConfig
 from medssl.data.readers import npz
 from medssl.data.volume_limits import check_shape
 from medssl.errors import ReadError
-from medssl.types import Decoded, VolumeFacts
+from medssl.types import Decoded, VolumeFacts, VolumeGrid
 
 
 class Config(PluginConfig):
@@ -42,8 +42,11 @@ class Reader:
             raise ReadError("constant: all voxels are equal")
         return self._slices.decoded(stored[None].astype(np.float32), stored, VolumeFacts())
 
-    def spacing_mm(self, path: Path) -> None:
-        """The archives do not say it."""
+    def grid(self, path: Path) -> VolumeGrid:
+        """The archives do not say the spacing. Raises ReadError as the reader of slices does."""
+        images = self._slices.images(path)
+        rows, columns = images.shape[:2]
+        return VolumeGrid((images.depth, rows, columns), None)
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The archive."""

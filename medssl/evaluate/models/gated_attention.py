@@ -39,5 +39,9 @@ class GatedAttention(nn.Module):
 
     def without_each(self, features: Float[Tensor, "s d"]) -> Float[Tensor, "s d"]:
         """z of one volume of at least two slices, without its first slice, without its second one, and so on."""
-        scores = self.scores(features).expand(len(features), -1).clone()
-        return scores.fill_diagonal_(-torch.inf).softmax(dim=1) @ features
+        scores = self.scores(features)
+        shares, most = (scores - scores.max()).exp()[:, None], scores.argmax()
+        without = ((shares * features).sum(dim=0) - shares * features) / (shares.sum() - shares)
+        scores[most] = -torch.inf  # without it, nothing may be left of the sums
+        without[most] = scores.softmax(dim=0) @ features
+        return without

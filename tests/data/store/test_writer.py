@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medssl.data.store import writer
-from medssl.data.store.writer import ImageWriter
+from medssl.data.store.writer import ImageWriter, csv_text
 from medssl.errors import UserError
 
 
@@ -43,3 +43,8 @@ def test_a_disk_without_space_is_told_before_the_work(tmp_path: Path, monkeypatc
     monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 24}))
     with pytest.raises(UserError, match=r"need .* GB .* are free .* MEDSSL_CACHE"):
         ImageWriter(tmp_path / "a.npy", 1, (1, 5, 5))
+
+
+def test_in_a_table_numbers_below_zero_are_numbers_and_formulas_are_text() -> None:
+    rows = [["-1.5", "-20", "0"], ["-1+1", "=1", "@a"], ["-", "-1.", "--1"]]
+    assert csv_text(rows) == "-1.5,-20,0\r\n'-1+1,'=1,'@a\r\n'-,'-1.,'--1\r\n"

@@ -30,9 +30,11 @@ def expected(volume: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("code", ["LPS", "RPS", "LPI", "LIP", "LIA", "PIR", "PIL", "AIL", "SLP"])
 def test_marks_stand_where_they_belong_in_axial_coronal_and_sagittal_scans(tmp_path: Path, code: str) -> None:
-    decoded = read(write_dicom(tmp_path, marked(), code))
+    decoded = read(files := write_dicom(tmp_path, marked(), code))
     np.testing.assert_allclose(decoded.pixels[0], expected(marked()), atol=1e-5)
     assert decoded.spacing_mm == pytest.approx(SPACING)
+    grid = dicom.build(dicom.Config()).grid_of_parts([(file, 0) for file in files])
+    assert grid == (SHAPE, decoded.spacing_mm) == (decoded.pixels.shape[1:], decoded.spacing_mm)
     assert decoded.volume is not None
     assert decoded.volume.orientation[:2] == code[:2]  # the third axis has the direction in which the slices are sorted
 
