@@ -56,6 +56,9 @@ def report_audit(store: Store, reporter: Reporter) -> None:
         say(f"{heading:9} {sentence}")
     if found["images"]["skipped"] or found["images"].get("suspect"):
         reporter.say(f"left out  named in {private_list(cache_folder(), store.card['fingerprint'])}, which must not leave the site")
+    if "negatives" in found:
+        list_of_files = private_list(cache_folder(), store.card["fingerprint"], "negatives")
+        reporter.say(f"negatives named in {list_of_files}, which must not leave the site")
     settings = store.card["settings"]
     colours = {1: "grey", 3: "colour"}.get(settings["channels"], f"{settings['channels']} channels")
     colours = f"channels {', '.join(names)}" if (names := settings.get("sequences")) else colours

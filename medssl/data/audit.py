@@ -1,9 +1,8 @@
 """The audit of prepared data, to be read before training: counts, what was left out, leaks, and a contact sheet of images."""
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from medssl.data.label_table import label_lines
 from medssl.data.looks import find_looks, look_lines
+from medssl.data.negatives import SHOWN, Negatives, describe_negatives, find_negatives, negative_lines
 from medssl.data.patients import PatientOrigin
 from medssl.data.split import leaks
 from medssl.data.store import EXPECTED_REASONS, Store, create_private, damage_sentence, write_private
@@ -26,14 +26,16 @@ _TILE_PIXELS, _VOLUME_PIXELS, _COLUMNS, _TILES = 128, 192, 8, 64
 _REMEDY = "pretraining and fine-tuning on the split that comes with the data will refuse this; see data.leaks"
 
 
-def write_audit(store: Store, source: Source) -> None:
-    """Writes audit.json and contact_sheet.png into the store's folder."""
-    write_private(store.path / "audit.json", json.dumps(audit(store, source), indent=1))
+def write_audit(store: Store, source: Source) -> Negatives:
+    """Writes audit.json and contact_sheet.png into the store's folder. Returns the images that look like negatives of the others."""
+    negatives = find_negatives(store)
+    write_private(store.path / "audit.json", json.dumps(audit(store, source, negatives), indent=1))
     with create_private(store.path / "contact_sheet.png") as file:
-        contact_sheet(store).save(file, "PNG")
+        contact_sheet(store, negatives.rows[:SHOWN].tolist()).save(file, "PNG")
+    return negatives
 
 
-def audit(store: Store, source: Source) -> dict[str, Any]:
+def audit(store: Store, source: Source, negatives: Negatives | None = None) -> dict[str, Any]:
     """The counts of a store, for audit.json. The audit holds no identity: of keyed hashes only the number is in it."""
     table, counts = store.table, store.card["counts"]
     labels = [str(name).removeprefix("label:") for name in table if str(name).startswith("label:")]
@@ -67,6 +69,7 @@ def audit(store: Store, source: Source) -> dict[str, Any]:
             if (splits == split).any()
         },
         "looks": find_looks(store),
+        **(describe_negatives(negatives, table, "dicom" in store.card["versions"]["readers"]) if negatives else {}),
         "duplicates": _describe_duplicates(store),
     }
 
@@ -104,8 +107,7 @@ def audit_lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "label", line
     for name, split in found["splits"].items():
         yield "split", f"{name}: {origin.count(split['images'], split['patients'], counted)}"
-    for sentence in look_lines(found["looks"]) if "looks" in found else ():  # earlier versions wrote none
-        yield "look", sentence
+    yield from (("look", sentence) for sentence in _look_sentences(found))
     duplicates = found["duplicates"]
     equal = duplicates["equal"]
     yield "copies", f"{equal} {counted} have the same pixels as another one" if equal else f"no two {counted} have the same pixels"
@@ -119,25 +121,31 @@ def looks_of(store: Store) -> list[str]:
     """What the audit of a store says of how its images look, as sentences; none where an earlier version wrote the audit."""
     file = store.path / "audit.json"
     found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    return list(look_lines(found["looks"])) if "looks" in found else []
+    return _look_sentences(found)
 
 
-def contact_sheet(store: Store) -> Image.Image:
+def _look_sentences(found: Mapping[str, Any]) -> list[str]:
+    return [*(look_lines(found["looks"]) if "looks" in found else ()), *negative_lines(found)]  # earlier versions wrote no looks
+
+
+def contact_sheet(store: Store, negatives: Sequence[int] = ()) -> Image.Image:
     """A picture of 64 evenly spaced images of the store, each above its row and, where there is one label column, its label. Of three or
-    more channels the first three are shown as red, green and blue; of a volume three planes through its middle."""
-    rows = np.unique(np.linspace(0, len(store.images) - 1, min(_TILES, len(store.images))).astype(int)).tolist()
+    more channels the first three are shown as red, green and blue; of a volume three planes through its middle. The rows of `negatives`
+    are shown behind them, in a line of their own."""
+    spaced = np.unique(np.linspace(0, len(store.images) - 1, min(_TILES, len(store.images))).astype(int)).tolist()
+    places = [*enumerate(spaced), *enumerate(negatives, -(-len(spaced) // _COLUMNS) * _COLUMNS)]
     labels = [str(name) for name in store.table if str(name).startswith("label:")]
     planes, caption, edge = Planes.of(store.card, store.table), 14, _VOLUME_PIXELS if whole_volumes(store) else _TILE_PIXELS
-    height = math.ceil(len(rows) / _COLUMNS) * (edge + caption)
-    sheet = Image.new("RGB", (min(len(rows), _COLUMNS) * edge, height), "black")
+    height = (places[-1][0] // _COLUMNS + 1) * (edge + caption)
+    sheet = Image.new("RGB", (min(max(len(spaced), len(negatives)), _COLUMNS) * edge, height), "black")
     draw = ImageDraw.Draw(sheet)
-    for position, row in enumerate(rows):
+    for position, row in places:
         x, y = position % _COLUMNS * edge, position // _COLUMNS * (edge + caption)
         image = planes.picture(np.asarray(store.images[row]), edge=edge - 2)
         grey = (image // 257 if image.dtype == np.uint16 else image).astype(np.uint8)
         picture = Image.fromarray(np.moveaxis(grey[:3], 0, -1) if len(grey) >= 3 else grey[0])
         sheet.paste(picture.convert("RGB").resize((edge - 2, edge - 2), Image.Resampling.BILINEAR), (x + 1, y))
-        label = str(store.table[labels[0]].iloc[row]) if len(labels) == 1 else ""
+        label = "negative?" if position >= len(spaced) else str(store.table[labels[0]].iloc[row]) if len(labels) == 1 else ""
         draw.text((x + 2, y + edge - 1), f"{row} {label}"[:20], "white")
     return sheet
 

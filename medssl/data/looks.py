@@ -1,5 +1,5 @@
-"""What prepared images and whole volumes look like: nearly black or constant ones, masks, inverted ones, mixed bit depths, and views that
-would show nothing.
+"""What prepared images and whole volumes look like: nearly black or constant ones, masks, mixed bit depths, and views that would show
+nothing.
 
 Evenly spaced images of a store are judged by their pixels alone. Every fault is said with its share and with the key that mends it; nothing
 is changed.
@@ -11,10 +11,8 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
+from jaxtyping import Float, Int
 
-from medssl.data.image_hash import box_means
 from medssl.data.store import Store, StoredVolumes
 
 _ROWS, _VOXELS, _LARGE = 512, 2**26, 2**24  # images that are judged, voxels of volumes, and of one volume
@@ -23,8 +21,6 @@ _DARK, _CONSTANT = 0.1, 0.04  # of the range: the brightest pixels of a nearly b
 _FEW_VALUES = 8
 _EMPTY = 0.02  # of the range: all that a view of nothing uses
 _EMPTY_CROPS = 1 / 3
-_THUMBNAIL, _VOLUME_THUMBNAIL = 16, (6, 6, 6)  # pixels; voxels
-_ALIKE, _OPPOSITE = 0.5, -0.4  # agreement with what most images of the set share
 _BRIGHTER = 2.0  # times, from one bit depth to the other
 STRETCH = (
     "--set 'data.transforms=[{name: monai.transforms.ScaleIntensityRangePercentiles, lower: 0.5, upper: 99.5, b_min: 0, b_max: 1, "
@@ -37,15 +33,13 @@ def find_looks(store: Store) -> dict[str, Any]:
     """The number of images that were `checked`, and of those with each fault that any has; `window`: whether percentiles can be chosen by
     data.window; `slices`: whether the images may be slices of volumes; `volumes`: whether they are whole volumes."""
     whole, in_patches = store.images.ndim == 5, isinstance(store.images, StoredVolumes)
-    most = max(8, _VOXELS * len(store.images) // store.images.size) if whole else _ROWS
-    rows = np.unique(np.linspace(0, len(store.images) - 1, min(most, _ROWS, len(store.images))).astype(int))
+    rows = sample_rows(store)
     pictures = [_grey(_thinned(np.asarray(store.images[int(row)]))) for row in rows]
     faults = {
         "dark": sum(_brightest(picture) < _DARK for picture in pictures),
         "constant": sum(_is_constant(picture) for picture in pictures),
         "few_values": sum(len(np.unique(picture)) <= _FEW_VALUES and not _is_constant(picture) for picture in pictures),
         "empty_views": 0 if in_patches else sum(_has_empty_views(picture) for picture in pictures),
-        "inverted": _count_inverted(pictures) if store.images.shape[1] == 1 else 0,
     }
     found = {name: int(number) for name, number in faults.items() if number}
     readers = store.card["versions"]["readers"]
@@ -75,8 +69,6 @@ def look_lines(found: Mapping[str, Any]) -> Iterator[str]:
             else "Without their margin: --set 'data.transforms=[{name: monai.transforms.CropForeground}]'; or larger views, in pretrain: "
             "--set 'views.recipe.crop_area=[0.6, 1]'"
         ),
-        "inverted": "seem inverted: bright is dark in them, against most others. Look at contact_sheet.png, and correct these files. If "
-        "all images are: --set 'data.transforms=[{name: monai.transforms.ScaleIntensityRange, a_min: 0, a_max: 1, b_min: 1, b_max: 0}]'",
     }
     for name, sentence in sentences.items():
         share = found.get(name, 0) / checked
@@ -88,6 +80,12 @@ def look_lines(found: Mapping[str, Any]) -> Iterator[str]:
         if bits["ratio"] >= _BRIGHTER:
             text += f", and one depth is {bits['ratio']:.1f} times as bright as the other. To use the range of each image: {stretch}"
         yield text
+
+
+def sample_rows(store: Store) -> Int[np.ndarray, " rows"]:
+    """Evenly spaced rows of a store: of images at most 512, of whole volumes eight or more, and about 64 million voxels."""
+    most = max(8, _VOXELS * len(store.images) // store.images.size) if store.images.ndim == 5 else _ROWS
+    return np.unique(np.linspace(0, len(store.images) - 1, min(most, _ROWS, len(store.images))).astype(int))
 
 
 def _thinned(image: np.ndarray) -> np.ndarray:
@@ -126,27 +124,6 @@ def _has_empty_views(picture: Picture) -> bool:
     parts = [picture[tuple(slice(at, at + half) for at, half in zip(corner, halves, strict=True))] for corner in product(*starts)]
     empty = sum(float(part.max() - part.min()) < _EMPTY for part in parts)
     return _EMPTY_CROPS * len(parts) <= empty < len(parts)
-
-
-def _thumbnail(picture: Picture) -> np.ndarray:
-    if picture.ndim == 3:
-        return box_means(picture, _VOLUME_THUMBNAIL)
-    return np.asarray(Image.fromarray(picture).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX))
-
-
-def _count_inverted(pictures: list[np.ndarray]) -> int:
-    """The number of pictures in which bright is dark, compared with most others: their small copies point against the direction that the
-    small copies share. 0 where the pictures share none, or where more than two thirds agree on neither side."""
-    thumbnails = np.stack([_thumbnail(_shown(picture)) for picture in pictures]).reshape(len(pictures), -1).astype(np.float64)
-    thumbnails -= thumbnails.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(thumbnails, axis=1, keepdims=True)
-    thumbnails = (thumbnails / np.where(norms > 0, norms, 1))[norms[:, 0] > 0.01 * thumbnails.shape[1] ** 0.5]
-    if len(thumbnails) < 8:
-        return 0
-    direction = np.linalg.eigh(thumbnails.T @ thumbnails)[1][:, -1]
-    agreement = thumbnails @ direction
-    agreement *= np.sign(np.median(agreement)) or 1
-    return int((agreement < _OPPOSITE).sum()) if np.median(np.abs(agreement)) >= _ALIKE else 0
 
 
 def _mixed_bits(bits: np.ndarray, pictures: list[np.ndarray]) -> dict[str, Any]:

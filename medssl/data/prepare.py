@@ -22,6 +22,7 @@ from medssl.config import Data
 from medssl.data.audit import write_audit
 from medssl.data.cache import private_folder
 from medssl.data.decode import ImagePreparer, PreparedImage, volume_grids
+from medssl.data.negatives import Negatives
 from medssl.data.patients import PatientOrigin
 from medssl.data.preparation import check_transforms
 from medssl.data.store import (
@@ -33,13 +34,17 @@ from medssl.data.store import (
     Store,
     changed_setting,
     check_space,
+    csv_text,
+    list_named_images,
     lock_store,
     make_plan,
+    private_list,
     read_chunk,
     records_to_try,
     rows_to_try,
     with_pixel_keys,
     write_chunk,
+    write_private,
     write_store,
 )
 from medssl.data.volume_preparation import voxels_in_full
@@ -172,13 +177,24 @@ def join_chunks(plan: Plan) -> Store:
     Raises DamagedChunk for a chunk that does not hold what was written."""
     with _temporary_folder(plan.path) as folder:
         write_store(plan, folder)
-        write_audit(Store.open(folder), plan.source)
+        store = Store.open(folder)
+        _name_negatives(plan, store, write_audit(store, plan.source))
         shutil.rmtree(
             plan.path, ignore_errors=True
         )  # a store that is damaged, of other data, made with another key, or without some images
         folder.rename(plan.path)
     shutil.rmtree(plan.chunk_folder, ignore_errors=True)
     return Store.open(plan.path)
+
+
+def _name_negatives(plan: Plan, store: Store, negatives: Negatives) -> None:
+    """Writes the names of the files that look like negatives of the others into the operator's list. Deletes an old list where there are
+    none."""
+    file, rows = private_list(plan.cache, plan.fingerprint, "negatives"), set(negatives.rows.tolist())
+    file.unlink(missing_ok=True)
+    if rows:
+        named = (image for image in list_named_images(store, plan.source, plan.key) if image.row in rows)
+        write_private(file, csv_text([("file", "index", "row"), *((image.file, str(image.index), str(image.row)) for image in named)]))
 
 
 def _make_store(plan: Plan, on_progress: OnProgress) -> Store:

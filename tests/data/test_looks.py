@@ -229,16 +229,6 @@ def test_a_fault_is_said_with_its_share_and_with_the_key_that_mends_it(tmp_path,
     assert [all(word in line for word in words) for line in lines].count(True) == 1
 
 
-def test_a_minority_of_inverted_images_is_counted(tmp_path):
-    pictures = [255 - chest() if n in (3, 9, 14) else chest() for n in range(20)]
-    assert find_looks(store_of(pictures, tmp_path))["inverted"] == 3
-    assert "15% of 20 images seem inverted" in looks(pictures, tmp_path)[0]
-
-
-def test_noise_without_a_common_look_has_no_inverted_images(tmp_path):
-    assert looks([RNG.integers(0, 256, (32, 32), np.uint8) for _ in range(20)], tmp_path) == []
-
-
 def test_mixed_bit_depths_are_said_with_the_difference_of_their_brightness(tmp_path):
     lines = looks([chest() if n % 2 else deep(13) for n in range(10)], tmp_path)
     assert any(line.startswith("bit depths are mixed (8 bits 5, 16 bits 5)") and "times as bright" in line for line in lines)
@@ -255,16 +245,9 @@ def test_prepare_writes_the_looks_into_the_audit_and_says_them(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["dark", "inverted"])
-def test_the_transforms_that_are_named_mend_a_store(fault):
+def test_the_transform_that_is_named_mends_a_dark_store():
     """Slow: MONAI is imported."""
-    found = {"checked": 1, fault: 1}
-    step = re.search(r"data.transforms=\[(.*?)\]'", next(look_lines(found)))
+    step = re.search(r"data.transforms=\[(.*?)\]'", next(look_lines({"checked": 1, "dark": 1})))
     assert step
     data = Data(size=32, transforms=(Transform.model_validate(yaml.safe_load(step[1])),))
-    picture = chest(0.08 if fault == "dark" else 1) / np.float32(255)
-    prepared = Preparation(data)(Decoded(picture[None], 8))[0] / 255
-    if fault == "dark":
-        assert prepared.max() == 1
-    else:
-        np.testing.assert_allclose(prepared, 1 - picture, atol=0.003)
+    assert Preparation(data)(Decoded(chest(0.08)[None] / np.float32(255), 8)).max() == 255

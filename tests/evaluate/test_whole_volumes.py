@@ -155,14 +155,6 @@ def test_what_volumes_look_like_is_said_in_words_of_volumes(tmp_path):
     assert "images" not in said.replace("all images are", "")
 
 
-def test_an_inverted_volume_is_found_among_others(tmp_path):
-    z, y, x = np.mgrid[-1:1:16j, -1:1:16j, -1:1:16j]
-    ball = np.where(z**2 + y**2 + x**2 < 0.5, 180, 60)
-    volumes = np.stack([np.clip(ball + RANDOM.normal(0, 8, ball.shape), 1, 255) for _ in range(12)]).astype(np.uint8)
-    volumes[5] = 255 - volumes[5]
-    assert find_looks(write_store(tmp_path / "store", volumes[:, None], ["a"] * 12))["inverted"] == 1
-
-
 def test_the_card_of_a_classifier_of_whole_volumes_counts_them():
     from medssl.evaluate.models.classifier_card import ClassifierCard
 

@@ -75,10 +75,10 @@ def records_to_try(plan: Plan, store: Store) -> list[Record]:
     return [record for record in plan.source.records if pseudonymize(record, plan.key).key in keys]
 
 
-def private_list(cache: Path, name: str) -> Path:
-    """The path of the operator's list: the left-out files of the store with the fingerprint `name`. It is the only output with the names of
-    files and must not leave the site."""
-    return cache / "private" / f"{name}-skipped.csv"
+def private_list(cache: Path, name: str, what: str = "skipped") -> Path:
+    """The path of the operator's list: the left-out files of the store with the fingerprint `name`, or its "negatives". Such lists have the
+    names of files and must not leave the site."""
+    return cache / "private" / f"{name}-{what}.csv"
 
 
 def write_private_list(plan: Plan, skipped: Sequence[Skipped]) -> None:
