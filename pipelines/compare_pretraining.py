@@ -160,7 +160,7 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
 
 def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str, Any]]:
     """All runs of the study, seed by seed, so that a study that was stopped has whole comparisons."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
+    commit = commit_here()
     return [
         {
             "data": data,
@@ -183,6 +183,10 @@ def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str,
         for name, settings in study["variants"].items()
         if seed == 0 or not fixed(settings)
     ]
+
+
+def commit_here() -> str:
+    return subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:

@@ -98,6 +98,32 @@ def test_a_comparison_runs_each_variant_once_and_shows_differences_over_the_seed
 
 
 @pytest.mark.slow
+def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    labels = {part: rng.integers(0, 2, (number, 1), np.uint8) for part, number in (("train", 40), ("val", 20), ("test", 20))}
+    images = {f"{part}_images": rng.integers(0, 40, (len(y), 28, 28), np.uint8) + 150 * y[:, :, None] for part, y in labels.items()}
+    np.savez(tmp_path / "some.npz", **images, **{f"{part}_labels": y for part, y in labels.items()})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(PIPELINES)
+    whole = script("pipelines/whole_network.py")
+    monkeypatch.setattr(whole, "RECIPES", {name: ["finetune.steps=20"] for name in whole.RECIPES})
+    monkeypatch.setattr(whole, "RESULTS", tmp_path / "lines.jsonl")
+    narrow = "backbone={name: timm, model: resnet18, stem: medium, arguments: {channels: [8, 8, 16, 16]}}"
+    command = ["whole_network.py", "some.npz", "medmnist_cpu", "--seeds", "0", "--set", "train.steps=2", "train.batch_size=8", narrow]
+    for repeated in (False, True):
+        monkeypatch.setattr(sys, "argv", command)
+        whole.main()
+        said = capsys.readouterr().out.splitlines()
+        lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text("utf-8").splitlines()]
+        assert [(line["start"], line["recipe"]) for line in lines] == [
+            *(("random", name) for name in whole.RECIPES if name not in whole.ONLY_PRETRAINED),
+            *(("pnnclr", name) for name in whole.RECIPES),
+        ]
+        assert len(said) == 2 + len(lines) * (1 if repeated else 2)
+    assert all(line["validation"]["auroc"] > 0.9 and line["test"]["auroc"] > 0.9 for line in lines)
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_comparison_that_is_killed_takes_its_trainings_with_it(tmp_path):
     plan = STUDY.partition("variants:")[0].replace("train.steps=2,", "train.steps=100000,") + "variants: {{pnnclr: []}}"

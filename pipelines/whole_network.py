@@ -1,0 +1,118 @@
+"""The settings of `medssl finetune --mode full`, compared with all labels: from a random start and from a pretrained encoder.
+
+    python pipelines/whole_network.py breastmnist.npz medmnist_cpu [--seeds 0 1 2] [--starts random pnnclr] [--set SETTING...] [--table]
+
+Each recipe of RECIPES gets the same effort from both starts. A recipe is to be chosen by the official validation images, which no training
+sees; the scores of the test images stand beside, to be compared with published ones. A run is one line of the file of results, and what is
+in it is never run again: the script may be stopped at any time. --set: settings of all runs, such as a wider backbone.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from compare_pretraining import Quiet, commit_here, configured, encoder
+
+from medssl import plugins
+from medssl.evaluate import task
+from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
+from medssl.evaluate.stats.metrics import METRICS
+from medssl.runs.dataset import prepare_dataset
+from medssl.views import executors
+
+CPU = torch.device("cpu")
+STARTS = {"random": ["random"], "pnnclr": []}
+RECIPES = {
+    "300 steps": ["finetune.steps=300"],
+    "2000 steps": ["finetune.steps=2000"],
+    "2000 steps, crops from 0.7": ["finetune.steps=2000", "views.recipe.crop_area=[0.7,1]"],
+    "2000 steps, all layers alike": ["finetune.steps=2000", "finetune.layer_decay=1"],  # a random start has no other rates
+}
+ONLY_PRETRAINED = ("2000 steps, all layers alike",)
+RESULTS = Path("benchmarks/results/whole_network.jsonl")
+
+
+def trained(job: dict[str, Any], start: Any) -> dict[str, Any]:
+    """The scores of the encoder `start` after the training of a recipe."""
+    config, source = configured(job, RECIPES[job["recipe"]])
+    found = prepare_dataset(source, config, Quiet())
+    table = found.store.table
+    question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
+    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
+    training = FullTraining(
+        found.store.inputs,
+        question.y,
+        question.patients,
+        len(question.classes),
+        config.finetune,
+        executors.make(config.views.executor, recipe, config.data.size),
+        CPU,
+        layer_decay=1 if job["start"] == "random" else config.finetune.layer_decay,
+        seed=job["seed"],
+    )
+    began = time.monotonic()
+    fitted = fit_full(start, question.pool, training)
+    line: dict[str, Any] = {"seconds": round(time.monotonic() - began), "step": fitted.step}
+    parts = {"validation": np.flatnonzero((found.roles == "val") & (question.y >= 0)), "test": question.test}
+    for name, rows in parts.items():
+        prob = predict(fitted.classifier, found.store.inputs, rows, CPU).astype(np.float64)
+        scores = {metric: METRICS[metric](question.y[rows], prob, np.ones((1, len(rows))))[0] for metric in ("auroc", "accuracy")}
+        line[name] = {metric: round(float(score), 4) for metric, score in scores.items()}
+    return line
+
+
+def table_of(lines: list[dict[str, Any]]) -> str:
+    """Markdown: a row for each start and recipe, the means over the seeds, with the standard error where there are several."""
+    text = ["| start | recipe | seeds | validation AUROC | test AUROC | test accuracy |", "|---|---|---|---|---|---|"]
+    for start in STARTS:
+        for recipe in RECIPES:
+            if runs := [line for line in lines if (line["start"], line["recipe"]) == (start, recipe)]:
+                cells = []
+                for part, metric in (("validation", "auroc"), ("test", "auroc"), ("test", "accuracy")):
+                    values = np.array([run[part][metric] for run in runs])
+                    error = f" ± {values.std(ddof=1) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
+                    cells.append(f"{values.mean():.3f}{error}")
+                text.append(f"| {start} | {recipe} | {len(runs)} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", help="a MedMNIST file, looked for in the folder in which the script is started")
+    parser.add_argument("preset")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--starts", nargs="+", default=list(STARTS))
+    parser.add_argument("--set", nargs="*", default=[])
+    parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
+    options = parser.parse_args()
+    os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))
+    torch.set_num_threads(1)
+    of_data = {"path": options.data, "preset": options.preset, "set": options.set}
+
+    def there() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.exists() else []
+        return [line for line in lines if all(line[key] == value for key, value in of_data.items())]
+
+    for seed in options.seeds if not options.table else ():
+        for start in options.starts:
+            done = {line["recipe"] for line in there() if (line["start"], line["seed"]) == (start, seed)}
+            left = [name for name in RECIPES if name not in done and (start != "random" or name not in ONLY_PRETRAINED)]
+            job = {**of_data, "start": start, "settings": STARTS[start], "seed": seed}
+            with tempfile.TemporaryDirectory() as scratch:
+                network = encoder(job, Path(scratch) / "run")[0] if left else None
+            for recipe in left:
+                line = {**job, "recipe": recipe, "commit": commit_here(), **trained({**job, "recipe": recipe}, network)}
+                with RESULTS.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(start, seed, recipe, line["validation"], line["test"], flush=True)
+    print(table_of(there()))
+
+
+if __name__ == "__main__":
+    main()
