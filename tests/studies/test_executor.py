@@ -123,6 +123,7 @@ def stopped(killed, study):
         while not busy:
             busy.extend(workers(study))
             time.sleep(0.05)
+        time.sleep(1)  # one that was started in this moment ends only with the whole program, which here is the tests'
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
