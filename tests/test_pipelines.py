@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,8 +102,9 @@ def test_a_comparison_runs_each_variant_once_and_shows_differences_over_the_seed
 def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     labels = {part: rng.integers(0, 2, (number, 1), np.uint8) for part, number in (("train", 40), ("val", 20), ("test", 20))}
-    images = {f"{part}_images": rng.integers(0, 40, (len(y), 28, 28), np.uint8) + 150 * y[:, :, None] for part, y in labels.items()}
-    np.savez(tmp_path / "some.npz", **images, **{f"{part}_labels": y for part, y in labels.items()})
+    arrays: dict[str, Any] = {f"{part}_labels": y for part, y in labels.items()}
+    arrays |= {f"{part}_images": rng.integers(0, 40, (len(y), 28, 28), np.uint8) + 150 * y[:, :, None] for part, y in labels.items()}
+    np.savez(tmp_path / "some.npz", **arrays)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(PIPELINES)
     whole = script("pipelines/whole_network.py")
@@ -110,6 +112,7 @@ def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, mo
     monkeypatch.setattr(whole, "RESULTS", tmp_path / "lines.jsonl")
     narrow = "backbone={name: timm, model: resnet18, stem: medium, arguments: {channels: [8, 8, 16, 16]}}"
     command = ["whole_network.py", "some.npz", "medmnist_cpu", "--seeds", "0", "--set", "train.steps=2", "train.batch_size=8", narrow]
+    lines: list[dict[str, Any]] = []
     for repeated in (False, True):
         monkeypatch.setattr(sys, "argv", command)
         whole.main()
