@@ -7,6 +7,7 @@ slices are linear along each axis, so each is a product with a small matrix. Len
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Int64
 from torch import Tensor
@@ -33,7 +34,7 @@ def tables(operation: VolumeIntensity, drawn: Float32[Tensor, "b numbers"], shap
             return [torch.where(applied, between(first, *exponent), 1)]
         case Blur(sigma):
             share = torch.where(applied, between(first, *sigma), 0)
-            return [table for edge in sorted(set(shape)) for table in (_gaussian(share * edge, edge), _mirrored(edge))]
+            return [table for edge in sorted(set(shape)) for table in (_gaussian(share * edge, edge), torch.tensor(_mirrored(edge)))]
         case Noise(std):
             return [torch.where(applied, between(first, *std), 0)]
         case BiasField(strength):
@@ -99,13 +100,13 @@ def _gaussian(sigma: Float32[Tensor, "b 1"], edge: int) -> Float32[Tensor, "b di
 
 
 @cache
-def _mirrored(edge: int) -> Int32[Tensor, " places"]:
+def _mirrored(edge: int) -> Int32[np.ndarray, " places"]:
     """Where the kernel has the weight of each voxel of a line (columns) in each voxel of the blurred line (rows), [3, edge, edge]: of the
     voxel itself, and of its mirror images before and behind the line. The voxels of the border have no image there, and the zero."""
-    index, nothing = torch.arange(edge), 2 * edge - 1
+    index, nothing = np.arange(edge, dtype=np.int32), 2 * edge - 1
     to, at = index[:, None], index[None, :]
-    before, behind = torch.where(at > 0, to + at, nothing), torch.where(at < edge - 1, 2 * (edge - 1) - to - at, nothing)
-    return torch.stack(((to - at).abs(), before, behind)).flatten().int()
+    before, behind = np.where(at > 0, to + at, nothing), np.where(at < edge - 1, 2 * (edge - 1) - to - at, nothing)
+    return np.stack((abs(to - at), before, behind)).ravel().astype(np.int32)
 
 
 def _bias_field(
