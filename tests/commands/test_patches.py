@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.networks.nets.resnet import resnet10
+from medicalnet import save_medicalnet
 from PIL import Image
 from whole_volumes import write_nifti
 
@@ -165,26 +165,12 @@ def test_neighbours_are_found_by_the_mean_of_all_windows(runs, few, reporter, tm
     assert [cosine for _, cosine in found] == pytest.approx(best.values.tolist(), abs=1e-4)
 
 
-def weights_of_medicalnet(file: Path) -> Path:
-    """A file with the names of MedicalNet's tensors."""
-    torch.manual_seed(0)
-    network = resnet10(
-        n_input_channels=1,
-        conv1_t_stride=2,
-        shortcut_type="B",
-        bias_downsample=False,
-        feed_forward=False,
-        widen_factor=0.125,
-    )
-    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in network.state_dict().items()}}, file)
-    return file
-
-
 @pytest.mark.parametrize("start", ["whole volumes", "MedicalNet"])
 def test_a_pretraining_on_patches_starts_from_weights_of_volumes_of_another_size(start, reporter, tmp_path):
     given = [setting for setting in PRETRAINING if not setting.startswith("backbone")]
     if start == "MedicalNet":
-        weights = weights_of_medicalnet(tmp_path / "resnet_10_23dataset.pth")
+        torch.manual_seed(0)
+        save_medicalnet(weights := tmp_path / "resnet_10_23dataset.pth")
         before = load_foreign(weights, 1, (PATCH, PATCH, PATCH), configured=monai.Config(width=8).model_dump(mode="json")).encoder
     else:
         sets = [*PRETRAINING, "data.volumes=whole", "data.size=24", "data.spacing_mm=null"]

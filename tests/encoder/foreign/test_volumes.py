@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from monai.networks.nets.resnet import resnet10
+from medicalnet import save_medicalnet
 from monai.networks.nets.swin_unetr import SwinUNETR
 from monai.networks.nets.unetr import UNETR
 from torch import Tensor, nn
@@ -21,18 +21,8 @@ CONFIGURED = monai.Config(model="resnet18", width=8).model_dump(mode="json")
 @pytest.fixture(scope="module")
 def medicalnet(tmp_path_factory):
     """A file as MedicalNet offers it, and its network in MONAI."""
-    network = resnet10(
-        spatial_dims=3,
-        n_input_channels=1,
-        conv1_t_stride=2,
-        shortcut_type="B",
-        bias_downsample=False,
-        feed_forward=False,
-        widen_factor=0.125,
-    )
     file = tmp_path_factory.mktemp("weights") / "resnet_10_23dataset.pth"
-    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in network.state_dict().items()}}, file)
-    return file, network.eval()
+    return file, save_medicalnet(file)
 
 
 def test_weights_of_medicalnet_give_its_features_and_say_what_was_matched(medicalnet):
