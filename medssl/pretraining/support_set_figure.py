@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from medssl.data.store import StoredVolumes
 from medssl.files import atomic_file
+from medssl.nn import l2_normalize
 from medssl.nn.support_set import LABEL, PATIENT, ROW, STEP, SupportSet
 from medssl.planes import CUBES, Planes
 from medssl.types import LookUp
@@ -60,14 +60,14 @@ def lookup_lines(lookup: LookUp, support: SupportSet, now: int) -> list[Line]:
 
     The rows that this step pushed after its look-up are left out of `others`, and so is the nearest neighbour.
     """
-    z, nn, pnn = (F.normalize(x.detach()[:_QUERY_COUNT].float(), dim=1) for x in (lookup.z, lookup.nn, lookup.pnn))
+    z, nn, pnn = (l2_normalize(x.detach()[:_QUERY_COUNT]) for x in (lookup.z, lookup.nn, lookup.pnn))
     tags = lookup.z_tags[:_QUERY_COUNT]
     fresh = support.tags[:, STEP] == now
     nearest_rows = support.nearest(pnn, tags, min(len(fresh), int(fresh.sum()) + _NEIGHBOUR_COUNT + 1))
     lines = []
     for i in range(len(z)):
         others = [j for j in nearest_rows[i].tolist() if j != int(lookup.index[i]) and not fresh[j]][:_NEIGHBOUR_COUNT]
-        members = tuple(_member(z[i], tags[i], support.rows[j].float(), support.tags[j], now) for j in others)
+        members = tuple(_member(z[i], tags[i], support.rows[j], support.tags[j], now) for j in others)
         nearest = _member(z[i], tags[i], nn[i], lookup.nn_tags[i], now)
         lines.append(Line(int(tags[i, ROW]), int(tags[i, LABEL]), nearest, float(z[i] @ pnn[i]), float(nn[i] @ pnn[i]), members))
     return lines

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import in_float64
 import pytest
 import torch
 from surroundings import end_with_parent
@@ -25,9 +26,11 @@ PATCHES = ["data.source={name: phantom_volumes, patients: 40, size: 24}", "data.
 SECONDS = 60
 
 
-def started(log: Path, *arguments: str, sets: list[str], processes: int = 2) -> subprocess.Popen[bytes]:
+def started(
+    log: Path, *arguments: str, sets: list[str], processes: int = 2, program: tuple[str, ...] = ("-m", "medssl")
+) -> subprocess.Popen[bytes]:
     """The command in so many processes, what they say in a file."""
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone", "-m", "medssl", "pretrain"]
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone", *program, "pretrain"]
     line += [*arguments, *(part for item in [*QUIET, *sets] for part in ("--set", item))]
     with log.open("wb") as said:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -73,37 +76,36 @@ def members(process: subprocess.Popen[bytes]) -> list[int]:
     return [of_rank[rank] for rank in sorted(of_rank)]
 
 
+def trained_alike(folder: Path, *arguments: str, sets: list[str]) -> str:
+    """Trains in one process and in two, in float64, to the same losses; returns what the two said."""
+    runs = {}
+    for name, processes in (("one", 1), ("two", 2)):
+        given, log = [*arguments, "--out", str(folder / name)], folder / f"{name}.log"
+        runs[log] = started(log, *given, sets=[*sets, "train.precision=fp32"], processes=processes, program=(in_float64.__file__,))
+    for log, process in runs.items():
+        ended(process, 120)
+        assert process.returncode == 0, log.read_text()
+    assert losses(folder / "two") == pytest.approx(losses(folder / "one"), abs=1e-9)
+    return log.read_text()
+
+
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small, reporter, tmp_path):
-    # A network that is nearly linear at its start, and small first steps: one that is not makes float32's last digits large in six steps
-    sets = [*small, "train.steps=6", "backbone.zero_init_last=true", "train.warmup_epochs=5"]
-    pretrain(reporter(), data=str(pictures), out=tmp_path / "one", sets=[*sets, *QUIET])
-    log = tmp_path / "log"
-    process = started(log, "--data", str(pictures), "--out", str(tmp_path / "two"), sets=sets)
-    ended(process, 120)
-    assert process.returncode == 0, log.read_text()
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+def test_two_processes_give_the_losses_of_one_and_write_one_run(pictures, small, tmp_path):
+    said = trained_alike(tmp_path, "--data", str(pictures), sets=[*small, "train.steps=6"])
     assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
-    said = log.read_text()
     assert "processes 2, each with 4 of the 8 of a batch" in said
     assert said.count("training  6 steps") == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("volumes", [[], PATCHES], ids=["whole", "patches"])
-def test_two_processes_train_on_volumes_as_one(volumes, reporter, tmp_path):
-    sets = [*SMALL, *volumes, "train.warmup_epochs=5", "train.steps=6"]  # in more steps float32's last digits become large
-    pretrain(reporter(), data=PHANTOM[1], preset=PHANTOM[3], out=tmp_path / "one", sets=[*sets, *QUIET])
-    log = tmp_path / "log"
-    process = started(log, *PHANTOM, "--out", str(tmp_path / "two"), sets=sets)
-    ended(process, 120)
-    assert process.returncode == 0, log.read_text()
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
-    assert ("40 volumes in patches of 1x16x16x16" in log.read_text()) == bool(volumes)
+def test_two_processes_train_on_volumes_as_one(volumes, tmp_path):
+    said = trained_alike(tmp_path, *PHANTOM, sets=[*SMALL, *volumes, "train.steps=6"])
+    assert ("40 volumes in patches of 1x16x16x16" in said) == bool(volumes)
 
 
 @pytest.mark.slow
