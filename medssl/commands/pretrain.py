@@ -20,6 +20,7 @@ from medssl.pretraining.trainer import (
     Training,
     build_training,
     check_same_images,
+    keep_precision,
     restore,
     tell_other_machine,
     training_state,
@@ -147,6 +148,7 @@ def _restore(job: Training, state: dict[str, Any]) -> None:
     """Continue from the checkpoint. A new length and a new place of the images are written to config.yaml, so that a later resume knows
     them."""
     check_longer(job.folder, job.config, state["step"])
+    keep_precision(job, state)
     job.notes.append(tell_other_machine(job, state))
     restore(job, state)
     before = load_config(job.folder) if job.team.first else job.config

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from medssl.runs.resolve_config import settings_of_result
 from medssl.train import one_graph, optimisers
 from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_device
-from medssl.train.precision import choose_precision
+from medssl.train.precision import choose_precision, has_bfloat16
 from medssl.train.processes import Team, device_of_process, tell_idle_gpus
 from medssl.views import executors, grid, multi_crop
 
@@ -184,6 +184,16 @@ def tell_other_machine(job: Training, state: dict[str, Any]) -> str:
         f"The run goes on with other arithmetic than at its last checkpoint: {'; '.join(changed)}. Its numbers will differ a little from "
         "those of the same machine."
     )
+
+
+def keep_precision(job: Training, state: dict[str, Any]) -> None:
+    """On CPUs "auto" is measured, and may be measured otherwise on another day: a run that goes on computes as its checkpoint did, if this
+    CPU can."""
+    before = state.get("computed_with", {})
+    if job.config.train.precision != "auto" or (before.get("device"), job.plan.device.type) != ("cpu", "cpu"):
+        return
+    precision = torch.bfloat16 if before["train.precision"] == "bfloat16" and has_bfloat16() else None
+    job.plan = replace(job.plan, precision=job.team.broadcast_from_first(precision))
 
 
 def restore(job: Training, state: dict[str, Any]) -> None:

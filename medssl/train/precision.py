@@ -39,11 +39,16 @@ def choose_precision(name: str, device: torch.device, view: Size = 224) -> torch
     return torch.bfloat16 if fast or name == "bf16" else None
 
 
+def has_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 (AMX or AVX512_BF16)."""
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
 @cache
 def bfloat16_is_faster() -> bool:
-    """Whether this CPU has instructions for bfloat16 (AMX or AVX512_BF16) and a convolution takes at most 0.8 of the time of float32 with
-    them. That is measured, in a tenth of a second: with AVX512_BF16 one CPU took 0.56 of the time, and another 1.6 (docs/decisions.md)."""
-    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+    """Whether this CPU has instructions for bfloat16 and a convolution takes at most 0.8 of the time of float32 with them. That is
+    measured, in a tenth of a second: with AVX512_BF16 one CPU took 0.56 of the time, and another 1.6 (docs/decisions.md)."""
+    if not has_bfloat16():
         return False
     shortest = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))  # other programs only add time
     for _ in range(_ROUNDS):

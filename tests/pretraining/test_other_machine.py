@@ -1,12 +1,19 @@
 """What a user is told where a run goes on elsewhere, and where GPUs stay idle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from medssl.pretraining.trainer import Training, tell_other_machine
+from medssl.commands.pretrain import pretrain
+from medssl.config import Config
+from medssl.config.tree import Train
+from medssl.errors import Interrupted
+from medssl.pretraining import trainer
+from medssl.pretraining.trainer import Training, keep_precision, tell_other_machine
+from medssl.train import checkpoint, precision
 from medssl.train.launch import Launch
 from medssl.train.loop import Plan
 from medssl.train.processes import Team, tell_idle_gpus
@@ -31,6 +38,39 @@ def test_a_run_that_goes_on_as_before_and_one_whose_checkpoint_does_not_say_are_
     here = job("cpu", None, "albumentations")
     assert tell_other_machine(here, {"computed_with": here.computed_with}) == ""
     assert tell_other_machine(here, {}) == ""
+
+
+@pytest.mark.parametrize(("before", "measured"), [("float32", True), ("bfloat16", False)])
+def test_a_run_that_goes_on_on_a_cpu_keeps_its_precision_whatever_is_measured_there_today(
+    before, measured, pictures, small, reporter, tmp_path, monkeypatch
+):
+    """The bits of a resumed run would otherwise depend on what else the machine does."""
+    monkeypatch.setattr(precision, "bfloat16_is_faster", lambda: before == "bfloat16")
+    monkeypatch.setattr(trainer, "has_bfloat16", lambda: True)
+    sets = [*small, "data.size=24", "train.precision=auto", "tracking.mlflow=false", "train.workers=0", "train.steps=4"]
+    folder, save = tmp_path / "run", checkpoint.save
+
+    def stop_at_2(folder_, state):
+        save(folder_, state)
+        raise Interrupted("half way")
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(checkpoint, "save", stop_at_2)
+        pretrain(reporter(), data=str(pictures), out=folder, sets=sets)
+    monkeypatch.setattr(precision, "bfloat16_is_faster", lambda: measured)
+    heard = reporter()
+    pretrain(heard, resume=folder)
+    assert checkpoint.load(folder)[0]["computed_with"]["train.precision"] == before
+    assert not any("other arithmetic" in line for line in [*heard.said, *heard.warned])
+
+
+def test_a_run_in_bfloat16_goes_on_in_float32_on_a_cpu_without_instructions_for_it(monkeypatch):
+    monkeypatch.setattr(trainer, "has_bfloat16", lambda: False)
+    here = replace(job("cpu", torch.bfloat16, "albumentations"), config=Config.model_construct(train=Train()), team=Team(Launch()))
+    before = {"computed_with": here.computed_with}
+    keep_precision(here, before)
+    assert here.plan.precision is None
+    assert "train.precision bfloat16 before, float32 now" in tell_other_machine(here, before)
 
 
 @pytest.mark.parametrize(("visible", "processes", "told"), [(4, 1, True), (1, 1, False), (4, 4, False)])
