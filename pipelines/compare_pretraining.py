@@ -6,18 +6,20 @@ The YAML names the data sets (what --data names, a preset, settings), the varian
 settings; with "random" among them the network is not trained, "pixels" alone is no network, "frozen=FILE" alone is a network with the
 weights of a file, not trained, and "weights=FILE" the same, which sees the images enlarged to 224 pixels. Each encoder is frozen and
 scored as `medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it is never
-run again: the script may be stopped at any time. --table prints what is there: the mean over the seeds, and the difference from the
+run again: the script may be stopped at any time, and a training goes on from its last checkpoint (in runs/compare/, until its line is
+written). --table prints what is there: the mean over the seeds, and the difference from the
 variant `against` (or from another one, --against) with its 95 % interval. The interval holds two spreads: of the paired seeds, and of
 the test patients, who are resampled alike in all runs of a data set. Which patients are the test follows the site's key: these data are
 public, and so is the key beside this script, which gives everyone the same test.
 """
 
 import argparse
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -29,7 +31,7 @@ import yaml
 
 ALWAYS = {
     "train.workers": "0",
-    "train.save_every_steps": "1000000",
+    "train.save_every_steps": "50",
     "monitor.knn_every_epochs": "1000000",
     "monitor.log_every_steps": "50",
     "monitor.on_collapse": "warn",
@@ -37,6 +39,7 @@ ALWAYS = {
 }
 RESAMPLES = 200  # of the test patients
 FIXED = ("pixels", "weights=", "frozen=")  # variants that no seed changes: one run
+RUNS = Path("runs/compare")  # below the folder in which the script is started: trainings without a line in the results
 IDENTITY = ("data", "path", "preset", "set", "variant", "settings", "seed", "labels", "draws", "modes")  # what makes two runs one
 
 
@@ -65,13 +68,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(job["threads"])
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch:
-        network, watched = encoder(job, Path(scratch) / "run")
-        trained = time.monotonic()
-        scores = score(job, network)
-    seconds = {"pretrain": round(trained - began, 1), "score": round(time.monotonic() - trained, 1)}
     facts = {key: job[key] for key in (*IDENTITY, "commit")}
+    folder = RUNS / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    goes_on, began = folder.exists(), time.monotonic()
+    network, watched = encoder(job, folder)
+    trained = time.monotonic()
+    scores = score(job, network)
+    shutil.rmtree(folder, ignore_errors=True)
+    seconds = {"pretrain": None if goes_on else round(trained - began, 1), "score": round(time.monotonic() - trained, 1)}
     return {**facts, "watched": watched, "seconds": seconds, **scores}
 
 
@@ -94,7 +98,12 @@ def encoder(job: dict[str, Any], folder: Path) -> tuple[Any, dict[str, Any]]:
     from medssl.commands.pretrain import pretrain
 
     sets = [*job["set"], *(f"{key}={value}" for key, value in ALWAYS.items()), *job["settings"]]
-    pretrain(Quiet(), data=job["path"], preset=job["preset"], seed=job["seed"], out=folder, sets=sets)
+    if (folder / "encoder.safetensors").exists():  # the script was stopped while it scored
+        pass
+    elif any(folder.glob("*.ckpt")):
+        pretrain(Quiet(), resume=folder)
+    else:
+        pretrain(Quiet(), data=job["path"], preset=job["preset"], seed=job["seed"], out=folder, overwrite=True, sets=sets)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     last = {key: value for row in rows for key, value in row.items()}
     return artefact.load(folder)[0], last

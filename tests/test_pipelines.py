@@ -1,7 +1,6 @@
 """pipelines/: the settings that the studies name exist, and a comparison of ways of pretraining goes on where it was stopped."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,9 +17,11 @@ from scipy import stats
 from small import noise_batch, shallow_encoder
 
 from medssl.config import merge, parse_overrides, resolve
+from medssl.errors import Interrupted
 from medssl.methods import pnnclr, simclr
 from medssl.nn import l2_normalize
 from medssl.runs import presets
+from medssl.train import checkpoint
 
 PIPELINES = Path(__file__).resolve().parent.parent / "pipelines"
 STUDY = """
@@ -127,14 +128,48 @@ def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, mo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ended_in", ["training", "scoring"])
+def test_a_run_of_a_comparison_that_was_stopped_goes_on_and_scores_as_one_that_was_not(ended_in, compare, tmp_path, monkeypatch):
+    study = yaml.safe_load(STUDY.format(folder=tmp_path, seeds=1).replace("train.steps=2,", "train.steps=6,"))
+    job = compare.jobs({**study, "variants": {"pnnclr": []}}, only=[], threads=1)[0]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(compare.ALWAYS, "train.save_every_steps", "2")
+    calm = compare.run(job)
+    saved: list[int] = []
+    save = checkpoint.save
+
+    def stop_at_4(folder: Path, state: dict[str, Any]) -> None:
+        save(folder, state)
+        saved.append(state["step"])
+        if state["step"] == 4 and ended_in == "training":
+            raise Interrupted("by a person")
+
+    def stop(*_: object) -> None:
+        raise Interrupted("by a person")
+
+    monkeypatch.setattr(checkpoint, "save", stop_at_4)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(compare, "score", stop)
+        compare.run(job)
+    assert len(list(Path("runs/compare").iterdir())) == 1
+    before = len(saved)
+    again = compare.run(job)
+    assert set(saved[before:]) == ({6} if ended_in == "training" else set()), "what was trained is not trained again"
+    assert again["seconds"]["pretrain"] is None
+    assert again["watched"]["loss"] == calm["watched"]["loss"]
+    assert json.dumps([again["scores"], again["resamples"]]) == json.dumps([calm["scores"], calm["resamples"]])
+    assert not list(Path("runs/compare").iterdir())
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_comparison_that_is_killed_takes_its_trainings_with_it(tmp_path):
     plan = STUDY.partition("variants:")[0].replace("train.steps=2,", "train.steps=100000,") + "variants: {{pnnclr: []}}"
     (tmp_path / "study.yaml").write_text(plan.format(folder=tmp_path, seeds=1))
     command = [sys.executable, str(PIPELINES / "compare_pretraining.py"), "study.yaml", "--jobs", "1"]
-    script = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL)
+    script = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
-        while not list(tmp_path.glob("*/run/metrics.jsonl")):
+        while not list(tmp_path.glob("runs/compare/*/metrics.jsonl")):
             assert script.poll() is None
             time.sleep(0.1)
         children = Path(f"/proc/{script.pid}/task/{script.pid}/children").read_text().split()
