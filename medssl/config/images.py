@@ -63,8 +63,8 @@ class Data(Frozen):
     )
     size: Size = Field(
         default=224,
-        description="The edge of the prepared square images in pixels. Of whole volumes: the edge of a cube in voxels, 64 if not "
-        "given, or three numbers: slices, rows, columns. Of patches: the edges of a patch.",
+        description="The edge of the prepared square images in pixels. Of whole volumes: the edge of a cube in voxels, or three numbers: "
+        "slices, rows, columns; 64 if neither the preset nor the command gives a size. Of patches: the edges of a patch.",
     )
     modality: str = Field(
         default="all",
