@@ -108,6 +108,7 @@ def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, mo
     np.savez(tmp_path / "some.npz", **arrays)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(PIPELINES)
+    monkeypatch.setenv("MEDSSL_KEY_FILE", str(PIPELINES / "public_site.key"))  # what the script would set, and leave to later tests
     whole = script("pipelines/whole_network.py")
     monkeypatch.setattr(whole, "RECIPES", {name: ["finetune.steps=20"] for name in whole.RECIPES})
     monkeypatch.setattr(whole, "RESULTS", tmp_path / "lines.jsonl")
