@@ -80,16 +80,16 @@ def limited(spare: int, *arguments: str, sets: list[str]) -> subprocess.Complete
 @pytest.mark.slow
 @pytest.mark.fault("R8")
 def test_a_batch_that_does_not_fit_ends_with_one_that_would_and_auto_finds_it(pictures, small, tmp_path):
-    # large feature maps, so that a few images take much: 40 take some 5 GB
+    # large feature maps, so that a few images take much: 40 take some 1.8 GB
     wide = [item for item in small if "channels" not in item and "steps" not in item and "batch" not in item]
-    wide += ["data.size=160", "backbone.arguments={channels: [16, 16, 16, 16]}", "method.support_size=20", "train.steps=1"]
-    ended = limited(3 * GIB, "--data", str(pictures), "--out", str(tmp_path / "a"), sets=[*wide, "train.batch_size=40"])
+    wide += ["data.size=96", "backbone.arguments={channels: [16, 16, 16, 16]}", "method.support_size=20", "train.steps=1"]
+    ended = limited(GIB, "--data", str(pictures), "--out", str(tmp_path / "a"), sets=[*wide, "train.batch_size=40"])
     assert ended.returncode == 2, ended.stderr
-    assert "Out of memory on cpu, with batches of 40 images of 160 pixels" in ended.stderr
+    assert "Out of memory on cpu, with batches of 40 images of 96 pixels" in ended.stderr
     assert "A batch of " in ended.stderr
     assert "--set train.micro_batch=" in ended.stderr
     fits = int(ended.stderr.split("--set train.batch_size=")[1].split(".")[0])
-    found = limited(3 * GIB, "--data", str(pictures), "--out", str(tmp_path / "b"), sets=[*wide, "train.batch_size=auto"])
+    found = limited(GIB, "--data", str(pictures), "--out", str(tmp_path / "b"), sets=[*wide, "train.batch_size=auto"])
     assert found.returncode == 0, found.stderr
     size = read_yaml(tmp_path / "b" / "config.yaml")["train"]["batch_size"]
     assert 8 <= size < 40
