@@ -90,7 +90,7 @@ def _captures_beside_series(files: Sequence[DicomHeader]) -> set[str]:
 
 
 def _select_frames(file: DicomHeader, choice: Selection) -> list[Slice]:
-    frames = [Slice(plane, file.number, file.locator, index) for index, plane in enumerate(file.planes)]
+    frames = [Slice(plane, file.number, file.locator, index, file.marks[index]) for index, plane in enumerate(file.planes)]
     return [slice_order.sort_slices(frames)[k] for k in choose_frames(choice.frames, len(frames))] if choice.frames != "all" else frames
 
 

@@ -121,6 +121,32 @@ def test_frames_are_listed_by_their_place_and_keep_their_number_in_the_file(tmp_
     assert {record.series for record in build(tmp_path).records} == {"volume.dcm"}  # without a UID the file is the series
 
 
+def test_the_echo_of_a_frame_tells_its_volume_in_whatever_order_the_frames_come(tmp_path, write):
+    def frame(height, echo):
+        group = at([0, 0, height])
+        group.update(at(echo, "MREchoSequence", "EffectiveEchoTime"))
+        return group
+
+    order = [(10, 20), (0, 80), (0, 20), (10, 80), (20, 20), (20, 80)]
+    frames = {
+        "NumberOfFrames": 6,
+        "SharedFunctionalGroupsSequence": [at(AXIAL, "PlaneOrientationSequence", "ImageOrientationPatient")],
+        "PerFrameFunctionalGroupsSequence": [frame(*each) for each in order],
+    }
+    write(tmp_path / "volume.dcm", bytes(96), **frames)
+    stacks = {}
+    for record in build(tmp_path).records:
+        stacks.setdefault(record.stack, []).append(order[record.index])
+    assert sorted(stacks.values()) == [[(0, 20), (10, 20), (20, 20)], [(0, 80), (10, 80), (20, 80)]]
+
+
+def test_a_malformed_echo_time_costs_nothing(tmp_path, write):
+    write(tmp_path / "a.dcm", EchoTime="7")
+    raw = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(raw.replace(b"DS\x02\x007 ", b"DS\x02\x00x ", 1))
+    assert len(build(tmp_path).records) == 1
+
+
 def test_frames_of_a_cine_stay_in_their_order(shared_data):
     source = build(shared_data / "dicom/odd", frames="every_10")
     assert [index for locator, index in listed(source) if locator == "jpeg_baseline_8bit.dcm"] == list(range(5, 96, 10))
