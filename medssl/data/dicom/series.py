@@ -130,12 +130,14 @@ def _notes(files: Sequence[DicomHeader], records: Sequence[Record]) -> list[str]
 
 
 def _notes_on_series(series: Sequence[_Series]) -> list[str]:
-    """The number of series, of those with gaps between slices, and of those whose slices state no plane."""
+    """The number of series, of those with gaps between slices, of those with several volumes, and of those whose slices state no plane."""
     multi_frame_series = [[frame for frame, _ in frames] for frames in series if len(frames) > 1]
     notes = [f"{len(series)} series, {len(multi_frame_series)} of them of several images"] if multi_frame_series else []
     if gaps := sum(slice_order.has_gap(frames) for frames in multi_frame_series):
         notes.append(f"{gaps} series have gaps: slices farther apart than 1.5 times the median distance, as where one is missing")
     volumes = [[s for s, _ in frames] for frames in series if len(frames) > 1 and frames[0][1].extra.get("modality") in STACKS]
+    if several := sum(len(set(slice_order.stack_numbers(frames))) > 1 for frames in volumes):
+        notes.append(f"{several} series of CT, MR or PT hold several volumes: echoes, time points, stacks in other directions, or copies")
     if without_planes := sum(not slice_order.all_have_planes(frames) for frames in volumes):
         notes.append(f"{without_planes} series of CT, MR or PT do not give the positions of their slices: ordered by InstanceNumber")
     return notes
