@@ -119,6 +119,12 @@ def test_images_beside_volumes_are_left_out_and_images_alone_are_an_error() -> N
         whole(Source("dicom", Path(), (film,)))
 
 
+def test_slices_without_a_series_are_named_as_the_cause(tmp_path: Path) -> None:
+    write_dicom(tmp_path, marked(), SeriesInstanceUID=None)
+    with pytest.raises(UserError, match="10 slices of CT, MR or PET name no series"):
+        whole(dicom.build(dicom.Config(), str(tmp_path)))
+
+
 def test_a_choice_among_slices_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.source\.slices = middle"):
         whole(Source("nifti", Path(), tuple(slices("", ""))), source={"name": "nifti", "slices": "middle"})

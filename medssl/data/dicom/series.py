@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,13 +51,18 @@ def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Sel
         captures = _captures_beside_series(files)
         skipped += [(locator, "not_primary", "a secondary capture beside a series of slices") for locator in sorted(captures)]
         files = [file for file in files if file.locator not in captures]
+    shared = _shared_uids(files)
+    files = [file._replace(series=f"{file.series} {file.patient}") if (file.study, file.series) in shared else file for file in files]
     series = _group_into_series(files, choice)
     records = tuple(
         _record(file, frame, stack)
         for frames in series
         for (frame, file), stack in zip(frames, slice_order.stack_numbers([frame for frame, _ in frames]), strict=True)
     )
-    return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped), _names(files))
+    notes = [*_notes(files, records), *_notes_on_series(series)]
+    if shared:
+        notes.append(f"{len(shared)} series UIDs are those of several patients: the slices of each patient are taken as a series")
+    return FrameListing(records, tuple(notes), tuple(skipped), _names(files))
 
 
 def _names(files: Sequence[DicomHeader]) -> Mapping[str, Mapping[str, Sequence[str]]]:
@@ -67,6 +72,15 @@ def _names(files: Sequence[DicomHeader]) -> Mapping[str, Mapping[str, Sequence[s
             if name:
                 names[kind].setdefault(name, []).append(file.locator)
     return names
+
+
+def _shared_uids(files: Sequence[DicomHeader]) -> set[tuple[str | None, str | None]]:
+    """Study and series where several patients have the same ones, as after a pseudonymisation that gave all files the same UIDs."""
+    patients: dict[tuple[str | None, str | None], set[str]] = defaultdict(set)
+    for file in files:
+        if not file.patient_id_missing:
+            patients[file.study, file.series].add(file.patient)
+    return {uids for uids, found in patients.items() if uids[1] and len(found) > 1}
 
 
 def _group_into_series(files: Sequence[DicomHeader], choice: Selection) -> list[_Series]:

@@ -13,14 +13,14 @@ from medssl.data.store.plan import Plan
 from medssl.data.store.store import Store
 from medssl.data.store.writer import csv_text, write_private
 from medssl.data.walk import FOLLOW_LINKS
-from medssl.errors import ReadError, UserError, count_reasons
+from medssl.errors import ZERO_FOR_NAN, ReadError, UserError, count_reasons
 from medssl.types import Record
 
 # Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
 EXPECTED_REASONS = (
     *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
     *("suspect", "missing_decoder", "mask", "overlay", "thumbnail", "icon"),
-    *("no_volume", "few_slices", "colour", "mosaic", "gap", "tilt", "mixed_sizes", "mixed_directions", "duplicate_positions"),
+    *("no_volume", "few_slices", "colour", "mosaic", "gap", "tilt", "mixed_sizes", "mixed_directions", "duplicate_positions", "uneven"),
     *("incomplete", "repeated_sequence", "other_sequence", "other_grid", "apart"),
 )
 # Reasons that the machine decides and not the bytes of the file: at the next try the image may be there
@@ -120,5 +120,6 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
         raise UserError(
             f"{len(faults)} of {total} {images} are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
             f"{named}. Repair or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+            + (f" {ZERO_FOR_NAN}." if "non_finite" in faults else "")
             + (f" Links that lead out of the data folder are among them. {FOLLOW_LINKS}" if "outside_root" in faults else "")
         )

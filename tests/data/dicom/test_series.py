@@ -61,6 +61,16 @@ def test_two_series_in_one_folder_stay_apart_and_keep_their_names(tmp_path, writ
     assert "2 series, 2 of them of several images" in source.notes
 
 
+def test_patients_with_the_same_uids_are_not_joined_to_one_volume(tmp_path, write):
+    same = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.1", "ImageOrientationPatient": AXIAL}
+    for k, patient in enumerate(["a", "b", "a", "b"]):
+        write(tmp_path / f"{k}.dcm", **same, PatientID=patient, ImagePositionPatient=[0, 0, k // 2])
+    source = build(tmp_path)
+    assert listed(source) == [("0.dcm", 0), ("2.dcm", 0), ("1.dcm", 0), ("3.dcm", 0)]
+    assert len({record.series for record in source.records[:2]}) == 1 and len({record.series for record in source.records}) == 2
+    assert "1 series UIDs are those of several patients" in notes(source)
+
+
 def test_studies_and_their_series_follow_each_other_in_order_of_appearance(tmp_path, write):
     files = [("1", "1.2", "1.5"), ("2", "1.1", "1.6"), ("3", "1.2", "1.7"), ("4", "1.1", "1.6"), ("5", "1.2", "1.5"), ("6", "1.1", None)]
     for name, study, series in files:
