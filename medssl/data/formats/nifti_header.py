@@ -155,9 +155,9 @@ def read(path: Path, limits: Limits) -> Header:
     offset, dtype = max(offset, int(*fields["offset"])), np.dtype(sample).newbyteorder(order)
     _check_size(data, offset, volumes, math.prod(shape) * samples * dtype.itemsize, limits)
     lps, affine = _orientation(first_bytes, number, order)
-    edges = _edges(fields["pixdim"][1:4], affine)
-    unit_mm = _unit_mm(*fields["units"], max(edges))
-    affine, voxel_mm = None if affine is None else np.diag([unit_mm] * 3 + [1]) @ affine, tuple(edge * unit_mm for edge in edges)
+    x, y, z = _edges(fields["pixdim"][1:4], affine)
+    unit_mm = _unit_mm(fields["units"][0], max(x, y, z))
+    affine, voxel_mm = None if affine is None else np.diag([unit_mm] * 3 + [1]) @ affine, (x * unit_mm, y * unit_mm, z * unit_mm)
     header = Header(data, offset, dtype, samples, shape, volumes, *_scaling(*fields["scl"]), lps, affine, voxel_mm)
     if header.depth * volumes > limits.max_frames:
         raise ReadError(f"too_many_frames: {header.depth} slices in {volumes} volumes, the limit is {limits.max_frames}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from medssl.config import PluginConfig
 from medssl.data.patients import PatientOrigin
 from medssl.data.store import Store
-from medssl.data.volume_slices import whole_volumes
 from medssl.types import Source
 
 
@@ -28,6 +27,6 @@ def build(config: Config, data: str) -> Source:  # noqa: ARG001
     Raises UserError for a store that is damaged or of another version.
     """
     store = Store.open(Path(data).expanduser().resolve())
-    patients = PatientOrigin.by(store.card).sentences("volumes" if whole_volumes(store) else "images")
+    patients = PatientOrigin.by(store.card).sentences("volumes" if store.images.ndim == 5 else "images")
     notes = (f"a store prepared before, of {store.card['source']} data", *patients)
     return Source("store", store.path, (), notes)

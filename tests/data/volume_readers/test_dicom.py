@@ -165,6 +165,7 @@ def test_slices_without_places_stay_in_their_order_and_have_no_orientation(tmp_p
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
         ({"ImageOrientationPatient": lambda k: [1, 0, 0, 0, 1, 0] if k else [0, 1, 0, 0, 0, -1]}, "mixed_directions"),
         ({"Rows": lambda k: 12 if k else 6}, "mixed_sizes"),
+        ({"PixelSpacing": lambda k: [2, 1.5] if k else [2, 1]}, "mixed_sizes"),
         ({"PixelData": np.zeros(12 * 14, "<i2").tobytes()}, "constant"),
     ],
 )
