@@ -44,6 +44,7 @@ def test_two_echoes_in_one_series_are_two_volumes(tmp_path: Path) -> None:
     write_dicom(tmp_path / "b", second, shuffle=2, InstanceNumber=lambda k: 2 * k + 2)
     volumes = whole(dicom.build(dicom.Config(), str(tmp_path))).records
     assert [{locator[0] for locator, _ in record.parts} for record in volumes] == [{"a"}, {"b"}]
+    assert any("1 series of CT, MR or PT hold several volumes" in note for note in dicom.build(dicom.Config(), str(tmp_path)).notes)
     assert [len(record.parts) for record in volumes] == [10, 10]
 
 
