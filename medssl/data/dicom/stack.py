@@ -86,17 +86,17 @@ def _places(along: Float[np.ndarray, " n"]) -> tuple[list[int], float]:
         return [0], 0.0
     if steps.min() < _SAME_PLACE_MM:
         raise ReadError("duplicate_positions: two slices lie at the same place")
-    for usual in (float(np.median(steps)), float(steps.min())):
+    median, least = float(np.median(steps)), float(steps.min())
+    for usual in (median, least):
         missing = np.where(steps > _GAP * usual, np.rint(steps / usual) - 1, 0).astype(int)
         places = np.concatenate([[0], np.cumsum(missing + 1)])
         step_mm = float(along[-1] - along[0]) / float(places[-1])
-        if np.abs(along - along[0] - places * step_mm).max() < _UNEVEN * step_mm:
-            break
-    else:
-        raise ReadError(f"uneven: the slices lie {steps.min():.3g} to {steps.max():.3g} mm apart")
-    if missing.max() > _MOST_MISSING:
-        raise ReadError(f"gap: {missing.max()} slices are missing between two others")
-    return places.tolist(), step_mm
+        even = np.abs(along - along[0] - places * step_mm).max() < _UNEVEN * step_mm
+        if even and missing.max() <= _MOST_MISSING:
+            return places.tolist(), step_mm
+        if even and usual == median:
+            raise ReadError(f"gap: {missing.max()} slices are missing between two others")
+    raise ReadError(f"uneven: the slices lie {least:.3g} to {steps.max():.3g} mm apart")
 
 
 def _shifts(

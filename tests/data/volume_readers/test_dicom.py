@@ -83,6 +83,8 @@ def test_a_head_with_thinner_slices_below_keeps_its_proportions(tmp_path: Path) 
 def test_slices_of_varying_distance_are_refused_and_small_errors_of_their_places_are_not(tmp_path: Path) -> None:
     files = write_dicom(tmp_path / "a", marked(), ImagePositionPatient=lambda k: [0, 0, 3 * min(k, 4) + 4.2 * max(k - 4, 0)])
     assert reason(files) == "uneven"
+    nearly_twice = write_dicom(tmp_path / "c", marked(), ImagePositionPatient=lambda k: [0, 0, 3.0 * k if k < 1 else 3.0 * k - 2.98])
+    assert reason(nearly_twice) == "uneven"
     decoded = read(write_dicom(tmp_path / "b", marked(), ImagePositionPatient=lambda k: [0, 0, 3 * k + k % 2 / 2]))
     assert decoded.spacing_mm == pytest.approx((27.5 / 9, 2, 1.5))
 
