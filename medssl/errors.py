@@ -4,6 +4,8 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable
 
+ZERO_FOR_NAN = "If NaN stands for the background, take it as 0: --set data.non_finite=zero"
+
 
 class UserError(ValueError):
     """The input or the configuration is wrong. The command ends with the message and exit code 2, without a traceback."""

@@ -203,6 +203,6 @@ def _describe_duplicates(store: Store) -> dict[str, Any]:
     return {
         "equal": int(store.table["pixel_hash"].duplicated(keep=False).sum()),
         **found.counts(),
-        "leaks": found.sentences(),
+        "leaks": found.sentences("volumes" if whole_volumes(store) else "images"),
         "refused": found.certain,
     }

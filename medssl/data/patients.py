@@ -63,20 +63,20 @@ class PatientOrigin:
         """ "12 images of 6 patients", or "12 images of unknown patients". `counted`: "images" or "volumes"."""
         return f"{images:,} {counted} of {self.people(patients)}"
 
-    def sentences(self) -> list[str]:
-        """What a person should know of the patients; nothing where the data states all of them."""
+    def sentences(self, images: str = "images") -> list[str]:
+        """What a person should know of the patients; nothing where the data states all of them. `images`: what is counted."""
         found = []
         if self.unknown:
             total = self.stated + self.guessed + self.unknown
-            whose = "Patients are unknown" if self.all_unknown else f"The patients of {self.unknown} of {total} images are unknown"
+            whose = "Patients are unknown" if self.all_unknown else f"The patients of {self.unknown} of {total} {images} are unknown"
             each = f"each {self.instead.replace(' or ', ', or ')}{' without a study,' if ' or ' in self.instead else ''}"
             found.append(
-                f"{whose}: {each} counts as a patient of its own, so images of one patient may stand on both sides of a split, and scores "
-                "may be too good."
+                f"{whose}: {each} counts as a patient of its own, so {images} of one patient may stand on both sides of a split, and "
+                "scores may be too good."
             )
         if self.guessed:
             found.append(
-                f"The patients of {self.guessed} images are guessed from the names of their folders. Check their number; a table with a "
+                f"The patients of {self.guessed} {images} are guessed from the names of their folders. Check their number; a table with a "
                 "column patient says it for certain."
             )
         return found

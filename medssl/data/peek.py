@@ -16,7 +16,7 @@ from medssl.data.dicom import WITHOUT_HU
 from medssl.data.modality import modality_of
 from medssl.data.store import Store
 from medssl.data.workers import run_in_workers
-from medssl.errors import ReadError, UserError
+from medssl.errors import ZERO_FOR_NAN, ReadError, UserError
 from medssl.types import Decoded, Record, Source
 
 _TRIES_PER_IMAGE = 4
@@ -81,7 +81,8 @@ def _read(source: Source, data: Data, count: int) -> list[Decoded]:
     if not images:
         reasons = "; ".join(f"{n} x {reason}{f' ({details[reason]})' if source.whole else ''}" for reason, n in faults.most_common(3))
         what = "volume" if source.whole else "image"
-        raise UserError(f"No {what} can be read ({reasons or 'there is none'}). Check what --data names.")
+        remedy = f" {ZERO_FOR_NAN}." if "non_finite" in faults else ""
+        raise UserError(f"No {what} can be read ({reasons or 'there is none'}). Check what --data names.{remedy}")
     return images
 
 

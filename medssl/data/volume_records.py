@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from medssl import plugins
 from medssl.config import Data
+from medssl.data.dicom import STACKS
 from medssl.data.volume_sequences import FINDING, join_sequences
 from medssl.errors import UserError
 from medssl.types import SPLITS, Record, Source
@@ -39,7 +40,9 @@ def as_volumes(source: Source, data: Data) -> Source:
         else:
             others[record.locator] = None
     if not groups:
-        raise UserError(f"{data.path} holds no volume for data.volumes={data.volumes}: {_SAID}. For images, leave that out.")
+        slices = sum(record.extra.get("modality") in STACKS and not record.series for record in source.records)
+        cause = f" {slices} slices of CT, MR or PET name no series (SeriesInstanceUID), so they cannot be joined." if slices else ""
+        raise UserError(f"{data.path} holds no volume for data.volumes={data.volumes}: {_SAID}.{cause} For images, leave that out.")
     volumes = [_volume(slices) for slices in groups.values()]
     skipped = tuple((locator, "no_volume", "no slice of a volume") for locator in others)
     records = [volume for volume, _ in volumes]

@@ -12,8 +12,10 @@ _DIGITS = 4
 
 def median_spacing(source: Source, data: Data) -> tuple[tuple[float, float, float], int]:
     """The median distance of slices, rows and columns in mm, and the number of volumes that state it; of an examination its first sequence
-    counts. Volumes that cannot be read do not count. Raises UserError where no volume states its spacing."""
-    found = [grid.spacing_mm for grid in volume_grids(source, source.records, data) if grid.spacing_mm]
+    counts. Volumes that cannot be read do not count, nor those with few slices, such as localizers, which are left out. Raises UserError
+    where no volume states its spacing."""
+    grids = volume_grids(source, source.records, data)
+    found = [grid.spacing_mm for grid in grids if grid.spacing_mm and min(grid.shape) >= data.min_slices]
     if not found:
         raise UserError(f"data.spacing_mm=median: no volume of {data.path} states the size of its voxels. Write three numbers, or none.")
     slices, rows, columns = np.median(found, axis=0).round(_DIGITS).tolist()

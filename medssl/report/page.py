@@ -83,7 +83,7 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
     The sentences and the table of the task use what the document knows of data, encoder and leaks. All facts of data, encoder, leak check
     and run stand under provenance.
     """
-    summary, facts = document.summary, document.to_dict()
+    summary, facts, units = document.summary, document.to_dict(), document.task.counted.removeprefix("whole ")
     fractions = list(dict.fromkeys(row.labels for row in summary))
     headline = headline_fraction(fractions)
     main, subgroups, audit = _main_row(document, headline), headline_subgroups(document), document.audit
@@ -105,10 +105,10 @@ def render(document: ResultsDocument, pictures: "Pictures | None" = None) -> str
         "report.html.j2",
         document=document,
         origin=document.data.origin,
-        warnings=[text for text in (document.interval.warning, *document.data.origin.sentences()) if text],
+        warnings=[text for text in (document.interval.warning, *document.data.origin.sentences(units)) if text],
         task=document.task,
-        units=document.task.counted.removeprefix("whole "),
-        unit=document.task.counted.removeprefix("whole ").removesuffix("s"),
+        units=units,
+        unit=units.removesuffix("s"),
         of_slices=document.task.counted == "volumes",
         a_unit=an_image_or_volume(document.task),
         name=data_and_label(document),

@@ -164,7 +164,7 @@ def report_dataset(dataset: PreparedDataset, source: Source, reporter: Reporter,
         reporter.say(f"          {note}")
     if skipped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-        reporter.warn(f"{sum(skipped.values())} files were skipped ({reasons}); medssl prepare says where they are named")
+        reporter.warn(f"{sum(skipped.values())} {images} were left out ({reasons}); medssl prepare says where they are named")
     if suspect := card.get("suspect"):
         reporter.warn(f"damage    {damage_sentence(suspect, 'suspect' in skipped)}")
     for sentence in looks_of(dataset.store):

@@ -46,7 +46,8 @@ def list_source(data: Data, stratum: str = "") -> Source:
         except UserError as error:
             raise UserError("\n".join([str(error), *links.notes()])) from None
     source = without_shared_ids(with_one_spelling(keep_modality(readable_source(source), data.modality)))
-    return replace(source, notes=(*source.notes, *links.notes(), *PatientOrigin.of(source.records).sentences()))
+    patients = PatientOrigin.of(source.records).sentences("volumes" if source.whole else "images")
+    return replace(source, notes=(*source.notes, *links.notes(), *patients))
 
 
 def absolute_path(data: str) -> str:

@@ -81,6 +81,8 @@ def test_the_median_of_dicom_and_nifti_is_that_of_the_canonical_axes(reporter, t
     for number, (code, spacing) in enumerate((("PIR", (5.0, 1.0, 2.0)), ("LSA", (4.0, 3.0, 2.5)), ("RAS", (1.0, 2.0, 9.0)))):
         write_nifti(tmp_path / "n" / f"{number}.nii", marked(), code, spacing)
         write_dicom(tmp_path / "d" / str(number), marked(), code, spacing, shuffle=number, SeriesInstanceUID=f"1.{number}")
+    write_nifti(tmp_path / "n" / "thin.nii", marked()[:3], "RAS", (50.0, 9.0, 9.0))  # left out, and so it does not count
+    write_dicom(tmp_path / "d" / "thin", marked()[:3], "RAS", (50.0, 9.0, 9.0), shuffle=9, SeriesInstanceUID="1.9")
     for kind in "nd":
         assert resolve_data_config(reporter(), str(tmp_path / kind), "volume_mr_cpu", sets)[0].spacing_mm == (4.0, 2.0, 2.5)
 

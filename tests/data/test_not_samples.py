@@ -202,6 +202,14 @@ def test_label_volumes_beside_their_images_are_left_out(tmp_path, names, label):
     assert len({r.locator for r in nifti.build(nifti.Config(masks="keep"), str(tmp_path)).records}) == 5 * (len(names) + 1)
 
 
+@pytest.mark.parametrize("name", ["sub-{n}_label-GM_probseg.nii.gz", "sub-{n}_desc-brain_probseg.nii.gz"])
+def test_probabilities_of_bids_are_masks_though_they_have_many_values(tmp_path, name):
+    for n in range(3):
+        volume(tmp_path / f"sub-{n}/anat/sub-{n}_T1w.nii.gz", brain())
+        volume(tmp_path / f"derivatives/sub-{n}/anat" / name.format(n=n), RNG.random(brain().shape))
+    assert left_out(nifti.build(nifti.Config(), str(tmp_path))) == {"mask": 3}
+
+
 def write_dicom(path: Path, sop_class: str = CTImageStorage, modality: str = "CT", size: int = 64, **elements: object) -> None:
     ds = Dataset()
     ds.file_meta = FileMetaDataset()

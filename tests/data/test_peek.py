@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel.nifti1 import Nifti1Image
 from PIL import Image
 
 from medssl.config import Data
@@ -25,6 +26,15 @@ def test_grey_images_have_one_channel_and_the_shorter_side_is_the_edge(shared_da
     assert peek(colourful(tmp_path / "b", 4, 1), Data()) == Peek(channels=3, edge=30, bits=8)
     archive = Source("medmnist", shared_data / "medmnist", tuple(Record("breastmnist.npz#train_images", "npz", row) for row in range(546)))
     assert peek(archive, Data()) == Peek(channels=1, edge=28, bits=8)
+
+
+def test_a_folder_of_volumes_with_nan_names_the_setting_that_takes_them(tmp_path: Path) -> None:
+    volume = np.full((9, 9, 9), np.nan, np.float32)
+    volume[3:6] = np.arange(243).reshape(3, 9, 9)
+    Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "a.nii")
+    source = Source("nifti", tmp_path, (Record("a.nii", "nifti"),), whole=True)
+    with pytest.raises(UserError, match=r"1 x non_finite .* --set data\.non_finite=zero"):
+        peek(source, Data(volumes="whole"))
 
 
 def test_modalities_are_those_of_the_headers_or_of_what_was_read(

@@ -1,5 +1,6 @@
 """One record for each whole volume, from the records of its slices."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,38 @@ def test_two_echoes_in_one_series_are_two_volumes(tmp_path: Path) -> None:
     write_dicom(tmp_path / "b", second, shuffle=2, InstanceNumber=lambda k: 2 * k + 2)
     volumes = whole(dicom.build(dicom.Config(), str(tmp_path))).records
     assert [{locator[0] for locator, _ in record.parts} for record in volumes] == [{"a"}, {"b"}]
+    assert any("1 series of CT, MR or PT hold several volumes" in note for note in dicom.build(dicom.Config(), str(tmp_path)).notes)
     assert [len(record.parts) for record in volumes] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"EchoTime": 10, "EchoNumbers": 1}, {"EchoTime": 80, "EchoNumbers": 2}),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "FFE"]}, {"ImageType": ["ORIGINAL", "PRIMARY", "P", "FFE"]}),
+        ({"AcquisitionNumber": 1, "EchoTime": lambda k: 10 + k / 10}, {"AcquisitionNumber": 2, "EchoTime": lambda k: 10 + k / 10}),
+    ],
+)
+def test_the_echoes_of_a_series_are_not_mixed_where_names_and_instance_numbers_would_mix_them(
+    tmp_path: Path, first: dict[str, object], second: dict[str, object]
+) -> None:
+    """The instances of each echo are counted from 1, the names are in no order, and one slice of the first echo is missing."""
+    write_dicom(tmp_path / "a", marked(), shuffle=1, **first, InstanceNumber=lambda k: k + 1)
+    write_dicom(tmp_path / "b", marked() + 1000, shuffle=2, **second, InstanceNumber=lambda k: k + 1)
+    (tmp_path / "a/004.dcm").unlink()
+    for file in (*tmp_path.glob("a/*"), *tmp_path.glob("b/*")):
+        file.rename(tmp_path / f"{hashlib.sha256(str(file.relative_to(tmp_path)).encode()).hexdigest()[:8]}-{file.parent.name}.dcm")
+    volumes = whole(dicom.build(dicom.Config(), str(tmp_path))).records
+    assert sorted({locator[-5] for locator, _ in record.parts} for record in volumes) == [{"a"}, {"b"}]
+    assert sorted(len(record.parts) for record in volumes) == [9, 10]
+
+
+def test_packages_and_copies_are_no_volumes_of_their_own(tmp_path: Path) -> None:
+    """Every other slice was taken in a second acquisition, and the file of one slice was copied: one volume, and the copy."""
+    files = write_dicom(tmp_path, marked(), AcquisitionNumber=lambda k: k % 2 + 1)
+    (tmp_path / "copy.dcm").write_bytes(files[3].read_bytes())
+    volumes = whole(dicom.build(dicom.Config(), str(tmp_path))).records
+    assert [len(record.parts) for record in volumes] == [10, 1]
 
 
 def test_each_time_of_a_nifti_file_and_each_row_of_an_archive_is_one_record(tmp_path: Path) -> None:
@@ -86,6 +118,12 @@ def test_images_beside_volumes_are_left_out_and_images_alone_are_an_error() -> N
     assert source.skipped == (("film.dcm", "no_volume", "no slice of a volume"),)
     with pytest.raises(UserError, match=r"holds no volume.*data.volumes=whole"):
         whole(Source("dicom", Path(), (film,)))
+
+
+def test_slices_without_a_series_are_named_as_the_cause(tmp_path: Path) -> None:
+    write_dicom(tmp_path, marked(), SeriesInstanceUID=None)
+    with pytest.raises(UserError, match="10 slices of CT, MR or PET name no series"):
+        whole(dicom.build(dicom.Config(), str(tmp_path)))
 
 
 def test_a_choice_among_slices_is_refused() -> None:

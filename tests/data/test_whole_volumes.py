@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,20 @@ def test_the_audit_counts_volumes_and_names_their_axes(folder: Path) -> None:
         assert sentence in text
     assert " images" not in text.split("note")[0]
     assert contact_sheet(store).size[0] == 2 * 192
+
+
+def test_faults_and_leaks_are_those_of_volumes_and_not_of_images(folder: Path) -> None:
+    write_nifti(folder / "data/train/c.nii", marked())
+    write_nifti(folder / "data/test/d.nii", marked())
+    source, _ = source_of(folder)
+    records = tuple(replace(record, split={"train/c.nii": "train", "test/d.nii": "test"}.get(record.locator)) for record in source.records)
+    leaking = replace(source, records=records)
+    store = prepare(leaking, source_of(folder)[1], folder / "cache")
+    assert "1 volumes have the same pixels as one of another split" in "; ".join(audit(store, leaking)["duplicates"]["leaks"])
+    for name in ("e", "f"):
+        write_nifti(folder / f"data/{name}.nii", np.full((10, 12, 14), 7, np.int16))
+    with pytest.raises(UserError, match="2 of 6 volumes are faulty"):
+        make(folder)
 
 
 def test_a_changed_volume_alone_is_read_again_and_the_other_is_copied_with_its_facts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

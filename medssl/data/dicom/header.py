@@ -16,6 +16,7 @@ from pydicom.uid import UID
 from medssl.config import Limits
 from medssl.data.dicom import codestream, decoders, selection, slice_order
 from medssl.data.dicom.inflate import inflate, read_syntax
+from medssl.data.dicom.marks import KEYWORDS, Marks, marks
 from medssl.data.dicom.modalities import known_code
 from medssl.data.dicom.selection import Selection
 from medssl.data.dicom.slice_order import Plane
@@ -27,7 +28,7 @@ _KEYWORDS = (
     "SOPInstanceUID AccessionNumber InstanceNumber SamplesPerPixel NumberOfFrames Rows Columns BitsAllocated BitsStored RescaleIntercept "
     "RescaleSlope PhotometricInterpretation"
 )
-_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*_KEYWORDS.split(), *selection.KEYWORDS, *slice_order.KEYWORDS)]
+_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in (*_KEYWORDS.split(), *selection.KEYWORDS, *slice_order.KEYWORDS, *KEYWORDS)]
 # values of Modality (PS3.3 C.7.3.1.1.1) of objects that are no images, though some of them have Rows and Columns
 _NO_IMAGES = {"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SR", "PR", "KO", "REG", "FID", "DOC", "ECG", "AU"}
 _COMPRESSED_PIXELS = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"  # the element PixelData, of undefined length (PS3.5 A.4)
@@ -37,10 +38,11 @@ _PREAMBLES = (bytes(4), b"II*\0", b"MM\0*")  # first bytes of a preamble that is
 
 class DicomHeader(NamedTuple):
     """What the header states of a file and its frames. `number`: InstanceNumber; `planes`: one for each frame, None where the header states
-    none; `syntax`: the name of the transfer syntax; `secondary_capture`: a screen or a digitised film; `other_colours`: the frame holds
-    other colours than the header states; `odd_preamble`: the preamble is neither unused nor that of a TIFF file; `instance`: the
-    SOPInstanceUID, by which tables name files, as they name studies by `accession`, the AccessionNumber;
-    `burned_in_unstated`: images of this kind often show text, and the header does not state whether this one does."""
+    none; `marks`: of each frame, by which images of one place are told apart; `syntax`: the name of the transfer syntax;
+    `secondary_capture`: a screen or a digitised film; `other_colours`: the frame holds other colours than the header states;
+    `odd_preamble`: the preamble is neither unused nor that of a TIFF file; `instance`: the SOPInstanceUID, by which tables name files, as
+    they name studies by `accession`, the AccessionNumber; `burned_in_unstated`: images of this kind often show text, and the header does
+    not state whether this one does."""
 
     locator: str
     patient: str
@@ -50,6 +52,7 @@ class DicomHeader(NamedTuple):
     number: int | None
     extra: Mapping[str, str]
     planes: tuple[Plane | None, ...]
+    marks: tuple[Marks, ...]
     syntax: str
     patient_id_missing: bool
     burned_in_unstated: bool
@@ -125,7 +128,8 @@ def _count_frames(header: pydicom.Dataset, size: int, syntax: UID, limits: Limit
     """The number of frames. Raises ReadError where the header describes no image, more pixels than a file of `size` bytes can hold, or more
     frames than the limit."""
     if "Rows" not in header or "Columns" not in header:
-        if "Image Storage" in UID(_text(header, "SOPClassUID")).name and modality(header) not in _NO_IMAGES:
+        kind = _text(header, "SOPClassUID") or _text(header.file_meta, "MediaStorageSOPClassUID")  # a file may be cut before the first
+        if "Image Storage" in UID(kind).name and modality(header) not in _NO_IMAGES:
             raise ReadError("bad_header: an image without Rows and Columns; it may be cut short")
         raise ReadError(f"no_pixels: no Rows and Columns (modality {modality(header) or 'unknown'})")
     if modality(header) in _NO_IMAGES:
@@ -163,6 +167,7 @@ def _describe(header: pydicom.Dataset, locator: str, frames: int, syntax: UID, o
         int(number) if re.fullmatch(r"[-+]?\d{1,12}", number) else None,
         {name: value for name, value in extra.items() if value},
         slice_order.planes(header, frames),
+        marks(header, frames),
         syntax.name if syntax.name != str(syntax) else "unknown",
         not _text(header, "PatientID"),
         selection.may_have_text(header, modality(header)),

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
 from medssl.config import windows_hu
-from medssl.data.dicom.modalities import WITHOUT_HU, known_code
+from medssl.data.dicom.modalities import SLICES, WITHOUT_HU, known_code
 from medssl.data.formats import channels_first
 from medssl.data.intensity import percentile_ends
 from medssl.errors import ReadError
@@ -47,10 +47,11 @@ def scale(
     """The stored values [H, W] or [H, W, 3] of a frame as pixels in [0, 1]: [1, H, W], colours [3, H, W], or one channel for each window
     in HU that `window` names. `window`, `non_finite` and `wanted_bits` (used_bits) are explained at the reader's Config.
 
-    Raises ReadError constant, non_finite, not_hounsfield, more_bits or not_an_image (an unknown photometric interpretation).
+    Raises ReadError constant, empty_slice (the same, where the modality stores slices), non_finite, not_hounsfield, more_bits or
+    not_an_image (an unknown photometric interpretation).
     """
     if stored.min() == stored.max():
-        raise ReadError("constant: all pixels are equal")
+        raise _empty(header, "all pixels are equal")
     photometric, windows = str(header.PhotometricInterpretation).strip(), windows_hu(window)
     if windows and not _is_hounsfield(header):
         raise ReadError(f"not_hounsfield: windows in HU are for CT with a rescale to HU (modality {_modality_code(header)})")
@@ -123,8 +124,13 @@ def _find_padding(
         ends = [(int(value) - low) % (high - low + 1) + low for value in (first, first if limit is None else limit)]
         padding_mask = (stored >= min(ends)) & (stored <= max(ends))
     if padding_mask.all():
-        raise ReadError("constant: all pixels are padding")
+        raise _empty(header, "all pixels are padding")
     return stored, padding_mask if padding_mask.any() else None
+
+
+def _empty(header: Dataset, sentence: str) -> ReadError:
+    """The error of a frame that shows nothing: slices at the ends of volumes are often empty, which is no fault."""
+    return ReadError(f"{'empty_slice' if _modality_code(header) in SLICES else 'constant'}: {sentence}")
 
 
 def _used_bits(stored: Shaped[np.ndarray, "h w"], header: Dataset, padding: Bool[np.ndarray, "h w"] | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -51,13 +51,18 @@ def list_frames(root: Path, locators: Sequence[str], limits: Limits, choice: Sel
         captures = _captures_beside_series(files)
         skipped += [(locator, "not_primary", "a secondary capture beside a series of slices") for locator in sorted(captures)]
         files = [file for file in files if file.locator not in captures]
+    shared = _shared_uids(files)
+    files = [file._replace(series=f"{file.series} {file.patient}") if (file.study, file.series) in shared else file for file in files]
     series = _group_into_series(files, choice)
     records = tuple(
         _record(file, frame, stack)
         for frames in series
         for (frame, file), stack in zip(frames, slice_order.stack_numbers([frame for frame, _ in frames]), strict=True)
     )
-    return FrameListing(records, (*_notes(files, records), *_notes_on_series(series)), tuple(skipped), _names(files))
+    notes = [*_notes(files, records), *_notes_on_series(series)]
+    if shared:
+        notes.append(f"{len(shared)} series UIDs are those of several patients: the slices of each patient are taken as a series")
+    return FrameListing(records, tuple(notes), tuple(skipped), _names(files))
 
 
 def _names(files: Sequence[DicomHeader]) -> Mapping[str, Mapping[str, Sequence[str]]]:
@@ -67,6 +72,15 @@ def _names(files: Sequence[DicomHeader]) -> Mapping[str, Mapping[str, Sequence[s
             if name:
                 names[kind].setdefault(name, []).append(file.locator)
     return names
+
+
+def _shared_uids(files: Sequence[DicomHeader]) -> set[tuple[str | None, str | None]]:
+    """Study and series where several patients have the same ones, as after a pseudonymisation that gave all files the same UIDs."""
+    patients: dict[tuple[str | None, str | None], set[str]] = defaultdict(set)
+    for file in files:
+        if not file.patient_id_missing:
+            patients[file.study, file.series].add(file.patient)
+    return {uids for uids, found in patients.items() if uids[1] and len(found) > 1}
 
 
 def _group_into_series(files: Sequence[DicomHeader], choice: Selection) -> list[_Series]:
@@ -90,7 +104,7 @@ def _captures_beside_series(files: Sequence[DicomHeader]) -> set[str]:
 
 
 def _select_frames(file: DicomHeader, choice: Selection) -> list[Slice]:
-    frames = [Slice(plane, file.number, file.locator, index) for index, plane in enumerate(file.planes)]
+    frames = [Slice(plane, file.number, file.locator, index, file.marks[index]) for index, plane in enumerate(file.planes)]
     return [slice_order.sort_slices(frames)[k] for k in choose_frames(choice.frames, len(frames))] if choice.frames != "all" else frames
 
 
@@ -130,12 +144,14 @@ def _notes(files: Sequence[DicomHeader], records: Sequence[Record]) -> list[str]
 
 
 def _notes_on_series(series: Sequence[_Series]) -> list[str]:
-    """The number of series, of those with gaps between slices, and of those whose slices state no plane."""
+    """The number of series, of those with gaps between slices, of those with several volumes, and of those whose slices state no plane."""
     multi_frame_series = [[frame for frame, _ in frames] for frames in series if len(frames) > 1]
     notes = [f"{len(series)} series, {len(multi_frame_series)} of them of several images"] if multi_frame_series else []
     if gaps := sum(slice_order.has_gap(frames) for frames in multi_frame_series):
         notes.append(f"{gaps} series have gaps: slices farther apart than 1.5 times the median distance, as where one is missing")
     volumes = [[s for s, _ in frames] for frames in series if len(frames) > 1 and frames[0][1].extra.get("modality") in STACKS]
+    if several := sum(len(set(slice_order.stack_numbers(frames))) > 1 for frames in volumes):
+        notes.append(f"{several} series of CT, MR or PT hold several volumes: echoes, time points, stacks in other directions, or copies")
     if without_planes := sum(not slice_order.all_have_planes(frames) for frames in volumes):
         notes.append(f"{without_planes} series of CT, MR or PT do not give the positions of their slices: ordered by InstanceNumber")
     return notes

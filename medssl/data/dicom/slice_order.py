@@ -4,13 +4,15 @@ in the other direction."""
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
+
+from medssl.data.dicom.marks import Marks
 
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient", *_GROUPS)
@@ -30,12 +32,14 @@ class Plane(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A frame of a file, with everything that decides its order: its plane, its InstanceNumber (`number`), its file and its frame index."""
+    """A frame of a file, with everything that decides its order: its plane, its InstanceNumber (`number`), its file and its frame index;
+    and its `marks`, by which several slices of one place are told apart."""
 
     plane: Plane | None
     number: int | None
     locator: str
     frame: int
+    marks: Marks = ()
 
 
 def planes(header: Dataset, frames: int) -> tuple[Plane | None, ...]:
@@ -63,17 +67,32 @@ def sort_slices(slices: Sequence[Slice]) -> list[Slice]:
 
 def stack_numbers(slices: Sequence[Slice]) -> list[int]:
     """For each of the sorted slices of a series the number of its volume. Slices of one volume have planes of one direction, each at
-    another position: where each position has two slices, as of two echoes or times, the first ones are a volume, and the second ones.
-    Where all slices have one position, it is that of the file and not of a slice."""
+    another position. Where positions have several slices, as of two echoes or times, their marks say which of them belong together; where
+    these do not, the first ones are a volume, and the second ones. Where all slices have one position, it is that of the file and not of a
+    slice."""
     if not all_have_planes(slices) or len(set(_along_normals(slices))) == 1:
         return [0] * len(slices)
-    at_place, numbers = Counter[tuple[int, float]](), dict[tuple[int, int], int]()
-    result = []
-    for direction, position in _along_normals(slices):
-        place = direction, round(position, 2)
-        result.append(numbers.setdefault((direction, at_place[place]), len(numbers)))
-        at_place[place] += 1
+    places = [(direction, round(position, 2)) for direction, position in _along_normals(slices)]
+    found, numbers, result = Counter[tuple[tuple[int, float], Marks]](), dict[tuple[int, Marks, int], int](), []
+    for place, marks in zip(places, _telling_marks(slices, places), strict=True):
+        result.append(numbers.setdefault((place[0], marks, found[place, marks]), len(numbers)))
+        found[place, marks] += 1
     return result
+
+
+def _telling_marks(slices: Sequence[Slice], places: Sequence[tuple[int, float]]) -> list[Marks]:
+    """Of the marks of each slice those that tell volumes apart: that differ wherever several slices have one place, and have no more values
+    than a place has slices. An acquisition number for each slice is no such mark."""
+    at_place = defaultdict[tuple[int, float], list[Marks]](list)
+    for s, place in zip(slices, places, strict=True):
+        at_place[place].append(s.marks)
+    most, shared = max(map(len, at_place.values())), [marks for marks in at_place.values() if len(marks) > 1]
+    telling = [
+        kind
+        for kind in range(len(slices[0].marks))
+        if len({s.marks[kind] for s in slices}) <= most and all(len({each[kind] for each in marks}) > 1 for marks in shared)
+    ]
+    return [tuple(s.marks[kind] for kind in telling) for s in slices]
 
 
 def all_have_planes(slices: Sequence[Slice]) -> bool:

@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from medssl.data.dicom.slice_order import Plane
 from medssl.errors import ReadError
 
-_GAP = 1.5  # times the median distance
+_GAP = 1.5  # times the distance of neighbours
 _MOST_MISSING = 2  # neighbouring slices that are interpolated
+_UNEVEN = 0.5  # of the distance of neighbours: where slices lie so far from their places, the volume would be distorted
 _SAME_PLACE_MM = 0.01
 _SHIFT = 0.5  # of a pixel, from the first to the last slice: less is no tilt
 _SAME_DIRECTION = 0.999  # the least cosine between the directions of two slices
@@ -53,7 +54,8 @@ class Stack(NamedTuple):
 def arrange(planes: Sequence[Plane | None], pixel_mm: tuple[float, float] | None, stated_mm: float | None) -> Stack:
     """The stack of slices with these planes. Slices without planes stay in their order, `stated_mm` apart. `pixel_mm`: of rows and columns.
 
-    Raises ReadError gap (more than two missing slices between two others), duplicate_positions, mixed_directions.
+    Raises ReadError gap (more than two missing slices between two others), uneven (the distances vary), duplicate_positions,
+    mixed_directions.
     """
     number = len(planes)
     known = [plane for plane in planes if plane is not None]
@@ -77,18 +79,24 @@ def arrange(planes: Sequence[Plane | None], pixel_mm: tuple[float, float] | None
 
 
 def _places(along: Float[np.ndarray, " n"]) -> tuple[list[int], float]:
-    """The place of each slice among those of the volume, and the distance of neighbours in mm."""
+    """The place of each slice among those of the volume, and the distance of neighbours in mm: about the median of the distances or, as in
+    a CT of the head with thinner slices below, about the least one."""
     steps = np.diff(along)
     if len(steps) == 0:
         return [0], 0.0
     if steps.min() < _SAME_PLACE_MM:
         raise ReadError("duplicate_positions: two slices lie at the same place")
-    median = float(np.median(steps))
-    missing = np.where(steps > _GAP * median, np.rint(steps / median) - 1, 0).astype(int)
-    if missing.max() > _MOST_MISSING:
-        raise ReadError(f"gap: {missing.max()} slices are missing between two others")
-    places = np.concatenate([[0], np.cumsum(missing + 1)]).tolist()
-    return places, float(along[-1] - along[0]) / places[-1]
+    median, least = float(np.median(steps)), float(steps.min())
+    for usual in (median, least):
+        missing = np.where(steps > _GAP * usual, np.rint(steps / usual) - 1, 0).astype(int)
+        places = np.concatenate([[0], np.cumsum(missing + 1)])
+        step_mm = float(along[-1] - along[0]) / float(places[-1])
+        even = np.abs(along - along[0] - places * step_mm).max() < _UNEVEN * step_mm
+        if even and missing.max() <= _MOST_MISSING:
+            return places.tolist(), step_mm
+        if even and usual == median:
+            raise ReadError(f"gap: {missing.max()} slices are missing between two others")
+    raise ReadError(f"uneven: the slices lie {least:.3g} to {steps.max():.3g} mm apart")
 
 
 def _shifts(

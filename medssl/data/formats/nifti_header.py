@@ -30,6 +30,8 @@ _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 7
 _COLOURS = {128: 3, 2304: 4}
 _COMPLEX = (32, 1792, 2048)
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # code of the unit (metres, micrometres) -> mm; every other code counts as mm
+_MOST_MM = 100.0  # of a voxel in metres: a larger edge is one in mm, in a file with a wrong unit
+_SAME_EDGE = 0.01  # of the edge
 _SIZES = {1: 348, 2: 540}
 # NIfTI version -> `struct` layout and position in bytes of each field
 _FIELDS = {
@@ -153,7 +155,9 @@ def read(path: Path, limits: Limits) -> Header:
     offset, dtype = max(offset, int(*fields["offset"])), np.dtype(sample).newbyteorder(order)
     _check_size(data, offset, volumes, math.prod(shape) * samples * dtype.itemsize, limits)
     lps, affine = _orientation(first_bytes, number, order)
-    voxel_mm = _voxel_mm(fields["pixdim"][1:4], *fields["units"])
+    x, y, z = _edges(fields["pixdim"][1:4], affine)
+    unit_mm = _unit_mm(fields["units"][0], max(x, y, z))
+    affine, voxel_mm = None if affine is None else np.diag([unit_mm] * 3 + [1]) @ affine, (x * unit_mm, y * unit_mm, z * unit_mm)
     header = Header(data, offset, dtype, samples, shape, volumes, *_scaling(*fields["scl"]), lps, affine, voxel_mm)
     if header.depth * volumes > limits.max_frames:
         raise ReadError(f"too_many_frames: {header.depth} slices in {volumes} volumes, the limit is {limits.max_frames}")
@@ -200,10 +204,19 @@ def _shape(dim: tuple[int, ...]) -> tuple[tuple[int, int, int], int]:
     return (x, y, z), math.prod(more)
 
 
-def _voxel_mm(pixdim: tuple[float, ...], units: int) -> tuple[float, float, float]:
-    """The edges of a voxel in mm, 0 where the file does not state them."""
-    x, y, z = (abs(edge) * _MM_PER_UNIT.get(units & 7, 1.0) if math.isfinite(edge) else 0.0 for edge in pixdim)
+def _edges(pixdim: tuple[float, ...], affine: np.ndarray | None) -> tuple[float, float, float]:
+    """The edges of a voxel in the unit of the file, 0 where it does not state them. Where the affine has other edges than pixdim, those of
+    the affine count: it says where voxels lie in the patient."""
+    edges = [abs(edge) if math.isfinite(edge) else 0.0 for edge in pixdim]
+    in_patient = edges if affine is None else np.linalg.norm(affine[:3, :3], axis=0).tolist()
+    x, y, z = (edge if abs(edge - other) <= _SAME_EDGE * other else other for edge, other in zip(edges, in_patient, strict=True))
     return x, y, z
+
+
+def _unit_mm(units: int, largest: float) -> float:
+    """The unit of the file in mm. `largest`: the longest edge of a voxel in this unit."""
+    unit_mm = _MM_PER_UNIT.get(units & 7, 1.0)
+    return 1.0 if unit_mm > 1 and largest * unit_mm > _MOST_MM else unit_mm
 
 
 def _find_image_file(path: Path) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from medssl.data.not_samples.looks import Look
-from medssl.data.not_samples.partners import OVERLAY, THUMBNAIL
+from medssl.data.not_samples.partners import OVERLAY, PROBABILITY, THUMBNAIL
 
 _FEW_VALUES = 32
 _FLAT = 0.7  # the share of neighbours outside the background that are equal: 0.1 in photographs, 0.9 in label maps
@@ -24,8 +24,8 @@ def judge(pairs: Sequence[tuple[Look, Look]], words: Collection[str] = ()) -> st
     `words`: the telling words of their names; without them the content must say clearly that they are masks."""
     if not pairs or (not words and len(pairs) < _LEAST_PAIRS):
         return ""
-    needed = (_MOST_NAMED if words else _MOST_UNNAMED) * len(pairs)
-    masks = sum((bool(words) or own.grid == other.grid) and is_label_map(own, jpeg=bool(words)) for own, other in pairs)
+    needed, probable = (_MOST_NAMED if words else _MOST_UNNAMED) * len(pairs), bool(PROBABILITY & set(words))
+    masks = sum(probable or ((bool(words) or own.grid == other.grid) and is_label_map(own, jpeg=bool(words))) for own, other in pairs)
     images = sum(not is_label_map(other, jpeg=bool(words)) for _, other in pairs)
     shown = sum(own.values.min() < own.values.max() for own, _ in pairs)
     if masks >= needed and images >= needed and (words or 2 * shown >= len(pairs)):  # empty pictures without a name are no masks

@@ -57,7 +57,8 @@ _MASK: frozenset[str] = frozenset(
 )
 OVERLAY: frozenset[str] = frozenset(("overlay", "overlays", "heatmap", "heatmaps", "superimposed", "blended"))
 THUMBNAIL: frozenset[str] = frozenset(("thumb", "thumbs", "thumbnail", "thumbnails", "preview", "previews", "icon", "icons"))
-_WORDS = _MASK | OVERLAY | THUMBNAIL
+PROBABILITY: frozenset[str] = frozenset(("probseg",))  # of BIDS: how probable a tissue is, with many values
+_WORDS = _MASK | OVERLAY | THUMBNAIL | PROBABILITY
 _ENDINGS = ("mask", "masks", "segmentation", "segmentations", "labelmap", "groundtruth")  # brainmask, lungmasks
 _TWO_WORDS = {("ground", "truth"), ("ground", "truths"), ("label", "map"), ("label", "maps")}
 _NEGATIONS: frozenset[str] = frozenset(("no", "non", "without", "with", "un"))  # names of classes, as in with_mask and without_mask

@@ -83,8 +83,8 @@ class Reader:
         """Frame `index` of a file, in [0, 1]; 1 is white.
 
         Raises ReadError: not_a_file, unreadable, empty, not_dicom, no_pixels, not_an_image, bad_header, too_many_pixels,
-        too_much_memory, deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, non_finite, not_hounsfield,
-        more_bits.
+        too_much_memory, deflated_too_big, truncated_pixels, missing_decoder, undecodable, constant, empty_slice, non_finite,
+        not_hounsfield, more_bits.
         """
         with _ignore_warnings():
             file, stored, suspect = self._decode(path, index)

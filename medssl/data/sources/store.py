@@ -27,5 +27,6 @@ def build(config: Config, data: str) -> Source:  # noqa: ARG001
     Raises UserError for a store that is damaged or of another version.
     """
     store = Store.open(Path(data).expanduser().resolve())
-    notes = (f"a store prepared before, of {store.card['source']} data", *PatientOrigin.by(store.card).sentences())
+    patients = PatientOrigin.by(store.card).sentences("volumes" if store.images.ndim == 5 else "images")
+    notes = (f"a store prepared before, of {store.card['source']} data", *patients)
     return Source("store", store.path, (), notes)

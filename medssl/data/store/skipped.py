@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medssl.data.cache import private_folder
-from medssl.data.dicom import SLICES
 from medssl.data.pseudonyms import pseudonym, pseudonymize
 from medssl.data.store.plan import Plan
 from medssl.data.store.store import Store
 from medssl.data.store.writer import csv_text, write_private
 from medssl.data.walk import FOLLOW_LINKS
-from medssl.errors import ReadError, UserError, count_reasons
+from medssl.errors import ZERO_FOR_NAN, ReadError, UserError, count_reasons
 from medssl.types import Record
 
 # Reasons that count as no fault: files of an archive that are no usable images, and empty slices at the ends of volumes
 EXPECTED_REASONS = (
     *("no_pixels", "not_an_image", "not_dicom", "not_primary", "burned_in", "other_modality", "empty_slice", "linked_folder"),
     *("suspect", "missing_decoder", "mask", "overlay", "thumbnail", "icon"),
-    *("no_volume", "few_slices", "colour", "mosaic", "gap", "tilt", "mixed_sizes", "mixed_directions", "duplicate_positions"),
+    *("no_volume", "few_slices", "colour", "mosaic", "gap", "tilt", "mixed_sizes", "mixed_directions", "duplicate_positions", "uneven"),
     *("incomplete", "repeated_sequence", "other_sequence", "other_grid", "apart"),
 )
 # Reasons that the machine decides and not the bytes of the file: at the next try the image may be there
@@ -50,10 +49,7 @@ def skipped_by_source(plan: Plan) -> list[Skipped]:
 
 def skipped_record(record: Record, key: str, error: ReadError) -> Skipped:
     """A record that could not be read or prepared."""
-    if error.reason == "constant":
-        fault = record.extra.get("modality") not in SLICES  # volumes may have empty slices at their ends
-    else:
-        fault = error.reason not in EXPECTED_REASONS or record.reader in _BY_SUFFIX
+    fault = error.reason not in EXPECTED_REASONS or record.reader in _BY_SUFFIX
     return Skipped(key, record.locator, error.reason, error.detail, fault)
 
 
@@ -114,15 +110,16 @@ def check_faults(plan: Plan, used: int, skipped: Sequence[Skipped]) -> None:
     file is one fault, however many frames its header states."""
     faults = _faults(plan, skipped)
     total, allowed = used + len(faults), plan.data.max_bad_fraction
-    named = f"They are named in {private_list(plan.cache, plan.fingerprint)}"
+    images, named = "volumes" if plan.source.whole else "images", f"They are named in {private_list(plan.cache, plan.fingerprint)}"
     if used == 0:
         reasons = [item.reason for item in skipped]
         damage = f" {damage_sentence(count, left_out=True).capitalize()}." if (count := reasons.count("suspect")) else ""
         where = plan.data.path or plan.source.root
-        raise UserError(f"No image of {where} can be used: {count_reasons(reasons)}. {named}; check what --data names.{damage}")
+        raise UserError(f"No {images[:-1]} of {where} can be used: {count_reasons(reasons)}. {named}; check what --data names.{damage}")
     if len(faults) > max(allowed * total, allowed > 0):  # one faulty file stops no small data set
         raise UserError(
-            f"{len(faults)} of {total} images are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
+            f"{len(faults)} of {total} {images} are faulty, more than data.max_bad_fraction = {allowed:g} allows: {count_reasons(faults)}. "
             f"{named}. Repair or remove them, or allow more: --set data.max_bad_fraction={len(faults) / total + 0.005:.2f}."
+            + (f" {ZERO_FOR_NAN}." if "non_finite" in faults else "")
             + (f" Links that lead out of the data folder are among them. {FOLLOW_LINKS}" if "outside_root" in faults else "")
         )

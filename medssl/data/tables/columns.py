@@ -49,6 +49,7 @@ _NO_LABELS = set(_OTHER_NAMES.split())
 _READER_NAMES = "radid reader readerid rater raterid radiologist radiologistid annotator annotatorid grader graderid observer"
 _READERS = set(_READER_NAMES.split())
 _BOX = re.compile(r"(bbox|box)?(x|y|xmin|ymin|xmax|ymax|x1|y1|x2|y2|w|h|width|height)|bbox.*|box.*")
+_FOLDERS = {"folder", "foldername", "folderpath", "directory", "dir", "ordner"}
 _SPLITS = {
     name: split
     for split, spellings in {"train": "train training", "val": "val valid validation validate dev", "test": "test testing"}.items()
@@ -129,6 +130,11 @@ def role_of_name(name: str) -> str:
     """The role of a column by its name, "" where it has none."""
     plain = normalise_name(name)
     return _ROLE_OF.get(plain, "patient" if _OF_PATIENT.fullmatch(plain) else "")
+
+
+def names_folders(column: str) -> bool:
+    """Whether a column of this name has folders in its cells."""
+    return normalise_name(column) in _FOLDERS
 
 
 def may_name_images(name: str) -> bool:

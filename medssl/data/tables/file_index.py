@@ -103,9 +103,16 @@ class FileIndex:
         return best
 
     def match_folders(self, cells: Iterable[str]) -> Match:
-        """The files below the folder that each cell names, with or without the beginning that all such folders have (s50414267, sub-01)."""
-        names = self._folders
-        return Match({cell: names[plain_path(cell)] for cell in cells if plain_path(cell) in names}, how="names of folders")
+        """The files below the folder that each cell names, with or without the beginning that all such folders have (s50414267, sub-01);
+        or whose path it is, also with other folders before it."""
+        files = {}
+        for cell in cells:
+            path = plain_path(cell).rstrip("/")
+            ends = (_tail(path, level) for level in range(path.count("/") + 1, 1, -1))
+            found = self._folders.get(path) or next((self._folder_paths[end] for end in ends if end in self._folder_paths), None)
+            if found:
+                files[cell] = found
+        return Match(files, how="names of folders")
 
     def match_beginnings(self, cells: Iterable[str]) -> Match:
         """The files whose names begin with the cell, followed by _, -, . or a space."""
@@ -179,6 +186,21 @@ class FileIndex:
                 result[name] += files
                 if shared:
                     result[name[shared.end() :]] += files
+        return result
+
+    @cached_property
+    def _folder_paths(self) -> Mapping[str, Sequence[str]]:
+        """The files below each folder, by the last two or more parts of its path; empty where several folders have these."""
+        below: dict[str, list[str]] = defaultdict(list)
+        above = "/".join(self.root.parts[1:][-_PARENTS:])
+        for file, spelt in zip(self.files, self._spelt, strict=True):
+            for level in range(1, spelt.count("/") + 1):
+                below["/".join(spelt.split("/", level)[:level])].append(file)
+        result: dict[str, list[str]] = {}
+        for folder, files in below.items():
+            path = f"{above}/{folder}"
+            for end in {_tail(path, level) for level in range(2, path.count("/") + 2)}:
+                result[end] = files if end not in result else []
         return result
 
     @cached_property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
 
-from medssl.data.tables.columns import TableConfig, choose_column, may_name_images, normalise_name, role_of_name
+from medssl.data.tables.columns import TableConfig, choose_column, may_name_images, names_folders, normalise_name, role_of_name
 from medssl.data.tables.file_index import FileIndex, Match, are_names_of_images, match_numbers
 from medssl.data.tables.reading import Table, format_rows, public_header
 from medssl.errors import UserError
@@ -23,6 +23,7 @@ _HOW_OF_IDENTITY = {
     "image": "the SOPInstanceUID of the images",
     "accession": "the accession number of the images",
 }
+_FIRST, _NEARLY_ALL = 50, 0.9  # cells that are looked at first; the share of them
 _LEAST_SHARE = 0.5  # of the cells that name files, in a column whose name says nothing of files
 _ENOUGH = 0.5  # as many rows as this share of the best column's, and a finer column is preferred
 
@@ -149,6 +150,10 @@ def _candidates(table: Table, known: Known, config: TableConfig) -> Iterator[_Ca
         for column in columns
         if column in config.columns.values() or may_name_images(column) or are_names_of_images(table.column(column)[:50])
     ]
+    for column in columns:
+        if (role_of_name(column) == "path" or names_folders(column)) and (folders := _one_folder_each(table, column, known)):
+            yield folders
+            return
     of_images = any(role_of_name(column) == "path" for column in hinted)
     enough = grouped = False
     for column in hinted:
@@ -207,6 +212,22 @@ def _of_column(table: Table, column: str, known: Known, hinted: bool) -> Iterato
     beginnings = _Candidate(column, cells, known.index.match_beginnings(distinct), False, counts)
     if 2 * beginnings.row_count >= sum(counts.values()):
         yield beginnings
+
+
+def _one_folder_each(table: Table, column: str, known: Known) -> _Candidate | None:
+    """The candidate for a column in which each of several rows names another folder of files, as of a series; None where cells name images
+    or are no folders."""
+    cells = table.column(column)
+    some = list(filter(None, cells[:_FIRST]))
+    if (
+        len(cells) < 2
+        or len(set(cells)) < len(cells)
+        or are_names_of_images(some)
+        or known.index.match_images(some, table.file.parent).files
+    ):
+        return None
+    match = known.index.match_folders(filter(None, cells))
+    return _Candidate(column, cells, match, False, Counter(cells)) if len(match.files) >= _NEARLY_ALL * len(cells) else None
 
 
 def _match_pairs(table: Table, known: Known, config: TableConfig) -> _Candidate | None:

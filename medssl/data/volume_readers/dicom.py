@@ -25,6 +25,7 @@ from medssl.errors import ReadError
 from medssl.types import Decoded, VolumeFacts, VolumeGrid
 
 _Parts = Sequence[tuple[Path, int]]
+_SAME_SPACING = 0.01  # of the edge of a pixel
 
 
 class Config(PluginConfig):
@@ -167,6 +168,9 @@ def _check_headers(headers: Sequence[Dataset]) -> None:
     sizes = {(int(header.Rows), int(header.Columns)) for header in headers}
     if len(sizes) > 1:
         raise ReadError(f"mixed_sizes: slices of {' and '.join(f'{rows} x {columns}' for rows, columns in sorted(sizes))} pixels")
+    spacings = np.array([spacing for header in headers if (spacing := functional_groups.spacing_mm(header))])
+    if len(spacings) and (spacings.max(axis=0) > (1 + _SAME_SPACING) * spacings.min(axis=0)).any():
+        raise ReadError(f"mixed_sizes: slices with pixels of {spacings.min():.3g} to {spacings.max():.3g} mm")
 
 
 def _spacing_mm(stack: Stack, pixel_mm: tuple[float, float] | None) -> tuple[float, ...] | None:

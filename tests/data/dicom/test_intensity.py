@@ -186,6 +186,14 @@ def test_a_frame_of_one_value_or_of_padding_only_is_constant(write_dicom: Write)
         read(write_dicom(np.array([[1, 2], [3, 4]], np.uint16), 12, PixelPaddingValue=0, PixelPaddingRangeLimit=9))
 
 
+@pytest.mark.parametrize("modality", ["CT", "MR", "PT", "NM"])
+def test_a_slice_of_one_value_or_of_padding_only_is_empty_which_is_no_fault(write_dicom: Write, modality: str) -> None:
+    with pytest.raises(ReadError, match=r"^empty_slice: "):
+        read(write_dicom(np.full((4, 6), 7, np.uint16), 12, Modality=modality))
+    with pytest.raises(ReadError, match=r"^empty_slice: "):
+        read(write_dicom(np.array([[1, 2], [3, 4]], np.uint16), 12, Modality=modality, PixelPaddingValue=0, PixelPaddingRangeLimit=9))
+
+
 def test_an_unknown_photometric_interpretation_is_no_image(write_dicom: Write, scene: np.ndarray) -> None:
     with pytest.raises(ReadError, match=r"^not_an_image: "):
         read(write_dicom(stored(scene), 12, PhotometricInterpretation="ARGB"))

@@ -61,6 +61,16 @@ def test_two_series_in_one_folder_stay_apart_and_keep_their_names(tmp_path, writ
     assert "2 series, 2 of them of several images" in source.notes
 
 
+def test_patients_with_the_same_uids_are_not_joined_to_one_volume(tmp_path, write):
+    same = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.1", "ImageOrientationPatient": AXIAL}
+    for k, patient in enumerate(["a", "b", "a", "b"]):
+        write(tmp_path / f"{k}.dcm", **same, PatientID=patient, ImagePositionPatient=[0, 0, k // 2])
+    source = build(tmp_path)
+    assert listed(source) == [("0.dcm", 0), ("2.dcm", 0), ("1.dcm", 0), ("3.dcm", 0)]
+    assert len({record.series for record in source.records[:2]}) == 1 and len({record.series for record in source.records}) == 2
+    assert "1 series UIDs are those of several patients" in notes(source)
+
+
 def test_studies_and_their_series_follow_each_other_in_order_of_appearance(tmp_path, write):
     files = [("1", "1.2", "1.5"), ("2", "1.1", "1.6"), ("3", "1.2", "1.7"), ("4", "1.1", "1.6"), ("5", "1.2", "1.5"), ("6", "1.1", None)]
     for name, study, series in files:
@@ -119,6 +129,32 @@ def test_frames_are_listed_by_their_place_and_keep_their_number_in_the_file(tmp_
     assert listed(build(tmp_path, frames="middle")) == [("volume.dcm", 0)]
     assert listed(build(tmp_path, frames="every_2")) == [("volume.dcm", 3), ("volume.dcm", 2)]
     assert {record.series for record in build(tmp_path).records} == {"volume.dcm"}  # without a UID the file is the series
+
+
+def test_the_echo_of_a_frame_tells_its_volume_in_whatever_order_the_frames_come(tmp_path, write):
+    def frame(height, echo):
+        group = at([0, 0, height])
+        group.update(at(echo, "MREchoSequence", "EffectiveEchoTime"))
+        return group
+
+    order = [(10, 20), (0, 80), (0, 20), (10, 80), (20, 20), (20, 80)]
+    frames = {
+        "NumberOfFrames": 6,
+        "SharedFunctionalGroupsSequence": [at(AXIAL, "PlaneOrientationSequence", "ImageOrientationPatient")],
+        "PerFrameFunctionalGroupsSequence": [frame(*each) for each in order],
+    }
+    write(tmp_path / "volume.dcm", bytes(96), **frames)
+    stacks = {}
+    for record in build(tmp_path).records:
+        stacks.setdefault(record.stack, []).append(order[record.index])
+    assert sorted(stacks.values()) == [[(0, 20), (10, 20), (20, 20)], [(0, 80), (10, 80), (20, 80)]]
+
+
+def test_a_malformed_echo_time_costs_nothing(tmp_path, write):
+    write(tmp_path / "a.dcm", EchoTime="7")
+    raw = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(raw.replace(b"DS\x02\x007 ", b"DS\x02\x00x ", 1))
+    assert len(build(tmp_path).records) == 1
 
 
 def test_frames_of_a_cine_stay_in_their_order(shared_data):

@@ -10,6 +10,7 @@ from nibabel.nifti2 import Nifti2Image
 from nibabel.orientations import aff2axcodes
 
 from medssl.config import Limits
+from medssl.data.formats import nifti_header
 from medssl.data.readers import nifti
 from medssl.errors import ReadError
 
@@ -137,7 +138,8 @@ def test_an_oblique_volume_is_shown_by_its_closest_axes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pixdim", [(0, 2, 3, 4), (-1, 2, 3, 4), (5, 2, 3, 4), (1, -2, 3, 4), (-1, -2, -3, -4)])
 def test_a_qform_with_edges_or_a_handedness_that_nibabel_mends_is_read_as_nibabel_reads_it(tmp_path: Path, pixdim: tuple[int, ...]) -> None:
     image = Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), LPS)
-    image.header.set_sform(None, code=0)
+    image.set_qform(LPS, code=1)
+    image.set_sform(None, code=0)
     image.to_filename(tmp_path / "a.nii")
     with (tmp_path / "a.nii").open("r+b") as file:
         file.seek(76)
@@ -174,6 +176,25 @@ def test_spacing_in_metres_and_micrometres_is_told_in_millimetres(tmp_path: Path
         image.header.set_xyzt_units(unit)
         image.to_filename(tmp_path / "a.nii")
         assert reader().read(tmp_path / "a.nii").spacing_mm == pytest.approx((2.0, 2.0))
+        np.testing.assert_allclose(nifti_header.read(tmp_path / "a.nii", Limits()).affine, np.diag([-2, -2, 2, 1]), rtol=1e-6)
+
+
+def test_a_voxel_of_metres_in_a_file_that_names_the_wrong_unit_is_one_of_millimetres(tmp_path: Path) -> None:
+    image = Nifti1Image(np.arange(24, dtype=np.uint8).reshape(4, 3, 2), np.diag([-0.5, -0.5, 5, 1]))
+    image.header.set_xyzt_units("meter")
+    image.to_filename(tmp_path / "a.nii")
+    assert nifti_header.read(tmp_path / "a.nii", Limits()).volume_mm == (5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("pixdim", [(1, 1, 1), (0, 0, 0), (np.nan, 2, 2)])
+def test_where_pixdim_and_the_sform_disagree_voxels_have_the_size_of_the_sform(tmp_path: Path, pixdim: tuple[float, ...]) -> None:
+    turned = np.array([[0, -2.0, 0, 0], [0.7, 0, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1]])
+    Nifti1Image(np.arange(24, dtype=np.uint8).reshape(4, 3, 2), turned).to_filename(tmp_path / "a.nii")
+    with (tmp_path / "a.nii").open("r+b") as file:
+        file.seek(80)
+        file.write(np.array(pixdim, "<f4").tobytes())
+    header = nifti_header.read(tmp_path / "a.nii", Limits())
+    assert header.volume_mm == pytest.approx((5, 0.7, 2)) and header.orientation == "ALS"
 
 
 @pytest.mark.parametrize("kind", ["a.nii", "a.nii.gz", "a.hdr"])

@@ -164,7 +164,8 @@ def test_a_file_cut_within_its_header_is_a_fault_and_no_report(tmp_path, write):
     write(tmp_path / "cut.dcm")
     raw = (tmp_path / "cut.dcm").read_bytes()
     (tmp_path / "cut.dcm").write_bytes(raw[: raw.index(b"\x28\x00\x10\x00") - 3])
-    assert reasons(build(tmp_path)) == {"cut.dcm": "bad_header"}
+    (tmp_path / "cut early.dcm").write_bytes(raw[: raw.index(b"\x08\x00\x16\x00")])  # behind the file meta information
+    assert reasons(build(tmp_path)) == {"cut.dcm": "bad_header", "cut early.dcm": "bad_header"}
 
 
 def test_a_table_is_joined_by_path_and_may_list_files_that_are_no_images(tmp_path, write):

@@ -5,7 +5,7 @@ import pytest
 from nibabel.nifti1 import Nifti1Image
 from PIL import Image
 
-from medssl.data.sources import dicom, folder, nifti
+from medssl.data.sources import dicom, folder, manifest, nifti
 from medssl.errors import UserError
 
 # name -> (the content of labels.csv, a part of what is said)
@@ -72,3 +72,20 @@ def test_dicom_and_nifti_files_keep_what_they_say_themselves_without_the_table(t
     sources = [dicom.build(dicom.Config(), str(tmp_path / "dicom")), nifti.build(nifti.Config(), str(tmp_path / "nifti"))]
     assert [[record.patient for record in source.records] for source in sources] == [["p"], ["1.nii"]]
     assert all("no column names the images" in source.table_error for source in sources)
+
+
+@pytest.mark.parametrize("column", ["path", "folder"])
+@pytest.mark.parametrize("before", ["", "scans/", "/gpfs/x/scans/"])
+def test_a_row_for_each_folder_of_slices_labels_all_of_them(tmp_path, write, column, before):
+    """The numbers of the patients are those of slices, too: they must not name single slices together with the folder."""
+    for patient in range(1, 4):
+        for k in range(1, 5):
+            write(tmp_path / f"scans/Pat {patient}/{k:03}.dcm", StudyInstanceUID=f"1.{patient}", SeriesInstanceUID=f"1.{patient}.1")
+    rows = "".join(f"{before}Pat {patient},{patient},{'ab'[patient % 2]}\n" for patient in range(1, 4))
+    (tmp_path / "scans/labels.csv").write_text(f"{column},patient_id,label\n{rows}")
+    source = dicom.build(dicom.Config(), str(tmp_path / "scans"))
+    assert [(r.patient, r.labels["label"]) for r in source.records] == [(str(n), "ab"[n % 2]) for n in (1, 2, 3) for _ in range(4)]
+    if not before.startswith("/"):
+        (tmp_path / "scans/labels.csv").rename(tmp_path / ("labels.csv" if before else "scans/labels.csv"))
+        listed = manifest.build(manifest.Config(), str(tmp_path / ("labels.csv" if before else "scans/labels.csv")))
+        assert [record.labels for record in listed.records] == [record.labels for record in source.records]

@@ -71,6 +71,24 @@ def test_more_missing_slices_are_a_gap(tmp_path: Path) -> None:
     assert reason(write_dicom(tmp_path, marked(), ImagePositionPatient=heights(4, 5, 6))) == "gap"
 
 
+def test_a_head_with_thinner_slices_below_keeps_its_proportions(tmp_path: Path) -> None:
+    """Four slices of 2.5 mm, then 5 mm: the thick part is filled up."""
+    places = [0, 2.5, 5, 7.5, 10, 15, 20, 25, 30, 35]
+    values = np.rint(np.tile(np.array(places)[:, None, None] * 100, (1, 12, 14))).astype(np.int16)
+    decoded = read(write_dicom(tmp_path, values, ImagePositionPatient=lambda k: [0, 0, places[k]]), window="none")
+    assert decoded.spacing_mm == pytest.approx((2.5, 2, 1.5)) and decoded.volume is not None and decoded.volume.filled == 5
+    np.testing.assert_allclose(decoded.pixels[0, :, 0, 0] * 65535 - 32768, np.arange(15) * 250, atol=0.1)
+
+
+def test_slices_of_varying_distance_are_refused_and_small_errors_of_their_places_are_not(tmp_path: Path) -> None:
+    files = write_dicom(tmp_path / "a", marked(), ImagePositionPatient=lambda k: [0, 0, 3 * min(k, 4) + 4.2 * max(k - 4, 0)])
+    assert reason(files) == "uneven"
+    nearly_twice = write_dicom(tmp_path / "c", marked(), ImagePositionPatient=lambda k: [0, 0, 3.0 * k if k < 1 else 3.0 * k - 2.98])
+    assert reason(nearly_twice) == "uneven"
+    decoded = read(write_dicom(tmp_path / "b", marked(), ImagePositionPatient=lambda k: [0, 0, 3 * k + k % 2 / 2]))
+    assert decoded.spacing_mm == pytest.approx((27.5 / 9, 2, 1.5))
+
+
 def test_a_tilted_gantry_is_sheared_back(tmp_path: Path) -> None:
     """A vertical rod, scanned with planes that are tilted: the table moves along z, the planes' normal is turned by 20 degrees. In the
     slices the rod wanders; in the volume it must be straight along the normal."""
@@ -149,6 +167,7 @@ def test_slices_without_places_stay_in_their_order_and_have_no_orientation(tmp_p
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour"),
         ({"ImageOrientationPatient": lambda k: [1, 0, 0, 0, 1, 0] if k else [0, 1, 0, 0, 0, -1]}, "mixed_directions"),
         ({"Rows": lambda k: 12 if k else 6}, "mixed_sizes"),
+        ({"PixelSpacing": lambda k: [2, 1.5] if k else [2, 1]}, "mixed_sizes"),
         ({"PixelData": np.zeros(12 * 14, "<i2").tobytes()}, "constant"),
     ],
 )
