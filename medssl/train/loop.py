@@ -10,6 +10,7 @@ from torch import nn
 from medssl.errors import UserError
 from medssl.nn.precision import full_float32
 from medssl.train.bad_steps import Applied, BadSteps, guard_for
+from medssl.train.memory import keep_freed_memory
 from medssl.train.optimisers import lr_at
 from medssl.types import Batch, Step
 
@@ -46,6 +47,8 @@ def fit(
     finite is not applied: weights, optimiser, target, support set and running statistics stay unchanged. Raises UserError after
     `max_bad_steps` such steps in a row, on a GPU one step later (`bad_steps.py`).
     """
+    if plan.device.type == "cpu":
+        keep_freed_memory()
     forward = forward or method
     method.train()
     parameters = [p for group in optimiser.param_groups for p in group["params"]]

@@ -1,10 +1,11 @@
-"""The memory that a step takes, the free memory, and the largest batch that fits."""
+"""The memory that a step takes and keeps, the free memory, and the largest batch that fits."""
 
 import ctypes
 import gc
 import resource
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -13,7 +14,20 @@ from torch import nn
 from medssl.types import Size, edges
 
 _USABLE_SHARE = {"cuda": 0.9, "cpu": 0.7}  # of the free memory; fragmentation (GPU) and other processes (CPU) need the rest
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # options of mallopt(3)
 _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # versions 2 and 1
+
+
+@cache
+def keep_freed_memory() -> None:
+    """From now on the C library keeps the memory of this process's tensors for the next ones; only those above 1 GiB are given back. By
+    default glibc gives back what is larger than 32 MB, and the system then clears new pages for it in every layer: a tenth to a quarter of
+    a step on a CPU (benchmarks/freed_memory.py). Does nothing where the C library has no mallopt, and where the address space is limited
+    (ulimit -v), in which kept memory has no room."""
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    if not limited and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(_TRIM_THRESHOLD, -1)  # never
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from medssl.data.store import Windows
 from medssl.errors import UserError
 from medssl.nn.copies import Arriving, to_device
 from medssl.nn.precision import full_float32
+from medssl.train.memory import keep_freed_memory
 
 PIXELS_EDGE, VOXELS_EDGE = 28, 8
 Images = Shaped[np.ndarray, "n c *edges"] | Windows
@@ -44,6 +45,8 @@ def extract(
 
     The network is moved to `device`; which of its parts were in training mode is restored. Raises UserError for output that is not finite.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     modes = [(part, part.training) for part in network.modules()]
     network.to(device).eval()
     if images.ndim == 5:
