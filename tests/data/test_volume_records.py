@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_two_echoes_in_one_series_are_two_volumes(tmp_path: Path) -> None:
     ],
 )
 def test_the_echoes_of_a_series_are_not_mixed_where_names_and_instance_numbers_would_mix_them(
-    tmp_path: Path, first: dict[str, object], second: dict[str, object]
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
     """The instances of each echo are counted from 1, the names are in no order, and one slice of the first echo is missing."""
     write_dicom(tmp_path / "a", marked(), shuffle=1, **first, InstanceNumber=lambda k: k + 1)

@@ -176,7 +176,9 @@ def test_spacing_in_metres_and_micrometres_is_told_in_millimetres(tmp_path: Path
         image.header.set_xyzt_units(unit)
         image.to_filename(tmp_path / "a.nii")
         assert reader().read(tmp_path / "a.nii").spacing_mm == pytest.approx((2.0, 2.0))
-        np.testing.assert_allclose(nifti_header.read(tmp_path / "a.nii", Limits()).affine, np.diag([-2, -2, 2, 1]), rtol=1e-6)
+        affine = nifti_header.read(tmp_path / "a.nii", Limits()).affine
+        assert affine is not None
+        np.testing.assert_allclose(affine, np.diag([-2, -2, 2, 1]), rtol=1e-6)
 
 
 def test_a_voxel_of_metres_in_a_file_that_names_the_wrong_unit_is_one_of_millimetres(tmp_path: Path) -> None:
