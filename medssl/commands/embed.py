@@ -59,7 +59,7 @@ def embed(
     settings = new_data_settings(trained, data, parse_overrides(sets), "embed")
     source = list_source(settings)
     warn_of_table(reporter, source)
-    reporter.say(f"encoder   {origin}: {card['num_features']} features an image")
+    reporter.say(f"encoder   {origin}: {card['num_features']} features {'a volume' if settings.volumetric else 'an image'}")
     given = {"data": data, "encoder": encoder, "out": out, "pool": pool, "dtype": dtype, "device": device}
     with _explain_stop(command_line("embed", given, sets) + (" --overwrite" if overwrite else "")):
         store = prepare_new_images(reporter, trained, settings, source)
@@ -94,7 +94,7 @@ def _compute_parts(
     missing = [part for part in parts if not part.is_saved(folder)]
     total, left = (sum(len(part.rows) for part in group) for group in (parts, missing))
     if left < total:
-        reporter.say(f"resume    {total - left} of {total} images were embedded before")
+        reporter.say(f"resume    {total - left} of {total} were embedded before")
     begin, computed = time.monotonic(), 0
 
     def on_images(number: int) -> None:

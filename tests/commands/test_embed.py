@@ -129,7 +129,7 @@ def test_a_stopped_run_goes_on_after_its_last_part_and_gives_the_same_file(
     code, said = command(*options, "--out", "f.parquet")
     assert code == 0, said
     assert len(computed) == len(set(computed)) == 3
-    assert "40 of 60 images were embedded before" in said
+    assert "40 of 60 were embedded before" in said
     (table_of_parts, features), (whole_table, whole) = features_of("f.parquet"), features_of("whole.parquet")
     pd.testing.assert_frame_equal(table_of_parts, whole_table)
     np.testing.assert_allclose(features, whole, atol=1e-6)
