@@ -20,7 +20,6 @@ from medssl.pretraining.trainer import (
     Training,
     build_training,
     check_same_images,
-    keep_precision,
     restore,
     tell_other_machine,
     training_state,
@@ -93,17 +92,16 @@ def pretrain(
         else:
             config, dataset, sentences = fit_to_images(config, dataset, given, team.size)
         folder = team.broadcast_from_first(resume or (_open_folder(stack, reporter, out, config, overwrite) if team.first else Path()))
-        start = state["step"] if state else 0
         if auto_batch_size:
             config = with_largest_batch(reporter, config, build_training(folder, with_smallest_batch(config), dataset, team))
-        job = build_training(folder, config, dataset, team, start)
+        job = build_training(folder, config, dataset, team, state)
         if state is None and not is_given(given, "train", "batch_size"):
             config, more = with_micro_batch(config, job)
             sentences += more
-            job = build_training(folder, config, dataset, team, start) if more else job
+            job = build_training(folder, config, dataset, team, state) if more else job
         with explain_out_of_memory(job):
             if config.train.minutes is not None:
-                job = build_training(folder, fit_to_minutes(reporter, config, job), dataset, team, start)
+                job = build_training(folder, fit_to_minutes(reporter, config, job), dataset, team, state)
             if state is not None:
                 _restore(job, state)
             elif team.first:
@@ -148,7 +146,6 @@ def _restore(job: Training, state: dict[str, Any]) -> None:
     """Continue from the checkpoint. A new length and a new place of the images are written to config.yaml, so that a later resume knows
     them."""
     check_longer(job.folder, job.config, state["step"])
-    keep_precision(job, state)
     job.notes.append(tell_other_machine(job, state))
     restore(job, state)
     before = load_config(job.folder) if job.team.first else job.config

@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from medssl.runs.resolve_config import settings_of_result
 from medssl.train import one_graph, optimisers
 from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_device
-from medssl.train.precision import choose_precision, has_bfloat16
+from medssl.train.precision import choose_precision
 from medssl.train.processes import Team, device_of_process, tell_idle_gpus
 from medssl.views import executors, grid, multi_crop
 
@@ -51,9 +52,10 @@ class Training:
         return {"device": self.plan.device.type, "train.precision": precision, "views.executor": self.executor}
 
 
-def build_training(folder: Path, config: Config, dataset: PreparedDataset, team: Team, start: int = 0) -> Training:
+def build_training(folder: Path, config: Config, dataset: PreparedDataset, team: Team, state: Mapping[str, Any] | None = None) -> Training:
     """The parts of a pretraining. The configuration and its seed determine the initial weights, but those that `backbone.init` names.
-    `start`: the first step to run."""
+    `state`: the checkpoint of a run that goes on."""
+    start, before = (state["step"], state.get("computed_with", {})) if state else (0, {})
     device = device_of_process(choose_device(config.device))
     rows = training_rows(config, dataset)
     config = fit_to_data(config, len(rows))
@@ -70,7 +72,8 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     train = config.train
     assert train.steps is not None
     warmup = round(train.steps * min(train.warmup_epochs / train.epochs, 0.5))
-    chosen = choose_precision(train.precision, device, multi_crop.smallest_view(config.data.size, local_views))
+    before_here = before.get("train.precision", "") if before.get("device") == device.type else ""
+    chosen = choose_precision(train.precision, device, multi_crop.smallest_view(config.data.size, local_views), before_here)
     precision = team.broadcast_from_first(chosen)  # on CPUs measured
     plan = Plan(train.steps, train.lr, warmup, device, precision, train.max_bad_steps)
     groups = optimisers.encoder_rate_groups(method, train.weight_decay, train.encoder_rate)
@@ -184,16 +187,6 @@ def tell_other_machine(job: Training, state: dict[str, Any]) -> str:
         f"The run goes on with other arithmetic than at its last checkpoint: {'; '.join(changed)}. Its numbers will differ a little from "
         "those of the same machine."
     )
-
-
-def keep_precision(job: Training, state: dict[str, Any]) -> None:
-    """On CPUs "auto" is measured, and may be measured otherwise on another day: a run that goes on computes as its checkpoint did, if this
-    CPU can."""
-    before = state.get("computed_with", {})
-    if job.config.train.precision != "auto" or (before.get("device"), job.plan.device.type) != ("cpu", "cpu"):
-        return
-    precision = torch.bfloat16 if before["train.precision"] == "bfloat16" and has_bfloat16() else None
-    job.plan = replace(job.plan, precision=job.team.broadcast_from_first(precision))
 
 
 def restore(job: Training, state: dict[str, Any]) -> None:

@@ -15,11 +15,12 @@ _ROUNDS = 5
 _CLEARLY_FASTER = 0.8  # of the time in float32
 
 
-def choose_precision(name: str, device: torch.device, view: Size = 224) -> torch.dtype | None:
+def choose_precision(name: str, device: torch.device, view: Size = 224, before: str = "") -> torch.dtype | None:
     """The dtype of autocast, None for float32. "auto" is bfloat16 on GPUs from compute capability 8.0 (Ampere) on, as older ones only
     imitate it, and on CPUs that are faster in it (`bfloat16_is_faster`). `view`: the size of the smallest one. Whole volumes and images of
     at most 16 pixels are float32 on CPUs, where gradients of convolutions in three dimensions, and of maps of one pixel, are wrong in
-    bfloat16 (docs/decisions.md). Raises UserError for "bf16" on older GPUs, and for such views on CPUs."""
+    bfloat16 (docs/decisions.md). `before`: the precision of the checkpoint of a run that goes on on a CPU. It is kept where the CPU has it:
+    what is measured may differ on another day. Raises UserError for "bf16" on older GPUs, and for such views on CPUs."""
     if name == "fp32":
         return None
     if device.type != "cuda" and (not isinstance(view, int) or view <= _ONE_PIXEL_MAPS):
@@ -30,7 +31,7 @@ def choose_precision(name: str, device: torch.device, view: Size = 224) -> torch
             )
         return None
     if device.type != "cuda":
-        fast = name == "auto" and bfloat16_is_faster()
+        fast = name == "auto" and (before == "bfloat16" and has_bfloat16() if before else bfloat16_is_faster())
     elif not (fast := (capability := torch.cuda.get_device_capability(device)) >= _BFLOAT16_SINCE) and name == "bf16":
         raise UserError(
             "--set train.precision=bf16: this GPU does not compute in bfloat16. Its compute capability is "

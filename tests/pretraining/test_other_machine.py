@@ -1,6 +1,5 @@
 """What a user is told where a run goes on elsewhere, and where GPUs stay idle."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,8 @@ import pytest
 import torch
 
 from medssl.commands.pretrain import pretrain
-from medssl.config import Config
-from medssl.config.tree import Train
 from medssl.errors import Interrupted
-from medssl.pretraining import trainer
-from medssl.pretraining.trainer import Training, keep_precision, tell_other_machine
+from medssl.pretraining.trainer import Training, tell_other_machine
 from medssl.train import checkpoint, precision
 from medssl.train.launch import Launch
 from medssl.train.loop import Plan
@@ -46,7 +42,7 @@ def test_a_run_that_goes_on_on_a_cpu_keeps_its_precision_whatever_is_measured_th
 ):
     """The bits of a resumed run would otherwise depend on what else the machine does."""
     monkeypatch.setattr(precision, "bfloat16_is_faster", lambda: before == "bfloat16")
-    monkeypatch.setattr(trainer, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     sets = [*small, "data.size=24", "train.precision=auto", "tracking.mlflow=false", "train.workers=0", "train.steps=4"]
     folder, save = tmp_path / "run", checkpoint.save
 
@@ -65,12 +61,18 @@ def test_a_run_that_goes_on_on_a_cpu_keeps_its_precision_whatever_is_measured_th
 
 
 def test_a_run_in_bfloat16_goes_on_in_float32_on_a_cpu_without_instructions_for_it(monkeypatch):
-    monkeypatch.setattr(trainer, "has_bfloat16", lambda: False)
-    here = replace(job("cpu", torch.bfloat16, "albumentations"), config=Config.model_construct(train=Train()), team=Team(Launch()))
-    before = {"computed_with": here.computed_with}
-    keep_precision(here, before)
-    assert here.plan.precision is None
-    assert "train.precision bfloat16 before, float32 now" in tell_other_machine(here, before)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    before = job("cpu", torch.bfloat16, "albumentations").computed_with
+    chosen = precision.choose_precision("auto", torch.device("cpu"), before=before["train.precision"])
+    assert chosen is None
+    assert "train.precision bfloat16 before, float32 now" in tell_other_machine(
+        job("cpu", chosen, "albumentations"), {"computed_with": before}
+    )
+
+
+def test_a_run_on_volumes_does_not_go_on_in_bfloat16_whose_gradients_are_wrong_there(monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    assert precision.choose_precision("auto", torch.device("cpu"), (32, 32, 32), before="bfloat16") is None
 
 
 @pytest.mark.parametrize(("visible", "processes", "told"), [(4, 1, True), (1, 1, False), (4, 4, False)])
