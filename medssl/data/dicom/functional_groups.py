@@ -2,16 +2,16 @@
 
 from pydicom.dataset import Dataset
 
-_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
-TAGS = (*_SPACINGS, *_GROUPS)
+TAGS = (*_SPACINGS, *GROUPS)
 
 
 def merge_frame_groups(header: Dataset, index: int) -> Dataset:
     """A header with the rescale, window and spacing of frame `index` at its top level, where a single-frame file has them. What the frame
     itself states replaces what all frames share."""
-    shared, per_frame = (header.get(name) for name in _GROUPS)
+    shared, per_frame = (header.get(name) for name in GROUPS)
     groups = [(shared or [None])[0], per_frame[index] if per_frame and index < len(per_frame) else None]
     macros = [group[name].value[0] for group in groups if group is not None for name in _MACROS if group.get(name)]
     if not macros:

@@ -3,7 +3,8 @@ diffusion, and the acquisition. A multi-frame file states it in the functional g
 
 from pydicom.dataset import Dataset
 
-_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+from medssl.data.dicom.functional_groups import GROUPS
+
 # the element of a file, and the macro of the functional groups with the element in it
 _ELEMENTS = (
     ("EchoTime", "MREchoSequence", "EffectiveEchoTime"),
@@ -20,7 +21,7 @@ Marks = tuple[str, ...]
 def marks(header: Dataset, frames: int) -> tuple[Marks, ...]:
     """For each frame the values of these elements, "" for one that is absent or malformed."""
     of_file = tuple(_text(header, element) for element in KEYWORDS)
-    shared, per_frame = (header.get(name) or () for name in _GROUPS)
+    shared, per_frame = (header.get(name) or () for name in GROUPS)
     if not per_frame:
         return (of_file,) * frames
     return tuple(_of_frame(of_file, (*per_frame[index : index + 1], *shared[:1])) for index in range(frames))

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+from medssl.data.dicom.functional_groups import GROUPS
 from medssl.data.dicom.marks import Marks
 
-_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient", *_GROUPS)
+KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient", *GROUPS)
 _SAME_DIRECTION = 0.99  # the smallest cosine between the normals of two slices of one stack
 _GAP = 1.5  # times the median distance between neighbours
 _Vector = tuple[float, float, float]
@@ -45,14 +45,14 @@ class Slice(NamedTuple):
 def planes(header: Dataset, frames: int) -> tuple[Plane | None, ...]:
     """The plane of each frame, from the frame's functional groups, the shared functional groups, or the header (PS3.3 C.7.6.16). None for
     a frame whose plane is not stated."""
-    if not header.get(_GROUPS[1]):
+    if not header.get(GROUPS[1]):
         return (plane(header, 0),) * frames
     return tuple(plane(header, index) for index in range(frames))
 
 
 def plane(header: Dataset, index: int) -> Plane | None:
     """The plane of frame `index`, as in `planes`."""
-    shared, per_frame = (header.get(name) or () for name in _GROUPS)
+    shared, per_frame = (header.get(name) or () for name in GROUPS)
     if per_frame and index >= len(per_frame):
         return None
     return _plane([header, *shared[:1], *per_frame[index : index + 1]])
