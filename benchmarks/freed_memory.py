@@ -64,7 +64,7 @@ def measure(case: str, kept: bool) -> tuple[float, float, float]:
     """CPU seconds of a step, those of the system among them, and the peak in GB."""
     torch.set_num_threads(1)
     if kept:
-        keep_freed_memory()
+        keep_freed_memory(torch.device("cpu"))
     step = CASES[case]()
     step()
     before = resource.getrusage(resource.RUSAGE_SELF)

@@ -47,8 +47,7 @@ def fit(
     finite is not applied: weights, optimiser, target, support set and running statistics stay unchanged. Raises UserError after
     `max_bad_steps` such steps in a row, on a GPU one step later (`bad_steps.py`).
     """
-    if plan.device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(plan.device)
     forward = forward or method
     method.train()
     parameters = [p for group in optimiser.param_groups for p in group["params"]]

@@ -19,13 +19,13 @@ _CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "
 
 
 @cache
-def keep_freed_memory() -> None:
-    """From now on the C library keeps the memory of this process's tensors for the next ones; only those above 1 GiB are given back. By
-    default glibc gives back what is larger than 32 MB, and the system then clears new pages for it in every layer: a tenth to a quarter of
-    a step on a CPU (benchmarks/freed_memory.py). Does nothing where the C library has no mallopt, and where the address space is limited
+def keep_freed_memory(device: torch.device) -> None:
+    """Where tensors are on a CPU, the C library from now on keeps their memory for the next ones; only those above 1 GiB are given back.
+    By default glibc gives back what is larger than 32 MB, and the system then clears new pages for it in every layer: a tenth to a quarter
+    of a step (benchmarks/freed_memory.py). Does nothing where the C library has no mallopt, and where the address space is limited
     (ulimit -v), in which kept memory has no room."""
     limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
-    if not limited and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+    if device.type == "cpu" and not limited and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_TRIM_THRESHOLD, -1)  # never
 

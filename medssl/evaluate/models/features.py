@@ -45,8 +45,7 @@ def extract(
 
     The network is moved to `device`; which of its parts were in training mode is restored. Raises UserError for output that is not finite.
     """
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(device)
     modes = [(part, part.training) for part in network.modules()]
     network.to(device).eval()
     if images.ndim == 5:
