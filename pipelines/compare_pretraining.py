@@ -7,10 +7,10 @@ settings; with "random" among them the network is not trained, "pixels" alone is
 weights of a file, not trained, and "weights=FILE" the same, which sees the images enlarged to 224 pixels. Each encoder is frozen and
 scored as `medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it is never
 run again: the script may be stopped at any time, and a training goes on from its last checkpoint (in runs/compare/, until its line is
-written). --table prints what is there: the mean over the seeds, and the difference from the
-variant `against` (or from another one, --against) with its 95 % interval. The interval holds two spreads: of the paired seeds, and of
-the test patients, who are resampled alike in all runs of a data set. Which patients are the test follows the site's key: these data are
-public, and so is the key beside this script, which gives everyone the same test.
+written). --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from another one,
+--against) with its 95 % interval, for each data set (or for some, --only) and on average. The interval holds two spreads: of the paired
+seeds, and of the test patients, who are resampled alike in all runs of a data set. Which patients are the test follows the site's key:
+these data are public, and so is the key beside this script, which gives everyone the same test.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from differences import RESAMPLES, fixed, table
 
 ALWAYS = {
     "train.workers": "0",
@@ -37,8 +38,6 @@ ALWAYS = {
     "monitor.on_collapse": "warn",
     "tracking.mlflow": "false",
 }
-RESAMPLES = 200  # of the test patients
-FIXED = ("pixels", "weights=", "frozen=")  # variants that no seed changes: one run
 RUNS = Path("runs/compare")  # below the folder in which the script is started: trainings without a line in the results
 IDENTITY = ("data", "path", "preset", "set", "variant", "settings", "seed", "labels", "draws", "modes")  # what makes two runs one
 
@@ -203,61 +202,6 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(a[key] == b[key] for key in IDENTITY)
 
 
-def fixed(settings: list[str]) -> bool:
-    return settings[:1] != [] and settings[0].startswith(FIXED)
-
-
-def table(study: dict[str, Any], lines: list[dict[str, Any]], against: str) -> str:
-    """Markdown: for each data set a row a variant."""
-    text = []
-    for data in study["data"]:
-        found = {
-            name: {line["seed"]: line for line in lines if (line["data"], line["variant"]) == (data, name)} for name in study["variants"]
-        }
-        found = {name: runs for name, runs in found.items() if runs}
-        if not found:
-            continue
-        columns = list(next(iter(found.values()))[0]["scores"])
-        text += [f"\n## {data}\n", f"| variant | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
-        for name, runs in found.items():
-            cells = [f"{sum(run['scores'][column] for run in runs.values()) / len(runs):.3f}" for column in columns]
-            if name != against and against in found:
-                cells = [cell + difference(runs, found[against], column) for cell, column in zip(cells, columns, strict=True)]
-            text.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
-    return "\n".join(text)
-
-
-def difference(runs: dict[int, Any], reference: dict[int, Any], column: str) -> str:
-    """The mean difference and its 95 % interval, over seeds and test patients; of one seed over the patients alone, which is said.
-
-    The squared standard error is the sum of two: the variance of the seeds' differences over their number, and the variance of the mean
-    difference over the resamples of the patients. Student's t has the degrees of freedom of Welch and Satterthwaite (1946).
-    """
-    import numpy as np
-    from scipy import stats
-
-    def at(group: dict[int, Any], seed: int) -> Any:
-        first = next(iter(group.values()))
-        return first if fixed(first["settings"]) else group.get(seed)
-
-    pairs = [(at(runs, seed), at(reference, seed)) for seed in sorted(runs.keys() | reference.keys())]
-    pairs = [(x, y) for x, y in pairs if x is not None and y is not None]
-    if not pairs:
-        return ""
-    number = len(pairs)
-    gains = np.array([x["scores"][column] - y["scores"][column] for x, y in pairs])
-    of_seeds, of_patients = gains.var(ddof=1) / number if number > 1 else 0.0, 0.0
-    if resampled := all("resamples" in run for pair in pairs for run in pair):
-        of_patients = np.var(np.mean([np.subtract(x["resamples"][column], y["resamples"][column]) for x, y in pairs], axis=0), ddof=1)
-    if number < 2 and not resampled:
-        return f" ({gains.mean():+.3f})"
-    error2 = of_seeds + of_patients
-    freedom = error2**2 / (of_seeds**2 / (number - 1) + of_patients**2 / (RESAMPLES - 1)) if of_seeds else RESAMPLES - 1
-    half = stats.t.ppf(0.975, freedom) * error2**0.5
-    over = "" if number > 1 else " over patients"
-    return f" ({gains.mean():+.3f} [{gains.mean() - half:+.3f}, {gains.mean() + half:+.3f}]{over})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("study", type=Path)
@@ -286,7 +230,7 @@ def main() -> None:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    print(table(study, lines, options.against or study["against"]))
+    print(table(study, lines, options.against or study["against"], options.only))
 
 
 if __name__ == "__main__":

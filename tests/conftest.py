@@ -22,7 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background
 install_import_hook(["medssl.nn", "medssl.methods"], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))  # small.py, reliability.py
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "pipelines")]  # small.py, reliability.py; differences.py
 pytest_plugins = ["small_runs"]
 # The files that take the longest, for the tests of every change and for the slow ones. They come first: one that is the last to start
 # would leave the other process without work.
