@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import differences
 import numpy as np
 import pytest
 import torch
@@ -214,11 +213,17 @@ def limits(text):
     return [float(number) for number in re.findall(r"[+-]\d+\.\d+", text)]
 
 
-def difference(*given):
-    return str(differences.gain(*given))
+@pytest.fixture(scope="module")
+def differences(script):
+    return script("pipelines/differences.py")
 
 
-def test_an_interval_over_seeds_alone_is_that_of_the_paired_t_test():
+@pytest.fixture(scope="module")
+def difference(differences):
+    return lambda *given: str(differences.gain(*given))
+
+
+def test_an_interval_over_seeds_alone_is_that_of_the_paired_t_test(difference):
     a, b = [0.9, 0.8, 0.85], [0.7, 0.75, 0.72]
     same = [[0.5] * 200] * 3
     expected = stats.ttest_rel(a, b).confidence_interval()
@@ -227,7 +232,7 @@ def test_an_interval_over_seeds_alone_is_that_of_the_paired_t_test():
     )
 
 
-def test_an_interval_over_patients_alone_is_that_of_the_resamples():
+def test_an_interval_over_patients_alone_is_that_of_the_resamples(difference):
     random = np.random.default_rng(0)
     a = 0.8 + 0.03 * random.standard_normal(200)
     b = 0.7 + 0.5 * (a - 0.8) + 0.01 * random.standard_normal(200)  # the patients move both runs alike
@@ -238,7 +243,7 @@ def test_an_interval_over_patients_alone_is_that_of_the_resamples():
     assert difference(runs([0.8, 0.8], [a, a]), runs([0.7], [b], ["pixels"]), "x") == text
 
 
-def test_both_spreads_make_an_interval_wider_than_either():
+def test_both_spreads_make_an_interval_wider_than_either(difference):
     random = np.random.default_rng(1)
     a, b = (0.8 + 0.03 * random.standard_normal((3, 200)) for _ in range(2))
 
@@ -253,7 +258,7 @@ def test_both_spreads_make_an_interval_wider_than_either():
     assert text.endswith(" over patients)") and limits(text) == pytest.approx([0.2, 0.2 - half, 0.2 + half], abs=6e-4)
 
 
-def test_the_mean_over_data_sets_has_the_spread_of_each_of_them():
+def test_the_mean_over_data_sets_has_the_spread_of_each_of_them(differences):
     a, b = [0.9, 0.8, 0.85], [0.7, 0.75, 0.72]
     of_seeds = [[0.5] * 200] * 3  # no spread of patients
     first, second = (differences.gain(runs(x, of_seeds), runs(y, of_seeds), "x") for x, y in ((a, b), (b, a[::-1])))
@@ -267,7 +272,7 @@ def test_the_mean_over_data_sets_has_the_spread_of_each_of_them():
     assert limits(str(twice)) == pytest.approx([first.mean, first.mean - half, first.mean + half], abs=6e-4)
 
 
-def test_a_table_has_a_mean_where_every_data_set_has_the_variant():
+def test_a_table_has_a_mean_where_every_data_set_has_the_variant(differences):
     same = [[0.5] * 200] * 2
     lines = [
         {"data": data, "variant": name, "seed": seed, **run}
