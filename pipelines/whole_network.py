@@ -1,6 +1,7 @@
 """The settings of `medssl finetune --mode full`, compared with all labels: from a random start and from a pretrained encoder.
 
-    python pipelines/whole_network.py breastmnist.npz medmnist_cpu [--seeds 0 1 2] [--starts random pnnclr] [--set SETTING...] [--table]
+    python pipelines/whole_network.py breastmnist.npz medmnist_cpu [--seeds 0 1 2] [--starts random pnnclr] [--recipes RECIPE...]
+        [--set SETTING...] [--table]
 
 Each recipe of RECIPES gets the same effort from both starts. A recipe is to be chosen by the official validation images, which no training
 sees; the scores of the test images stand beside, to be compared with published ones. A run is one line of the file of results, and what is
@@ -88,6 +89,7 @@ def main() -> None:
     parser.add_argument("preset")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--starts", nargs="+", default=list(STARTS))
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
     options = parser.parse_args()
@@ -102,7 +104,7 @@ def main() -> None:
     for seed in options.seeds if not options.table else ():
         for start in options.starts:
             done = {line["recipe"] for line in there() if (line["start"], line["seed"]) == (start, seed)}
-            left = [name for name in RECIPES if name not in done and (start != "random" or name not in ONLY_PRETRAINED)]
+            left = [name for name in options.recipes if name not in done and (start != "random" or name not in ONLY_PRETRAINED)]
             job = {**of_data, "start": start, "settings": STARTS[start], "seed": seed}
             with tempfile.TemporaryDirectory() as scratch:
                 network = encoder(job, Path(scratch) / "run")[0] if left else None

@@ -113,17 +113,19 @@ def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, mo
     monkeypatch.setattr(whole, "RESULTS", tmp_path / "lines.jsonl")
     narrow = "backbone={name: timm, model: resnet18, stem: medium, arguments: {channels: [8, 8, 16, 16]}}"
     command = ["whole_network.py", "some.npz", "medmnist_cpu", "--seeds", "0", "--set", "train.steps=2", "train.batch_size=8", narrow]
+    wanted = [
+        *(("random", name) for name in whole.RECIPES if name not in whole.ONLY_PRETRAINED),
+        *(("pnnclr", name) for name in whole.RECIPES),
+    ]
     lines: list[dict[str, Any]] = []
-    for repeated in (False, True):
-        monkeypatch.setattr(sys, "argv", command)
+    for recipes, runs in ((["--recipes", "300 steps"], 2), ([], len(wanted) - 2), ([], 0)):
+        monkeypatch.setattr(sys, "argv", [*command, *recipes])
         whole.main()
         said = capsys.readouterr().out.splitlines()
         lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text("utf-8").splitlines()]
-        assert [(line["start"], line["recipe"]) for line in lines] == [
-            *(("random", name) for name in whole.RECIPES if name not in whole.ONLY_PRETRAINED),
-            *(("pnnclr", name) for name in whole.RECIPES),
-        ]
-        assert len(said) == 2 + len(lines) * (1 if repeated else 2)
+        assert len(said) == 2 + len(lines) + runs, "the table, and a line for each run that was not there"
+    assert {line["recipe"] for line in lines[:2]} == {"300 steps"}
+    assert sorted((line["start"], line["recipe"]) for line in lines) == sorted(wanted)
     assert all(line["validation"]["auroc"] > 0.9 and line["test"]["auroc"] > 0.9 for line in lines)
 
 
