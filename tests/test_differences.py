@@ -1,0 +1,94 @@
+"""pipelines/differences.py: intervals of differences, against scipy's paired t-test and against the spread of the resamples."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+
+def runs(scores, resamples, settings=()):
+    return {
+        seed: {"settings": list(settings), "scores": {"x": score}, "resamples": {"x": values}}
+        for seed, (score, values) in enumerate(zip(scores, resamples, strict=True))
+    }
+
+
+def limits(text):
+    return [float(number) for number in re.findall(r"[+-]\d+\.\d+", text)]
+
+
+@pytest.fixture(scope="module")
+def differences(script):
+    return script("pipelines/differences.py")
+
+
+@pytest.fixture(scope="module")
+def difference(differences):
+    return lambda *given: str(differences.gain(*given))
+
+
+def test_an_interval_over_seeds_alone_is_that_of_the_paired_t_test(difference):
+    a, b = [0.9, 0.8, 0.85], [0.7, 0.75, 0.72]
+    same = [[0.5] * 200] * 3
+    expected = stats.ttest_rel(a, b).confidence_interval()
+    assert limits(difference(runs(a, same), runs(b, same), "x")) == pytest.approx(
+        [np.mean(a) - np.mean(b), expected.low, expected.high], abs=6e-4
+    )
+
+
+def test_an_interval_over_patients_alone_is_that_of_the_resamples(difference):
+    random = np.random.default_rng(0)
+    a = 0.8 + 0.03 * random.standard_normal(200)
+    b = 0.7 + 0.5 * (a - 0.8) + 0.01 * random.standard_normal(200)  # the patients move both runs alike
+    half = stats.t.ppf(0.975, 199) * np.std(a - b, ddof=1)
+    text = difference(runs([0.8, 0.8], [a, a]), runs([0.7, 0.7], [b, b]), "x")
+    assert limits(text) == pytest.approx([0.1, 0.1 - half, 0.1 + half], abs=6e-4)
+    # Without a seed (raw pixels): the one run stands beside every seed of the others.
+    assert difference(runs([0.8, 0.8], [a, a]), runs([0.7], [b], ["pixels"]), "x") == text
+
+
+def test_both_spreads_make_an_interval_wider_than_either(difference):
+    random = np.random.default_rng(1)
+    a, b = (0.8 + 0.03 * random.standard_normal((3, 200)) for _ in range(2))
+
+    def width(scores, of_a, of_b):
+        _, low, high = limits(difference(runs(scores, of_a), runs([0.7] * 3, of_b), "x"))
+        return high - low
+
+    # Beside the seeds alone, Student's t has more degrees of freedom where the patients are counted, too: a smaller factor.
+    assert width([0.9, 0.8, 0.85], a, b) > width([0.85] * 3, a, b) > 0
+    half = stats.t.ppf(0.975, 199) * np.std(a[0] - b[0], ddof=1)
+    text = difference(runs([0.9], a[:1]), runs([0.7], b[:1]), "x")
+    assert text.endswith(" over patients)") and limits(text) == pytest.approx([0.2, 0.2 - half, 0.2 + half], abs=6e-4)
+
+
+def test_the_mean_over_data_sets_has_the_spread_of_each_of_them(differences):
+    a, b = [0.9, 0.8, 0.85], [0.7, 0.75, 0.72]
+    of_seeds = [[0.5] * 200] * 3  # no spread of patients
+    first, second = (differences.gain(runs(x, of_seeds), runs(y, of_seeds), "x") for x, y in ((a, b), (b, a[::-1])))
+    both = differences.mean_gain([first, second])
+    gains = [np.subtract(a, b), np.subtract(b, a[::-1])]
+    assert both.mean == pytest.approx(np.mean(gains), abs=1e-12)
+    assert sum(error2 for error2, _ in both.errors2) == pytest.approx(sum(np.var(g, ddof=1) / 3 for g in gains) / 4, rel=1e-12)
+    # Two sets with the same spread of three seeds each: Student's t with 2 + 2 degrees of freedom.
+    twice = differences.mean_gain([first, first])
+    half = stats.t.ppf(0.975, 4) * (np.var(gains[0], ddof=1) / 3 / 2) ** 0.5
+    assert limits(str(twice)) == pytest.approx([first.mean, first.mean - half, first.mean + half], abs=6e-4)
+
+
+def test_a_table_has_a_mean_where_every_data_set_has_the_variant(differences):
+    same = [[0.5] * 200] * 2
+    lines = [
+        {"data": data, "variant": name, "seed": seed, **run}
+        for data, scores in {"a": {"x": [0.8, 0.9], "y": [0.6, 0.6]}, "b": {"x": [0.7, 0.7], "y": [0.6, 0.8], "z": [0.9, 0.9]}}.items()
+        for name, values in scores.items()
+        for seed, run in runs(values, same).items()
+    ]
+    study = {"data": {"a": {}, "b": {}}, "variants": {"x": [], "y": [], "z": []}}
+    text = differences.table(study, lines, "y", [])
+    heading, mean = text.partition("## Mean difference from y over the 2 data sets")[1:]
+    assert heading
+    assert "| x | 2 | +0.125 [" in mean
+    assert "| z |" not in mean, "data set a has no z"
+    assert "Mean difference" not in differences.table(study, lines, "y", ["a"])
