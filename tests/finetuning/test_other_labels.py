@@ -46,6 +46,14 @@ def those_tested(dataset):
     return set(dataset.store.table["patient"][dataset.roles == "test"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_key(repository):
+    """With one key in sixty all 6 patients of a test by `grade` have the same lesion. Such a test is drawn anew, as it should be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSSL_KEY_FILE", str(repository / "pipelines" / "public_site.key"))
+        yield
+
+
 @pytest.fixture(scope="module")
 def before(tmp_path_factory, reporter):
     """The folder, the dataset of a pretraining that split by `grade`, and the encoder's card."""
