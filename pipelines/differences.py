@@ -23,11 +23,11 @@ class Gain(NamedTuple):
         """The difference with its 95 % interval: Student's t with the degrees of freedom of Welch and Satterthwaite (1946)."""
         error2 = sum(part for part, _ in self.errors2)
         if not self.errors2:
-            return f" ({self.mean:+.3f})"
+            return f"{self.mean:+.3f}"
         weights = sum(part**2 / freedom for part, freedom in self.errors2)
         half = stats.t.ppf(0.975, error2**2 / weights if weights else RESAMPLES - 1) * error2**0.5
         over = "" if self.seeds > 1 else " over patients"
-        return f" ({self.mean:+.3f} [{self.mean - half:+.3f}, {self.mean + half:+.3f}]{over})"
+        return f"{self.mean:+.3f} [{self.mean - half:+.3f}, {self.mean + half:+.3f}]{over}"
 
 
 def fixed(settings: list[str]) -> bool:
@@ -69,7 +69,7 @@ def table(study: dict[str, Any], lines: list[dict[str, Any]], against: str, only
     """Markdown: for each data set a row a variant, and the mean differences over the data sets. `only`: the data sets, if not all."""
     text: list[str] = []
     of_sets: dict[str, dict[str, list[Gain]]] = {name: {} for name in study["variants"] if name != against}
-    sets = 0
+    files: list[str] = []
     for data in only or study["data"]:
         found = {
             name: {line["seed"]: line for line in lines if (line["data"], line["variant"]) == (data, name)} for name in study["variants"]
@@ -77,22 +77,24 @@ def table(study: dict[str, Any], lines: list[dict[str, Any]], against: str, only
         found = {name: runs for name, runs in found.items() if runs}
         if not found:
             continue
-        sets += 1
+        files.append(study["data"][data]["data"])
         columns = list(next(iter(found.values()))[0]["scores"])
         text += [f"\n## {data}\n", *_head("variant", columns)]
         for name, runs in found.items():
             cells = [f"{sum(run['scores'][column] for run in runs.values()) / len(runs):.3f}" for column in columns]
             for number, column in enumerate(columns if name != against and against in found else []):
                 if (difference := gain(runs, found[against], column)) is not None:
-                    cells[number] += str(difference)
+                    cells[number] += f" ({difference})"
                     of_sets[name].setdefault(column, []).append(difference)
             text.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
-    # Only what every data set has can be averaged: a mean over other sets would be another question.
+    sets = len(files)
+    # Only what every data set has can be averaged: a mean over other sets would be another question. Two data sets of one file have the
+    # same test patients, so their differences are not independent.
     means = {name: {c: mean_gain(each) for c, each in of.items() if len(each) == sets} for name, of in of_sets.items()}
-    if sets > 1 and (columns := list(dict.fromkeys(column for of in means.values() for column in of))):
+    if sets > 1 and sets == len(set(files)) and (columns := list(dict.fromkeys(column for of in means.values() for column in of))):
         text += [f"\n## Mean difference from {against} over the {sets} data sets\n", *_head("variant", columns)]
         for name, of in means.items():
-            cells = [str(of[column]).strip(" ()") if column in of else "" for column in columns]
+            cells = [str(of[column]) if column in of else "" for column in columns]
             text += [f"| {name} | {min(each.seeds for each in of.values())} | {' | '.join(cells)} |"] if of else []
     return "\n".join(text)
 

@@ -25,7 +25,7 @@ def differences(script):
 
 @pytest.fixture(scope="module")
 def difference(differences):
-    return lambda *given: str(differences.gain(*given))
+    return lambda *given: f" ({differences.gain(*given)})"
 
 
 def test_an_interval_over_seeds_alone_is_that_of_the_paired_t_test(difference):
@@ -85,10 +85,12 @@ def test_a_table_has_a_mean_where_every_data_set_has_the_variant(differences):
         for name, values in scores.items()
         for seed, run in runs(values, same).items()
     ]
-    study = {"data": {"a": {}, "b": {}}, "variants": {"x": [], "y": [], "z": []}}
+    study = {"data": {"a": {"data": "a.npz"}, "b": {"data": "b.npz"}}, "variants": {"x": [], "y": [], "z": []}}
     text = differences.table(study, lines, "y", [])
     heading, mean = text.partition("## Mean difference from y over the 2 data sets")[1:]
     assert heading
     assert "| x | 2 | +0.125 [" in mean
     assert "| z |" not in mean, "data set a has no z"
     assert "Mean difference" not in differences.table(study, lines, "y", ["a"])
+    study["data"]["b"] = {"data": "a.npz"}
+    assert "Mean difference" not in differences.table(study, lines, "y", []), "both have the same test patients"
