@@ -10,22 +10,27 @@ Plug-ins are files of medssl, so this one is a method only while it lies there. 
     mutual     pnn(t) where no other image of the batch is closer to nn(t) than t is; elsewhere t itself (r = 0)
     several    on the way from t to the mean of its 4 nearest rows of Q
     agreement  pnn(t) with r times the cosine of the neighbours of both views, at least 0: neighbours count where both views find alike ones
+    weak_view  on the way from t to the row of Q closest to the projection of a third view, a crop of 0.8 and more of the image's area; Q
+               holds the projections of third views
 
 With negatives of both views, no predictor, a projector of two layers and no neighbours, this is SimCLR.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl.methods import pnnclr
 from medssl.methods.pnnclr import Drawn, alpha_range
 from medssl.nn import Encoder, info_nce, l2_normalize, mlp, no_autocast
 from medssl.nn.support_set import tags_of
-from medssl.types import Batch, LookUp, Rows, Step
+from medssl.types import Batch, LocalViews, LookUp, Rows, Step
+from medssl.views.operations import PositiveShareRange
 
 TITLE = "pNNCLR with other rules"
 USES_LABELS = False
@@ -36,7 +41,12 @@ class Config(pnnclr.Config):
     """pNNCLR's settings, and what is tried."""
 
     name: str = "neighbour_rules"
-    rule: Literal["nearest", "mutual", "several", "agreement"] = Field(default="nearest", description="The rule for neighbours.")
+    rule: Literal["nearest", "mutual", "several", "agreement", "weak_view"] = Field(
+        default="nearest", description="The rule for neighbours."
+    )
+    crop_area: PositiveShareRange = Field(
+        default=(0.3, 1.0), description="With the rule weak_view the crops of the two other views, which are to be those of the recipe."
+    )
     predictor: bool = Field(default=True, description="Whether there is a predictor.")
     layers: Literal[2, 3] = Field(default=3, description="The layers of the projector.")
     negatives: Literal["other_view", "both_views"] = Field(default="other_view", description="The views whose images are negatives.")
@@ -59,6 +69,18 @@ def is_mutual(near: Tensor, asked: Tensor) -> Tensor:
     return ((near @ asked.T).argmax(dim=1) == torch.arange(len(near), device=near.device))[:, None]
 
 
+@contextmanager
+def statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Inside, the running mean and variance of the module's batch normalisations stay as they are."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    yield
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+
+
 class NeighbourRules(pnnclr.PNNCLR):
     """pNNCLR with the rules above, on one device and without a target network."""
 
@@ -69,13 +91,16 @@ class NeighbourRules(pnnclr.PNNCLR):
         assert not self.momentum
         if config.layers == 2:
             self.projector = mlp([encoder.num_features, config.hidden, config.width], last_norm=True)
+        if config.rule == "weak_view":
+            self.local_views = LocalViews(1, 1.0, (0.8, 1.0), config.crop_area)
 
     def forward(self, batch: Batch) -> Step:
         config, Q, tags, share = self.config, self.support, tags_of(batch), pnnclr.share_at(self.progress, self.config)
-        z = self.projector(self.encoder(torch.cat(batch.views)))
+        z = self.projector(self.encoder(torch.cat(batch.views[:2])))
         p1, p2 = l2_normalize(self.predictor(z) if config.predictor else z).chunk(2)
         t1, t2 = l2_normalize(z).chunk(2)
-        found = [Q.nearest(t, tags, _SEVERAL if config.rule == "several" else 1) for t in (t2, t1)]
+        asked = [self._weak(batch.views[2])] * 2 if config.rule == "weak_view" else [t2, t1]
+        found = [Q.nearest(t, tags, _SEVERAL if config.rule == "several" else 1) for t in asked]
         near = [Q.rows[index].mean(dim=1) for index in found]
         r = [share.expand(len(t1), 1)] * 2
         if config.rule == "mutual":
@@ -89,7 +114,12 @@ class NeighbourRules(pnnclr.PNNCLR):
             loss = (info_nce(pnn2, p1, config.temperature) + info_nce(pnn1, p2, config.temperature)) / 2
         index = found[0][:, 0]
         lookup = LookUp(t2.detach(), Q.rows[index], pnn2.detach(), index, tags, Q.tags[index])
-        return Step(loss, embeddings=(p1.detach(), p2.detach()), push=Rows(t1.detach(), tags), lookup=lookup)
+        return Step(loss, embeddings=(p1.detach(), p2.detach()), push=Rows(asked[1].detach(), tags), lookup=lookup)
+
+    @torch.no_grad()
+    def _weak(self, views: Tensor) -> Tensor:
+        with statistics_kept(self):
+            return l2_normalize(self.projector(self.encoder(views)))
 
     def _pnn(self, t: Tensor, near: Tensor, r: Tensor, drawn: Drawn) -> Tensor:
         low, high = alpha_range(self.config)

@@ -12,12 +12,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from small import noise_batch, shallow_encoder
+from small import batch_for, noise_batch, shallow_encoder
 
 from medssl.config import merge, parse_overrides, resolve
 from medssl.errors import Interrupted
 from medssl.methods import pnnclr, simclr
-from medssl.nn import l2_normalize
+from medssl.nn import l2_normalize, tags_of
 from medssl.runs import presets
 from medssl.train import checkpoint
 
@@ -182,15 +182,19 @@ def test_a_comparison_that_is_killed_takes_its_trainings_with_it(tmp_path):
         time.sleep(0.1)
 
 
-def test_other_rules_for_neighbours_meet_pnnclr_and_simclr_at_their_limits(script):
-    rules = script("pipelines/neighbour_rules.py")
+@pytest.fixture
+def rules(script):
+    return script("pipelines/neighbour_rules.py")
+
+
+def made(module, **settings):
     sizes = {"hidden": 16, "width": 8, "support_size": 20, "momentum": 0.0, "delay": 0.0, "ramp": 0.0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return module.build(module.Config(**{**sizes, **settings}), shallow_encoder())
 
-    def made(module, **settings):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return module.build(module.Config(**{**sizes, **settings}), shallow_encoder())
 
+def test_other_rules_for_neighbours_meet_pnnclr_and_simclr_at_their_limits(rules):
     batch = noise_batch()
     assert torch.equal(made(rules)(batch).loss, made(pnnclr)(batch).loss)
     as_simclr = made(rules, delay=1.0, layers=2, predictor=False, negatives="both_views")
@@ -200,6 +204,20 @@ def test_other_rules_for_neighbours_meet_pnnclr_and_simclr_at_their_limits(scrip
     assert len({loss.item() for loss in others}) == 4
     near, asked = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     assert rules.is_mutual(near, asked).tolist() == [[True], [False]], "the first is closer to the neighbour of both"
+
+
+def test_a_weak_view_is_looked_up_and_pushed_and_leaves_the_statistics_of_the_other_views(rules):
+    weak, two_views = made(rules, rule="weak_view"), made(rules)
+    batch = batch_for(weak)
+    step = weak(batch)
+    two_views(batch)
+    expected = {name: buffer for name, buffer in two_views.encoder.named_buffers() if "running" in name}
+    found = dict(weak.encoder.named_buffers())
+    assert expected
+    assert all(torch.equal(found[name], buffer) for name, buffer in expected.items())
+    rows = l2_normalize(weak.projector(weak.encoder(batch.views[2])))
+    assert torch.allclose(step.push.values, rows, atol=1e-6)
+    assert torch.equal(step.lookup.index, weak.support.nearest(rows, tags_of(batch), 1)[:, 0])
 
 
 @pytest.mark.slow

@@ -16,15 +16,18 @@
     L       = ( L(p1, t2) + L(p2, t1) ) / 2
 
 A hard neighbour that belongs to another class is a false positive; a point on the way to it is less of one, and another point every
-time. Q is looked up first; t1 is pushed after the update, then the target follows: theta' <- m theta' + (1 - m) theta. With m 0 the
-target would be the online network itself: there is none then, and t is the online projection.
+time. Q is looked up first; t1 is pushed after the update, then the target follows: theta' <- m theta' + (1 - m) theta.
+
+With m 0 the target would be the online network itself. Short trainings have no target network, and SimCLR as their `base` in place of
+NNCLR: a projector of two layers, no predictor, so p and t are the same projections, and in InfoNCE the negatives of both views
+(`simclr.py`, NT-Xent). Pseudo neighbours are then all that is not SimCLR.
 
 Deviations from the authors' code, each with a switch, all thrown in `pnnclr_paper.py`: pseudo neighbours are unit vectors again
 (`renormalise`), target projections are pushed, not predictions (`push`), L has the one term of NNCLR's eq. 3 (`terms`), where theirs
 averages four: pnn(a) b', b pnn(a)', pnn(b) a', a pnn(b)'; and, as measured in docs/pnnclr.md, neighbours are trusted little by little
-(`delay`, `ramp`), and short trainings have no target network (`momentum`). As in their code, gradient flows through pseudo neighbours
-to x (`stop_gradient`): without a target network both views are then drawn together and pushed away from the others. With alpha 1 nothing
-of x is left in pnn(x): with no noise, no delay and m 0 this is NNCLR.
+(`delay`, `ramp`), and short trainings have no target network (`momentum`) and the `base` SimCLR. As in their code, gradient flows through
+pseudo neighbours to x (`stop_gradient`): without a target network both views are then drawn together and pushed away from the others.
+With alpha 1 nothing of x is left in pnn(x): with no noise, no delay, m 0 and the base NNCLR this is NNCLR.
 """
 
 from collections.abc import Sequence
@@ -32,7 +35,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medssl.methods import nnclr
@@ -71,10 +74,15 @@ class Config(nnclr.Config):
     )
     noise: float = Field(default=0.1, ge=0, description="The length of its random step on the sphere, in radians.")
     top_k: int = Field(default=1, ge=1, description="The neighbour is one of so many nearest embeddings.")
-    delay: Share = Field(default=0.2, description="The share of the training before neighbours are used.")
-    ramp: Share = Field(default=0.6, description="The share of the training over which they then gain their full influence.")
+    delay: Share = Field(default=0.5, description="The share of the training before neighbours are used.")
+    ramp: Share = Field(default=0.5, description="The share of the training over which they then gain their full influence.")
     momentum: Share | Literal["auto"] = Field(
         default="auto", description="The momentum of the target network; 0 is no target network, auto chooses by the number of steps."
+    )
+    base: Literal["auto", "simclr", "nnclr"] = Field(
+        default="auto",
+        description="Whose heads and negatives the method has: simclr is a projector of two layers and the negatives of both views, nnclr "
+        "a projector of three layers, a predictor and the negatives of the other view; auto takes nnclr where there is a target network.",
     )
     stop_gradient: bool = Field(default=False, description="Whether the gradient stops at pseudo neighbours.")
     renormalise: bool = Field(default=True, description="Whether pseudo neighbours get length 1 again.")
@@ -85,18 +93,25 @@ class Config(nnclr.Config):
         default=1, description="The number of terms of the loss that are averaged: 1 as in NNCLR, 4 as in the authors' code."
     )
 
+    @model_validator(mode="after")
+    def _four_terms_have_negatives_of_one_view(self) -> "Config":
+        if self.terms == 4 and self.base == "simclr":
+            raise ValueError("method.terms=4, the loss of the authors' code, needs method.base=nnclr")
+        return self
+
 
 Tags = Int[Tensor, "b 4"]
 
 
 def fit_to(config: Config, images: int, steps: int) -> Config:  # noqa: ARG001 - the support set's size is `methods.fit_to`'s
-    """The configuration with a number for `momentum`, for a training of so many `steps`.
+    """The configuration with a number for `momentum` and a name for `base`, for a training of so many `steps`.
 
     The target network's random start keeps the weight m^steps: in 80 steps with m 0.99 it is most of the target (docs/pnnclr.md). So
     there is no target below 2000 steps, and from there on m is 1 - 20 / steps.
     """
     m = (0.0 if steps < 2000 else 1 - 20 / steps) if config.momentum == "auto" else config.momentum
-    return config.model_copy(update={"momentum": m})
+    base = ("nnclr" if m or config.terms == 4 else "simclr") if config.base == "auto" else config.base
+    return config.model_copy(update={"momentum": m, "base": base})
 
 
 def share_at(progress: Float[Tensor, ""], config: Config) -> Float[Tensor, ""]:
@@ -171,7 +186,7 @@ def pair_loss(
 
     pnn_b, found = pnn(b, drawn[0])
     if config.terms == 1:
-        return info_nce(pnn_b, a, tau, excluded), found
+        return info_nce(pnn_b, a, tau, excluded, same_view=b if config.base == "simclr" else None), found
     pnn_a, _ = pnn(a, drawn[1])
     pairs = ((pnn_a, b), (b, pnn_a), (pnn_b, a), (a, pnn_b))
     return torch.stack([info_nce(u, v, tau, excluded) for u, v in pairs]).mean(), found
@@ -217,8 +232,9 @@ class PNNCLR(nn.Module):
         assert config.support_size != "auto" and config.momentum != "auto", "methods.fit_to says what auto is"
         self.config, self.momentum = config, config.momentum
         self.encoder = encoder
-        self.projector = mlp([encoder.num_features, config.hidden, config.hidden, config.width], last_norm=True)
-        self.predictor = mlp([config.width, config.hidden, config.width])
+        simclr = config.base == "simclr"  # runs from before there was a `base` have "auto" here, and NNCLR's heads
+        self.projector = mlp([encoder.num_features, *[config.hidden] * (1 if simclr else 2), config.width], last_norm=True)
+        self.predictor = nn.Identity() if simclr else mlp([config.width, config.hidden, config.width])
         if self.momentum:
             self.target_encoder = target_of(self.encoder)
             self.target_projector = target_of(self.projector)

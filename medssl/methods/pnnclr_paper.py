@@ -25,6 +25,7 @@ class Config(pnnclr.Config):
     delay: pnnclr.Share = 0.0
     ramp: pnnclr.Share = 0.0
     momentum: pnnclr.Share | Literal["auto"] = 0.99
+    base: Literal["auto", "simclr", "nnclr"] = "nnclr"
     renormalise: bool = False
     mask_same_patient: MaskSamePatient = False
     push: Literal["targets", "predictions"] = "predictions"

@@ -37,11 +37,21 @@ def l2_normalize(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
 @no_autocast
 def info_nce(
-    u: Float[Tensor, "b d"], v: Float[Tensor, "b d"], tau: float, excluded: Bool[Tensor, "b b"] | None = None
+    u: Float[Tensor, "b d"],
+    v: Float[Tensor, "b d"],
+    tau: float,
+    excluded: Bool[Tensor, "b b"] | None = None,
+    same_view: Float[Tensor, "b d"] | None = None,
 ) -> Float[Tensor, ""]:
     r"""L = - 1/B sum_i log( exp(u_i v_i / tau) / sum_k exp(u_i v_k / tau) ): row i of `v` is the positive of row i of `u`, all other rows
-    of `v` are its negatives, but for the pairs (i, k) that are `excluded`. Rows should have unit length; `tau` is the temperature."""
-    logits = u @ v.T / tau
-    if excluded is not None:
-        logits = logits.masked_fill(excluded, -torch.inf)
+    of `v` are its negatives, but for the pairs (i, k) that are `excluded`. Rows should have unit length; `tau` is the temperature.
+
+    `same_view`: the embeddings of the view of `u`. Its rows k other than i are negatives, too, as in NT-Xent (Chen et al. 2020, eq. 1)."""
+    logits, masked = u @ v.T / tau, excluded
+    if same_view is not None:
+        itself = torch.eye(len(u), dtype=torch.bool, device=u.device)
+        logits = torch.cat([logits, u @ same_view.T / tau], dim=1)
+        masked = torch.cat([torch.zeros_like(itself), itself] if excluded is None else [excluded, excluded | itself], dim=1)
+    if masked is not None:
+        logits = logits.masked_fill(masked, -torch.inf)
     return F.cross_entropy(logits, torch.arange(len(u), device=u.device))

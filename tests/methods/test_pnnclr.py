@@ -26,6 +26,8 @@ FAULTS = {
     "alpha from the neighbour's side": ("way = alpha * (nn_x - x)", "way = (1 - alpha) * (nn_x - x)"),
     "predictions pushed for targets": ("Rows(t1.detach(), tags)", "Rows(p1.detach(), tags)"),
     "ring that stands still": (SUPPORT, "(self.pushed + torch.arange", "(0 * self.pushed + torch.arange"),
+    "negatives of one view under SimCLR's heads": ('same_view=b if config.base == "simclr" else None', "same_view=None"),
+    "the image itself among its negatives": (LOSSES, "zeros_like(itself), itself]", "zeros_like(itself), itself & ~itself]"),
     "one noise for every step": ("batch.seed, batch.step,", "batch.seed,"),
     "one alpha for all rows": ("torch.rand(n, 1,", "torch.rand(1, 1,"),
     "neighbours trusted at once": ("pnn = x + share * way", "pnn = x + way"),
@@ -126,7 +128,7 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences(options):
 
 
 def test_with_alpha_one_no_noise_and_momentum_zero_it_is_nnclr(agrees):
-    ours = small_method("pnnclr", shallow_encoder(), alpha=1.0, noise=0.0, momentum=0.0, delay=0.0, ramp=0.0).double()
+    ours = small_method("pnnclr", shallow_encoder(), alpha=1.0, noise=0.0, momentum=0.0, base="nnclr", delay=0.0, ramp=0.0).double()
     theirs = small_method("nnclr", shallow_encoder()).double()
     theirs.load_state_dict({key: value for key, value in ours.state_dict().items() if key != "progress"})
     found, expected = (torch.tensor(train(m, 4, progress=0.0), dtype=torch.float64) for m in (ours, theirs))
@@ -171,14 +173,48 @@ def test_auto_follows_the_number_of_images_and_of_steps(images, steps, support, 
     config = methods.fit_to(pnnclr.Config(), images, steps)
     assert config.support_size == support
     assert config.momentum == pytest.approx(momentum)
-    given = pnnclr.Config(support_size=7, momentum=0.5)
+    assert config.base == ("nnclr" if momentum else "simclr")
+    given = pnnclr.Config(support_size=7, momentum=0.5, base="simclr")
     assert methods.fit_to(given, images, steps) == given
 
 
-def test_without_momentum_there_is_no_second_network():
-    m = small_method("pnnclr", momentum=0.0)
-    assert not [name for name in m.state_dict() if "target" in name]
-    assert [name for name in small_method("pnnclr", momentum=0.9).state_dict() if "target" in name]
+def test_without_momentum_there_is_no_second_network_and_no_predictor():
+    def parts(**options) -> set[str]:
+        return {name.partition(".")[0] for name in small_method("pnnclr", **options).state_dict()} - {"encoder", "support", "progress"}
+
+    assert parts(momentum=0.0) == {"projector"}
+    assert parts(momentum=0.0, base="nnclr") == {"projector", "predictor"}
+    assert parts(momentum=0.9) == {"projector", "predictor", "target_encoder", "target_projector"}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_without_a_target_network_and_before_neighbours_are_used_it_is_simclr(agrees, masked):
+    options = {"width": 12, "hidden": 20, "mask_same_patient": masked}
+    ours = small_method("pnnclr", shallow_encoder(), momentum=0.0, delay=1.0, **options).double()
+    theirs = small_method("simclr", shallow_encoder(), **options).double()
+    theirs.load_state_dict({key: value for key, value in ours.state_dict().items() if key.startswith(("encoder", "projector"))})
+    found, expected = (torch.tensor(train(m, 4, progress=0.0), dtype=torch.float64) for m in (ours, theirs))
+    agrees(found, expected)
+
+
+def test_with_the_base_simclr_pseudo_neighbours_are_pushed_away_from_the_others_of_both_views(agrees):
+    """One side written out: the positive of pseudo neighbour i is row i of the other view, and 2 B - 2 rows are negatives."""
+    t1, t2, Q = (random_unit(5, 8, seed=i) for i in range(3))
+    config = pnnclr.Config(base="simclr", noise=0, temperature=0.2)
+    drawn = drawn_for(t1, config)
+    expected = 0.0
+    for of, other, one in ((t2, t1, drawn[0]), (t1, t2, drawn[1])):
+        pnn = pnnclr.pseudo_neighbour(of, tags(5), holding(Q), config, one).pnn.numpy()
+        for i in range(5):
+            negatives = [*(pnn[i] @ other[k].numpy() for k in range(5)), *(pnn[i] @ of[k].numpy() for k in range(5) if k != i)]
+            expected += (np.log(np.exp(np.array(negatives) / 0.2).sum()) - negatives[i] / 0.2) / 10
+    step = pnnclr.pnnclr_loss(t1, t2, t1, t2, tags(5), holding(Q), config, drawn)
+    agrees(step.loss, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_a_run_from_before_there_was_a_base_has_nnclrs_heads():
+    old = pnnclr.Config(support_size=20, momentum=0.0)  # as its configuration was fitted and stored
+    assert {"predictor.0.weight", "projector.6.weight"} <= pnnclr.build(old, shallow_encoder()).state_dict().keys()
 
 
 def test_no_gradient_enters_the_target_network():
