@@ -61,7 +61,7 @@ PLAIN, TUNED = "lightly", "lightly, tuned"
 OURS = {
     "nnclr": "name: nnclr",
     "pnnclr": "name: pnnclr, momentum: 0.99",
-    "pnnclr without target network": "name: pnnclr, momentum: 0",
+    "pnnclr without target network": "name: pnnclr, momentum: 0, base: nnclr",  # the heads of the peer
 }
 
 

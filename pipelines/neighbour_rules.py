@@ -1,4 +1,4 @@
-"""pNNCLR with other rules for its neighbours, other negatives and another projector: what docs/pnnclr.md tried and did not keep.
+"""pNNCLR with other rules for its neighbours: what docs/pnnclr.md tried and did not keep.
 
     cp pipelines/neighbour_rules.py medssl/methods/
     python pipelines/compare_pretraining.py pipelines/neighbour_rules.yaml
@@ -12,8 +12,6 @@ Plug-ins are files of medssl, so this one is a method only while it lies there. 
     agreement  pnn(t) with r times the cosine of the neighbours of both views, at least 0: neighbours count where both views find alike ones
     weak_view  on the way from t to the row of Q closest to the projection of a third view, a crop of 0.8 and more of the image's area; Q
                holds the projections of third views
-
-With negatives of both views, no predictor, a projector of two layers and no neighbours, this is SimCLR.
 """
 
 from collections.abc import Iterator
@@ -27,7 +25,7 @@ from torch import Tensor, nn
 
 from medssl.methods import pnnclr
 from medssl.methods.pnnclr import Drawn, alpha_range
-from medssl.nn import Encoder, info_nce, l2_normalize, mlp, no_autocast
+from medssl.nn import Encoder, info_nce, l2_normalize, no_autocast
 from medssl.nn.support_set import tags_of
 from medssl.types import Batch, LocalViews, LookUp, Rows, Step
 from medssl.views.operations import PositiveShareRange
@@ -47,20 +45,9 @@ class Config(pnnclr.Config):
     crop_area: PositiveShareRange = Field(
         default=(0.3, 1.0), description="With the rule weak_view the crops of the two other views, which are to be those of the recipe."
     )
-    predictor: bool = Field(default=True, description="Whether there is a predictor.")
-    layers: Literal[2, 3] = Field(default=3, description="The layers of the projector.")
-    negatives: Literal["other_view", "both_views"] = Field(default="other_view", description="The views whose images are negatives.")
 
 
 fit_to = pnnclr.fit_to
-
-
-@no_autocast
-def nt_xent(a: Tensor, other: Tensor, same: Tensor, tau: float) -> Tensor:
-    """InfoNCE of rows `a` with their positives in `other`; negatives are all other rows of `other` and of `same`, the view of `a`."""
-    itself = torch.eye(len(a), dtype=torch.bool, device=a.device)
-    logits = torch.cat([a @ other.T, (a @ same.T).masked_fill(itself, -torch.inf)], dim=1) / tau
-    return F.cross_entropy(logits, torch.arange(len(a), device=a.device))
 
 
 @no_autocast
@@ -89,15 +76,13 @@ class NeighbourRules(pnnclr.PNNCLR):
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__(config, encoder)
         assert not self.momentum
-        if config.layers == 2:
-            self.projector = mlp([encoder.num_features, config.hidden, config.width], last_norm=True)
         if config.rule == "weak_view":
             self.local_views = LocalViews(1, 1.0, (0.8, 1.0), config.crop_area)
 
     def forward(self, batch: Batch) -> Step:
         config, Q, tags, share = self.config, self.support, tags_of(batch), pnnclr.share_at(self.progress, self.config)
         z = self.projector(self.encoder(torch.cat(batch.views[:2])))
-        p1, p2 = l2_normalize(self.predictor(z) if config.predictor else z).chunk(2)
+        p1, p2 = l2_normalize(self.predictor(z)).chunk(2)
         t1, t2 = l2_normalize(z).chunk(2)
         asked = [self._weak(batch.views[2])] * 2 if config.rule == "weak_view" else [t2, t1]
         found = [Q.nearest(t, tags, _SEVERAL if config.rule == "several" else 1) for t in asked]
@@ -108,10 +93,9 @@ class NeighbourRules(pnnclr.PNNCLR):
         if config.rule == "agreement":
             r = [share * F.cosine_similarity(near[0], near[1]).clamp(min=0)[:, None]] * 2
         pnn2, pnn1 = (self._pnn(*each) for each in zip((t2, t1), near, r, self.draw(batch), strict=True))
-        if config.negatives == "both_views":
-            loss = (nt_xent(pnn2, p1, p2, config.temperature) + nt_xent(pnn1, p2, p1, config.temperature)) / 2
-        else:
-            loss = (info_nce(pnn2, p1, config.temperature) + info_nce(pnn1, p2, config.temperature)) / 2
+        of_views = [t2, t1] if config.base == "simclr" else [None, None]
+        pairs = zip((pnn2, pnn1), (p1, p2), of_views, strict=True)
+        loss = torch.stack([info_nce(pnn, p, config.temperature, same_view=t) for pnn, p, t in pairs]).mean()
         index = found[0][:, 0]
         lookup = LookUp(t2.detach(), Q.rows[index], pnn2.detach(), index, tags, Q.tags[index])
         return Step(loss, embeddings=(p1.detach(), p2.detach()), push=Rows(asked[1].detach(), tags), lookup=lookup)

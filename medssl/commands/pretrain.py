@@ -251,7 +251,9 @@ def _announce(reporter: Reporter, job: Training, source: Source, notes: Sequence
     plan, config, team, precision = job.plan, job.config, job.team, job.computed_with["train.precision"]
     parameters = sum(p.numel() for p in job.method.encoder.parameters())
     fitted = ", ".join(
-        f"{name} {value:g}" for name in ("support_size", "momentum") if (value := getattr(config.method, name, None)) is not None
+        f"{name} {value if isinstance(value, str) else format(value, 'g')}"
+        for name in ("base", "support_size", "momentum")
+        if (value := getattr(config.method, name, None)) is not None
     )
     method = f"{config.method.name} ({fitted})" if fitted else config.method.name
     reporter.say(f"method    {method}, encoder of {parameters / 1e6:.1f} million parameters, {plan.device}, {precision}")

@@ -229,10 +229,10 @@ class PNNCLR(nn.Module):
 
     def __init__(self, config: Config, encoder: Encoder) -> None:
         super().__init__()
-        assert config.support_size != "auto" and config.momentum != "auto", "methods.fit_to says what auto is"
+        assert config.support_size != "auto" and config.momentum != "auto" and config.base != "auto", "methods.fit_to says what auto is"
         self.config, self.momentum = config, config.momentum
         self.encoder = encoder
-        simclr = config.base == "simclr"  # runs from before there was a `base` have "auto" here, and NNCLR's heads
+        simclr = config.base == "simclr"
         self.projector = mlp([encoder.num_features, *[config.hidden] * (1 if simclr else 2), config.width], last_norm=True)
         self.predictor = nn.Identity() if simclr else mlp([config.width, config.hidden, config.width])
         if self.momentum:

@@ -212,11 +212,6 @@ def test_with_the_base_simclr_pseudo_neighbours_are_pushed_away_from_the_others_
     agrees(step.loss, torch.tensor(expected, dtype=torch.float64))
 
 
-def test_a_run_from_before_there_was_a_base_has_nnclrs_heads():
-    old = pnnclr.Config(support_size=20, momentum=0.0)  # as its configuration was fitted and stored
-    assert {"predictor.0.weight", "projector.6.weight"} <= pnnclr.build(old, shallow_encoder()).state_dict().keys()
-
-
 def test_no_gradient_enters_the_target_network():
     m = small_method("pnnclr", momentum=0.9)
     m(noise_batch()).loss.backward()
