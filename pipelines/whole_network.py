@@ -28,7 +28,11 @@ from medssl.runs.dataset import prepare_dataset
 from medssl.views import executors
 
 CPU = torch.device("cpu")
-STARTS = {"random": ["random"], "pnnclr": []}
+STARTS = {
+    "random": ["random"],
+    "pnnclr of NNCLR": ["method.base=nnclr", "method.delay=0.2", "method.ramp=0.6"],  # the former default
+    "pnnclr": [],
+}
 RECIPES = {
     "300 steps": ["finetune.steps=300"],
     "2000 steps": ["finetune.steps=2000"],
@@ -88,7 +92,7 @@ def main() -> None:
     parser.add_argument("data", help="a MedMNIST file, looked for in the folder in which the script is started")
     parser.add_argument("preset")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--starts", nargs="+", default=list(STARTS))
+    parser.add_argument("--starts", nargs="+", choices=STARTS, default=["random", "pnnclr"])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")

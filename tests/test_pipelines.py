@@ -45,7 +45,7 @@ def compare(script):
     return script("pipelines/compare_pretraining.py")
 
 
-@pytest.mark.parametrize("name", ["adrenal", "continue_from_imagenet", "methods", "neighbours", "starts", "study"])
+@pytest.mark.parametrize("name", ["adrenal", "continue_from_imagenet", "heads", "methods", "neighbours", "starts", "study"])
 def test_every_variant_of_a_comparison_is_a_configuration(name):
     study = yaml.safe_load((PIPELINES / f"{name}.yaml").read_text("utf-8"))
     assert study["against"] in study["variants"]
