@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from small import noise_batch, shallow_encoder, small_method, train
 
-from medssl import methods
 from medssl.methods import pnnclr, pnnclr_paper
 from medssl.nn.randomness import generator
 from medssl.nn.support_set import SupportSet
@@ -165,38 +164,6 @@ def test_the_method_follows_the_progress_of_the_training_and_its_checkpoint_know
     assert (cosine[0] > cosine[1]).all(), "half way at most"
 
 
-@pytest.mark.parametrize(
-    ("images", "steps", "support", "momentum"),
-    [(2, 10, 1, 0), (545, 1999, 272, 0), (545, 2000, 272, 0.99), (10_000, 20_000, 5000, 0.999), (10**6, 10**6, 16_384, 0.99998)],
-)
-def test_auto_follows_the_number_of_images_and_of_steps(images, steps, support, momentum):
-    config = methods.fit_to(pnnclr.Config(), images, steps)
-    assert config.support_size == support
-    assert config.momentum == pytest.approx(momentum)
-    assert config.base == ("nnclr" if momentum else "simclr")
-    given = pnnclr.Config(support_size=7, momentum=0.5, base="simclr")
-    assert methods.fit_to(given, images, steps) == given
-
-
-def test_without_momentum_there_is_no_second_network_and_no_predictor():
-    def parts(**options) -> set[str]:
-        return {name.partition(".")[0] for name in small_method("pnnclr", **options).state_dict()} - {"encoder", "support", "progress"}
-
-    assert parts(momentum=0.0) == {"projector"}
-    assert parts(momentum=0.0, base="nnclr") == {"projector", "predictor"}
-    assert parts(momentum=0.9) == {"projector", "predictor", "target_encoder", "target_projector"}
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_without_a_target_network_and_before_neighbours_are_used_it_is_simclr(agrees, masked):
-    options = {"width": 12, "hidden": 20, "mask_same_patient": masked}
-    ours = small_method("pnnclr", shallow_encoder(), momentum=0.0, delay=1.0, **options).double()
-    theirs = small_method("simclr", shallow_encoder(), **options).double()
-    theirs.load_state_dict({key: value for key, value in ours.state_dict().items() if key.startswith(("encoder", "projector"))})
-    found, expected = (torch.tensor(train(m, 4, progress=0.0), dtype=torch.float64) for m in (ours, theirs))
-    agrees(found, expected)
-
-
 def test_with_the_base_simclr_pseudo_neighbours_are_pushed_away_from_the_others_of_both_views(agrees):
     """One side written out: the positive of pseudo neighbour i is row i of the other view, and 2 B - 2 rows are negatives."""
     t1, t2, Q = (random_unit(5, 8, seed=i) for i in range(3))
@@ -233,15 +200,6 @@ def test_gradient_flows_through_the_positives_unless_it_is_stopped_and_never_thr
     if not stop:
         of_t = gradients(1.0)[0]
         assert of_t is not None and float(of_t.abs().max()) < 1e-12, "with alpha 1 the positive is the row of Q alone"
-
-
-def test_without_a_target_network_the_projections_of_both_views_learn():
-    def of_the_projector(stop: bool) -> torch.Tensor:
-        m = small_method("pnnclr", momentum=0.0, delay=1.0, stop_gradient=stop)
-        m(noise_batch()).loss.backward()
-        return next(m.projector.parameters()).grad
-
-    assert not torch.allclose(of_the_projector(False), of_the_projector(True))
 
 
 def test_a_forward_pass_changes_neither_support_set_nor_target():
