@@ -35,8 +35,9 @@ def job(pictures, small, reporter, tmp_path):
         config, source = resolve_config(reporter(), str(pictures), None, flags_and_sets(method, None, "cpu", [*sizes, *QUICK, *sets]))
         folder = tmp_path / "run"
         folder.mkdir()
-        write_description(folder, config, "pretrain")
-        return build_training(folder, config, prepare_dataset(source, config, reporter()), Team(Launch()))
+        training = build_training(folder, config, prepare_dataset(source, config, reporter()), Team(Launch()))
+        write_description(folder, training.config, "pretrain")
+        return training
 
     return make
 
