@@ -47,11 +47,11 @@ def info_nce(
     of `v` are its negatives, but for the pairs (i, k) that are `excluded`. Rows should have unit length; `tau` is the temperature.
 
     `same_view`: the embeddings of the view of `u`. Its rows k other than i are negatives, too, as in NT-Xent (Chen et al. 2020, eq. 1)."""
-    logits, masked = u @ v.T / tau, excluded
+    logits = u @ v.T / tau
+    if excluded is not None:
+        logits = logits.masked_fill(excluded, -torch.inf)
     if same_view is not None:
         itself = torch.eye(len(u), dtype=torch.bool, device=u.device)
-        logits = torch.cat([logits, u @ same_view.T / tau], dim=1)
-        masked = torch.cat([torch.zeros_like(itself), itself] if excluded is None else [excluded, excluded | itself], dim=1)
-    if masked is not None:
-        logits = logits.masked_fill(masked, -torch.inf)
+        masked = itself if excluded is None else itself | excluded
+        logits = torch.cat([logits, (u @ same_view.T / tau).masked_fill(masked, -torch.inf)], dim=1)
     return F.cross_entropy(logits, torch.arange(len(u), device=u.device))

@@ -26,7 +26,7 @@ FAULTS = {
     "predictions pushed for targets": ("Rows(t1.detach(), tags)", "Rows(p1.detach(), tags)"),
     "ring that stands still": (SUPPORT, "(self.pushed + torch.arange", "(0 * self.pushed + torch.arange"),
     "negatives of one view under SimCLR's heads": ('same_view=b if config.base == "simclr" else None', "same_view=None"),
-    "the image itself among its negatives": (LOSSES, "zeros_like(itself), itself]", "zeros_like(itself), itself & ~itself]"),
+    "the image itself among its negatives": (LOSSES, "masked = itself if", "masked = itself & ~itself if"),
     "one noise for every step": ("batch.seed, batch.step,", "batch.seed,"),
     "one alpha for all rows": ("torch.rand(n, 1,", "torch.rand(1, 1,"),
     "neighbours trusted at once": ("pnn = x + share * way", "pnn = x + way"),
