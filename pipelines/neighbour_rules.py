@@ -14,18 +14,16 @@ Plug-ins are files of medssl, so this one is a method only while it lies there. 
                holds the projections of third views
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from medssl.methods import pnnclr
 from medssl.methods.pnnclr import Drawn, alpha_range
-from medssl.nn import Encoder, info_nce, l2_normalize, no_autocast
+from medssl.nn import Encoder, freeze_running_statistics, info_nce, l2_normalize, no_autocast
 from medssl.nn.support_set import tags_of
 from medssl.types import Batch, LocalViews, LookUp, Rows, Step
 from medssl.views.operations import PositiveShareRange
@@ -54,18 +52,6 @@ fit_to = pnnclr.fit_to
 def is_mutual(near: Tensor, asked: Tensor) -> Tensor:
     """[b, 1]: whether each row of `asked` is the closest of all to its own row of `near`."""
     return ((near @ asked.T).argmax(dim=1) == torch.arange(len(near), device=near.device))[:, None]
-
-
-@contextmanager
-def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Inside, the running mean and variance of the module's batch normalisations stay as they are."""
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    yield
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
 
 
 class NeighbourRules(pnnclr.PNNCLR):
@@ -102,7 +88,7 @@ class NeighbourRules(pnnclr.PNNCLR):
 
     @torch.no_grad()
     def _weak(self, views: Tensor) -> Tensor:
-        with statistics_kept(self):
+        with freeze_running_statistics(self.encoder), freeze_running_statistics(self.projector):
             return l2_normalize(self.projector(self.encoder(views)))
 
     def _pnn(self, t: Tensor, near: Tensor, r: Tensor, drawn: Drawn) -> Tensor:

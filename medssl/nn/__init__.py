@@ -1,6 +1,6 @@
 """The parts that methods share: encoder, heads, losses, support set, target network."""
 
-from medssl.nn.encoder import Encoder
+from medssl.nn.encoder import Encoder, freeze_running_statistics
 from medssl.nn.gather import gather
 from medssl.nn.heads import mlp
 from medssl.nn.knn import vote
@@ -17,6 +17,7 @@ __all__ = [
     "SupportSize",
     "excluded_pairs",
     "fit_support_size",
+    "freeze_running_statistics",
     "gather",
     "info_nce",
     "l2_normalize",

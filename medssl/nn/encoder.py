@@ -62,11 +62,11 @@ class Encoder(nn.Module):
 
     def _checkpoint_contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """The surroundings of the forward pass, and of its repetition: which leaves the running statistics alone."""
-        return nullcontext(), _freeze_running_statistics(self)
+        return nullcontext(), freeze_running_statistics(self)
 
 
 @contextmanager
-def _freeze_running_statistics(module: nn.Module) -> Iterator[None]:
+def freeze_running_statistics(module: nn.Module) -> Iterator[None]:
     """Batch normalisations count their batches, but learn nothing of them: with momentum 0. (They must compute what they did before.)"""
     norms: list[Any] = [part for part in module.modules() if getattr(part, "running_mean", None) is not None]
     before = [norm.momentum for norm in norms]
