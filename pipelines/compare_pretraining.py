@@ -33,6 +33,7 @@ from differences import RESAMPLES, fixed, table
 ALWAYS = {
     "train.workers": "0",
     "train.save_every_steps": "50",
+    "train.precision": "fp32",  # auto differs from CPU to CPU
     "monitor.knn_every_epochs": "1000000",
     "monitor.log_every_steps": "50",
     "monitor.on_collapse": "warn",
