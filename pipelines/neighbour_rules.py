@@ -12,6 +12,8 @@ Plug-ins are files of medssl, so this one is a method only while it lies there. 
     agreement  pnn(t) with r times the cosine of the neighbours of both views, at least 0: neighbours count where both views find alike ones
     weak_view  on the way from t to the row of Q closest to the projection of a third view, a crop of 0.8 and more of the image's area; Q
                holds the projections of third views
+
+With `trusted` below 1, only so many of the batch's images, those most similar to their neighbours, get one; the others keep t itself.
 """
 
 from typing import Literal
@@ -40,6 +42,7 @@ class Config(pnnclr.Config):
     rule: Literal["nearest", "mutual", "several", "agreement", "weak_view"] = Field(
         default="nearest", description="The rule for neighbours."
     )
+    trusted: float = Field(default=1.0, gt=0, le=1, description="The share of the images of a batch that get a neighbour.")
     crop_area: PositiveShareRange = Field(
         default=(0.3, 1.0), description="With the rule weak_view the crops of the two other views, which are to be those of the recipe."
     )
@@ -52,6 +55,13 @@ fit_to = pnnclr.fit_to
 def is_mutual(near: Tensor, asked: Tensor) -> Tensor:
     """[b, 1]: whether each row of `asked` is the closest of all to its own row of `near`."""
     return ((near @ asked.T).argmax(dim=1) == torch.arange(len(near), device=near.device))[:, None]
+
+
+@no_autocast
+def are_similar(near: Tensor, asked: Tensor, trusted: float) -> Tensor:
+    """[b, 1]: whether the cosine of a row of `asked` and its row of `near` is among the largest, of which `trusted` is the share."""
+    cosine = F.cosine_similarity(near, asked)
+    return (cosine >= cosine.quantile(1 - trusted))[:, None]
 
 
 class NeighbourRules(pnnclr.PNNCLR):
@@ -78,6 +88,8 @@ class NeighbourRules(pnnclr.PNNCLR):
             r = [share * is_mutual(n, t.detach()) for n, t in zip(near, (t2, t1), strict=True)]
         if config.rule == "agreement":
             r = [share * F.cosine_similarity(near[0], near[1]).clamp(min=0)[:, None]] * 2
+        if config.trusted < 1:
+            r = [each * are_similar(n, t.detach(), config.trusted) for each, n, t in zip(r, near, asked, strict=True)]
         pnn2, pnn1 = (self._pnn(*each) for each in zip((t2, t1), near, r, self.draw(batch), strict=True))
         of_views = [t2, t1] if config.base == "simclr" else [None, None]
         pairs = zip((pnn2, pnn1), (p1, p2), of_views, strict=True)

@@ -199,9 +199,12 @@ def test_other_rules_for_neighbours_meet_pnnclr_at_their_limit(rules):
     for base in ("simclr", "nnclr"):
         assert torch.allclose(made(rules, base=base)(batch).loss, made(pnnclr, base=base)(batch).loss, rtol=1e-6)
     others = [made(rules, rule=rule)(batch).loss for rule in ("nearest", "mutual", "several", "agreement")]
-    assert len({loss.item() for loss in others}) == 4
+    others += [made(rules, trusted=0.5)(batch).loss]
+    assert len({loss.item() for loss in others}) == 5
     near, asked = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     assert rules.is_mutual(near, asked).tolist() == [[True], [False]], "the first is closer to the neighbour of both"
+    assert rules.are_similar(near, asked, 0.5).tolist() == [[True], [False]]
+    assert rules.are_similar(near, asked, 1.0).tolist() == [[True], [True]]
 
 
 def test_a_weak_view_is_looked_up_and_pushed_and_leaves_the_statistics_of_the_other_views(rules):
