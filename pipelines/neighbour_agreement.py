@@ -18,10 +18,10 @@ import torch
 from compare_pretraining import Quiet
 from torch import Tensor
 
-from medssl.runs.resolve_config import list_source
 from medssl.nn import l2_normalize
 from medssl.pretraining.trainer import build_training, restore
 from medssl.runs.dataset import prepare_dataset
+from medssl.runs.resolve_config import list_source
 from medssl.runs.run_dir import load_config
 from medssl.train import checkpoint
 from medssl.train.launch import Launch
@@ -29,21 +29,23 @@ from medssl.train.processes import Team
 
 
 def projected(folder: Path) -> dict[str, Tensor]:
-    """Unit vectors [n, d] of the training images of a run, in the order of its last epoch: "first" and "second", the projections of two views;
-    "whole", of the image as it is stored; "features", the encoder's of the second view. And their labels, "label"."""
+    """Unit vectors [n, d] of the training images of a run, in the order of its last whole epoch: "first" and "second", the projections of
+    two views; "whole", of the image as it is stored; "features", the encoder's of the second view. And their labels, "label"."""
     config, (state, _) = load_config(folder), checkpoint.load(folder)
     dataset = prepare_dataset(list_source(config.data), config, Quiet())
     job = build_training(folder, config, dataset, Team(Launch()), state)
     restore(job, state)
     method, epoch = job.method.eval(), job.feed.steps_per_epoch
+    begin = max(state["step"] // epoch - 1, 0) * epoch
     parts: list[dict[str, Tensor]] = []
     with torch.no_grad():
-        for step in range(state["step"] - epoch, state["step"]):
+        for step in range(begin, begin + epoch):
             batch = job.feed.batch(step)
             whole = torch.from_numpy(dataset.store.inputs[batch.rows.numpy()])
             features = [method.encoder(images) for images in (*batch.views[:2], whole)]
             first, second, of_whole = (l2_normalize(method.projector(each)) for each in features)
-            parts.append({"first": first, "second": second, "whole": of_whole, "features": l2_normalize(features[1]), "label": batch.labels})
+            of_second = l2_normalize(features[1])
+            parts.append({"first": first, "second": second, "whole": of_whole, "features": of_second, "label": batch.labels})
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     known = found["label"] >= 0
     return {name: values[known] for name, values in found.items()}

@@ -12,12 +12,9 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from small import batch_for, noise_batch, shallow_encoder
 
 from medssl.config import merge, parse_overrides, resolve
 from medssl.errors import Interrupted
-from medssl.methods import pnnclr
-from medssl.nn import l2_normalize, tags_of
 from medssl.runs import presets
 from medssl.train import checkpoint
 
@@ -45,12 +42,14 @@ def compare(script):
     return script("pipelines/compare_pretraining.py")
 
 
-@pytest.mark.parametrize("name", ["adrenal", "continue_from_imagenet", "heads", "methods", "neighbours", "starts", "study"])
+@pytest.mark.parametrize("name", ["adrenal", "continue_from_imagenet", "heads", "longer", "methods", "neighbours", "starts", "study"])
 def test_every_variant_of_a_comparison_is_a_configuration(name):
     study = yaml.safe_load((PIPELINES / f"{name}.yaml").read_text("utf-8"))
     assert study["against"] in study["variants"]
     for data in study["data"].values():
         for settings in study["variants"].values():
+            if "method=neighbour_rules" in settings:  # tests/test_neighbour_pipelines.py has these
+                continue
             sets = parse_overrides(
                 [*data["set"], *(item for item in settings if "=" in item and not item.startswith(("weights=", "frozen=")))]
             )
@@ -180,45 +179,6 @@ def test_a_comparison_that_is_killed_takes_its_trainings_with_it(tmp_path):
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < ends
         time.sleep(0.1)
-
-
-@pytest.fixture
-def rules(script):
-    return script("pipelines/neighbour_rules.py")
-
-
-def made(module, **settings):
-    sizes = {"hidden": 16, "width": 8, "support_size": 20, "momentum": 0.0, "base": "nnclr", "delay": 0.0, "ramp": 0.0}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return module.build(module.Config(**{**sizes, **settings}), shallow_encoder())
-
-
-def test_other_rules_for_neighbours_meet_pnnclr_at_their_limit(rules):
-    batch = noise_batch()
-    for base in ("simclr", "nnclr"):
-        assert torch.allclose(made(rules, base=base)(batch).loss, made(pnnclr, base=base)(batch).loss, rtol=1e-6)
-    others = [made(rules, rule=rule)(batch).loss for rule in ("nearest", "mutual", "several", "agreement")]
-    others += [made(rules, trusted=0.5)(batch).loss]
-    assert len({loss.item() for loss in others}) == 5
-    near, asked = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
-    assert rules.is_mutual(near, asked).tolist() == [[True], [False]], "the first is closer to the neighbour of both"
-    assert rules.are_similar(near, asked, 0.5).tolist() == [[True], [False]]
-    assert rules.are_similar(near, asked, 1.0).tolist() == [[True], [True]]
-
-
-def test_a_weak_view_is_looked_up_and_pushed_and_leaves_the_statistics_of_the_other_views(rules):
-    weak, two_views = made(rules, rule="weak_view"), made(rules)
-    batch = batch_for(weak)
-    step = weak(batch)
-    two_views(batch)
-    expected = {name: buffer for name, buffer in two_views.encoder.named_buffers() if "running" in name}
-    found = dict(weak.encoder.named_buffers())
-    assert expected
-    assert all(torch.equal(found[name], buffer) for name, buffer in expected.items())
-    rows = l2_normalize(weak.projector(weak.encoder(batch.views[2])))
-    assert torch.allclose(step.push.values, rows, atol=1e-6)
-    assert torch.equal(step.lookup.index, weak.support.nearest(rows, tags_of(batch), 1)[:, 0])
 
 
 @pytest.mark.slow
