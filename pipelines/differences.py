@@ -55,7 +55,8 @@ def gain(runs: dict[int, Any], reference: dict[int, Any], column: str) -> Gain |
     errors2 = [(float(gains.var(ddof=1)) / number, number - 1.0)] if number > 1 else []
     if all("resamples" in run for pair in pairs for run in pair):
         of_patients = np.mean([np.subtract(x["resamples"][column], y["resamples"][column]) for x, y in pairs], axis=0)
-        errors2.append((float(of_patients.var(ddof=1)), RESAMPLES - 1.0))
+        defined = of_patients[~np.isnan(of_patients)]  # a resample of few patients may lack a class, and has no score then
+        errors2 += [(float(defined.var(ddof=1)), len(defined) - 1.0)] if len(defined) > 1 else []
     return Gain(float(gains.mean()), errors2, number)
 
 

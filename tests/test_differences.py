@@ -25,7 +25,7 @@ def differences(script):
 
 @pytest.fixture(scope="module")
 def difference(differences):
-    return lambda *given: f" ({differences.gain(*given)})"
+    return lambda *given: str(differences.gain(*given))
 
 
 def test_an_interval_over_seeds_alone_is_that_of_the_paired_t_test(difference):
@@ -48,6 +48,14 @@ def test_an_interval_over_patients_alone_is_that_of_the_resamples(difference):
     assert difference(runs([0.8, 0.8], [a, a]), runs([0.7], [b], ["pixels"]), "x") == text
 
 
+def test_resamples_that_lack_a_class_are_left_out(difference):
+    random = np.random.default_rng(2)
+    a, b = (0.8 + 0.03 * random.standard_normal(200) for _ in range(2))
+    half = stats.t.ppf(0.975, 149) * np.std(a[50:] - b[50:], ddof=1)
+    a[:50] = b[:50] = np.nan
+    assert limits(difference(runs([0.9], [a]), runs([0.7], [b]), "x")) == pytest.approx([0.2, 0.2 - half, 0.2 + half], abs=6e-4)
+
+
 def test_both_spreads_make_an_interval_wider_than_either(difference):
     random = np.random.default_rng(1)
     a, b = (0.8 + 0.03 * random.standard_normal((3, 200)) for _ in range(2))
@@ -60,7 +68,7 @@ def test_both_spreads_make_an_interval_wider_than_either(difference):
     assert width([0.9, 0.8, 0.85], a, b) > width([0.85] * 3, a, b) > 0
     half = stats.t.ppf(0.975, 199) * np.std(a[0] - b[0], ddof=1)
     text = difference(runs([0.9], a[:1]), runs([0.7], b[:1]), "x")
-    assert text.endswith(" over patients)") and limits(text) == pytest.approx([0.2, 0.2 - half, 0.2 + half], abs=6e-4)
+    assert text.endswith(" over patients") and limits(text) == pytest.approx([0.2, 0.2 - half, 0.2 + half], abs=6e-4)
 
 
 def test_the_mean_over_data_sets_has_the_spread_of_each_of_them(differences):
