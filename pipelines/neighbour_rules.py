@@ -14,6 +14,7 @@ Plug-ins are files of medssl, so this one is a method only while it lies there. 
                holds the projections of third views
 
 With `trusted` below 1, only so many of the batch's images, those most similar to their neighbours, get one; the others keep t itself.
+`own` is the weight of a second term, in which t itself is the positive.
 """
 
 from typing import Literal
@@ -43,6 +44,7 @@ class Config(pnnclr.Config):
         default="nearest", description="The rule for neighbours."
     )
     trusted: float = Field(default=1.0, gt=0, le=1, description="The share of the images of a batch that get a neighbour.")
+    own: float = Field(default=0.0, ge=0, le=1, description="The weight of the loss with the other view itself as the positive.")
     crop_area: PositiveShareRange = Field(
         default=(0.3, 1.0), description="With the rule weak_view the crops of the two other views, which are to be those of the recipe."
     )
@@ -92,8 +94,12 @@ class NeighbourRules(pnnclr.PNNCLR):
             r = [each * are_similar(n, t.detach(), config.trusted) for each, n, t in zip(r, near, asked, strict=True)]
         pnn2, pnn1 = (self._pnn(*each) for each in zip((t2, t1), near, r, self.draw(batch), strict=True))
         of_views = [t2, t1] if config.base == "simclr" else [None, None]
-        pairs = zip((pnn2, pnn1), (p1, p2), of_views, strict=True)
-        loss = torch.stack([info_nce(pnn, p, config.temperature, same_view=t) for pnn, p, t in pairs]).mean()
+
+        def loss_of(positives: tuple[Tensor, Tensor]) -> Tensor:
+            pairs = zip(positives, (p1, p2), of_views, strict=True)
+            return torch.stack([info_nce(positive, p, config.temperature, same_view=t) for positive, p, t in pairs]).mean()
+
+        loss = (1 - config.own) * loss_of((pnn2, pnn1)) + config.own * loss_of((t2, t1))
         index = found[0][:, 0]
         lookup = LookUp(t2.detach(), Q.rows[index], pnn2.detach(), index, tags, Q.tags[index])
         return Step(loss, embeddings=(p1.detach(), p2.detach()), push=Rows(asked[1].detach(), tags), lookup=lookup)

@@ -46,6 +46,8 @@ def test_other_rules_for_neighbours_meet_pnnclr_at_their_limit(rules):
     others = [made(rules, rule=rule)(batch).loss for rule in ("nearest", "mutual", "several", "agreement")]
     others += [made(rules, trusted=0.5)(batch).loss]
     assert len({loss.item() for loss in others}) == 5
+    half_own, without = (made(rules, **each)(batch).loss for each in ({"own": 0.5}, {"delay": 1.0}))
+    assert torch.allclose(half_own, (others[0] + without) / 2), "the mean of the loss with neighbours and without"
     near, asked = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     assert rules.is_mutual(near, asked).tolist() == [[True], [False]], "the first is closer to the neighbour of both"
     assert rules.are_similar(near, asked, 0.5).tolist() == [[True], [False]]
