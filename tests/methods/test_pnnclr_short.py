@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from small import noise_batch, shallow_encoder, small_method, train
 
 from medssl import methods
@@ -10,15 +11,21 @@ from medssl.methods import pnnclr
 
 @pytest.mark.parametrize(
     ("images", "steps", "support", "momentum"),
-    [(2, 10, 1, 0), (545, 1999, 272, 0), (545, 2000, 272, 0.99), (10_000, 20_000, 5000, 0.999), (10**6, 10**6, 16_384, 0.99998)],
+    [(2, 10, 1, 0), (545, 2000, 272, 0), (545, 19_999, 272, 0), (10_000, 20_000, 5000, 0.999), (10**6, 10**6, 16_384, 0.99998)],
 )
 def test_auto_follows_the_number_of_images_and_of_steps(images, steps, support, momentum):
     config = methods.fit_to(pnnclr.Config(), images, steps)
     assert config.support_size == support
     assert config.momentum == pytest.approx(momentum)
     assert config.base == ("nnclr" if momentum else "simclr")
-    given = pnnclr.Config(support_size=7, momentum=0.5, base="simclr")
+    given = pnnclr.Config(support_size=7, momentum=0.5, base="nnclr")
     assert methods.fit_to(given, images, steps) == given
+
+
+def test_simclrs_heads_never_have_a_target_network():
+    assert methods.fit_to(pnnclr.Config(base="simclr"), 10**6, 10**6).momentum == 0
+    with pytest.raises(ValidationError, match=r"method\.momentum above 0\) needs method\.base=nnclr"):
+        pnnclr.Config(base="simclr", momentum=0.5)
 
 
 def test_without_momentum_there_is_no_second_network_and_no_predictor():
