@@ -11,7 +11,7 @@ from medssl.methods import pnnclr
 
 @pytest.mark.parametrize(
     ("images", "steps", "support", "momentum"),
-    [(2, 10, 1, 0), (545, 2000, 272, 0), (545, 19_999, 272, 0), (10_000, 20_000, 5000, 0.999), (10**6, 10**6, 16_384, 0.99998)],
+    [(2, 10, 1, 0), (545, 2000, 272, 0), (545, 79_999, 272, 0), (10_000, 80_000, 5000, 0.99975), (10**6, 10**6, 16_384, 0.99998)],
 )
 def test_auto_follows_the_number_of_images_and_of_steps(images, steps, support, momentum):
     config = methods.fit_to(pnnclr.Config(), images, steps)
