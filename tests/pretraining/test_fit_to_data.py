@@ -30,9 +30,9 @@ def test_epochs_are_the_length_above_a_floor_and_steps_are_taken_as_they_are(ima
 
 
 def test_a_fitted_configuration_stays_as_it_is():
-    once = fitted(500, min_steps=3000)
+    once = fitted(500, min_steps=90_000)
     assert once.method.support_size == 250
-    assert once.method.momentum == pytest.approx(1 - 20 / 3000)
+    assert once.method.momentum == pytest.approx(1 - 20 / 90_000)
     assert fit_to_data(once, 10_000) == once
 
 
