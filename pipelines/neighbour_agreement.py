@@ -41,6 +41,7 @@ def projected(folder: Path) -> dict[str, Tensor]:
     with torch.no_grad():
         for step in range(begin, begin + epoch):
             batch = job.feed.batch(step)
+            assert batch.labels is not None
             whole = torch.from_numpy(dataset.store.inputs[batch.rows.numpy()])
             features = [method.encoder(images) for images in (*batch.views[:2], whole)]
             first, second, of_whole = (l2_normalize(method.projector(each)) for each in features)
@@ -48,6 +49,8 @@ def projected(folder: Path) -> dict[str, Tensor]:
             parts.append({"first": first, "second": second, "whole": of_whole, "features": of_second, "label": batch.labels})
     found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     known = found["label"] >= 0
+    if not known.any():
+        raise SystemExit(f"The images of {folder} have no labels: there is nothing to count.")
     return {name: values[known] for name, values in found.items()}
 
 
