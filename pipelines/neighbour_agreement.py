@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from compare_pretraining import Quiet
+from neighbour_rules import are_similar, is_mutual
 from torch import Tensor
 
 from medssl.nn import l2_normalize
@@ -59,31 +60,29 @@ def agreements(of: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
     half = len(of["label"]) // 2
     rows, asked = ({name: values[part] for name, values in of.items()} for part in (slice(half), slice(half, None)))
 
-    def look_up(asking: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        similarity, index = (asking @ rows[name].T).max(dim=1)
-        return similarity, index
+    def look_up(asking: Tensor, name: str) -> Tensor:
+        return (asking @ rows[name].T).argmax(dim=1)
 
     def agreement(index: Tensor, kept: Tensor | None = None) -> tuple[float, float]:
         right = (rows["label"][index] == asked["label"]).double()
         return (1.0, float(right.mean())) if kept is None else (float(kept.double().mean()), float(right[kept].mean()))
 
-    similarity, nearest = look_up(asked["second"], "first")
-    of_other_view = look_up(asked["first"], "first")[1]
-    similarity_whole, nearest_whole = look_up(asked["whole"], "whole")
-    mutual = (rows["first"] @ asked["second"].T).argmax(dim=1)[nearest] == torch.arange(len(nearest))
+    nearest, nearest_whole = look_up(asked["second"], "first"), look_up(asked["whole"], "whole")
+    near, near_whole = rows["first"][nearest], rows["whole"][nearest_whole]
+    closer = ((near - asked["first"]) * asked["second"]).sum(dim=1) > 0
     classes = [torch.bincount(part["label"], minlength=int(of["label"].max()) + 1) / len(part["label"]) for part in (rows, asked)]
     return {
         "at random": (1.0, float((classes[0] * classes[1]).sum())),
         "nearest row (pnnclr)": agreement(nearest),
-        "nearest by the encoder's features": agreement(look_up(asked["features"], "features")[1]),
-        "nearest to the mean of both views": agreement(look_up(asked["first"] + asked["second"], "first")[1]),
+        "nearest by the encoder's features": agreement(look_up(asked["features"], "features")),
+        "nearest to the mean of both views": agreement(look_up(asked["first"] + asked["second"], "first")),
         "whole images, among whole images": agreement(nearest_whole),
-        "nearest, where no other image is closer to the neighbour": agreement(nearest, mutual),
-        "nearest, where both views have the same": agreement(nearest, nearest == of_other_view),
-        "nearest, where closer than the other view": agreement(nearest, similarity > (asked["first"] * asked["second"]).sum(dim=1)),
-        "nearest, the more similar half": agreement(nearest, similarity > similarity.median()),
-        "nearest, the most similar quarter": agreement(nearest, similarity > similarity.quantile(0.75)),
-        "whole images, the most similar quarter": agreement(nearest_whole, similarity_whole > similarity_whole.quantile(0.75)),
+        "nearest, where no other image is closer to the neighbour": agreement(nearest, is_mutual(near, asked["second"])[:, 0]),
+        "nearest, where both views have the same": agreement(nearest, nearest == look_up(asked["first"], "first")),
+        "nearest, where closer than the other view": agreement(nearest, closer),
+        "nearest, the more similar half": agreement(nearest, are_similar(near, asked["second"], 0.5)[:, 0]),
+        "nearest, the most similar quarter": agreement(nearest, are_similar(near, asked["second"], 0.25)[:, 0]),
+        "whole images, the most similar quarter": agreement(nearest_whole, are_similar(near_whole, asked["whole"], 0.25)[:, 0]),
     }
 
 

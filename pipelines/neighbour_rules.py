@@ -99,14 +99,16 @@ class NeighbourRules(pnnclr.PNNCLR):
             pairs = zip(positives, (p1, p2), of_views, strict=True)
             return torch.stack([info_nce(positive, p, config.temperature, same_view=t) for positive, p, t in pairs]).mean()
 
-        loss = (1 - config.own) * loss_of((pnn2, pnn1)) + config.own * loss_of((t2, t1))
+        loss = loss_of((pnn2, pnn1))
+        if config.own:
+            loss = (1 - config.own) * loss + config.own * loss_of((t2, t1))
         index = found[0][:, 0]
         lookup = LookUp(t2.detach(), Q.rows[index], pnn2.detach(), index, tags, Q.tags[index])
         return Step(loss, embeddings=(p1.detach(), p2.detach()), push=Rows(asked[1].detach(), tags), lookup=lookup)
 
     @torch.no_grad()
     def _weak(self, views: Tensor) -> Tensor:
-        with freeze_running_statistics(self.encoder), freeze_running_statistics(self.projector):
+        with freeze_running_statistics(self):
             return l2_normalize(self.projector(self.encoder(views)))
 
     def _pnn(self, t: Tensor, near: Tensor, r: Tensor, drawn: Drawn) -> Tensor:

@@ -7,6 +7,7 @@ from torch import nn
 
 from medssl import methods, plugins
 from medssl.encoder.artefact import build_encoder
+from medssl.methods.pnnclr import TARGET_FROM
 from medssl.nn.encoder import Encoder
 from medssl.types import Batch
 
@@ -41,7 +42,7 @@ def small_method(name: str, encoder: Encoder | None = None, **options: Any) -> A
     sizes = {key: size for key, size in SIZES.items() if key in model.model_fields}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = methods.fit_to(model(**{**sizes, **options}), images=80, steps=80_000)  # as for a training that has a target network
+        config = methods.fit_to(model(**{**sizes, **options}), images=80, steps=TARGET_FROM)  # as for a training that has a target network
         return methods.build(config, encoder, CLASSES)
 
 

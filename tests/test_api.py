@@ -60,8 +60,8 @@ def test_the_encoder_gives_the_features_that_the_commands_compute(encoder_run: P
         features = torch.cat([encoder(encoder.prepare(file)) for file in files[:3]])
         together = encoder(torch.cat([medssl.prepare(str(file), encoder.card) for file in files[:3]]))
     assert features.shape == (3, encoder.num_features)
-    np.testing.assert_allclose(features.numpy(), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(together.numpy(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(features.numpy(), expected, rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(together.numpy(), expected, rtol=2e-6, atol=1e-6)
     np.testing.assert_allclose(encoder(torch.from_numpy(np.array(store.images[:3]))).detach().numpy(), expected, atol=1e-6)
     assert medssl.load_encoder(str(encoder_run / "encoder.safetensors")).card == encoder.card
 

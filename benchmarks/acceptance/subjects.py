@@ -13,6 +13,7 @@ from torch import Tensor
 from medssl import methods, plugins
 from medssl.data.loader import Batches, Loader
 from medssl.encoder.artefact import build_encoder
+from medssl.methods.pnnclr import TARGET_FROM
 from medssl.nn import Encoder, precision
 from medssl.train.feed import Feed
 from medssl.train.precision import choose_precision
@@ -25,7 +26,7 @@ _SMALL_VIT = {"embed_dim": 48, "depth": 2, "num_heads": 2}
 SMALL = {"hidden": 256, "width": 64, "support_size": 512, "prototypes": 512, "bottleneck": 64}  # of those settings that a method has
 AT_ONCE = {"delay": 0.0, "ramp": 0.0}  # pnnclr with neighbours from the first step
 NO_NOISE = {"noise": 0.0, "alpha": 1.0, **AT_ONCE}  # and without random numbers of its own
-SAME_STEPS = 80_000  # with so many steps, pnnclr has a target network
+SAME_STEPS = TARGET_FROM  # with so many steps, pnnclr has a target network
 
 
 @dataclass(frozen=True)
