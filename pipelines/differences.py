@@ -34,6 +34,11 @@ def fixed(settings: list[str]) -> bool:
     return settings[:1] != [] and settings[0].startswith(FIXED)
 
 
+def variants_of(study: dict[str, Any], data: str) -> dict[str, list[str]]:
+    """The settings of each variant that is run on a data set: of those of all data sets, and of its own."""
+    return {**study["variants"], **study["data"][data].get("variants", {})}
+
+
 def gain(runs: dict[int, Any], reference: dict[int, Any], column: str) -> Gain | None:
     """The mean difference of two variants on one data set, over seeds and test patients; of one seed over the patients alone. None where
     they have no seed in common.
@@ -69,12 +74,11 @@ def mean_gain(gains: list[Gain]) -> Gain:
 def table(study: dict[str, Any], lines: list[dict[str, Any]], against: str, only: list[str]) -> str:
     """Markdown: for each data set a row a variant, and the mean differences over the data sets. `only`: the data sets, if not all."""
     text: list[str] = []
-    of_sets: dict[str, dict[str, list[Gain]]] = {name: {} for name in study["variants"] if name != against}
+    of_sets: dict[str, dict[str, list[Gain]]] = {}
     files: list[str] = []
     for data in only or study["data"]:
-        found = {
-            name: {line["seed"]: line for line in lines if (line["data"], line["variant"]) == (data, name)} for name in study["variants"]
-        }
+        names = variants_of(study, data)
+        found = {name: {line["seed"]: line for line in lines if (line["data"], line["variant"]) == (data, name)} for name in names}
         found = {name: runs for name, runs in found.items() if runs}
         if not found:
             continue
@@ -86,7 +90,7 @@ def table(study: dict[str, Any], lines: list[dict[str, Any]], against: str, only
             for number, column in enumerate(columns if name != against and against in found else []):
                 if (difference := gain(runs, found[against], column)) is not None:
                     cells[number] += f" ({difference})"
-                    of_sets[name].setdefault(column, []).append(difference)
+                    of_sets.setdefault(name, {}).setdefault(column, []).append(difference)
             text.append(f"| {name} | {len(runs)} | {' | '.join(cells)} |")
     sets = len(files)
     # Only what every data set has can be averaged: a mean over other sets would be another question. Two data sets of one file have the

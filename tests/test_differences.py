@@ -93,11 +93,12 @@ def test_a_table_has_a_mean_where_every_data_set_has_the_variant(differences):
         for name, values in scores.items()
         for seed, run in runs(values, same).items()
     ]
-    study = {"data": {"a": {"data": "a.npz"}, "b": {"data": "b.npz"}}, "variants": {"x": [], "y": [], "z": []}}
+    study = {"data": {"a": {"data": "a.npz"}, "b": {"data": "b.npz", "variants": {"z": []}}}, "variants": {"x": [], "y": []}}
     text = differences.table(study, lines, "y", [])
     heading, mean = text.partition("## Mean difference from y over the 2 data sets")[1:]
     assert heading
     assert "| x | 2 | +0.125 [" in mean
+    assert "| z | 2 | 0.900 (+0.200 [" in text, "data set b has it"
     assert "| z |" not in mean, "data set a has no z"
     assert "Mean difference" not in differences.table(study, lines, "y", ["a"])
     study["data"]["b"] = {"data": "a.npz"}

@@ -31,12 +31,13 @@ def test_every_variant_with_another_rule_is_a_configuration(rules, repository):
     found = 0
     for name in ("neighbour_rules", "longer"):
         study = yaml.safe_load((repository / f"pipelines/{name}.yaml").read_text("utf-8"))
-        for settings in study["variants"].values():
-            if "method=neighbour_rules" in settings:
-                method = parse_overrides(settings[1:])["method"]
-                rules.Config(**method)
-                found += 1
-    assert found >= 6
+        for given in (study, *study["data"].values()):
+            for settings in given.get("variants", {}).values():
+                if "method=neighbour_rules" in settings:
+                    method = parse_overrides(settings[1:])["method"]
+                    rules.Config(**method)
+                    found += 1
+    assert found >= 13
 
 
 def test_other_rules_for_neighbours_meet_pnnclr_at_their_limit(rules):

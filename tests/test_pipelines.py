@@ -42,12 +42,15 @@ def compare(script):
     return script("pipelines/compare_pretraining.py")
 
 
-@pytest.mark.parametrize("name", ["adrenal", "continue_from_imagenet", "heads", "longer", "methods", "neighbours", "starts", "study"])
-def test_every_variant_of_a_comparison_is_a_configuration(name):
+STUDIES = ["adrenal", "continue_from_imagenet", "heads", "longer", "methods", "neighbour_rules", "neighbours", "starts", "study"]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_variant_of_a_comparison_is_a_configuration(compare, name):
     study = yaml.safe_load((PIPELINES / f"{name}.yaml").read_text("utf-8"))
     assert study["against"] in study["variants"]
-    for data in study["data"].values():
-        for settings in study["variants"].values():
+    for of_data, data in study["data"].items():
+        for settings in compare.variants_of(study, of_data).values():
             if "method=neighbour_rules" in settings:  # tests/test_neighbour_pipelines.py has these
                 continue
             sets = parse_overrides(
