@@ -3,11 +3,11 @@
     python pipelines/compare_pretraining.py pipelines/neighbours.yaml [--jobs 2] [--only DATA...] [--table]
 
 The YAML names the data sets (what --data names, a preset, settings, perhaps more variants), the variants, the labels and the seeds. A
-variant is a list of settings; with "random" among them the network is not trained, "pixels" alone is no network, "frozen=FILE" alone is
-a network with the weights of a file, not trained, and "weights=FILE" the same, which sees the images enlarged to 224 pixels. Each
-encoder is frozen and scored as `medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it is never
-run again: the script may be stopped at any time, and a training goes on from its last checkpoint (in runs/compare/, until its line is
-written). --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from another one,
+variant is a list of settings; with "random" among them the network is not trained, "pixels" alone is no network, "frozen=FILE" alone is a
+network with the weights of a file, not trained, and "weights=FILE" the same, which sees the images enlarged to 224 pixels. Each encoder is
+frozen and scored as `medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it
+is never run again: the script may be stopped at any time, and a training goes on from its last checkpoint (in runs/compare/, until its line
+is written). --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from another one,
 --against) with its 95 % interval, for each data set (or for some, --only) and on average. The interval holds two spreads: of the paired
 seeds, and of the test patients, who are resampled alike in all runs of a data set. Which patients are the test follows the site's key:
 these data are public, and so is the key beside this script, which gives everyone the same test.
