@@ -136,10 +136,9 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
     import numpy as np
     import torch
 
-    from medssl.config import Finetune
     from medssl.data.split import parse_labels
     from medssl.evaluate import task
-    from medssl.evaluate.experiment import Experiment, run_experiment
+    from medssl.evaluate.experiment import RANDOM, Experiment, run_experiment
     from medssl.evaluate.stats import Resamples
     from medssl.evaluate.stats.metrics import METRICS
     from medssl.runs.dataset import prepare_dataset
@@ -149,15 +148,23 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
     table = found.store.table
     question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
     y, weights = question.y[question.test], np.concatenate([*Resamples(question.patients[question.test], RESAMPLES, 0).weights()])
+    name_of_start = RANDOM if "random" in job["settings"] else "pretrained"  # in mode full all layers of a random start have the same rate
     scores, resamples = {}, {}
     for mode in job["modes"]:
-        settings = Finetune(mode=mode, draws=job["draws"], bootstraps=100)
         request = Experiment(
-            found.store.inputs, table, question, {"pretrained": network}, parse_labels(job["labels"]), settings, 0, torch.device("cpu")
+            found.store.inputs,
+            table,
+            question,
+            {name_of_start: network},
+            parse_labels(job["labels"]),
+            config.finetune.model_copy(update={"mode": mode, "draws": job["draws"], "bootstraps": 100}),
+            0,
+            torch.device("cpu"),
+            make_views=views_of(config),
         )
         cells: dict[str, list[Any]] = {}
         for cell in run_experiment(request).cells:
-            if cell.init == "pretrained":
+            if cell.init == name_of_start:
                 cells.setdefault(f"{mode} {cell.labels}", []).append(cell.prob)
         for name, draws in cells.items():
             for metric in job["metrics"]:
@@ -165,6 +172,15 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
                 scores[column] = round(float(np.mean([measure(y, prob, np.ones((1, len(y)))) for prob in draws])), 5)
                 resamples[column] = np.mean([measure(y, prob, weights) for prob in draws], axis=0).round(4).tolist()
     return {"scores": scores, "resamples": resamples}
+
+
+def views_of(config: Any) -> Any:
+    """What makes the views of a fine-tuning of the whole network, as `medssl finetune` makes them."""
+    from medssl import plugins
+    from medssl.views import executors
+
+    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
+    return executors.make(config.views.executor, recipe, config.data.size)
 
 
 def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str, Any]]:

@@ -18,14 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare_pretraining import Quiet, commit_here, configured, encoder
+from compare_pretraining import Quiet, commit_here, configured, encoder, views_of
 
-from medssl import plugins
 from medssl.evaluate import task
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.stats.metrics import METRICS
 from medssl.runs.dataset import prepare_dataset
-from medssl.views import executors
 
 CPU = torch.device("cpu")
 STARTS = {
@@ -49,14 +47,13 @@ def trained(job: dict[str, Any], start: Any) -> dict[str, Any]:
     found = prepare_dataset(source, config, Quiet())
     table = found.store.table
     question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
-    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     training = FullTraining(
         found.store.inputs,
         question.y,
         question.patients,
         len(question.classes),
         config.finetune,
-        executors.make(config.views.executor, recipe, config.data.size),
+        views_of(config),
         CPU,
         layer_decay=1 if job["start"] == "random" else config.finetune.layer_decay,
         seed=job["seed"],

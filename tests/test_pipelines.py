@@ -42,7 +42,18 @@ def compare(script):
     return script("pipelines/compare_pretraining.py")
 
 
-STUDIES = ["adrenal", "continue_from_imagenet", "heads", "longer", "methods", "neighbour_rules", "neighbours", "starts", "study"]
+STUDIES = [
+    "adrenal",
+    "continue_from_imagenet",
+    "heads",
+    "longer",
+    "methods",
+    "neighbour_rules",
+    "neighbours",
+    "starts",
+    "study",
+    "study_full",
+]
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -97,6 +108,24 @@ def test_a_comparison_runs_each_variant_once_and_shows_differences_over_the_seed
     difference = sum(scores["pnnclr", seed] - scores["random", seed] for seed in (0, 1)) / 2
     (row,) = [line for line in said.splitlines() if line.startswith("| pnnclr | 2 |")]
     assert f"({difference:+.3f} [" in row
+
+
+@pytest.mark.slow
+def test_layers_of_a_random_start_learn_alike_where_a_comparison_trains_the_whole_network(compare, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MEDSSL_KEY_FILE", str(PIPELINES / "public_site.key"))
+    study = yaml.safe_load(STUDY.format(folder=tmp_path, seeds=1)) | {"modes": ["full"]}
+    (job,) = compare.jobs({**study, "variants": {"random": ["random"]}}, only=[], threads=1)
+    network = compare.encoder(job, tmp_path / "run")[0]
+
+    def scores(decay: float, settings: list[str]) -> str:
+        sets = [*job["set"], "finetune.steps=8", f"finetune.layer_decay={decay}"]
+        found = compare.score({**job, "set": sets, "settings": settings}, network)
+        assert list(found["scores"]) == ["full 50pct", "full 100pct"]
+        return json.dumps(found["resamples"])  # text: a resample without one class has no score, and no nan is equal to another
+
+    assert scores(0.1, ["random"]) == scores(0.9, ["random"])
+    assert scores(0.1, []) != scores(0.9, [])
 
 
 @pytest.mark.slow
