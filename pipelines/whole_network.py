@@ -4,8 +4,9 @@
         [--set SETTING...] [--table]
 
 Each recipe of RECIPES gets the same effort from both starts. A recipe is to be chosen by the official validation images, which no training
-sees, except that of the recipe with all labels; the scores of the test images stand beside, to be compared with published ones. A run is one line of the file of results, and what is
-in it is never run again: the script may be stopped at any time. --set: settings of all runs, such as a wider backbone.
+sees, except that of the recipe with all labels; the scores of the test images stand beside, to be compared with published ones. A run is
+one line of the file of results, and what is in it is never run again: the script may be stopped at any time. --set: settings of all runs,
+such as a wider backbone.
 """
 
 import argparse
@@ -103,6 +104,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))
     torch.set_num_threads(1)
+    commit = commit_here()  # of the code that was loaded, whatever is committed while it runs
     of_data = {"path": options.data, "preset": options.preset, "set": options.set}
 
     def there() -> list[dict[str, Any]]:
@@ -117,7 +119,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 network = encoder(job, Path(scratch) / "run")[0] if left else None
             for recipe in left:
-                line = {**job, "recipe": recipe, "commit": commit_here(), **trained({**job, "recipe": recipe}, network)}
+                line = {**job, "recipe": recipe, "commit": commit, **trained({**job, "recipe": recipe}, network)}
                 with RESULTS.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
                 print(start, seed, recipe, line.get("validation"), line["test"], flush=True)
