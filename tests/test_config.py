@@ -46,6 +46,8 @@ def test_overrides_nest_and_change_one_option_of_a_plugin_or_the_plugin():
     assert merge({"method": "pnnclr"}, parse_overrides(["method.alpha=0.5"]))["method"] == {"name": "pnnclr", "alpha": 0.5}
     named_last = parse_overrides(["backbone.model=resnet50", "backbone.name=timm"])
     assert named_last == {"backbone": {"model": "resnet50", "name": "timm"}}
+    name_last = parse_overrides(["method.width=64", "views.recipe.flip_p=0.5", "method=simclr", "views.recipe=natural", "method.width=32"])
+    assert name_last == {"method": {"name": "simclr", "width": 32}, "views": {"recipe": {"name": "natural", "flip_p": 0.5}}}
     assert parse_overrides(["data.size=64", "data.channels=3"]) == {"data": {"size": 64, "channels": 3}}
 
 

@@ -34,9 +34,12 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def parse_overrides(assignments: Sequence[str]) -> dict[str, Any]:
-    """`["train.lr=1e-3"]` as the nested mapping {"train": {"lr": 0.001}}; values are read as YAML. Names may be short: see `full_names`."""
+    """`["train.lr=1e-3"]` as the nested mapping {"train": {"lr": 0.001}}; values are read as YAML. Names may be short: see `full_names`.
+
+    A part as a whole comes before its options: in ["method.width=64", "method=simclr"] the width is SimCLR's and is not lost.
+    """
     result: dict[str, Any] = {}
-    for assignment in full_names(assignments):
+    for assignment in sorted(full_names(assignments), key=lambda assignment: assignment.partition("=")[0].count(".")):
         key, _, text = assignment.partition("=")
         value: Any = parse_yaml(text, f"--set {key}")
         for part in reversed(key.split(".")):
