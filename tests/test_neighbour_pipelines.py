@@ -55,6 +55,19 @@ def test_other_rules_for_neighbours_meet_pnnclr_at_their_limit(rules):
     assert rules.are_similar(near, asked, 1.0).tolist() == [[True], [True]]
 
 
+def test_before_the_first_neighbour_every_rule_trains_like_pnnclr_to_the_last_bit(rules):
+    def gradient(module, **settings):
+        method = made(module, base="simclr", delay=1.0, **settings)
+        method(batch_for(method)).loss.backward()
+        return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
+
+    of_pnnclr = gradient(pnnclr)
+    for settings in ({"rule": "mutual"}, {"rule": "several"}, {"rule": "agreement"}, {"rule": "weak_view"}, {"trusted": 0.25}):
+        assert torch.equal(gradient(rules, **settings), of_pnnclr), settings
+    own = gradient(rules, own=0.5)
+    assert 0 < (own - of_pnnclr).norm() < 1e-5 * of_pnnclr.norm(), "the study's row 'other rounding'"
+
+
 def test_a_weak_view_is_looked_up_and_pushed_and_leaves_the_statistics_of_the_other_views(rules):
     weak, two_views = made(rules, rule="weak_view"), made(rules)
     batch = batch_for(weak)
