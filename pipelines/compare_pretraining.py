@@ -5,12 +5,12 @@
 The YAML names the data sets (what --data names, a preset, settings, perhaps more variants), the variants, the labels and the seeds. A
 variant is a list of settings; with "random" among them the network is not trained, "pixels" alone is no network, "frozen=FILE" alone is a
 network with the weights of a file, not trained, and "weights=FILE" the same, which sees the images enlarged to 224 pixels. Each encoder is
-frozen and scored as `medssl finetune` scores it, on the same draws of labels. A run is one line of the file of results, and what is in it
-is never run again: the script may be stopped at any time, and a training goes on from its last checkpoint (in runs/compare/, until its line
-is written). --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from another one,
---against) with its 95 % interval, for each data set (or for some, --only) and on average. The interval holds two spreads: of the paired
-seeds, and of the test patients, who are resampled alike in all runs of a data set. Which patients are the test follows the site's key:
-these data are public, and so is the key beside this script, which gives everyone the same test.
+scored as `medssl finetune` scores it in the modes of the study, on the same draws of labels. A run is one line of the file of results, and
+what is in it is never run again: the script may be stopped at any time, and a training goes on from its last checkpoint (in runs/compare/,
+until its line is written). --table prints what is there: the mean over the seeds, and the difference from the variant `against` (or from
+another one, --against) with its 95 % interval, for each data set (or for some, --only) and on average. The interval holds two spreads: of
+the paired seeds, and of the test patients, who are resampled alike in all runs of a data set. Which patients are the test follows the
+site's key: these data are public, and so is the key beside this script, which gives everyone the same test.
 """
 
 import argparse
@@ -136,6 +136,7 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
     import numpy as np
     import torch
 
+    from medssl.commands.finetune import views_of
     from medssl.data.split import parse_labels
     from medssl.evaluate import task
     from medssl.evaluate.experiment import RANDOM, Experiment, run_experiment
@@ -172,15 +173,6 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
                 scores[column] = round(float(np.mean([measure(y, prob, np.ones((1, len(y)))) for prob in draws])), 5)
                 resamples[column] = np.mean([measure(y, prob, weights) for prob in draws], axis=0).round(4).tolist()
     return {"scores": scores, "resamples": resamples}
-
-
-def views_of(config: Any) -> Any:
-    """What makes the views of a fine-tuning of the whole network, as `medssl finetune` makes them."""
-    from medssl import plugins
-    from medssl.views import executors
-
-    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
-    return executors.make(config.views.executor, recipe, config.data.size)
 
 
 def jobs(study: dict[str, Any], only: list[str], threads: int) -> list[dict[str, Any]]:

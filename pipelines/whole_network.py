@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare_pretraining import Quiet, commit_here, configured, encoder, views_of
+from compare_pretraining import Quiet, commit_here, configured, encoder
 
+from medssl.commands.finetune import views_of
 from medssl.evaluate import task
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.stats.metrics import METRICS
@@ -41,9 +42,8 @@ RECIPES = {
     "2000 steps, all labels": ["finetune.steps=2000"],
 }
 ONLY_PRETRAINED = ("2000 steps, all layers alike",)
-ALL_LABELS = (
-    "2000 steps, all labels"  # those of the official validation images, too: published trainings see them when they choose the epoch
-)
+# Those of the official validation images, too: published trainings see them when they choose the epoch.
+ALL_LABELS = "2000 steps, all labels"
 RESULTS = Path("benchmarks/results/whole_network.jsonl")
 
 

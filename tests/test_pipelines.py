@@ -42,18 +42,7 @@ def compare(script):
     return script("pipelines/compare_pretraining.py")
 
 
-STUDIES = [
-    "adrenal",
-    "continue_from_imagenet",
-    "heads",
-    "longer",
-    "methods",
-    "neighbour_rules",
-    "neighbours",
-    "starts",
-    "study",
-    "study_full",
-]
+STUDIES = sorted(file.stem for file in PIPELINES.glob("*.yaml") if file.stem != "label_fractions")  # which is one of `medssl study`
 
 
 @pytest.mark.parametrize("name", STUDIES)

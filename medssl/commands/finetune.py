@@ -187,7 +187,6 @@ def _experiment(
     cells: Path,
 ) -> Experiment:
     device = choose_device(config.device)
-    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
     batch_bytes = config.finetune.batch_size * math.prod(config.data.shape) * 4
     return Experiment(
         images=dataset.store.inputs,
@@ -200,13 +199,19 @@ def _experiment(
         settings=config.finetune,
         seed=config.seed,
         device=device,
-        make_views=executors.make(config.views.executor, recipe, config.data.size),
+        make_views=views_of(config),
         views=config.views.model_dump_json(),
         precision=choose_precision(config.train.precision, device, config.data.size),
         workers=workers_here(config.train.workers, batch_bytes)[0],
         cells=cells,
         description=description,
     )
+
+
+def views_of(config: Config) -> executors.ViewMaker:
+    """What makes the views of the mode full, one of an image or a volume at a time."""
+    recipe = plugins.find("views.recipes", config.views.recipe.name).build(config.views.recipe)
+    return executors.make(config.views.executor, recipe, config.data.size)
 
 
 def _describe(
