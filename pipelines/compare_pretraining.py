@@ -144,7 +144,7 @@ def score(job: dict[str, Any], network: Any) -> dict[str, dict[str, Any]]:
     from medssl.evaluate.stats.metrics import METRICS
     from medssl.runs.dataset import prepare_dataset
 
-    config, source = configured(job, [])
+    config, source = configured(job, [item for item in job["settings"] if item.startswith("finetune.")])
     found = prepare_dataset(source, config, Quiet())
     table = found.store.table
     question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
