@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medssl.data.patients import PatientOrigin
 from medssl.evaluate.label_draws import headline_fraction
-from medssl.evaluate.schema import EncoderFacts, ResultsDocument, SummaryRow
+from medssl.evaluate.schema import EncoderFacts, PairedRow, ResultsDocument, SummaryRow
 from medssl.files import write_atomically
 from medssl.report.figures import NARROW, WIDE, figure_svg, headline_subgroups, subgroups_svg
 from medssl.report.formatting import (
@@ -142,7 +142,8 @@ def _main_row(document: ResultsDocument, labels: str) -> SummaryRow:
 
 
 def _sentences(document: ResultsDocument, headline: str) -> list[str]:
-    """What was done and what was found, in three sentences, or four where pretraining started from weights."""
+    """What was done and what was found, in three sentences; one more where raw pixels are better, and where pretraining started from
+    weights."""
     task, main, summary = document.task, _main_row(document, headline), document.summary
     draws = max((row.draws for row in summary if row.fraction < 1), default=1)  # all labels are drawn in one way
     repeated = f", in up to {draws} draws of {document.data.origin.units}," if draws > 1 else ""
@@ -156,7 +157,7 @@ def _sentences(document: ResultsDocument, headline: str) -> list[str]:
         f"{question_in_words(task)}; each classifier was scored once on {tested} {_test_exposure(document)}.",
         f"With {label_amounts(headline)} ({format_range(main.n_labels)} {task.counted}) the encoder reached an AUROC of {score}"
         f"{_difference_from(document, main, 'random', 'the same network from random initialisation')}.",
-        *([f"{added}."] if (added := _added_by_pretraining(document, main)) else []),
+        *(f"{sentence}." for sentence in (_loss_to_pixels(document, main), _added_by_pretraining(document, main)) if sentence),
     ]
 
 
@@ -188,6 +189,14 @@ def _test_exposure(document: ResultsDocument) -> str:
     return "that neither its pretraining nor its fine-tuning had seen"
 
 
+def _loss_to_pixels(document: ResultsDocument, main: SummaryRow) -> str:
+    """By how much the encoder is behind raw pixels; "" where it is not."""
+    row = _paired_row(document, main, "pixels")
+    if row is None or row.auroc_gain >= 0:
+        return ""
+    return f"The AUROC is {_difference_from(document, main, 'pixels', 'that of raw pixels, without an encoder').removeprefix(', ')}"
+
+
 def _added_by_pretraining(document: ResultsDocument, main: SummaryRow) -> str:
     """What pretraining on these images added to the weights that it started from; "" where it started from random numbers."""
     name = f"the weights before this pretraining ({document.encoder.start.get('file', 'unknown file')})"
@@ -197,8 +206,7 @@ def _added_by_pretraining(document: ResultsDocument, main: SummaryRow) -> str:
 
 def _difference_from(document: ResultsDocument, main: SummaryRow, init: str, name: str) -> str:
     """The difference from another initialisation, where that was run, and whether its interval includes zero. `name`: what that is."""
-    wanted = main.labels, main.mode, init
-    row = next((row for row in document.paired if (row.labels, row.mode, row.versus) == wanted), None)
+    row = _paired_row(document, main, init)
     if row is None:
         return ""
     size = f"{format_score(abs(row.auroc_gain))} {'more' if row.auroc_gain >= 0 else 'less'}"
@@ -207,6 +215,12 @@ def _difference_from(document: ResultsDocument, main: SummaryRow, init: str, nam
     verdict = "does not include zero" if row.low > 0 or row.high < 0 else "includes zero, so it may be chance"
     interval = format_difference_interval(row.low, row.high)
     return f", {size} than {name}; the interval of that difference ({interval}) {verdict}"
+
+
+def _paired_row(document: ResultsDocument, main: SummaryRow, init: str) -> PairedRow | None:
+    """The difference of the summary's row from another initialisation, where that was run."""
+    wanted = main.labels, main.mode, init
+    return next((row for row in document.paired if (row.labels, row.mode, row.versus) == wanted), None)
 
 
 def audit_sentences(audit: Mapping[str, Any]) -> list[tuple[str, str]]:

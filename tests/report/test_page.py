@@ -146,6 +146,19 @@ def test_the_page_says_what_pretraining_added_to_the_weights_that_it_started_fro
     assert "AUROC gained over weights before pretraining" in shown
 
 
+def test_the_page_says_in_words_that_raw_pixels_are_better_and_nothing_where_they_are_not() -> None:
+    document = a_document()
+    gain = {"fraction": 0.1, "labels": "10pct", "mode": "linear", "versus": "pixels", "auroc_gain": -0.047, "low": -0.1, "high": -0.001}
+    document["paired"].append({**gain, "p_delong": None})
+    shown = Page(render(document)).shown
+    assert (
+        "The AUROC is 0.047 less than that of raw pixels, without an encoder; the interval of that difference "
+        "(\N{MINUS SIGN}0.100 to \N{MINUS SIGN}0.001) does not include zero." in shown
+    )
+    document["paired"][-1].update(auroc_gain=0.01, high=0.1)
+    assert "of raw pixels, without an encoder" not in Page(render(document)).shown
+
+
 def test_of_foreign_weights_the_page_claims_no_pretraining() -> None:
     document = a_document()
     document["encoder"] |= {"start": {"file": "resnet18.a1_in1k.pth"}, "method": {"name": "", "title": "weights of resnet18.a1_in1k.pth"}}
