@@ -121,7 +121,9 @@ class Finetune(Frozen):
         default=0.8, gt=0, le=1, description="The factor of the learning rate from each layer to the one before it (mode full)."
     )
     early_stopping: bool = Field(
-        default=True, description="Whether a fifth of the drawn patients is kept apart to choose the best moment (mode full)."
+        default=True,
+        description="Whether a fifth of the drawn patients, where these are 250 or more, is kept apart to choose the best moment (mode "
+        "full).",
     )
     bootstraps: int = Field(
         default=1000, ge=100, le=MAX_BOOTSTRAPS, description="The resamples of patients from which the intervals are computed."

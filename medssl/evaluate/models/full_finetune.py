@@ -1,9 +1,9 @@
 """Fine-tuning of the whole network, `--mode full`: the encoder's copy and a linear head, trained on the given labels.
 
-The number of steps is the same at every label fraction. A fifth of the labelled patients is the validation set where every class has
-enough patients: it is looked at ten times in the course of the training, and the weights that fit it best are the ones that are scored
+The number of steps is the same at every label fraction. A fifth of the labelled patients is the validation set where there are enough
+patients: it is looked at ten times in the course of the training, and the weights that fit it best are the ones that are scored
 (early stopping that keeps its steps). The temperature is fitted on the validation set, too. No other labels are looked at. With fewer
-patients the last weights are kept.
+patients all of them are trained on, and the last weights are kept: a small validation set chooses worse weights than these.
 
 Of volumes that are stored as slices the steps see slices, each with the label of its volume; all counts, the validation set and the
 predictions are of volumes, and a volume's logits are the mean of its slices'.
@@ -37,7 +37,7 @@ from medssl.types import Batch, Step
 OPTIMISER = "adamw"
 WARMUP_SHARE = 0.1
 VALIDATIONS = 10  # in the course of a training
-MIN_PATIENTS = 5  # of each class, for a validation set
+MIN_PATIENTS, MIN_OF_CLASS = 250, 5  # labelled patients, and those of each class, for a validation set
 
 
 class Objective(nn.Module):
@@ -159,17 +159,20 @@ class _BestWeights:
 
 
 def select_validation(y: Int[np.ndarray, "m ..."], patients: Shaped[np.ndarray, " m"], seed: int) -> Bool[np.ndarray, " m"]:
-    """Which of the drawn images are the validation set: those of a fifth of the patients of each class; none where a class has fewer than
-    `MIN_PATIENTS` patients. Of several labels, those of a fifth of the patients, each label in its share."""
+    """Which of the drawn images are the validation set: those of a fifth of the patients of each class; none where there are fewer than
+    `MIN_PATIENTS` patients, or fewer than `MIN_OF_CLASS` of a class. Of several labels, those of a fifth of the patients, each label in
+    its share."""
     fifth, selected = LabelFraction(share=Fraction(1, 5)), np.zeros(len(y), dtype=bool)
+    if len(np.unique(patients)) < MIN_PATIENTS:
+        return selected
     if y.ndim == 1:
         counts = [len(np.unique(patients[y == c])) for c in np.unique(y)]
-        rows = draw_by_class(patients, y.astype(str), fifth, 0, seed) if min(counts) >= MIN_PATIENTS else []
+        rows = draw_by_class(patients, y.astype(str), fifth, 0, seed) if min(counts) >= MIN_OF_CLASS else []
     else:
         counts = [len(np.unique(patients[column == presence])) for column in y.T for presence in (0, 1)]
         names = [str(k) for k in range(y.shape[1])]
         try:
-            rows = draw_multilabel(patients, y, names, fifth, 0, seed) if min(counts) >= MIN_PATIENTS else []
+            rows = draw_multilabel(patients, y, names, fifth, 0, seed) if min(counts) >= MIN_OF_CLASS else []
         except UserError:  # a fifth of the patients cannot hold each of so many labels
             rows = []
     selected[rows] = True

@@ -42,24 +42,31 @@ def owners(counts: list[int], images: int = 2) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_fifth_of_the_patients_of_each_class_is_the_validation_set_with_all_their_images() -> None:
-    y, patients = owners([50, 10, 5])
+    y, patients = owners([200, 45, 5])
     held = select_validation(y, patients, seed=0)
-    assert [len(np.unique(patients[held & (y == c)])) for c in range(3)] == [10, 2, 1]
+    assert [len(np.unique(patients[held & (y == c)])) for c in range(3)] == [40, 9, 1]
     assert not set(patients[held]) & set(patients[~held])
     assert (select_validation(y, patients, seed=0) == held).all() and (select_validation(y, patients, seed=1) != held).any()
 
 
 def test_there_is_no_validation_set_where_a_class_has_fewer_than_five_patients_however_many_images() -> None:
-    y, patients = owners([50, 4], images=10)
+    y, patients = owners([300, 4], images=10)
     assert not select_validation(y, patients, seed=0).any()
+
+
+def test_there_is_no_validation_set_of_fewer_than_fifty_patients_however_many_images() -> None:
+    y, patients = owners([125, 124], images=10)
+    assert not select_validation(y, patients, seed=0).any()
+    y, patients = owners([125, 125])
+    assert len(np.unique(patients[select_validation(y, patients, seed=0)])) == 50
 
 
 def test_of_several_labels_a_fifth_of_the_patients_is_the_validation_set_and_each_label_is_on_both_sides() -> None:
     generator = np.random.default_rng(0)
-    patients = np.repeat([f"p{i}" for i in range(60)], 2)
-    y = np.repeat((generator.random((60, 3)) < [0.5, 0.3, 0.12]).astype(int), 2, axis=0)
+    patients = np.repeat([f"p{i}" for i in range(260)], 2)
+    y = np.repeat((generator.random((260, 3)) < [0.5, 0.3, 0.12]).astype(int), 2, axis=0)
     held = select_validation(y, patients, seed=0)
-    assert len(np.unique(patients[held])) == 12 and not set(patients[held]) & set(patients[~held])
+    assert len(np.unique(patients[held])) == 52 and not set(patients[held]) & set(patients[~held])
     for side in (held, ~held):
         assert (y[side] == 1).any(0).all() and (y[side] == 0).any(0).all()
     y[np.flatnonzero(y[:, 2])[8:], 2] = 0  # four patients have it
@@ -67,13 +74,16 @@ def test_of_several_labels_a_fifth_of_the_patients_is_the_validation_set_and_eac
 
 
 def test_more_labels_than_a_fifth_of_the_patients_can_hold_are_trained_without_a_validation_set() -> None:
-    y = np.zeros((30, 40), dtype=int)
-    for label in range(40):
-        y[np.random.default_rng(label).permutation(30)[:5], label] = 1
-    assert not select_validation(y, np.array([f"p{i}" for i in range(30)]), seed=0).any()
+    y = np.zeros((300, 400), dtype=int)
+    for label in range(400):
+        y[np.random.default_rng(label).permutation(300)[:5], label] = 1
+    assert not select_validation(y, np.array([f"p{i}" for i in range(300)]), seed=0).any()
 
 
-def bright(n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+N = 260  # enough for a validation set
+
+
+def bright(n: int = N) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     y = np.arange(n) % 2
     images = np.random.default_rng(0).normal(100, 20, (n, 1, 12, 12)) + 25 * y[:, None, None, None]
     return images.clip(0, 255).astype(np.uint8), y, np.array([f"p{i}" for i in range(n)])
@@ -84,7 +94,7 @@ def fitted(**more: Any) -> tuple[FullFit, int]:
     images, y, patients = bright()
     steps: list[int] = []
     settings = Finetune.model_validate({"steps": 40, "batch_size": 16, "lr": 2e-2, **more})
-    found = fit_full(an_encoder(), np.arange(60), FullTraining(images, y, patients, 2, settings, unchanged, CPU), lambda: steps.append(1))
+    found = fit_full(an_encoder(), np.arange(N), FullTraining(images, y, patients, 2, settings, unchanged, CPU), lambda: steps.append(1))
     return found, len(steps)
 
 
@@ -112,7 +122,7 @@ def test_the_weights_are_those_of_the_moment_that_fits_the_validation_set_best(m
     found, steps = fitted()
     assert [step for step, _ in seen] == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40] and steps == 40
     best = min(seen, key=lambda moment: moment[1])
-    assert found.step == best[0] <= 24 and found.labels == 60
+    assert found.step == best[0] <= 24 and found.labels == N
     now = predict(found.classifier, images, np.flatnonzero(held), CPU).astype(float)
     assert negative_log_likelihood(y[held], now) == pytest.approx(best[1], abs=1e-6)
     assert best[1] < seen[-1][1]
@@ -120,7 +130,7 @@ def test_the_weights_are_those_of_the_moment_that_fits_the_validation_set_best(m
 
 def test_without_early_stopping_the_last_weights_are_kept_and_everyone_is_taught() -> None:
     found, steps = fitted(early_stopping=False)
-    assert (found.step, found.temperature, found.labels, steps) == (40, 1.0, 60, 40)
+    assert (found.step, found.temperature, found.labels, steps) == (40, 1.0, N, 40)
     assert fitted()[1] == 40, "the same number of steps with somebody held back"
 
 
