@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from medssl.config import merge, parse_overrides, resolve
 from medssl.errors import Interrupted
+from medssl.evaluate.models import full_finetune
 from medssl.runs import presets
 from medssl.train import checkpoint
 
@@ -117,20 +118,27 @@ def test_layers_of_a_random_start_learn_alike_where_a_comparison_trains_the_whol
     assert scores(0.1, []) != scores(0.9, [])
 
 
-@pytest.mark.slow
-def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def bright_images(tmp_path, monkeypatch):
+    """some.npz in the working folder, whose second class is brighter, and the key that the scripts would set, and leave to later tests."""
     rng = np.random.default_rng(0)
     labels = {part: rng.integers(0, 2, (number, 1), np.uint8) for part, number in (("train", 40), ("val", 20), ("test", 20))}
     arrays: dict[str, Any] = {f"{part}_labels": y for part, y in labels.items()}
     arrays |= {f"{part}_images": rng.integers(0, 40, (len(y), 28, 28), np.uint8) + 150 * y[:, :, None] for part, y in labels.items()}
     np.savez(tmp_path / "some.npz", **arrays)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MEDSSL_KEY_FILE", str(PIPELINES / "public_site.key"))  # what the script would set, and leave to later tests
+    monkeypatch.setenv("MEDSSL_KEY_FILE", str(PIPELINES / "public_site.key"))
+
+
+NARROW = "backbone={name: timm, model: resnet18, stem: medium, arguments: {channels: [8, 8, 16, 16]}}"
+
+
+@pytest.mark.slow
+def test_recipes_for_the_whole_network_are_scored_once_each(script, bright_images, tmp_path, monkeypatch, capsys):
     whole = script("pipelines/whole_network.py")
     monkeypatch.setattr(whole, "RECIPES", {name: ["finetune.steps=20"] for name in whole.RECIPES})
     monkeypatch.setattr(whole, "RESULTS", tmp_path / "lines.jsonl")
-    narrow = "backbone={name: timm, model: resnet18, stem: medium, arguments: {channels: [8, 8, 16, 16]}}"
-    command = ["whole_network.py", "some.npz", "medmnist_cpu", "--seeds", "0", "--set", "train.steps=2", "train.batch_size=8", narrow]
+    command = ["whole_network.py", "some.npz", "medmnist_cpu", "--seeds", "0", "--set", "train.steps=2", "train.batch_size=8", NARROW]
     wanted = [
         *(("random", name) for name in whole.RECIPES if name not in whole.ONLY_PRETRAINED),
         *(("pnnclr", name) for name in whole.RECIPES),
@@ -147,6 +155,26 @@ def test_recipes_for_the_whole_network_are_scored_once_each(script, tmp_path, mo
     assert all(line["test"]["auroc"] > 0.9 for line in lines)
     assert all(line["validation"]["auroc"] > 0.9 for line in lines if line["recipe"] != whole.ALL_LABELS)
     assert not any("validation" in line for line in lines if line["recipe"] == whole.ALL_LABELS), "its training saw these labels"
+
+
+@pytest.mark.slow
+def test_with_and_without_a_validation_set_images_that_were_not_drawn_are_scored(script, bright_images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(full_finetune, "MIN_PATIENTS", full_finetune.MIN_PATIENTS)  # the script lowers it, and leaves it so
+    compared = script("pipelines/validation_set.py")
+    monkeypatch.setattr(compared, "RESULTS", tmp_path / "lines.jsonl")
+    steps: list[int] = []
+    fit = compared.fit_full
+    monkeypatch.setattr(compared, "fit_full", lambda *given: steps.append((found := fit(*given)).step) or found)
+    sets = ["--steps", "20", "--set", "train.steps=2", "train.batch_size=8", NARROW]
+    monkeypatch.setattr(sys, "argv", ["validation_set.py", "some.npz", "medmnist_cpu", "--labels", "50pct", *sets])
+    compared.main()
+    said = capsys.readouterr().out
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["start"], line["n_labels"]) for line in lines] == [("random", 21), ("pnnclr", 21)], "half of each class, rounded up"
+    assert all(np.mean(line["without"]) > 0.9 and len(line["with"]) == len(line["without"]) == 3 for line in lines)
+    assert steps[1::2] == [20] * 6 and set(steps[::2]) != {20}, "with one, a moment is chosen; without, the last one is kept"
+    compared.main()
+    assert len(steps) == 12 and capsys.readouterr().out.strip() in said, "nothing is run twice"
 
 
 @pytest.mark.slow
