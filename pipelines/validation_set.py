@@ -3,9 +3,9 @@
     python pipelines/validation_set.py breastmnist.npz medmnist_cpu [--labels 10pct 20pct 50pct] [--starts random pnnclr] [--table]
 
 With one: a fifth of the drawn patients chooses one of ten moments of the training. Without: all drawn patients are trained on, and the
-last weights are kept. The score is the AUROC of the training images that were not drawn, at most 600 of them, so the choice between the
-two needs no test image. A run is one line of the file of results, and what is in it is never run again: the script may be stopped at any
-time.
+last weights are kept. Scored are the training images that were not drawn, at most 600 of them, so the choice between the two needs no
+test image: AUROC, and the Brier score after temperature scaling, for which the validation set is needed, too. A run is one line
+of the file of results, and what is in it is never run again: the script may be stopped at any time.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from medssl.evaluate import task
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.models import full_finetune
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
-from medssl.evaluate.stats.metrics import METRICS
+from medssl.evaluate.stats.calibration import apply_temperature
+from medssl.evaluate.stats.metrics import METRICS, score
 from medssl.runs.dataset import prepare_dataset
 
 RESULTS = Path("benchmarks/results/validation_set.jsonl")
@@ -36,7 +37,7 @@ IDENTITY = ("path", "preset", "set", "steps", "start", "labels")
 
 
 def compare(job: dict[str, Any], start: Any) -> dict[str, Any]:
-    """The AUROC of each draw with and without a validation set, and how many labels a draw has."""
+    """The scores of each draw with and without a validation set, and how many labels a draw has."""
     config, source = configured(job, [f"finetune.steps={job['steps']}"])
     found = prepare_dataset(source, config, Quiet())
     table = found.store.table
@@ -45,26 +46,29 @@ def compare(job: dict[str, Any], start: Any) -> dict[str, Any]:
     training = FullTraining(
         found.store.inputs, question.y, question.patients, len(question.classes), config.finetune, views_of(config), CPU, rate
     )
-    scores: dict[str, Any] = {"with": [], "without": []}
+    ways = {"with": True, "without": False}
+    scores: dict[str, Any] = {name: {metric: [] for metric in ("auroc", "brier")} for name in ways}
     for draw in plan_draws(question, parse_labels(job["labels"]), config.finetune.draws, seed=0):
         left = np.setdiff1d(question.pool, draw.rows)
         scored = np.sort(np.random.default_rng(0).permutation(left)[:MAX_SCORED])
-        for name, stops in (("with", True), ("without", False)):
+        for name, stops in ways.items():
             settings = config.finetune.model_copy(update={"early_stopping": stops})
             fitted = fit_full(start, draw.rows, replace(training, settings=settings, seed=draw.number))
             prob = predict(fitted.classifier, found.store.inputs, scored, CPU).astype(np.float64)
-            scores[name].append(round(float(METRICS["auroc"](question.y[scored], prob, np.ones((1, len(scored))))[0]), 4))
+            prob = apply_temperature(prob, fitted.temperature, question.multilabel)
+            for metric, values in scores[name].items():
+                values.append(round(score(question.y[scored], prob, {metric: METRICS[metric]})[metric], 4))
     return {"n_labels": len(draw.rows), **scores}
 
 
 def table_of(lines: list[dict[str, Any]]) -> str:
-    """Markdown: a row for each amount of labels and start, the means over the draws, and their difference with its standard error."""
-    text = ["| data | labels | start | with | without | difference |", "|---|---|---|---|---|---|"]
+    """Markdown: a row for each amount of labels and start, the means over the draws, and the gain in AUROC with its standard error."""
+    text = ["| data | labels | start | AUROC with | without | gain | Brier score with | without |", "|---|---|---|---|---|---|---|---|"]
     for line in lines:
-        gain = np.subtract(line["without"], line["with"])
-        means = " | ".join(f"{np.mean(line[name]):.3f}" for name in ("with", "without"))
+        auroc, brier = (" | ".join(f"{np.mean(line[way][metric]):.3f}" for way in ("with", "without")) for metric in ("auroc", "brier"))
+        gain = np.subtract(line["without"]["auroc"], line["with"]["auroc"])
         error = gain.std(ddof=1) / len(gain) ** 0.5
-        text.append(f"| {line['path']} | {line['n_labels']} | {line['start']} | {means} | {gain.mean():+.3f} ± {error:.3f} |")
+        text.append(f"| {line['path']} | {line['n_labels']} | {line['start']} | {auroc} | {gain.mean():+.3f} ± {error:.3f} | {brier} |")
     return "\n".join(text)
 
 
