@@ -122,7 +122,7 @@ class Finetune(Frozen):
     )
     early_stopping: bool = Field(
         default=True,
-        description="Whether a fifth of the drawn patients, where these are 250 or more, is kept apart to choose the best moment (mode "
+        description="Whether a fifth of the drawn patients, where these are 400 or more, is kept apart to choose the best moment (mode "
         "full).",
     )
     bootstraps: int = Field(

@@ -37,7 +37,7 @@ from medssl.types import Batch, Step
 OPTIMISER = "adamw"
 WARMUP_SHARE = 0.1
 VALIDATIONS = 10  # in the course of a training
-MIN_PATIENTS, MIN_OF_CLASS = 250, 5  # labelled patients, and those of each class, for a validation set
+MIN_PATIENTS, MIN_OF_CLASS = 400, 5  # labelled patients, and those of each class, for a validation set
 
 
 class Objective(nn.Module):
