@@ -1,5 +1,6 @@
 """Invented studies for tests of the report: results.json documents and inputs of pictures, with made-up numbers."""
 
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from torch import nn
 
 from medssl.evaluate.schema import ResultsDocument
 from medssl.evaluate.stats.metrics import METRICS
-from medssl.report import CurveInputs, ImageInputs
+from medssl.report import CurveInputs, ImageInputs, page
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -105,6 +106,26 @@ def with_everything(document: dict[str, Any]) -> dict[str, Any]:
             "duplicates": {"equal": 3, "leaks": ["3 copies stand on both sides"], "refused": True},
         },
     }
+
+
+def render(document: dict[str, Any]) -> str:
+    return page.render(to_results(document))
+
+
+class Page(HTMLParser):
+    """What a browser would make of it: the elements with their attributes, and the text that is shown."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.shown = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.shown += data
 
 
 def picture_inputs(

@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
 from compared import FLAT, RIGHT, with_changes, write_run
+from pages import Page
 
 from medssl.compare.page import render, write_comparison
 from medssl.evaluate.schema import ResultsDocument
@@ -16,21 +16,6 @@ SCRIPT = "<script>alert(1)</script>"
 ATTRIBUTE = '"><img src=x onerror=alert(1)>'
 SAVED = {"versus": "random", "mode": "linear", "at": "100pct", "auroc": {"mean": 0.7211, "low": 0.6, "high": 0.8}}
 SAVED |= {"margin": 0.01, "at_chance": False, "by_fraction": []}
-
-
-class Page(HTMLParser):
-    """The elements with their attributes, and the text that is shown."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.shown = [], ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.shown += data
 
 
 @pytest.fixture(scope="module")

@@ -2,36 +2,15 @@
 
 import copy
 import re
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import SCRIPT, a_document, to_results
+from pages import SCRIPT, Page, a_document, render, to_results
 
-from medssl.report import figure_files, page, write_report
+from medssl.report import figure_files, write_report
 from medssl.report.figures import WIDE, _label_efficiency, figure_svg
-
-
-def render(document: dict[str, Any]) -> str:
-    return page.render(to_results(document))
-
-
-class Page(HTMLParser):
-    """What a browser would make of it: the elements with their attributes, and the text that is shown."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.shown = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.shown += data
 
 
 def with_hostile_text() -> dict[str, Any]:
@@ -91,100 +70,6 @@ def test_ids_are_unique_and_every_reference_inside_the_page_has_its_target() -> 
     assert len(ids) == len(set(ids))
     used = [value[1:] for _, attributes in elements for key, value in attributes.items() if key == "xlink:href" and value]
     assert used and set(used) <= set(ids)
-
-
-def test_three_sentences_say_what_was_done_with_the_numbers_of_the_document() -> None:
-    shown = Page(render(a_document())).shown
-    assert (
-        "An encoder (resnet18) was pretrained with pNNCLR on 1,549 different images of 368 patients, without looking at a label." in shown
-    )
-    assert "trained with 1%, 10% and 100% of the labels, in up to 5 draws of patients, to predict finding (normal or sick)" in shown
-    assert "scored once on 150 images of 102 patients that neither its pretraining nor its fine-tuning had seen." in shown
-    assert "With 10% of the labels (58 to 66 images) the encoder reached an AUROC of 0.823 (95% interval 0.773 to 0.863)" in shown
-    assert "0.163 more than the same network from random initialisation" in shown and "(+0.050 to +0.270) does not include zero" in shown
-
-
-def test_the_page_says_of_a_supervised_encoder_that_it_was_trained_with_labels() -> None:
-    document = a_document()
-    document["encoder"]["method"] = {"name": "supervised", "title": "Supervised", "uses_labels": True}
-    shown = Page(render(document)).shown
-    assert "An encoder (resnet18) was trained with the labels of all its training images: 1,549 different images of 368 patients." in shown
-    assert "without looking at a label" not in shown
-
-
-@pytest.mark.parametrize("samples", ["volumes", "slices of 24 volumes"])
-def test_the_page_calls_volumes_volumes_and_slices_slices(samples: str) -> None:
-    document = a_document()
-    document["encoder"]["samples"] = samples
-    assert f"was pretrained with pNNCLR on 1,549 different {samples} of 368 patients" in Page(render(document)).shown
-    document["encoder"]["method"] = {"name": "supervised", "title": "Supervised", "uses_labels": True}
-    expected = f"with the labels of all its training {samples.split()[0]}: 1,549 different {samples} of 368 patients."
-    assert expected in Page(render(document)).shown
-
-
-def test_nothing_is_said_of_labels_where_the_card_does_not_say_whether_the_encoder_saw_any() -> None:
-    document = a_document()
-    document["encoder"]["method"] = {"name": "pnnclr"}
-    shown = Page(render(document)).shown
-    assert "An encoder (resnet18) was pretrained with pnnclr on 1,549 different images of 368 patients." in shown
-
-
-def test_the_page_says_what_pretraining_added_to_the_weights_that_it_started_from() -> None:
-    document = a_document()
-    document["encoder"]["start"] = {"file": "resnet18.a1_in1k.pth", "seen_before": {"patients": 68, "pixels": 549}}
-    gain = {"fraction": 0.1, "labels": "10pct", "mode": "linear", "versus": "start", "auroc_gain": -0.012, "low": -0.03, "high": 0.004}
-    document["paired"].append({**gain, "p_delong": None})
-    shown = Page(render(document)).shown
-    assert (
-        "pretrained with pNNCLR on 1,000 different images of 300 patients, without looking at a label, starting from the weights" in shown
-    )
-    assert (
-        "What pretraining added to the weights that it started from: the AUROC is 0.012 less than the weights before this pretraining "
-        "(resnet18.a1_in1k.pth); the interval of that difference (\N{MINUS SIGN}0.030 to +0.004) includes zero, so it may be chance."
-        in shown
-    )
-    assert "AUROC gained over weights before pretraining" in shown
-
-
-def test_the_page_says_in_words_that_raw_pixels_are_better_and_nothing_where_they_are_not() -> None:
-    document = a_document()
-    gain = {"fraction": 0.1, "labels": "10pct", "mode": "linear", "versus": "pixels", "auroc_gain": -0.047, "low": -0.1, "high": -0.001}
-    document["paired"].append({**gain, "p_delong": None})
-    shown = Page(render(document)).shown
-    assert (
-        "The AUROC is 0.047 less than that of raw pixels, without an encoder; the interval of that difference "
-        "(\N{MINUS SIGN}0.100 to \N{MINUS SIGN}0.001) does not include zero." in shown
-    )
-    document["paired"][-1].update(auroc_gain=0.01, high=0.1)
-    assert "of raw pixels, without an encoder" not in Page(render(document)).shown
-
-
-def test_of_foreign_weights_the_page_claims_no_pretraining() -> None:
-    document = a_document()
-    document["encoder"] |= {"start": {"file": "resnet18.a1_in1k.pth"}, "method": {"name": "", "title": "weights of resnet18.a1_in1k.pth"}}
-    shown = Page(render(document)).shown
-    assert "An encoder (resnet18) has the weights of resnet18.a1_in1k.pth, which medssl has not trained." in shown
-    assert "What pretraining added" not in shown
-
-
-def test_an_unfavourable_result_is_reported_as_plainly() -> None:
-    document = a_document()
-    document["paired"][1].update(auroc_gain=-0.02, low=-0.06, high=0.0201)
-    shown = Page(render(document)).shown
-    assert "0.020 less than the same network from random initialisation" in shown
-    assert "(\N{MINUS SIGN}0.060 to +0.020) includes zero, so it may be chance" in shown
-    assert shown.count("inconclusive") == 2
-    document["paired"][1]["high"] = -0.001
-    shown = Page(render(document)).shown
-    assert shown.count("worse") == 1 and "does not include zero" in shown
-    document["paired"][1].update(auroc_gain=0.02, low=-0.01, high=0.05)
-    assert "(\N{MINUS SIGN}0.010 to +0.050) includes zero, so it may be chance" in Page(render(document)).shown
-
-
-def test_nothing_is_claimed_of_pretraining_where_no_leak_was_looked_for() -> None:
-    document = a_document()
-    del document["leak_check"]
-    assert "150 images of 102 patients that its fine-tuning had not seen." in Page(render(document)).shown
 
 
 def test_of_unknown_patients_the_page_claims_none_and_says_what_that_means() -> None:
