@@ -48,7 +48,8 @@ def compare(job: dict[str, Any], start: Any) -> dict[str, Any]:
     )
     ways = {"with": True, "without": False}
     scores: dict[str, Any] = {name: {metric: [] for metric in ("auroc", "brier")} for name in ways}
-    for draw in plan_draws(question, parse_labels(job["labels"]), config.finetune.draws, seed=0):
+    draws = plan_draws(question, parse_labels(job["labels"]), config.finetune.draws, seed=0)
+    for draw in draws:
         left = np.setdiff1d(question.pool, draw.rows)
         scored = np.sort(np.random.default_rng(0).permutation(left)[:MAX_SCORED])
         for name, stops in ways.items():
@@ -58,7 +59,7 @@ def compare(job: dict[str, Any], start: Any) -> dict[str, Any]:
             prob = apply_temperature(prob, fitted.temperature, question.multilabel)
             for metric, values in scores[name].items():
                 values.append(round(score(question.y[scored], prob, {metric: METRICS[metric]})[metric], 4))
-    return {"n_labels": len(draw.rows), **scores}
+    return {"n_labels": len(draws[0].rows), **scores}
 
 
 def table_of(lines: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from small import batch_for, noise_batch, shallow_encoder
 from medssl.config import parse_overrides
 from medssl.methods import pnnclr
 from medssl.nn import l2_normalize, tags_of
+from medssl.runs import presets
 
 
 @pytest.fixture
@@ -38,6 +39,14 @@ def test_every_variant_with_another_rule_is_a_configuration(rules, repository):
                     rules.Config(**method)
                     found += 1
     assert found >= 13
+
+
+def test_rules_for_neighbours_are_compared_with_the_same_heads(repository):
+    """Another method drops the preset's options of the method but the widths of its heads: the study names the others for all variants."""
+    for data in yaml.safe_load((repository / "pipelines/neighbour_rules.yaml").read_text("utf-8"))["data"].values():
+        of_preset, named = presets.load(data["preset"])["method"], parse_overrides(data["set"])["method"]
+        assert {"delay", "ramp"} | ({"base"} & set(of_preset)) == set(named)
+        assert named.get("base") == of_preset.get("base")
 
 
 def test_other_rules_for_neighbours_meet_pnnclr_at_their_limit(rules):

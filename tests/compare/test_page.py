@@ -100,7 +100,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(runs):
     elements = Page(render(runs)).elements
     ids = [attributes["id"] for tag, attributes in elements if "id" in attributes and tag in {"path", "clippath", "clipPath", "h2", "h3"}]
     assert len(ids) == len(set(ids))
-    used = [attributes["xlink:href"][1:] for _, attributes in elements if "xlink:href" in attributes]
+    used = [target[1:] for _, attributes in elements if (target := attributes.get("xlink:href"))]
     used += [attributes["aria-labelledby"] for _, attributes in elements if "aria-labelledby" in attributes]
     assert used and set(used) <= set(ids)
 
