@@ -18,18 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from compare_pretraining import Quiet, commit_here, configured, encoder
-from whole_network import CPU, STARTS
+from compare_pretraining import commit_here, encoder
+from whole_network import CPU, STARTS, prepared
 
-from medssl.commands.finetune import views_of
 from medssl.data.split import parse_labels
-from medssl.evaluate import task
 from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.models import full_finetune
-from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
+from medssl.evaluate.models.full_finetune import fit_full, predict
 from medssl.evaluate.stats.calibration import apply_temperature
 from medssl.evaluate.stats.metrics import METRICS, score
-from medssl.runs.dataset import prepare_dataset
 
 RESULTS = Path("benchmarks/results/validation_set.jsonl")
 MAX_SCORED = 600
@@ -38,22 +35,15 @@ IDENTITY = ("path", "preset", "set", "steps", "start", "labels")
 
 def compare(job: dict[str, Any], start: Any) -> dict[str, Any]:
     """The scores of each draw with and without a validation set, and how many labels a draw has."""
-    config, source = configured(job, [f"finetune.steps={job['steps']}"])
-    found = prepare_dataset(source, config, Quiet())
-    table = found.store.table
-    question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
-    rate = 1 if job["start"] == "random" else config.finetune.layer_decay
-    training = FullTraining(
-        found.store.inputs, question.y, question.patients, len(question.classes), config.finetune, views_of(config), CPU, rate
-    )
+    found, question, training = prepared(job, [f"finetune.steps={job['steps']}"])
     ways = {"with": True, "without": False}
     scores: dict[str, Any] = {name: {metric: [] for metric in ("auroc", "brier")} for name in ways}
-    draws = plan_draws(question, parse_labels(job["labels"]), config.finetune.draws, seed=0)
+    draws = plan_draws(question, parse_labels(job["labels"]), training.settings.draws, seed=0)
     for draw in draws:
         left = np.setdiff1d(question.pool, draw.rows)
         scored = np.sort(np.random.default_rng(0).permutation(left)[:MAX_SCORED])
         for name, stops in ways.items():
-            settings = config.finetune.model_copy(update={"early_stopping": stops})
+            settings = training.settings.model_copy(update={"early_stopping": stops})
             fitted = fit_full(start, draw.rows, replace(training, settings=settings, seed=draw.number))
             prob = predict(fitted.classifier, found.store.inputs, scored, CPU).astype(np.float64)
             prob = apply_temperature(prob, fitted.temperature, question.multilabel)

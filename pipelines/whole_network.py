@@ -14,6 +14,7 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ import torch
 from compare_pretraining import Quiet, commit_here, configured, encoder
 
 from medssl.commands.finetune import views_of
-from medssl.evaluate import task
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.stats.metrics import METRICS
-from medssl.runs.dataset import prepare_dataset
+from medssl.evaluate.task import Task, define_task, label_columns
+from medssl.runs.dataset import PreparedDataset, prepare_dataset
 
 CPU = torch.device("cpu")
 STARTS = {
@@ -47,12 +48,11 @@ ALL_LABELS = "2000 steps, all labels"
 RESULTS = Path("benchmarks/results/whole_network.jsonl")
 
 
-def trained(job: dict[str, Any], start: Any) -> dict[str, Any]:
-    """The scores of the encoder `start` after the training of a recipe."""
-    config, source = configured(job, RECIPES[job["recipe"]])
+def prepared(job: dict[str, Any], settings: list[str]) -> tuple[PreparedDataset, Task, FullTraining]:
+    """The images of a job, the task of their labels, and how the whole network is trained with these settings from the job's start."""
+    config, source = configured(job, settings)
     found = prepare_dataset(source, config, Quiet())
-    table = found.store.table
-    question = task.define_task(table, task.label_columns(table, config.data.label), found.roles)
+    question = define_task(found.store.table, label_columns(found.store.table, config.data.label), found.roles)
     training = FullTraining(
         found.store.inputs,
         question.y,
@@ -62,14 +62,19 @@ def trained(job: dict[str, Any], start: Any) -> dict[str, Any]:
         views_of(config),
         CPU,
         layer_decay=1 if job["start"] == "random" else config.finetune.layer_decay,
-        seed=job["seed"],
     )
+    return found, question, training
+
+
+def trained(job: dict[str, Any], start: Any) -> dict[str, Any]:
+    """The scores of the encoder `start` after the training of a recipe."""
+    found, question, training = prepared(job, RECIPES[job["recipe"]])
     parts = {"validation": np.flatnonzero((found.roles == "val") & (question.y >= 0)), "test": question.test}
     pool = question.pool
     if job["recipe"] == ALL_LABELS:
         pool = np.union1d(pool, parts.pop("validation"))
     began = time.monotonic()
-    fitted = fit_full(start, pool, training)
+    fitted = fit_full(start, pool, replace(training, seed=job["seed"]))
     line: dict[str, Any] = {"seconds": round(time.monotonic() - began), "step": fitted.step}
     for name, rows in parts.items():
         prob = predict(fitted.classifier, found.store.inputs, rows, CPU).astype(np.float64)
