@@ -151,12 +151,13 @@ def _sentences(document: ResultsDocument, headline: str) -> list[str]:
     untold = document.interval.warning or main.auroc.low is None
     interval = "" if untold else f" ({document.interval.level:.0%} interval {format_interval(main.auroc)})"
     score = f"{format_score(main.auroc.mean)}{interval}"
+    over_random = _difference_from(document, main, "random", "the same network from random initialisation")
     return [
         _pretraining_sentence(document.encoder),
         f"Then {_TRAINED[main.mode]} with {label_amounts(*dict.fromkeys(row.labels for row in summary))}{repeated} to predict "
         f"{question_in_words(task)}; each classifier was scored once on {tested} {_test_exposure(document)}.",
         f"With {label_amounts(headline)} ({format_range(main.n_labels)} {task.counted}) the encoder reached an AUROC of {score}"
-        f"{_difference_from(document, main, 'random', 'the same network from random initialisation')}.",
+        f"{f', {over_random}' if over_random else ''}.",
         *(f"{sentence}." for sentence in (_loss_to_pixels(document, main), _added_by_pretraining(document, main)) if sentence),
     ]
 
@@ -194,14 +195,14 @@ def _loss_to_pixels(document: ResultsDocument, main: SummaryRow) -> str:
     row = _paired_row(document, main, "pixels")
     if row is None or row.auroc_gain >= 0:
         return ""
-    return f"The AUROC is {_difference_from(document, main, 'pixels', 'that of raw pixels, without an encoder').removeprefix(', ')}"
+    return f"The AUROC is {_difference_from(document, main, 'pixels', 'that of raw pixels, without an encoder')}"
 
 
 def _added_by_pretraining(document: ResultsDocument, main: SummaryRow) -> str:
     """What pretraining on these images added to the weights that it started from; "" where it started from random numbers."""
     name = f"the weights before this pretraining ({document.encoder.start.get('file', 'unknown file')})"
     found = _difference_from(document, main, "start", name)
-    return f"What pretraining added to the weights that it started from: the AUROC is {found.removeprefix(', ')}" if found else ""
+    return f"What pretraining added to the weights that it started from: the AUROC is {found}" if found else ""
 
 
 def _difference_from(document: ResultsDocument, main: SummaryRow, init: str, name: str) -> str:
@@ -211,10 +212,10 @@ def _difference_from(document: ResultsDocument, main: SummaryRow, init: str, nam
         return ""
     size = f"{format_score(abs(row.auroc_gain))} {'more' if row.auroc_gain >= 0 else 'less'}"
     if document.interval.warning or row.low is None or row.high is None:
-        return f", {size} than {name}"
+        return f"{size} than {name}"
     verdict = "does not include zero" if row.low > 0 or row.high < 0 else "includes zero, so it may be chance"
     interval = format_difference_interval(row.low, row.high)
-    return f", {size} than {name}; the interval of that difference ({interval}) {verdict}"
+    return f"{size} than {name}; the interval of that difference ({interval}) {verdict}"
 
 
 def _paired_row(document: ResultsDocument, main: SummaryRow, init: str) -> PairedRow | None:
