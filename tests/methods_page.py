@@ -28,8 +28,12 @@ Properties = Mapping[str, Mapping[str, object]]  # of each test's node
 
 
 def page(outcomes: Mapping[str, list[str]], properties: Properties) -> str:
-    """The whole page. `outcomes`: {"tests/file.py::function[id]": ["passed"]}; `properties`: what the tests recorded."""
-    return _HEAD + "".join(f"| {' | '.join(cells)} |\n" for cells in rows(outcomes, properties))
+    """The whole page. `outcomes`: {"tests/file.py::function[id]": ["passed"]}; `properties`: what the tests recorded.
+
+    A number whose tests were not run stays as the page has it."""
+    before = {cells[0]: cells for cells in written()}
+    new = [[now or old for now, old in zip(row, before.get(row[0], row), strict=True)] for row in rows(outcomes, properties)]
+    return _HEAD + "".join(f"| {' | '.join(cells)} |\n" for cells in new)
 
 
 def written() -> list[list[str]]:

@@ -58,8 +58,9 @@ def logs(tmp_path_factory, request):
     environment = {**os.environ, "NO_ALBUMENTATIONS_UPDATE": "1"}
     subprocess.run([sys.executable, ROOT / "tests/faulty_copies.py", *jobs], cwd=ROOT, env=environment, timeout=1490, check=True)
     if request.config.getoption("--write-methods"):
-        caught = {name: (copies[name] / "failed").read_text().strip().partition("::")[2] for name in sorted(chosen)}
-        CAUGHT_BY.write_text(json.dumps(caught, indent=1) + "\n", "utf-8")
+        caught = {name: (copies[name] / "failed").read_text().strip().partition("::")[2] for name in chosen}
+        merged = {name: test for name, test in sorted({**caught_by, **caught}.items()) if name in FAULTS}
+        CAUGHT_BY.write_text(json.dumps(merged, indent=1) + "\n", "utf-8")
     return {name: (copy / "log").read_text() for name, copy in copies.items()}
 
 
