@@ -30,7 +30,7 @@ test: .venv/.ready
 
 # Many processes, kills at every call, planted faults, examples run in a copy of the package.
 test-slow: .venv/.ready
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations=40 --durations-min=5
 
 test-all: test test-slow
 

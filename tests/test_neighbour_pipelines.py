@@ -64,9 +64,10 @@ def test_other_rules_for_neighbours_meet_pnnclr_at_their_limit(rules):
     assert rules.are_similar(near, asked, 1.0).tolist() == [[True], [True]]
 
 
-def test_before_the_first_neighbour_every_rule_trains_like_pnnclr_to_the_last_bit(rules):
+@pytest.mark.parametrize("base", ["simclr", "nnclr"])
+def test_before_the_first_neighbour_every_rule_trains_like_pnnclr_to_the_last_bit(base, rules):
     def gradient(module, **settings):
-        method = made(module, base="simclr", delay=1.0, **settings)
+        method = made(module, base=base, delay=1.0, **settings)
         method(batch_for(method)).loss.backward()
         return torch.cat([p.grad.flatten() for p in method.parameters() if p.grad is not None])
 
