@@ -54,7 +54,8 @@ bench: .venv/.ready
 bundle:
 	PYTHON=$(PYTHON) docker/bundle.sh dist/medssl-bundle.tar
 
-# The lock holds names, versions and hashes; what is installed is what it says. uv, where it is there, does the same faster.
+# The lock holds names, versions and hashes; what is installed is what it says. uv, where it is there, does the same faster. A module is
+# compiled when it is first used, as uv has it: most of them never are.
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13) and f"medssl needs Python 3.11 to 3.13, $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=/path/to/python3.11")'
 ifdef UV
@@ -63,7 +64,7 @@ ifdef UV
 	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 endif
 	@touch $@
