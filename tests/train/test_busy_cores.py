@@ -1,0 +1,66 @@
+"""A training with more threads than free cores says so: threads that share a core wait for each other."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from medssl.train import busy_cores
+from medssl.train.launch import Launch
+from medssl.train.processes import Team
+
+BEFORE = "cpu  90 0 10 300 0 0 0 0 0 0\ncpu0 40 0 10 100 0 0 0 0 7 7\ncpu1 50 0 0 200 0 0 0 0 0 0\ncpu12 0 0 0 9 0 0 0 0 0 0\nintr 5\n"
+AFTER = "cpu  99 0 19 302 9 0 0 0 0 0\ncpu0 45 0 15 100 5 5 0 0 9 9\ncpu1 54 0 0 206 0 0 0 0 0 0\ncpu13 9 0 0 9 0 0 0 0 0 0\nintr 6\n"
+
+
+class Several(Team):
+    """Two processes that never speak to each other."""
+
+    def __init__(self) -> None:
+        self.size = 2
+
+
+@pytest.fixture
+def two_threads():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_a_core_is_busy_that_was_idle_for_less_than_half_of_the_time():
+    """cpu0: 15 of 20 ticks, waiting for a disk is idle, too; cpu1: 4 of 10; the others are not in both texts."""
+    assert busy_cores.busy_cores(BEFORE, AFTER) == {0}
+    assert busy_cores.busy_cores(BEFORE, BEFORE) == set()
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="counts cores in /proc/stat")
+def test_a_core_with_a_busy_program_is_told_and_how_many_threads_are_left(two_threads, monkeypatch):
+    core = max(os.sched_getaffinity(0))
+    command = [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{core}}})\nprint(flush=True)\nwhile True: pass"]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {core})
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
+        assert program.stdout
+        program.stdout.readline()
+        time.sleep(0.1)
+        said = busy_cores.tell_busy_cores(Team(Launch()), torch.device("cpu"))
+        program.kill()
+    assert said.startswith("Other programs keep 1 of 1 cores busy, and this training has 2 threads.")
+    assert "OMP_NUM_THREADS=1 before" in said
+
+
+@pytest.mark.parametrize(
+    ("device", "team", "threads", "cores"),
+    [("cuda", Team, 2, 2), ("cpu", Several, 2, 2), ("cpu", Team, 1, 2), ("cpu", Team, 2, 3)],
+)
+def test_nothing_is_said_of_gpus_several_processes_or_where_the_cores_suffice(device, team, threads, cores, two_threads, monkeypatch):
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(busy_cores, "busy_cores", lambda *_: {0})
+    told = busy_cores.tell_busy_cores(Team(Launch()), torch.device("cpu"))
+    assert bool(told) == ((threads, cores) == (2, 2)), "so it is the GPU and the processes of which nothing is said"
+    assert busy_cores.tell_busy_cores(Several() if team is Several else Team(Launch()), torch.device(device)) == ""
