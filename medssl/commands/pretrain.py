@@ -46,6 +46,7 @@ from medssl.runs.start import keep_start
 from medssl.runs.to_label import has_labels, write_list
 from medssl.tracking.tracker import Tracker
 from medssl.train import checkpoint
+from medssl.train.busy_cores import tell_busy_cores
 from medssl.train.loop import choose_device, fit
 from medssl.train.processes import device_of_process, join_team, wrap_distributed
 from medssl.train.stop import StopFlag, StopRequested, stop_flag
@@ -81,7 +82,8 @@ def pretrain(
     else:
         state, note = None, ""
         config, source = _start(reporter, data, preset, overrides)
-    with join_team(device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
+    with join_team(chosen_device := device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
+        busy = tell_busy_cores(team, chosen_device)  # before processes of our own keep cores busy
         if team.first:
             check_new_run(out, overwrite) if resume is None else _reopen_folder(stack, reporter, resume)
         with team.local_first():
@@ -109,7 +111,7 @@ def pretrain(
             if team.first:
                 checkpoint.check_disk_space(folder, job.method)
             sentences += describe_fitted_length(config, job.config, len(training_rows(config, dataset)))
-            _announce(reporter, job, source, [note, *job.notes], sentences)
+            _announce(reporter, job, source, [note, busy, *job.notes], sentences)
             return train_and_export(reporter, job)
 
 

@@ -22,7 +22,6 @@ from medssl.pretraining.from_weights import initial_encoder
 from medssl.runs.dataset import PreparedDataset, channel_statistics
 from medssl.runs.resolve_config import settings_of_result
 from medssl.train import one_graph, optimisers
-from medssl.train.busy_cores import tell_busy_cores
 from medssl.train.feed import Feed, copy_to_gpu
 from medssl.train.loop import Plan, choose_device
 from medssl.train.precision import choose_precision
@@ -79,7 +78,7 @@ def build_training(folder: Path, config: Config, dataset: PreparedDataset, team:
     plan = Plan(train.steps, train.lr, warmup, device, precision, train.max_bad_steps)
     groups = optimisers.encoder_rate_groups(method, train.weight_decay, train.encoder_rate)
     optimiser = optimisers.make(train.optimiser, method, train.lr, train.weight_decay, groups)
-    notes = [note, tell_idle_gpus(team, device), tell_busy_cores(team, device)]
+    notes = [note, tell_idle_gpus(team, device)]
     return Training(folder, config, dataset, method, optimiser, feed, plan, start, team, notes, executor)
 
 

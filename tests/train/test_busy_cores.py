@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from medssl.commands.pretrain import pretrain
 from medssl.train import busy_cores
 from medssl.train.launch import Launch
 from medssl.train.processes import Team
@@ -20,7 +21,7 @@ AFTER = "cpu  99 0 19 302 9 0 0 0 0 0\ncpu0 45 0 15 100 5 5 0 0 9 9\ncpu1 54 0 0
 class Several(Team):
     """Two processes that never speak to each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: Launch) -> None:
         self.size = 2
 
 
@@ -63,4 +64,14 @@ def test_nothing_is_said_of_gpus_several_processes_or_where_the_cores_suffice(de
     monkeypatch.setattr(busy_cores, "busy_cores", lambda *_: {0})
     told = busy_cores.tell_busy_cores(Team(Launch()), torch.device("cpu"))
     assert bool(told) == ((threads, cores) == (2, 2)), "so it is the GPU and the processes of which nothing is said"
-    assert busy_cores.tell_busy_cores(Several() if team is Several else Team(Launch()), torch.device(device)) == ""
+    assert busy_cores.tell_busy_cores(team(Launch()), torch.device(device)) == ""
+
+
+def test_a_pretraining_looks_once_and_warns(two_threads, pictures, small, reporter, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(busy_cores, "busy_cores", lambda *texts: looked.append(texts) or {0})
+    lines = reporter()
+    pretrain(lines, data=str(pictures), out=tmp_path / "run", sets=[*small, "train.steps=1", "train.minutes=0.01", "tracking.mlflow=false"])
+    assert len(looked) == 1
+    assert [text for text in lines.warned if "1 of 2 cores busy" in text] != []
