@@ -1,12 +1,13 @@
-"""The settings of `medssl finetune --mode full`, compared with all labels: from a random start and from a pretrained encoder.
+"""The settings of `medssl finetune --mode full`, compared: from a random start and from a pretrained encoder.
 
     python pipelines/whole_network.py breastmnist.npz medmnist_cpu [--seeds 0 1 2] [--starts random pnnclr] [--recipes RECIPE...]
-        [--set SETTING...] [--table]
+        [--labels 10pct] [--set SETTING...] [--table]
 
 Each recipe of RECIPES gets the same effort from both starts. A recipe is to be chosen by the official validation images, which no training
-sees, except that of the recipe with all labels; the scores of the test images stand beside, to be compared with published ones. A run is
-one line of the file of results, and what is in it is never run again: the script may be stopped at any time. --set: settings of all runs,
-such as a wider backbone.
+sees, except that of the recipe with all labels; the scores of the test images stand beside, to be compared with published ones. With
+--labels each seed has its own draw of labels, and the training images that were not drawn are the validation images. A run is one line
+of the file of results, and what is in it is never run again: the script may be stopped at any time. --set: settings of all runs, such as
+a wider backbone.
 """
 
 import argparse
@@ -23,6 +24,8 @@ import torch
 from compare_pretraining import Quiet, commit_here, configured, encoder
 
 from medssl.commands.finetune import views_of
+from medssl.data.split import parse_labels
+from medssl.evaluate.label_draws import plan_draws
 from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.stats.metrics import METRICS
 from medssl.evaluate.task import Task, define_task, label_columns
@@ -71,6 +74,9 @@ def trained(job: dict[str, Any], start: Any) -> dict[str, Any]:
     found, question, training = prepared(job, RECIPES[job["recipe"]])
     parts = {"validation": np.flatnonzero((found.roles == "val") & (question.y >= 0)), "test": question.test}
     pool = question.pool
+    if job["labels"] != "100pct":
+        pool = plan_draws(question, parse_labels(job["labels"]), job["seed"] + 1, seed=0)[job["seed"]].rows
+        parts["validation"] = np.setdiff1d(question.pool, pool)
     if job["recipe"] == ALL_LABELS:
         pool = np.union1d(pool, parts.pop("validation"))
     began = time.monotonic()
@@ -105,13 +111,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=["random", "pnnclr"])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--labels", default="100pct")
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--table", action="store_true", help="print what is there, and run nothing")
     options = parser.parse_args()
     os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))
     torch.set_num_threads(1)
     commit = commit_here()  # of the code that was loaded, whatever is committed while it runs
-    of_data = {"path": options.data, "preset": options.preset, "set": options.set}
+    of_data = {"path": options.data, "preset": options.preset, "set": options.set, "labels": options.labels}
 
     def there() -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in RESULTS.read_text("utf-8").splitlines()] if RESULTS.exists() else []

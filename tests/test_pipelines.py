@@ -158,6 +158,36 @@ def test_recipes_for_the_whole_network_are_scored_once_each(script, bright_image
 
 
 @pytest.mark.slow
+def test_recipes_for_few_labels_are_scored_on_the_training_images_that_were_not_drawn(script, bright_images, tmp_path, monkeypatch):
+    whole = script("pipelines/whole_network.py")
+    monkeypatch.setattr(whole, "RECIPES", {"300 steps": ["finetune.steps=2"]})
+    monkeypatch.setattr(whole, "RESULTS", tmp_path / "lines.jsonl")
+    drawn: list[set[int]] = []
+    scored: list[set[int]] = []
+    fit_full, predict = whole.fit_full, whole.predict
+    monkeypatch.setattr(
+        whole, "fit_full", lambda start, rows, training: [drawn.append({*rows.tolist()}), fit_full(start, rows, training)][1]
+    )
+    monkeypatch.setattr(
+        whole, "predict", lambda net, images, rows, device: [scored.append({*rows.tolist()}), predict(net, images, rows, device)][1]
+    )
+    command = ["whole_network.py", "some.npz", "medmnist_cpu", "--starts", "random", "--seeds", "0", "1", "--set", NARROW]
+    counts = []
+    for labels in ("25pct", "100pct"):
+        monkeypatch.setattr(sys, "argv", [*command, "--labels", labels])
+        whole.main()
+        counts.append(len(drawn[-1]))
+    assert drawn[0] != drawn[1], "each seed has its own draw"
+    assert drawn[2] == drawn[3] == drawn[0] | scored[0] == drawn[1] | scored[2], (
+        "the validation images are the others of the training images"
+    )
+    assert counts[0] == round(counts[1] / 4)
+    assert not drawn[0] & (scored[0] | scored[1])
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text("utf-8").splitlines()]
+    assert [(line["labels"], line["seed"]) for line in lines] == [("25pct", 0), ("25pct", 1), ("100pct", 0), ("100pct", 1)]
+
+
+@pytest.mark.slow
 def test_with_and_without_a_validation_set_images_that_were_not_drawn_are_scored(script, bright_images, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(full_finetune, "MIN_PATIENTS", full_finetune.MIN_PATIENTS)  # the script lowers it, and leaves it so
     compared = script("pipelines/validation_set.py")
