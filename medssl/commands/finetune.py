@@ -46,6 +46,7 @@ from medssl.runs.run_dir import CONFIG, RUNS, START, describe_run, load_config, 
 from medssl.runs.start import method_of
 from medssl.runs.to_label import name_unseen
 from medssl.tracking.tracker import Tracker
+from medssl.train.busy_cores import tell_busy_cores
 from medssl.train.loop import choose_device
 from medssl.train.precision import choose_precision
 from medssl.types import Reporter
@@ -107,7 +108,7 @@ def finetune(
             description = _describe(card, dataset, config, source.kind, command, leaks)
             start = load_start(origin, card, reporter.warn)
             inits = load_initialisations(config, network, card, test, start, reporter.say, site)
-            experiment = _experiment(config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
+            experiment = _experiment(reporter, config, dataset, question, card, inits, fractions, description, cells or folder / CELLS)
         tags = {"kind": "finetune", "mode": config.finetune.mode, "label": question.task.column, "labels": config.finetune.labels}
         tags |= data_tags(config, dataset)
         tracking = Tracker(folder, config, reporter.warn, step=-1, parent=_parent(origin), tags=tags)  # a run that goes on has no rows yet
@@ -177,6 +178,7 @@ def _check_leaks(
 
 
 def _experiment(
+    reporter: Reporter,
     config: Config,
     dataset: PreparedDataset,
     question: Question,
@@ -186,7 +188,10 @@ def _experiment(
     description: RunDescription,
     cells: Path,
 ) -> Experiment:
+    """What is to be fitted and tested. A training that other programs will slow down is told."""
     device = choose_device(config.device)
+    if config.finetune.mode == "full" and (busy := tell_busy_cores(device)):
+        reporter.warn(busy)
     batch_bytes = config.finetune.batch_size * math.prod(config.data.shape) * 4
     return Experiment(
         images=dataset.store.inputs,

@@ -83,7 +83,7 @@ def pretrain(
         state, note = None, ""
         config, source = _start(reporter, data, preset, overrides)
     with join_team(chosen_device := device_of_process(choose_device(config.device))) as team, ExitStack() as stack:
-        busy = tell_busy_cores(team, chosen_device)  # before processes of our own keep cores busy
+        busy = tell_busy_cores(chosen_device, team.size)  # before processes of our own keep cores busy
         if team.first:
             check_new_run(out, overwrite) if resume is None else _reopen_folder(stack, reporter, resume)
         with team.local_first():

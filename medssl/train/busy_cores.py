@@ -7,17 +7,16 @@ from pathlib import Path
 
 import torch
 
-from medssl.train.processes import Team
-
 _STAT = Path("/proc/stat")  # where there is none, no core is counted as busy
 _SECONDS = 0.3
 _BUSY = 0.5  # of the time
 
 
-def tell_busy_cores(team: Team, device: torch.device) -> str:
-    """A note where one process starts more threads on a CPU than there are cores that others leave free; "" elsewhere. Takes 0.3 s."""
+def tell_busy_cores(device: torch.device, processes: int = 1) -> str:
+    """A note where the one process of a training has more threads on a CPU than there are cores that others leave free; "" elsewhere.
+    Takes 0.3 s."""
     threads = torch.get_num_threads()
-    if device.type != "cpu" or team.size > 1 or threads == 1 or not _STAT.exists():
+    if device.type != "cpu" or processes > 1 or threads == 1 or not _STAT.exists():
         return ""
     before = _STAT.read_text("utf-8")
     time.sleep(_SECONDS)

@@ -9,20 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
 from medssl.train import busy_cores
-from medssl.train.launch import Launch
-from medssl.train.processes import Team
 
 BEFORE = "cpu  90 0 10 300 0 0 0 0 0 0\ncpu0 40 0 10 100 0 0 0 0 7 7\ncpu1 50 0 0 200 0 0 0 0 0 0\ncpu12 0 0 0 9 0 0 0 0 0 0\nintr 5\n"
 AFTER = "cpu  99 0 19 302 9 0 0 0 0 0\ncpu0 45 0 15 100 5 5 0 0 9 9\ncpu1 54 0 0 206 0 0 0 0 0 0\ncpu13 9 0 0 9 0 0 0 0 0 0\nintr 6\n"
-
-
-class Several(Team):
-    """Two processes that never speak to each other."""
-
-    def __init__(self, _: Launch) -> None:
-        self.size = 2
 
 
 @pytest.fixture
@@ -48,30 +40,37 @@ def test_a_core_with_a_busy_program_is_told_and_how_many_threads_are_left(two_th
         assert program.stdout
         program.stdout.readline()
         time.sleep(0.1)
-        said = busy_cores.tell_busy_cores(Team(Launch()), torch.device("cpu"))
+        said = busy_cores.tell_busy_cores(torch.device("cpu"))
         program.kill()
     assert said.startswith("Other programs keep 1 of 1 cores busy, and this training has 2 threads.")
     assert "OMP_NUM_THREADS=1 before" in said
 
 
 @pytest.mark.parametrize(
-    ("device", "team", "threads", "cores"),
-    [("cuda", Team, 2, 2), ("cpu", Several, 2, 2), ("cpu", Team, 1, 2), ("cpu", Team, 2, 3)],
+    ("device", "processes", "threads", "cores"),
+    [("cuda", 1, 2, 2), ("cpu", 2, 2, 2), ("cpu", 1, 1, 2), ("cpu", 1, 2, 3)],
 )
-def test_nothing_is_said_of_gpus_several_processes_or_where_the_cores_suffice(device, team, threads, cores, two_threads, monkeypatch):
+def test_nothing_is_said_of_gpus_several_processes_or_where_the_cores_suffice(device, processes, threads, cores, two_threads, monkeypatch):
     torch.set_num_threads(threads)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setattr(busy_cores, "busy_cores", lambda *_: {0})
-    told = busy_cores.tell_busy_cores(Team(Launch()), torch.device("cpu"))
+    told = busy_cores.tell_busy_cores(torch.device("cpu"))
     assert bool(told) == ((threads, cores) == (2, 2)), "so it is the GPU and the processes of which nothing is said"
-    assert busy_cores.tell_busy_cores(team(Launch()), torch.device(device)) == ""
+    assert busy_cores.tell_busy_cores(torch.device(device), processes) == ""
 
 
-def test_a_pretraining_looks_once_and_warns(two_threads, pictures, small, reporter, tmp_path, monkeypatch):
-    looked = []
+def test_a_training_looks_once_and_warns_and_a_linear_classifier_does_not(two_threads, pictures, small, reporter, tmp_path, monkeypatch):
+    looked: list[tuple[str, str]] = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(busy_cores, "busy_cores", lambda *texts: looked.append(texts) or {0})
-    lines = reporter()
-    pretrain(lines, data=str(pictures), out=tmp_path / "run", sets=[*small, "train.steps=1", "train.minutes=0.01", "tracking.mlflow=false"])
-    assert len(looked) == 1
-    assert [text for text in lines.warned if "1 of 2 cores busy" in text] != []
+    sets, encoder = [*small, "tracking.mlflow=false"], tmp_path / "encoder"
+    common = {"encoder": str(encoder), "labels": "50pct", "sets": [*sets, "finetune.steps=1"]}
+    for run, looks in (
+        (lambda said: pretrain(said, data=str(pictures), out=encoder, sets=[*sets, "train.steps=1", "train.minutes=0.01"]), 1),
+        (lambda said: finetune(said, mode="full", out=tmp_path / "full", **common), 1),
+        (lambda said: finetune(said, mode="linear", out=tmp_path / "linear", **common), 0),
+    ):
+        looked.clear()
+        run(lines := reporter())
+        assert len(looked) == looks
+        assert len([text for text in lines.warned if "1 of 2 cores busy" in text]) == looks
