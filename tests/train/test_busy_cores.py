@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import Lines
 
+from medssl.commands import finetune as command
 from medssl.commands.finetune import finetune
 from medssl.commands.pretrain import pretrain
 from medssl.train import busy_cores
@@ -18,11 +20,9 @@ AFTER = "cpu  99 0 19 302 9 0 0 0 0 0\ncpu0 45 0 15 100 5 5 0 0 9 9\ncpu1 54 0 0
 
 
 @pytest.fixture
-def two_threads():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
+def two_threads(monkeypatch):
+    """What torch says; two real threads would wait for each other beside other tests."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
 
 def test_a_core_is_busy_that_was_idle_for_less_than_half_of_the_time():
@@ -50,8 +50,8 @@ def test_a_core_with_a_busy_program_is_told_and_how_many_threads_are_left(two_th
     ("device", "processes", "threads", "cores"),
     [("cuda", 1, 2, 2), ("cpu", 2, 2, 2), ("cpu", 1, 1, 2), ("cpu", 1, 2, 3)],
 )
-def test_nothing_is_said_of_gpus_several_processes_or_where_the_cores_suffice(device, processes, threads, cores, two_threads, monkeypatch):
-    torch.set_num_threads(threads)
+def test_nothing_is_said_of_gpus_several_processes_or_where_the_cores_suffice(device, processes, threads, cores, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setattr(busy_cores, "busy_cores", lambda *_: {0})
     told = busy_cores.tell_busy_cores(torch.device("cpu"))
@@ -59,18 +59,27 @@ def test_nothing_is_said_of_gpus_several_processes_or_where_the_cores_suffice(de
     assert busy_cores.tell_busy_cores(torch.device(device), processes) == ""
 
 
+class Stopped(Exception):
+    """What a command does next does not matter here."""
+
+
+def stop(*_: object) -> None:
+    raise Stopped
+
+
+def warned(lines: Lines) -> int:
+    return sum("1 of 2 cores busy" in text for text in lines.warned)
+
+
 def test_a_training_looks_once_and_warns_and_a_linear_classifier_does_not(two_threads, pictures, small, reporter, tmp_path, monkeypatch):
     looked: list[tuple[str, str]] = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(busy_cores, "busy_cores", lambda *texts: looked.append(texts) or {0})
     sets, encoder = [*small, "tracking.mlflow=false"], tmp_path / "encoder"
-    common = {"encoder": str(encoder), "labels": "50pct", "sets": [*sets, "finetune.steps=1"]}
-    for run, looks in (
-        (lambda said: pretrain(said, data=str(pictures), out=encoder, sets=[*sets, "train.steps=1", "train.minutes=0.01"]), 1),
-        (lambda said: finetune(said, mode="full", out=tmp_path / "full", **common), 1),
-        (lambda said: finetune(said, mode="linear", out=tmp_path / "linear", **common), 0),
-    ):
-        looked.clear()
-        run(lines := reporter())
-        assert len(looked) == looks
-        assert len([text for text in lines.warned if "1 of 2 cores busy" in text]) == looks
+    pretrain(lines := reporter(), data=str(pictures), out=encoder, sets=[*sets, "train.steps=1", "train.minutes=0.01"])
+    assert (len(looked), warned(lines)) == (1, 1)
+    monkeypatch.setattr(command, "run_experiment", stop)
+    for mode in ("full", "linear"):
+        with pytest.raises(Stopped):
+            finetune(lines := reporter(), mode=mode, labels="50pct", encoder=str(encoder), out=tmp_path / mode, sets=sets)
+        assert (len(looked), warned(lines)) == (2, mode == "full")
