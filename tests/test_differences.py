@@ -1,6 +1,8 @@
-"""pipelines/differences.py: intervals of differences, against scipy's paired t-test and against the spread of the resamples."""
+"""pipelines/differences.py and its tables: intervals of differences, against scipy's paired t-test and the spread of the resamples."""
 
+import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -103,3 +105,26 @@ def test_a_table_has_a_mean_where_every_data_set_has_the_variant(differences):
     assert "Mean difference" not in differences.table(study, lines, "y", ["a"])
     study["data"]["b"] = {"data": "a.npz"}
     assert "Mean difference" not in differences.table(study, lines, "y", []), "both have the same test patients"
+
+
+def test_the_frozen_encoder_and_the_whole_network_are_compared_on_the_same_resamples(script, tmp_path, monkeypatch, capsys):
+    """Two files of results, one column each; lines with settings of the past, and other variants, are left out."""
+    left, right = [0.1, 0.2] * 100, [0.3, 0.4] * 100  # the differences of the resamples have no spread
+    files = {"study": ("linear 10pct", 0.7, left), "study_full": ("full 10pct", 0.9, right)}
+    (results := tmp_path / "benchmarks/results").mkdir(parents=True)
+    for name, (column, score, values) in files.items():
+        base = {"data": "nih", "seed": 0, "scores": {column: score, "knn 10pct": 0.1}, "resamples": {column: values, "knn 10pct": values}}
+        lines = [
+            {**base, "variant": "random", "settings": ["random"]},
+            {**base, "variant": "random", "settings": ["random", "method.delay=1"], "scores": {column: 0.2}},
+            {**base, "variant": "simclr", "settings": ["method=simclr"]},
+        ]
+        (results / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["frozen_or_whole.py", "--only", "nih"])
+    script("pipelines/frozen_or_whole.py").main()
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [
+        "| random, frozen | 1 | 0.700 (-0.200 [-0.200, -0.200] over patients) |",
+        "| random, whole network | 1 | 0.900 |",
+    ]
