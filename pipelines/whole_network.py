@@ -120,6 +120,7 @@ def main() -> None:
     os.environ.setdefault("MEDSSL_KEY_FILE", str(Path(__file__).with_name("public_site.key")))
     torch.set_num_threads(1)
     commit = commit_here()  # of the code that was loaded, whatever is committed while it runs
+    recipes = [name for name in options.recipes if options.labels == "100pct" or name != ALL_LABELS]
     of_data = {"path": options.data, "preset": options.preset, "set": options.set, "labels": options.labels}
 
     def there() -> list[dict[str, Any]]:
@@ -129,7 +130,7 @@ def main() -> None:
     for seed in options.seeds if not options.table else ():
         for start in options.starts:
             done = {line["recipe"] for line in there() if (line["start"], line["seed"]) == (start, seed)}
-            left = [name for name in options.recipes if name not in done and (start != "random" or name not in ONLY_PRETRAINED)]
+            left = [name for name in recipes if name not in done and (start != "random" or name not in ONLY_PRETRAINED)]
             job = {**of_data, "start": start, "settings": STARTS[start], "seed": seed}
             with tempfile.TemporaryDirectory() as scratch:
                 network = encoder(job, Path(scratch) / "run")[0] if left else None

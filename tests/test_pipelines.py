@@ -160,7 +160,7 @@ def test_recipes_for_the_whole_network_are_scored_once_each(script, bright_image
 @pytest.mark.slow
 def test_recipes_for_few_labels_are_scored_on_the_training_images_that_were_not_drawn(script, bright_images, tmp_path, monkeypatch):
     whole = script("pipelines/whole_network.py")
-    monkeypatch.setattr(whole, "RECIPES", {"300 steps": ["finetune.steps=2"]})
+    monkeypatch.setattr(whole, "RECIPES", {name: ["finetune.steps=2"] for name in ("300 steps", whole.ALL_LABELS)})
     monkeypatch.setattr(whole, "RESULTS", tmp_path / "lines.jsonl")
     drawn: list[set[int]] = []
     scored: list[set[int]] = []
@@ -173,8 +173,8 @@ def test_recipes_for_few_labels_are_scored_on_the_training_images_that_were_not_
     )
     command = ["whole_network.py", "some.npz", "medmnist_cpu", "--starts", "random", "--seeds", "0", "1", "--set", NARROW]
     counts = []
-    for labels in ("25pct", "100pct"):
-        monkeypatch.setattr(sys, "argv", [*command, "--labels", labels])
+    for labels, recipes in (("25pct", []), ("100pct", ["--recipes", "300 steps"])):  # "all labels" is no recipe for a fourth of them
+        monkeypatch.setattr(sys, "argv", [*command, "--labels", labels, *recipes])
         whole.main()
         counts.append(len(drawn[-1]))
     assert drawn[0] != drawn[1], "each seed has its own draw"
