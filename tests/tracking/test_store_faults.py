@@ -165,13 +165,20 @@ def test_a_store_that_cannot_be_made_costs_one_warning_and_is_made_when_it_can(d
 @pytest.mark.fault("R17")
 def test_a_disk_that_is_full_for_a_while_costs_no_row_of_the_run_on_it_and_no_number_of_its_store(disk, patient):
     run = Run(disk / "runs" / "run")
+
+    def warned_of_file():
+        return [text.startswith("Cannot write") for text in run.warnings]
+
+    def rows():
+        return len(read(run.folder / "metrics.jsonl"))
+
     run.until(lambda: noted(run.folder).run_id)
     fill(disk)
     before = run.steps
-    run.until(lambda: len(run.warnings) == 2 and run.steps > before + 50)
-    assert len(read(run.folder / "metrics.jsonl")) < run.steps
+    # A store that gives a transaction up frees some pages, so the disk may have room again for a few rows.
+    run.until(lambda: set(warned_of_file()) == {False, True} and run.steps > before + 50 and rows() < run.steps)
     (disk / "filler").unlink()
-    run.until(lambda: len(read(run.folder / "metrics.jsonl")) == run.steps)
+    run.until(lambda: rows() == run.steps)
     run.finish()
-    assert sorted(text.startswith("Cannot write") for text in run.warnings) == [False, True]
+    assert warned_of_file().count(False) == 1
     assert histories(disk / "runs") == {"run": list(range(run.steps))}
