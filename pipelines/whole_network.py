@@ -44,10 +44,13 @@ RECIPES = {
     "1000 steps, rate 1e-4": ["finetune.steps=1000", "finetune.lr=1e-4"],
     "2000 steps": ["finetune.steps=2000"],
     "2000 steps, crops from 0.7": ["finetune.steps=2000", "views.recipe.crop_area=[0.7,1]"],
-    "2000 steps, all layers alike": ["finetune.steps=2000", "finetune.layer_decay=1"],  # a random start has no other rates
+    "300 steps, encoder at a fifth": ["finetune.steps=300", "finetune.encoder_rate=0.2"],
+    "1000 steps, encoder at a fifth": ["finetune.steps=1000", "finetune.encoder_rate=0.2"],
+    "2000 steps, all layers alike": ["finetune.steps=2000", "finetune.layer_decay=1"],
     "2000 steps, all labels": ["finetune.steps=2000"],
 }
-ONLY_PRETRAINED = ("2000 steps, all layers alike",)
+# A random start has no other rates than those of the recipes without them.
+ONLY_PRETRAINED = ("300 steps, encoder at a fifth", "1000 steps, encoder at a fifth", "2000 steps, all layers alike")
 # Those of the official validation images, too: published trainings see them when they choose the epoch.
 ALL_LABELS = "2000 steps, all labels"
 RESULTS = Path("benchmarks/results/whole_network.jsonl")
@@ -56,6 +59,7 @@ RESULTS = Path("benchmarks/results/whole_network.jsonl")
 def prepared(job: dict[str, Any], settings: list[str]) -> tuple[PreparedDataset, Task, FullTraining]:
     """The images of a job, the task of their labels, and how the whole network is trained with these settings from the job's start."""
     config, source = configured(job, settings)
+    random = job["start"] == "random"
     found = prepare_dataset(source, config, Quiet())
     question = define_task(found.store.table, label_columns(found.store.table, config.data.label), found.roles)
     training = FullTraining(
@@ -66,7 +70,8 @@ def prepared(job: dict[str, Any], settings: list[str]) -> tuple[PreparedDataset,
         config.finetune,
         views_of(config),
         CPU,
-        layer_decay=1 if job["start"] == "random" else config.finetune.layer_decay,
+        layer_decay=1 if random else config.finetune.layer_decay,
+        encoder_rate=1 if random else config.finetune.encoder_rate,
     )
     return found, question, training
 

@@ -117,6 +117,13 @@ class Finetune(Frozen):
     batch_size: int = Field(default=32, ge=2, description="The images of one step (mode full).")
     lr: float = Field(default=5e-4, gt=0, description="The highest learning rate (mode full).")
     weight_decay: float = Field(default=0.05, ge=0, description="The weight decay (mode full).")
+    encoder_rate: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="The learning rate of a pretrained encoder as a share of finetune.lr, which its classifier and a network of random "
+        "numbers have (mode full).",
+    )
     layer_decay: float = Field(
         default=0.8, gt=0, le=1, description="The factor of the learning rate from each layer to the one before it (mode full)."
     )

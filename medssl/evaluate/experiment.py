@@ -207,8 +207,7 @@ class Features:
 
 
 def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> CellFit:
-    """A randomly initialised network has no layers worth keeping: all of them learn at the full rate."""
-    task = experiment.task
+    task, (decay, encoder_rate) = experiment.task, _rates(experiment.settings, name)
     assert experiment.make_views is not None, "the full mode needs views"
     training = FullTraining(
         experiment.images,
@@ -218,7 +217,8 @@ def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tic
         experiment.settings,
         experiment.make_views,
         experiment.device,
-        layer_decay=1 if name == RANDOM else experiment.settings.layer_decay,
+        layer_decay=decay,
+        encoder_rate=encoder_rate,
         precision=experiment.precision,
         seed=cell_seed(experiment, draw),
         workers=experiment.workers,
@@ -227,6 +227,12 @@ def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tic
     fitted = fit_full(network, draw.rows, training, on_step=lambda: tick(1))
     prob = predict(fitted.classifier, experiment.images, task.test, experiment.device, experiment.volumes).astype(np.float64)
     return CellFit(prob, fitted.temperature, fitted.labels, fitted.classifier.tensors())
+
+
+def _rates(settings: Finetune, name: str) -> tuple[float, float]:
+    """The decay of the learning rate over the layers, and the encoder's share of the rate. A randomly initialised network has no layers
+    worth keeping: all of them learn at the full rate."""
+    return (1.0, 1.0) if name == RANDOM else (settings.layer_decay, settings.encoder_rate)
 
 
 def cell_seed(experiment: Experiment, draw: Draw) -> int:
@@ -241,8 +247,7 @@ def _key(experiment: Experiment, features: Features, mode: str, draw: Draw, name
         {"balance": settings.balance, "pooling": experiment.pooling} if mode == "linear" else {"neighbours": settings.neighbours}
     )
     if mode == "full":
-        decay = 1 if name == RANDOM else settings.layer_decay
-        own = {"decay": decay, "views": experiment.views, "precision": str(experiment.precision), "draw": draw.number}
+        own = {"rates": _rates(settings, name), "views": experiment.views, "precision": str(experiment.precision), "draw": draw.number}
         own |= {key: getattr(settings, key) for key in _OF_FULL}
     if experiment.cells is None:
         return {}

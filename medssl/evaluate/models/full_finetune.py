@@ -88,6 +88,7 @@ class FullTraining:
     make_views: MakeView
     device: torch.device
     layer_decay: float = 1
+    encoder_rate: float = 1
     precision: torch.dtype | None = None
     seed: int = 0
     workers: int = 0
@@ -121,7 +122,8 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
     size = max(2, min(settings.batch_size, len(train)))
     views = Batches(images, train, training.make_views, training.seed, size, training.labels_of_images, n_views=1)
     batches = Loader(views, settings.steps, workers=training.workers, pin=device.type == "cuda")
-    groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
+    backbone, rates = classifier.encoder.backbone, (training.layer_decay, training.encoder_rate)
+    groups = optimisers.layer_decay_groups(backbone, classifier.head, settings.weight_decay, *rates)
     optimiser = optimisers.make(OPTIMISER, objective, settings.lr, settings.weight_decay, groups)
     plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
     best = _BestWeights(classifier, labels[validation], lambda: predict(classifier, images, validation, device, volumes).astype(np.float64))

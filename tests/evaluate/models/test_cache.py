@@ -123,6 +123,7 @@ def set_to(**settings: Any) -> Callable[[Experiment], Experiment]:
         ("full", "20pct", set_to(early_stopping=False), 2),
         ("full", "20pct", set_to(balance=True), 3),  # the pixels' probe, too
         ("full", "20pct", set_to(layer_decay=0.5), 1),  # random initialisation has none
+        ("full", "20pct", set_to(encoder_rate=0.5), 1),
         ("full", "20pct", set_to(neighbours=3), 0),
         ("full", "20pct", lambda request: replace(request, views="flipped"), 2),
         ("full", "20pct", lambda request: replace(request, precision=torch.bfloat16), 2),
@@ -137,15 +138,20 @@ def test_what_a_cell_depends_on_fits_it_anew_and_nothing_else_does(
 
 
 def test_the_random_start_learns_at_the_full_rate_in_every_layer(tmp_path: Path) -> None:
-    # two networks that are no network of timm: a single layer, whose rate is the layers' decay
+    # two networks that are no network of timm: a single layer, whose rate is the layers' decay, and a share of it
     request = small(tmp_path, "full", early_stopping=False, lr=0.05)
     same = replace(request, random=lambda _: Corner(), cells=None)
-    rows = {
-        decay: [cell["test"]["brier"] for cell in run_experiment(set_to(layer_decay=decay)(same)).results.document.to_dict()["cells"]]
-        for decay in (1.0, 0.1)
-    }
-    (ours, random, _), (ours_decayed, random_decayed, _) = rows[1.0], rows[0.1]
-    assert ours == random == random_decayed != ours_decayed
+    alike, decayed, shared = (
+        [cell["test"]["brier"] for cell in run_experiment(set_to(**rates)(same)).results.document.to_dict()["cells"]]
+        for rates in (
+            {"layer_decay": 1.0, "encoder_rate": 1.0},
+            {"layer_decay": 0.1, "encoder_rate": 1.0},
+            {"layer_decay": 1.0, "encoder_rate": 0.1},
+        )
+    )
+    (ours, random, _), (slower, random_decayed, _) = alike, decayed
+    assert ours == random == random_decayed != slower
+    assert shared == decayed  # of a single layer
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
