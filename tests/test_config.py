@@ -1,5 +1,7 @@
 """The configuration: closed, frozen, and plain about what is wrong."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -25,6 +27,22 @@ def test_every_wrong_key_is_told_at_once_with_its_nearest_name():
     message = str(told.value)
     for text in ("'train'", "'epochs'", "train.lr", "'temperature'"):
         assert text in message
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("finetune.lr=fast", r"finetune\.lr: Input should be a valid number.*, or 'auto' \(given: 'fast'\)"),
+        ("finetune.lr=-1", r"finetune\.lr: Input should be greater than 0, or 'auto' \(given: -1\)"),
+        ("method={name: pnnclr, momentum: 2}", r"method: momentum: Input should be less than or equal to 1, or 'auto' \(given: 2\)"),
+        ("data.size=[64]", r"data\.size: Input should be a valid integer, or .*"),
+        ("train.minutes=long", r"train\.minutes: Input should be a valid number.* \(given: 'long'\)"),
+    ],
+)
+def test_a_value_of_no_type_that_a_key_may_have_is_one_error_with_the_name_of_the_key(assignment, told):
+    with pytest.raises(UserError) as error:
+        resolve(parse_overrides([assignment]))
+    assert re.fullmatch(rf"The configuration is wrong:\n  {told}", str(error.value))
 
 
 def test_numbers_in_scientific_notation_are_numbers_and_a_key_stands_once():

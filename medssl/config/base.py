@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, cast
+from types import UnionType
+from typing import Annotated, Any, Union, cast, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -46,7 +47,7 @@ def _choose_plugin(kind: str, value: Any) -> PluginConfig:
     try:
         return model(**options)
     except ValidationError as error:
-        raise ValueError("; ".join(explain(model, e) for e in error.errors())) from None
+        raise ValueError("; ".join(explain(model, error))) from None
 
 
 def plugin_kind(metadata: list[Any]) -> str:
@@ -60,15 +61,35 @@ BackboneChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "backbon
 MethodChoice = Annotated[Any, BeforeValidator(partial(_choose_plugin, "methods"))]
 
 
-def explain(model: type[BaseModel], error: Any) -> str:
-    """A validation error as a sentence that begins with the key."""
-    where = [str(part) for part in error["loc"]]
-    key = ".".join(where)
+def explain(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """A sentence for each wrong key, which begins with the key."""
+    by_key: dict[str, list[Any]] = {}
+    for each in error.errors():
+        by_key.setdefault(_key(model, each["loc"]), []).append(each)
+    return [_sentence(model, key, *errors) for key, errors in by_key.items()]
+
+
+def _key(model: type[BaseModel], where: tuple[int | str, ...]) -> str:
+    """The key of an error. Where a value may be of several types, pydantic gives each of them an error of its own, with the type's name."""
+    for number, part in enumerate(where, 1):
+        if part not in model.model_fields:
+            break
+        annotation = model.model_fields[str(part)].annotation
+        if get_origin(annotation) in (Union, UnionType):
+            where = where[:number]
+        elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return ".".join(map(str, where))
+
+
+def _sentence(model: type[BaseModel], key: str, error: Any, *others: Any) -> str:
     if error["type"] == "extra_forbidden":
-        for part in where[:-1]:
+        for part in error["loc"][:-1]:
             model = cast(type[BaseModel], model.model_fields[part].annotation)
-        return f"{key}: unknown key. {suggest(where[-1], model.model_fields)}"
+        return f"{key}: unknown key. {suggest(error['loc'][-1], model.model_fields)}"
     message = str(error["msg"]).removeprefix("Value error, ")
+    for other in others:  # of the other types of the value
+        message += f", or {str(other['msg']).removeprefix('Input should be ')}"
     if not key:
         return message
     return f"{key}: {message}" if error["type"] == "value_error" else f"{key}: {message} (given: {_shortened(error['input'])})"

@@ -58,7 +58,7 @@ def resolve_part(model: type[Part], values: Mapping[str, Any], name: str = "") -
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        sentences = "\n".join(f"  {name}{'.' if name else ''}{explain(model, e)}" for e in error.errors())
+        sentences = "\n".join(f"  {name}{'.' if name else ''}{sentence}" for sentence in explain(model, error))
         raise UserError(f"The configuration is wrong:\n{sentences}") from None
 
 
