@@ -26,7 +26,7 @@ from compare_pretraining import Quiet, commit_here, configured, encoder
 from medssl.commands.finetune import views_of
 from medssl.data.split import parse_labels
 from medssl.evaluate.label_draws import plan_draws
-from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
+from medssl.evaluate.models.full_finetune import RANDOM_LR, FullTraining, fit_full, predict
 from medssl.evaluate.stats.metrics import METRICS
 from medssl.evaluate.task import Task, define_task, label_columns
 from medssl.runs.dataset import PreparedDataset, prepare_dataset
@@ -44,13 +44,10 @@ RECIPES = {
     "1000 steps, rate 1e-4": ["finetune.steps=1000", "finetune.lr=1e-4"],
     "2000 steps": ["finetune.steps=2000"],
     "2000 steps, crops from 0.7": ["finetune.steps=2000", "views.recipe.crop_area=[0.7,1]"],
-    "300 steps, encoder at a fifth": ["finetune.steps=300", "finetune.encoder_rate=0.2"],
-    "1000 steps, encoder at a fifth": ["finetune.steps=1000", "finetune.encoder_rate=0.2"],
-    "2000 steps, all layers alike": ["finetune.steps=2000", "finetune.layer_decay=1"],
+    "2000 steps, all layers alike": ["finetune.steps=2000", "finetune.layer_decay=1"],  # a random start has no other rates
     "2000 steps, all labels": ["finetune.steps=2000"],
 }
-# A random start has no other rates than those of the recipes without them.
-ONLY_PRETRAINED = ("300 steps, encoder at a fifth", "1000 steps, encoder at a fifth", "2000 steps, all layers alike")
+ONLY_PRETRAINED = ("2000 steps, all layers alike",)
 # Those of the official validation images, too: published trainings see them when they choose the epoch.
 ALL_LABELS = "2000 steps, all labels"
 RESULTS = Path("benchmarks/results/whole_network.jsonl")
@@ -58,8 +55,7 @@ RESULTS = Path("benchmarks/results/whole_network.jsonl")
 
 def prepared(job: dict[str, Any], settings: list[str]) -> tuple[PreparedDataset, Task, FullTraining]:
     """The images of a job, the task of their labels, and how the whole network is trained with these settings from the job's start."""
-    config, source = configured(job, settings)
-    random = job["start"] == "random"
+    config, source = configured(job, [f"finetune.lr={RANDOM_LR}", *settings])  # from either start, unless `settings` say another
     found = prepare_dataset(source, config, Quiet())
     question = define_task(found.store.table, label_columns(found.store.table, config.data.label), found.roles)
     training = FullTraining(
@@ -70,8 +66,7 @@ def prepared(job: dict[str, Any], settings: list[str]) -> tuple[PreparedDataset,
         config.finetune,
         views_of(config),
         CPU,
-        layer_decay=1 if random else config.finetune.layer_decay,
-        encoder_rate=1 if random else config.finetune.encoder_rate,
+        pretrained=job["start"] != "random",
     )
     return found, question, training
 

@@ -26,7 +26,7 @@ from medssl.evaluate.models import CellFit, Pixels, Pooling, extract, extract_po
 from medssl.evaluate.models.attention_probe import fit_attention
 from medssl.evaluate.models.cache import CellCache, digest, weights_digest
 from medssl.evaluate.models.features import Images
-from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
+from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict, rates
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe
 from medssl.evaluate.results import LEVEL, Results, summarise_cells
@@ -35,7 +35,7 @@ from medssl.evaluate.stats.subgroups import site_probe
 from medssl.evaluate.task import Task
 
 PIXELS, RANDOM = "pixels", "random"
-_OF_FULL = ("steps", "batch_size", "lr", "weight_decay", "early_stopping", "balance")  # the settings that a cell of the mode depends on
+_OF_FULL = ("steps", "batch_size", "weight_decay", "early_stopping", "balance")  # the settings that a cell of the mode depends on
 
 OnProgress = Callable[[int, int], None]
 
@@ -207,7 +207,7 @@ class Features:
 
 
 def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> CellFit:
-    task, (decay, encoder_rate) = experiment.task, _rates(experiment.settings, name)
+    task = experiment.task
     assert experiment.make_views is not None, "the full mode needs views"
     training = FullTraining(
         experiment.images,
@@ -217,8 +217,7 @@ def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tic
         experiment.settings,
         experiment.make_views,
         experiment.device,
-        layer_decay=decay,
-        encoder_rate=encoder_rate,
+        pretrained=name != RANDOM,
         precision=experiment.precision,
         seed=cell_seed(experiment, draw),
         workers=experiment.workers,
@@ -227,12 +226,6 @@ def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tic
     fitted = fit_full(network, draw.rows, training, on_step=lambda: tick(1))
     prob = predict(fitted.classifier, experiment.images, task.test, experiment.device, experiment.volumes).astype(np.float64)
     return CellFit(prob, fitted.temperature, fitted.labels, fitted.classifier.tensors())
-
-
-def _rates(settings: Finetune, name: str) -> tuple[float, float]:
-    """The decay of the learning rate over the layers, and the encoder's share of the rate. A randomly initialised network has no layers
-    worth keeping: all of them learn at the full rate."""
-    return (1.0, 1.0) if name == RANDOM else (settings.layer_decay, settings.encoder_rate)
 
 
 def cell_seed(experiment: Experiment, draw: Draw) -> int:
@@ -247,7 +240,12 @@ def _key(experiment: Experiment, features: Features, mode: str, draw: Draw, name
         {"balance": settings.balance, "pooling": experiment.pooling} if mode == "linear" else {"neighbours": settings.neighbours}
     )
     if mode == "full":
-        own = {"rates": _rates(settings, name), "views": experiment.views, "precision": str(experiment.precision), "draw": draw.number}
+        own = {
+            "rates": rates(settings, name != RANDOM),
+            "views": experiment.views,
+            "precision": str(experiment.precision),
+            "draw": draw.number,
+        }
         own |= {key: getattr(settings, key) for key in _OF_FULL}
     if experiment.cells is None:
         return {}

@@ -30,24 +30,20 @@ def encoder_rate_groups(method: nn.Module, weight_decay: float, encoder_rate: fl
     return slow + parameter_groups(method, weight_decay, without=encoder)
 
 
-def layer_decay_groups(
-    backbone: nn.Module, head: nn.Module, weight_decay: float, decay: float, encoder_rate: float = 1
-) -> list[dict[str, Any]]:
+def layer_decay_groups(backbone: nn.Module, head: nn.Module, weight_decay: float, decay: float) -> list[dict[str, Any]]:
     """Parameter groups with layer-wise learning rate decay (BEiT, Bao et al. 2022). The head has the full learning rate, the last layer
-    of the backbone `encoder_rate` times `decay` times that rate, the layer before it `decay` times less, and so on. timm's networks define
-    their layers; any other network counts as one layer.
+    of the backbone `decay` times that rate, the layer before it `decay` squared, and so on. timm's networks define their layers; any
+    other network counts as one layer.
 
     The loop multiplies the learning rate by a group's "lr_scale".
     """
     if decay == 1 or not hasattr(backbone, "group_matcher"):
-        layers, top = [{**g, "lr_scale": 1.0} for g in parameter_groups(backbone, weight_decay)], 1.0
-    else:
-        from timm.optim._param_groups import param_groups_layer_decay
+        return [{**g, "lr_scale": decay} for g in parameter_groups(backbone, weight_decay)] + parameter_groups(head, weight_decay)
+    from timm.optim._param_groups import param_groups_layer_decay
 
-        layers = param_groups_layer_decay(backbone, weight_decay, layer_decay=decay)
-        top = max(group["lr_scale"] for group in layers)
-    share = encoder_rate * decay / top
-    return [{**g, "lr_scale": share * g["lr_scale"]} for g in layers] + parameter_groups(head, weight_decay)
+    layers = param_groups_layer_decay(backbone, weight_decay, layer_decay=decay)
+    top = max(group["lr_scale"] for group in layers)
+    return [{**g, "lr_scale": g["lr_scale"] / top * decay} for g in layers] + parameter_groups(head, weight_decay)
 
 
 def make(name: str, module: nn.Module, lr: float, weight_decay: float, groups: list[dict[str, Any]] | None = None) -> torch.optim.Optimizer:

@@ -61,11 +61,10 @@ def test_adamw_and_sgd_lower_a_convex_loss(name):
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("share", [1, 0.2])
-def test_layer_decay_lowers_the_rate_from_each_block_of_a_resnet_to_the_one_before(share: float) -> None:
+def test_layer_decay_lowers_the_rate_from_each_block_of_a_resnet_to_the_one_before() -> None:
     network = timm.create_model("resnet18", num_classes=0, channels=(4, 4, 4, 4))
     head = nn.Linear(4, 2)
-    groups = layer_decay_groups(network, head, 0.1, 0.5, share)
+    groups = layer_decay_groups(network, head, 0.1, 0.5)
     scale = {id(p): group.get("lr_scale", 1.0) for group in groups for p in group["params"]}
     names = {**dict(network.named_parameters()), "head.weight": head.weight, "head.bias": head.bias}
     # eight blocks below the head and the stem below them: 1, 1/2, 1/4 ... 1/512
@@ -73,7 +72,7 @@ def test_layer_decay_lowers_the_rate_from_each_block_of_a_resnet_to_the_one_befo
     place |= {"layer2.1": 5, "layer2.0": 6, "layer1.1": 7, "layer1.0": 8, "conv1": 9, "bn1": 9}
     for name, parameter in names.items():
         (part,) = (part for part in place if name.startswith(f"{part}."))
-        assert scale[id(parameter)] == pytest.approx((1 if part == "head" else share) * 0.5 ** place[part]), name
+        assert scale[id(parameter)] == pytest.approx(0.5 ** place[part]), name
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in names.values()), "each parameter stands in one group"
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}

@@ -118,12 +118,12 @@ def set_to(**settings: Any) -> Callable[[Experiment], Experiment]:
         ("linear", "20pct", set_to(neighbours=3, lr=0.1), 0),
         ("full", "20pct", set_to(steps=5), 2),
         ("full", "20pct", set_to(lr=0.1), 2),
+        ("full", "20pct", set_to(lr=5e-4), 1),  # auto is that for the random initialisation alone
         ("full", "20pct", set_to(batch_size=4), 2),
         ("full", "20pct", set_to(weight_decay=0.2), 2),
         ("full", "20pct", set_to(early_stopping=False), 2),
         ("full", "20pct", set_to(balance=True), 3),  # the pixels' probe, too
         ("full", "20pct", set_to(layer_decay=0.5), 1),  # random initialisation has none
-        ("full", "20pct", set_to(encoder_rate=0.5), 1),
         ("full", "20pct", set_to(neighbours=3), 0),
         ("full", "20pct", lambda request: replace(request, views="flipped"), 2),
         ("full", "20pct", lambda request: replace(request, precision=torch.bfloat16), 2),
@@ -138,20 +138,24 @@ def test_what_a_cell_depends_on_fits_it_anew_and_nothing_else_does(
 
 
 def test_the_random_start_learns_at_the_full_rate_in_every_layer(tmp_path: Path) -> None:
-    # two networks that are no network of timm: a single layer, whose rate is the layers' decay, and a share of it
+    # two networks that are no network of timm: a single layer, whose rate is the layers' decay
     request = small(tmp_path, "full", early_stopping=False, lr=0.05)
     same = replace(request, random=lambda _: Corner(), cells=None)
-    alike, decayed, shared = (
-        [cell["test"]["brier"] for cell in run_experiment(set_to(**rates)(same)).results.document.to_dict()["cells"]]
-        for rates in (
-            {"layer_decay": 1.0, "encoder_rate": 1.0},
-            {"layer_decay": 0.1, "encoder_rate": 1.0},
-            {"layer_decay": 1.0, "encoder_rate": 0.1},
-        )
+    rows = {
+        decay: [cell["test"]["brier"] for cell in run_experiment(set_to(layer_decay=decay)(same)).results.document.to_dict()["cells"]]
+        for decay in (1.0, 0.1)
+    }
+    (ours, random, _), (ours_decayed, random_decayed, _) = rows[1.0], rows[0.1]
+    assert ours == random == random_decayed != ours_decayed
+
+
+def test_auto_is_a_lower_learning_rate_for_a_pretrained_encoder_than_for_random_numbers(tmp_path: Path) -> None:
+    request = replace(small(tmp_path, "full", early_stopping=False, layer_decay=1), random=lambda _: Corner(), cells=None)
+    auto, low, high = (
+        [cell["test"]["brier"] for cell in run_experiment(set_to(lr=lr)(request)).results.document.to_dict()["cells"]]
+        for lr in ("auto", 1e-4, 5e-4)
     )
-    (ours, random, _), (slower, random_decayed, _) = alike, decayed
-    assert ours == random == random_decayed != slower
-    assert shared == decayed  # of a single layer
+    assert auto[:2] == [low[0], high[1]] and low[0] != high[0]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
