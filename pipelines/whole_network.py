@@ -39,8 +39,10 @@ STARTS = {
 }
 RECIPES = {
     "300 steps": ["finetune.steps=300"],
+    "300 steps, rate 2e-4": ["finetune.steps=300", "finetune.lr=2e-4"],
     "300 steps, rate 1e-4": ["finetune.steps=300", "finetune.lr=1e-4"],
     "1000 steps": ["finetune.steps=1000"],
+    "1000 steps, rate 2e-4": ["finetune.steps=1000", "finetune.lr=2e-4"],
     "1000 steps, rate 1e-4": ["finetune.steps=1000", "finetune.lr=1e-4"],
     "2000 steps": ["finetune.steps=2000"],
     "2000 steps, crops from 0.7": ["finetune.steps=2000", "views.recipe.crop_area=[0.7,1]"],
