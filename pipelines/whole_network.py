@@ -26,7 +26,7 @@ from compare_pretraining import Quiet, commit_here, configured, encoder
 from medssl.commands.finetune import views_of
 from medssl.data.split import parse_labels
 from medssl.evaluate.label_draws import plan_draws
-from medssl.evaluate.models.full_finetune import RANDOM_LR, FullTraining, fit_full, predict
+from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.stats.metrics import METRICS
 from medssl.evaluate.task import Task, define_task, label_columns
 from medssl.runs.dataset import PreparedDataset, prepare_dataset
@@ -39,7 +39,6 @@ STARTS = {
 }
 RECIPES = {
     "300 steps": ["finetune.steps=300"],
-    "300 steps, rate 2e-4": ["finetune.steps=300", "finetune.lr=2e-4"],
     "300 steps, rate 1e-4": ["finetune.steps=300", "finetune.lr=1e-4"],
     "1000 steps": ["finetune.steps=1000"],
     "1000 steps, rate 2e-4": ["finetune.steps=1000", "finetune.lr=2e-4"],
@@ -57,7 +56,7 @@ RESULTS = Path("benchmarks/results/whole_network.jsonl")
 
 def prepared(job: dict[str, Any], settings: list[str]) -> tuple[PreparedDataset, Task, FullTraining]:
     """The images of a job, the task of their labels, and how the whole network is trained with these settings from the job's start."""
-    config, source = configured(job, [f"finetune.lr={RANDOM_LR}", *settings])  # from either start, unless `settings` say another
+    config, source = configured(job, settings)
     found = prepare_dataset(source, config, Quiet())
     question = define_task(found.store.table, label_columns(found.store.table, config.data.label), found.roles)
     training = FullTraining(
@@ -68,7 +67,7 @@ def prepared(job: dict[str, Any], settings: list[str]) -> tuple[PreparedDataset,
         config.finetune,
         views_of(config),
         CPU,
-        pretrained=job["start"] != "random",
+        layer_decay=1 if job["start"] == "random" else config.finetune.layer_decay,
     )
     return found, question, training
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from medssl.config.base import BackboneChoice, Frozen, MethodChoice, RecipeChoice
 from medssl.config.images import Data
@@ -115,11 +115,7 @@ class Finetune(Frozen):
     neighbours: int = Field(default=20, ge=1, description="The number of neighbours (mode knn).")
     steps: int = Field(default=300, ge=1, description="The steps of the training, the same at every label fraction (mode full).")
     batch_size: int = Field(default=32, ge=2, description="The images of one step (mode full).")
-    lr: PositiveFloat | Literal["auto"] = Field(
-        default="auto",
-        description="The highest learning rate (mode full); auto is 0.0001 for a pretrained encoder, and 0.0005 for a network of random "
-        "numbers.",
-    )
+    lr: float = Field(default=5e-4, gt=0, description="The highest learning rate (mode full).")
     weight_decay: float = Field(default=0.05, ge=0, description="The weight decay (mode full).")
     layer_decay: float = Field(
         default=0.8, gt=0, le=1, description="The factor of the learning rate from each layer to the one before it (mode full)."

@@ -26,7 +26,7 @@ from medssl.evaluate.models import CellFit, Pixels, Pooling, extract, extract_po
 from medssl.evaluate.models.attention_probe import fit_attention
 from medssl.evaluate.models.cache import CellCache, digest, weights_digest
 from medssl.evaluate.models.features import Images
-from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict, rates
+from medssl.evaluate.models.full_finetune import FullTraining, fit_full, predict
 from medssl.evaluate.models.knn import fit_knn
 from medssl.evaluate.models.linear_probe import fit_probe
 from medssl.evaluate.results import LEVEL, Results, summarise_cells
@@ -35,7 +35,7 @@ from medssl.evaluate.stats.subgroups import site_probe
 from medssl.evaluate.task import Task
 
 PIXELS, RANDOM = "pixels", "random"
-_OF_FULL = ("steps", "batch_size", "weight_decay", "early_stopping", "balance")  # the settings that a cell of the mode depends on
+_OF_FULL = ("steps", "batch_size", "lr", "weight_decay", "early_stopping", "balance")  # the settings that a cell of the mode depends on
 
 OnProgress = Callable[[int, int], None]
 
@@ -207,6 +207,7 @@ class Features:
 
 
 def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tick: Callable[[int], None]) -> CellFit:
+    """A randomly initialised network has no layers worth keeping: all of them learn at the full rate."""
     task = experiment.task
     assert experiment.make_views is not None, "the full mode needs views"
     training = FullTraining(
@@ -217,7 +218,7 @@ def _full(experiment: Experiment, network: nn.Module, name: str, draw: Draw, tic
         experiment.settings,
         experiment.make_views,
         experiment.device,
-        pretrained=name != RANDOM,
+        layer_decay=1 if name == RANDOM else experiment.settings.layer_decay,
         precision=experiment.precision,
         seed=cell_seed(experiment, draw),
         workers=experiment.workers,
@@ -240,12 +241,8 @@ def _key(experiment: Experiment, features: Features, mode: str, draw: Draw, name
         {"balance": settings.balance, "pooling": experiment.pooling} if mode == "linear" else {"neighbours": settings.neighbours}
     )
     if mode == "full":
-        own = {
-            "rates": rates(settings, name != RANDOM),
-            "views": experiment.views,
-            "precision": str(experiment.precision),
-            "draw": draw.number,
-        }
+        decay = 1 if name == RANDOM else settings.layer_decay
+        own = {"decay": decay, "views": experiment.views, "precision": str(experiment.precision), "draw": draw.number}
         own |= {key: getattr(settings, key) for key in _OF_FULL}
     if experiment.cells is None:
         return {}

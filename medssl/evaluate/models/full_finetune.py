@@ -35,7 +35,6 @@ from medssl.train.loop import Plan, fit
 from medssl.types import Batch, Step
 
 OPTIMISER = "adamw"
-PRETRAINED_LR, RANDOM_LR = 1e-4, 5e-4  # chosen by validation (docs/study.md)
 WARMUP_SHARE = 0.1
 VALIDATIONS = 10  # in the course of a training
 MIN_PATIENTS, MIN_OF_CLASS = 400, 5  # labelled patients, and those of each class, for a validation set
@@ -79,7 +78,7 @@ class FullFit:
 @dataclass(frozen=True)
 class FullTraining:
     """What all draws of a study have in common, and how this one is trained. `labels` [n] or [n, classes], `patients` [n]: of each of the
-    `images`, or of each of the `volumes`. `pretrained`: whether the encoder is more than random numbers."""
+    `images`, or of each of the `volumes`."""
 
     images: Images
     labels: np.ndarray
@@ -88,7 +87,7 @@ class FullTraining:
     settings: Finetune
     make_views: MakeView
     device: torch.device
-    pretrained: bool = False
+    layer_decay: float = 1
     precision: torch.dtype | None = None
     seed: int = 0
     workers: int = 0
@@ -102,13 +101,6 @@ class FullTraining:
     def labels_of_images(self) -> Int[np.ndarray, "s ..."]:
         """The labels of each image; of a slice those of its volume."""
         return self.labels if self.volumes is None else self.labels[self.volumes.of_rows]
-
-
-def rates(settings: Finetune, pretrained: bool) -> tuple[float, float]:
-    """The highest learning rate, and its factor from each layer to the one before it. A network of random numbers has no layers worth
-    keeping: all of them learn at the same, higher rate."""
-    chosen = PRETRAINED_LR if pretrained else RANDOM_LR
-    return chosen if settings.lr == "auto" else settings.lr, settings.layer_decay if pretrained else 1
 
 
 def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTraining, on_step: Callable[[], None] | None = None) -> FullFit:
@@ -129,10 +121,9 @@ def fit_full(encoder: nn.Module, rows: Int[np.ndarray, " m"], training: FullTrai
     size = max(2, min(settings.batch_size, len(train)))
     views = Batches(images, train, training.make_views, training.seed, size, training.labels_of_images, n_views=1)
     batches = Loader(views, settings.steps, workers=training.workers, pin=device.type == "cuda")
-    lr, decay = rates(settings, training.pretrained)
-    groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, decay)
-    optimiser = optimisers.make(OPTIMISER, objective, lr, settings.weight_decay, groups)
-    plan = Plan(settings.steps, lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
+    groups = optimisers.layer_decay_groups(classifier.encoder.backbone, classifier.head, settings.weight_decay, training.layer_decay)
+    optimiser = optimisers.make(OPTIMISER, objective, settings.lr, settings.weight_decay, groups)
+    plan = Plan(settings.steps, settings.lr, max(1, round(WARMUP_SHARE * settings.steps)), device, training.precision)
     best = _BestWeights(classifier, labels[validation], lambda: predict(classifier, images, validation, device, volumes).astype(np.float64))
 
     def after_step(done: int, *_: object) -> bool:

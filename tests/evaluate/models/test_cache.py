@@ -118,7 +118,6 @@ def set_to(**settings: Any) -> Callable[[Experiment], Experiment]:
         ("linear", "20pct", set_to(neighbours=3, lr=0.1), 0),
         ("full", "20pct", set_to(steps=5), 2),
         ("full", "20pct", set_to(lr=0.1), 2),
-        ("full", "20pct", set_to(lr=5e-4), 1),  # auto is that for the random initialisation alone
         ("full", "20pct", set_to(batch_size=4), 2),
         ("full", "20pct", set_to(weight_decay=0.2), 2),
         ("full", "20pct", set_to(early_stopping=False), 2),
@@ -147,15 +146,6 @@ def test_the_random_start_learns_at_the_full_rate_in_every_layer(tmp_path: Path)
     }
     (ours, random, _), (ours_decayed, random_decayed, _) = rows[1.0], rows[0.1]
     assert ours == random == random_decayed != ours_decayed
-
-
-def test_auto_is_a_lower_learning_rate_for_a_pretrained_encoder_than_for_random_numbers(tmp_path: Path) -> None:
-    request = replace(small(tmp_path, "full", early_stopping=False, layer_decay=1), random=lambda _: Corner(), cells=None)
-    auto, low, high = (
-        [cell["test"]["brier"] for cell in run_experiment(set_to(lr=lr)(request)).results.document.to_dict()["cells"]]
-        for lr in ("auto", 1e-4, 5e-4)
-    )
-    assert auto[:2] == [low[0], high[1]] and low[0] != high[0]
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
