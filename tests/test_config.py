@@ -34,7 +34,8 @@ def test_every_wrong_key_is_told_at_once_with_its_nearest_name():
     [
         ("method={name: pnnclr, momentum: fast}", r"method: momentum: Input should be a valid number.*, or 'auto' \(given: 'fast'\)"),
         ("method={name: pnnclr, momentum: 2}", r"method: momentum: Input should be less than or equal to 1, or 'auto' \(given: 2\)"),
-        ("data.size=[64]", r"data\.size: Input should be a valid integer, or .*"),
+        ("data.size=[64]", r"data\.size: Input should be a valid integer, or in a list: Field required \(given: \[64\]\)"),
+        ("data.size=[5, 5, 5]", r"data\.size: .*, or in a list: greater than or equal to 8 \(given: \[5, 5, 5\]\)"),
         ("train.minutes=long", r"train\.minutes: Input should be a valid number.* \(given: 'long'\)"),
     ],
 )

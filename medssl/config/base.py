@@ -88,11 +88,16 @@ def _sentence(model: type[BaseModel], key: str, error: Any, *others: Any) -> str
             model = cast(type[BaseModel], model.model_fields[part].annotation)
         return f"{key}: unknown key. {suggest(error['loc'][-1], model.model_fields)}"
     message = str(error["msg"]).removeprefix("Value error, ")
-    for other in others:  # of the other types of the value
-        message += f", or {str(other['msg']).removeprefix('Input should be ')}"
+    for text in dict.fromkeys(_of_other_type(other) for other in others):
+        message += f", or {text}"
     if not key:
         return message
     return f"{key}: {message}" if error["type"] == "value_error" else f"{key}: {message} (given: {_shortened(error['input'])})"
+
+
+def _of_other_type(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Input should be ")
+    return f"in a list: {message}" if isinstance(error["loc"][-1], int) else message
 
 
 def _shortened(value: Any) -> str:
