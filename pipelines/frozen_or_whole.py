@@ -1,8 +1,9 @@
-"""A linear classifier on the frozen encoder beside the whole network trained, with a tenth of the labels: a table of what was measured.
+"""A linear classifier on the frozen encoder beside the whole network trained, with few labels: a table of what was measured.
 
-    python pipelines/frozen_or_whole.py [--only nih cells] [--against "random, whole network"]
+    python pipelines/frozen_or_whole.py [--labels 1pct] [--only nih cells] [--against "random, whole network"]
 
-Reads what study.yaml and study_full.yaml left. Both score the same test patients, with the same resamples of them.
+Reads what study.yaml and study_full.yaml left (10pct), or study_few_labels.yaml (1pct). Both ways are scored on the same test patients,
+with the same resamples of them.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import yaml
 from differences import table
 
 HERE = Path(__file__).parent
-WAYS = {"study.yaml": ("linear 10pct", "frozen"), "study_full.yaml": ("full 10pct", "whole network")}
+WAYS = {  # by the amount of labels: study, column of its scores, way
+    "10pct": [("study.yaml", "linear 10pct", "frozen"), ("study_full.yaml", "full 10pct", "whole network")],
+    "1pct": [("study_few_labels.yaml", "linear 1pct", "frozen"), ("study_few_labels.yaml", "full 1pct", "whole network")],
+}
 VARIANTS = ("pixels", "random", "pnnclr")
-COLUMN = "10pct"
 
 
 def lines_of(study: dict[str, Any], column: str, way: str) -> list[dict[str, Any]]:
@@ -25,20 +28,21 @@ def lines_of(study: dict[str, Any], column: str, way: str) -> list[dict[str, Any
     kept = [line for line in lines if line["data"] in study["data"] and line["variant"] in VARIANTS]
     scored = [line for line in kept if line["settings"] == study["variants"][line["variant"]] and column in line["scores"]]
     return [
-        {**line, "variant": f"{line['variant']}, {way}", **{kind: {COLUMN: line[kind][column]} for kind in ("scores", "resamples")}}
+        {**line, "variant": f"{line['variant']}, {way}", **{kind: {"AUROC": line[kind][column]} for kind in ("scores", "resamples")}}
         for line in scored
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--labels", choices=WAYS, default="10pct")
     parser.add_argument("--only", nargs="+", default=[], help="data sets")
     parser.add_argument("--against", default="random, whole network", help="what the others are compared with")
     options = parser.parse_args()
-    studies = {name: yaml.safe_load((HERE / name).read_text("utf-8")) for name in WAYS}
-    lines = [line for name, study in studies.items() for line in lines_of(study, *WAYS[name])]
+    studies = [(yaml.safe_load((HERE / name).read_text("utf-8")), column, way) for name, column, way in WAYS[options.labels]]
+    lines = [line for given in studies for line in lines_of(*given)]
     variants = {line["variant"]: line["settings"] for line in lines}
-    print(table({"data": studies["study_full.yaml"]["data"], "variants": variants}, lines, options.against, options.only))
+    print(table({"data": studies[-1][0]["data"], "variants": variants}, lines, options.against, options.only))
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def test_a_table_has_a_mean_where_every_data_set_has_the_variant(differences):
 
 
 def test_the_frozen_encoder_and_the_whole_network_are_compared_on_the_same_resamples(script, tmp_path, monkeypatch, capsys):
-    """Two files of results, one column each; lines with settings of the past, and other variants, are left out."""
+    """Two files of results with a column each, or one with both; lines with settings of the past, and other variants, are left out."""
     left, right = [0.1, 0.2] * 100, [0.3, 0.4] * 100  # the differences of the resamples have no spread
     files = {"study": ("linear 10pct", 0.7, left), "study_full": ("full 10pct", 0.9, right)}
     (results := tmp_path / "benchmarks/results").mkdir(parents=True)
@@ -120,11 +120,15 @@ def test_the_frozen_encoder_and_the_whole_network_are_compared_on_the_same_resam
             {**base, "variant": "simclr", "settings": ["method=simclr"]},
         ]
         (results / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    both = {"scores": {"linear 1pct": 0.7, "full 1pct": 0.9}, "resamples": {"linear 1pct": left, "full 1pct": right}}
+    few = {"data": "cifar", "seed": 0, "variant": "random", "settings": ["random"], **both}
+    (results / "study_few_labels.jsonl").write_text(json.dumps(few) + "\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["frozen_or_whole.py", "--only", "nih"])
-    script("pipelines/frozen_or_whole.py").main()
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert rows[1:] == [
-        "| random, frozen | 1 | 0.700 (-0.200 [-0.200, -0.200] over patients) |",
-        "| random, whole network | 1 | 0.900 |",
-    ]
+    for options in (["--only", "nih"], ["--only", "cifar", "--labels", "1pct"]):
+        monkeypatch.setattr(sys, "argv", ["frozen_or_whole.py", *options])
+        script("pipelines/frozen_or_whole.py").main()
+        rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+        assert rows[1:] == [
+            "| random, frozen | 1 | 0.700 (-0.200 [-0.200, -0.200] over patients) |",
+            "| random, whole network | 1 | 0.900 |",
+        ]
